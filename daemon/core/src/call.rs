@@ -1,0 +1,208 @@
+//! One call on its way through the pipeline, who makes it, and what comes back.
+
+use crate::{Canonical, Effect, Entry, Error, Result, Workspace, ctx::Outgoing};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Names a call for good: the session and the number of the frame that asked for it. A resent frame keeps
+/// both, which is how a call is recognized after a restart. A call of a batch adds its place in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId {
+    /// The session.
+    pub session: Uuid,
+    /// The frame, from 1.
+    pub sequence: u64,
+    /// 0 unless the frame is a batch.
+    pub index: u32,
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.session.as_simple(), self.sequence)?;
+        if self.index > 0 {
+            write!(f, ".{}", self.index)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for CallId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid_input(format!("`{text}` is not a call id"));
+        let mut parts = text.split('.');
+        let session = parts.next().and_then(|part| Uuid::parse_str(part).ok()).ok_or_else(wrong)?;
+        let sequence = parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong)?;
+        let index = parts.next().map_or(Ok(0), str::parse).map_err(|_| wrong())?;
+        Ok(Self { session, sequence, index })
+    }
+}
+
+/// On whose behalf a call runs.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// As the kernel told it.
+    pub uid: u32,
+    /// The name of that uid, or the number.
+    pub user: Arc<str>,
+    /// The process that connected.
+    pub pid: u32,
+    /// What the client calls itself, with its version.
+    pub client: Arc<str>,
+    /// Where it works.
+    pub workspace: Option<Arc<Workspace>>,
+}
+
+/// What a call returned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The output, as JSON that follows the tool's output schema.
+    pub json: Bytes,
+    /// What is too large for it.
+    pub links: Vec<Link>,
+}
+
+impl Answer {
+    /// An answer without links.
+    #[must_use]
+    pub const fn new(json: Bytes) -> Self {
+        Self { json, links: Vec::new() }
+    }
+}
+
+/// A result kept by the daemon, for a client to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Like `skynet://result/<digest>`.
+    pub uri: String,
+    /// A file name.
+    pub name: String,
+    /// Like `application/json`.
+    pub media_type: String,
+    /// Of the whole content.
+    pub size_bytes: u64,
+}
+
+/// A place in a limited set, which a call can step out of while it waits for a human.
+#[derive(Debug)]
+pub struct Slot {
+    semaphore: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Slot {
+    /// A slot already taken.
+    #[must_use]
+    pub const fn new(semaphore: Arc<Semaphore>, permit: OwnedSemaphorePermit) -> Self {
+        Self { semaphore, permit: Some(permit) }
+    }
+
+    /// Lets another call in.
+    pub fn release(&mut self) {
+        self.permit = None;
+    }
+
+    /// Waits to be let in again.
+    pub async fn reacquire(&mut self) {
+        if self.permit.is_none() {
+            // The semaphores of slots are never closed, so an error cannot come; without a permit the call
+            // would only be uncounted.
+            self.permit = self.semaphore.clone().acquire_owned().await.ok();
+        }
+    }
+}
+
+/// What the pipeline notes about a call for the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// Which rule decided, with its verdict.
+    pub rule: Option<String>,
+    /// Who confirmed it, and how.
+    pub confirmed_by: Option<String>,
+    /// Whether the answer came from the cache.
+    pub from_cache: bool,
+    /// Paths that were about to change, with the digest of what they held; filled by whoever keeps them.
+    pub before: Arc<Mutex<Vec<(String, Option<String>)>>>,
+}
+
+/// Asks the human at the client; the answer is whether it may run.
+#[async_trait::async_trait]
+pub trait Ask: Send + Sync {
+    /// Shows `question`; `None` when this client cannot ask.
+    async fn ask(&self, question: &str) -> Option<bool>;
+}
+
+/// A call on its way inward.
+pub struct Call {
+    /// Its name.
+    pub id: CallId,
+    /// Which tool.
+    pub tool: Arc<Entry>,
+    /// On whose behalf.
+    pub caller: Caller,
+    /// The input as it came.
+    pub raw: Bytes,
+    /// The input once the Validate layer has passed it.
+    pub input: Option<Canonical>,
+    /// What it does: of the tool at first, of the input after Validate.
+    pub effect: Effect,
+    /// Whether the client sent it before, to a daemon that is gone.
+    pub resend: bool,
+    /// Set when the client cancels.
+    pub cancel: CancellationToken,
+    /// How many bytes of answer to return at most.
+    pub max_bytes: usize,
+    /// Limited places it holds.
+    pub slots: Vec<Slot>,
+    /// How to ask the human at the client.
+    pub ask: Option<Arc<dyn Ask>>,
+    /// Where progress, blobs and before-images go.
+    pub outgoing: mpsc::Sender<Outgoing>,
+    /// For the audit log.
+    pub notes: Notes,
+}
+
+impl Call {
+    /// The validated input.
+    ///
+    /// # Errors
+    /// `Internal` before the Validate layer has run.
+    pub fn input(&self) -> Result<&Canonical> {
+        self.input.as_ref().ok_or_else(|| Error::internal("the input was not validated"))
+    }
+
+    /// Steps out of every limited set.
+    pub fn release_slots(&mut self) {
+        self.slots.iter_mut().for_each(Slot::release);
+    }
+
+    /// Waits to be let into all of them again.
+    pub async fn reacquire_slots(&mut self) {
+        for slot in &mut self.slots {
+            slot.reacquire().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_ids_survive_their_text() {
+        for index in [0, 3] {
+            let id = CallId { session: Uuid::from_u128(7), sequence: 42, index };
+            assert_eq!(id.to_string().parse::<CallId>().unwrap(), id);
+        }
+        assert!("nonsense".parse::<CallId>().is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! The words every other room speaks: tools, calls, layers, errors, workspaces.
+//! Depends on no other crate of Skynet, performs no policy and reads no configuration.
+
+pub mod call;
+pub mod canonical;
+pub mod ctx;
+pub mod error;
+pub mod pipeline;
+pub mod registry;
+pub mod schema;
+pub mod tool;
+pub mod workspace;
+
+pub use call::{Answer, Call, CallId, Caller, Link};
+pub use canonical::Canonical;
+pub use ctx::CallCtx;
+pub use error::{Error, ErrorKind, Result};
+pub use pipeline::{Layer, Next, Pipeline};
+pub use registry::{Entry, Registry, Run, Toolset};
+pub use tool::{Effect, Place, Tool};
+pub use workspace::{RelativePath, Workspace};

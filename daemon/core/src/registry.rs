@@ -1,0 +1,214 @@
+//! All tools of the product, by name.
+
+use crate::{CallCtx, Canonical, Effect, Error, Place, Result, Tool, schema};
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Executes a tool: typed code in this process, or a relay to another.
+#[async_trait]
+pub trait Run: Send + Sync {
+    /// The output as JSON.
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes>;
+}
+
+/// Judges how far an input goes.
+type EffectOf = Arc<dyn Fn(&Canonical) -> Result<Effect> + Send + Sync>;
+
+/// One tool without its types: what every other part of Skynet is derived from.
+#[derive(Clone)]
+pub struct Entry {
+    /// [`Tool::NAME`].
+    pub name: &'static str,
+    /// [`Tool::SUMMARY`].
+    pub summary: &'static str,
+    /// [`Tool::EFFECT`].
+    pub effect: Effect,
+    /// [`Tool::PLACE`].
+    pub place: Place,
+    /// [`Tool::TIMEOUT`].
+    pub timeout: Duration,
+    /// [`Tool::CACHE_FOR`].
+    pub cache_for: Option<Duration>,
+    /// Draft 2020-12.
+    pub input_schema: Arc<Map<String, Value>>,
+    /// Draft 2020-12.
+    pub output_schema: Arc<Map<String, Value>>,
+    effect_of: EffectOf,
+    runner: Arc<dyn Run>,
+}
+
+impl Entry {
+    fn new<T: Tool>(tool: T) -> Self {
+        let tool = Arc::new(tool);
+        let judge = tool.clone();
+        Self {
+            name: T::NAME,
+            summary: T::SUMMARY,
+            effect: T::EFFECT,
+            place: T::PLACE,
+            timeout: T::TIMEOUT,
+            cache_for: T::CACHE_FOR,
+            input_schema: Arc::new(schema::of::<T::Input>()),
+            output_schema: Arc::new(schema::of::<T::Output>()),
+            effect_of: Arc::new(move |input| Ok(judge.effect(&input.to_typed()?).max(T::EFFECT))),
+            runner: Arc::new(Typed(tool)),
+        }
+    }
+
+    /// The part of the name before the first `_`.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        self.name.split('_').next().unwrap_or(self.name)
+    }
+
+    /// What this input does, never less than the tool's own effect.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the input does not fit the tool's type.
+    pub fn effect_of(&self, input: &Canonical) -> Result<Effect> {
+        (self.effect_of)(input)
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The tool's.
+    pub async fn run(&self, ctx: &CallCtx, input: &Canonical) -> Result<Bytes> {
+        self.runner.run(ctx, self.name, input).await
+    }
+}
+
+struct Typed<T>(Arc<T>);
+
+#[async_trait]
+impl<T: Tool> Run for Typed<T> {
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+        let output = self.0.call(ctx, input.to_typed()?).await?;
+        let json = serde_json::to_vec(&output)
+            .map_err(|err| Error::internal(format!("the answer of `{name}` cannot be written")).with_source(err))?;
+        Ok(json.into())
+    }
+}
+
+/// The tools of one family.
+#[derive(Default)]
+pub struct Toolset(Vec<Entry>);
+
+impl Toolset {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a tool.
+    #[must_use]
+    pub fn with<T: Tool>(mut self, tool: T) -> Self {
+        self.0.push(Entry::new(tool));
+        self
+    }
+}
+
+/// Every tool, ordered by name.
+#[derive(Default)]
+pub struct Registry(BTreeMap<&'static str, Arc<Entry>>);
+
+impl Registry {
+    /// The tools of these sets.
+    ///
+    /// # Errors
+    /// `Internal` when two have the same name.
+    pub fn new(toolsets: impl IntoIterator<Item = Toolset>) -> Result<Self> {
+        let mut entries = BTreeMap::new();
+        for entry in toolsets.into_iter().flat_map(|toolset| toolset.0) {
+            let name = entry.name;
+            if entries.insert(name, Arc::new(entry)).is_some() {
+                return Err(Error::internal(format!("two tools are named `{name}`")));
+            }
+        }
+        Ok(Self(entries))
+    }
+
+    /// The same tools, those of `place` run by `runner` instead of this process.
+    #[must_use]
+    pub fn hosted(self, place: Place, runner: &Arc<dyn Run>) -> Self {
+        let rehost = |entry: Arc<Entry>| {
+            if entry.place == place {
+                Arc::new(Entry { runner: runner.clone(), ..Entry::clone(&entry) })
+            } else {
+                entry
+            }
+        };
+        Self(self.0.into_iter().map(|(name, entry)| (name, rehost(entry))).collect())
+    }
+
+    /// In order of name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.0.values()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tool of that name.
+    ///
+    /// # Errors
+    /// `NotFound`, naming the tools that are spelled most alike.
+    pub fn find(&self, name: &str) -> Result<&Arc<Entry>> {
+        self.0.get(name).ok_or_else(|| {
+            let nearest = nearest(self.0.keys().copied(), name);
+            let nearest: Vec<_> = nearest.iter().take(3).map(|name| format!("`{name}`")).collect();
+            Error::not_found(format!("no tool is named `{name}`; nearest: {}", nearest.join(", ")))
+        })
+    }
+}
+
+/// These names, those spelled most like `wanted` first.
+pub fn nearest<'a>(names: impl IntoIterator<Item = &'a str>, wanted: &str) -> Vec<&'a str> {
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_by_key(|name| distance(name, wanted));
+    names
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut last = i + 1;
+        for (cell, right) in row.iter_mut().skip(1).zip(&b) {
+            let best = (diagonal + usize::from(left != *right)).min(last + 1).min(*cell + 1);
+            diagonal = *cell;
+            *cell = best;
+            last = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("", "abc", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2)] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a tool is: one type, one file, one declaration from which everything else is derived.
+
+use crate::{CallCtx, Result};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, future::Future, time::Duration};
+
+/// What a call does to the world, from harmless to far-reaching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Changes nothing.
+    Read,
+    /// Changes files of the workspace, in a way that can be taken back.
+    Write,
+    /// Loses something for good.
+    Destroy,
+    /// Leaves the host.
+    External,
+}
+
+impl Effect {
+    /// Every effect.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Destroy, Self::External];
+
+    /// The name in policies, metrics and the audit log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Destroy => "destroy",
+            Self::External => "external",
+        }
+    }
+
+    /// Whether running the call twice could differ from running it once.
+    #[must_use]
+    pub const fn is_mutating(self) -> bool {
+        !matches!(self, Self::Read)
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The process a tool runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In `skynetd`: needs no file of the user.
+    Daemon,
+    /// In `skynet-hands`, as the caller, with the workspace.
+    Hands,
+}
+
+/// One capability offered to agents.
+pub trait Tool: Send + Sync + 'static {
+    /// `family_verb` or `family_verb_object`, at most 40 characters, never renamed after a release.
+    const NAME: &'static str;
+    /// For the model: what it does, point first, at most 1 KB.
+    const SUMMARY: &'static str;
+    /// The least a call does; [`Tool::effect`] may raise it for an input.
+    const EFFECT: Effect;
+    /// Where it runs.
+    const PLACE: Place;
+    /// How long one call may take.
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    /// How long an answer may be served again for the same caller, workspace and input.
+    const CACHE_FOR: Option<Duration> = None;
+
+    /// The arguments; field docs become the schema that the model reads.
+    type Input: DeserializeOwned + JsonSchema + Send;
+    /// The answer.
+    type Output: Serialize + JsonSchema + Send;
+
+    /// What this input does, never less than [`Tool::EFFECT`].
+    fn effect(&self, _input: &Self::Input) -> Effect {
+        Self::EFFECT
+    }
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// Of the kind that tells the agent what to do.
+    fn call(&self, ctx: &CallCtx, input: Self::Input) -> impl Future<Output = Result<Self::Output>> + Send;
+}

@@ -1,0 +1,273 @@
+//! The daemon's end: one process per workspace, started when first needed, replaced when it dies.
+
+use crate::{
+    channel::{self, Receiver, Sender},
+    protocol::{Blob, Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use skynet_core::{
+    CallCtx, Canonical, Error, Result, Run, Workspace,
+    ctx::{Outgoing, Progress},
+};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::UnixStream,
+    process::Command,
+    sync::{Mutex as AsyncMutex, mpsc, oneshot},
+};
+
+/// Hands that did nothing for so long are let go.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How often idle ones are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// The variables of the daemon that its hands see.
+const ENVIRONMENT: [&str; 7] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "TMPDIR"];
+
+/// All running hands.
+pub struct Pool {
+    program: PathBuf,
+    // Held while a process starts, so that two calls do not start two.
+    processes: AsyncMutex<HashMap<(u64, u64), Arc<Process>>>,
+}
+
+impl Pool {
+    /// A pool that starts `program`.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Arc<Self> {
+        Arc::new(Self { program, processes: AsyncMutex::default() })
+    }
+
+    /// The process ids of all running hands.
+    pub async fn pids(&self) -> Vec<u32> {
+        let processes = self.processes.lock().await;
+        processes.values().filter(|process| process.is_alive()).map(|process| process.pid).collect()
+    }
+
+    /// Lets idle hands go, for as long as it is polled.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            self.processes.lock().await.retain(|_, process| process.is_alive() && !process.is_idle());
+        }
+    }
+
+    async fn process(&self, workspace: &Workspace) -> Result<Arc<Process>> {
+        let stat = rustix::fs::fstat(workspace.as_descriptor())
+            .map_err(|err| Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err)))?;
+        let mut processes = self.processes.lock().await;
+        if let Some(process) = processes.get(&(stat.st_dev, stat.st_ino)).filter(|process| process.is_alive()) {
+            return Ok(process.clone());
+        }
+        let process = Process::start(&self.program, workspace).await.map_err(|err| {
+            Error::unavailable("`skynet-hands` cannot be started; `skynetctl doctor` tells more").with_source(err)
+        })?;
+        processes.insert((stat.st_dev, stat.st_ino), process.clone());
+        Ok(process)
+    }
+}
+
+#[async_trait]
+impl Run for Pool {
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+        let workspace = ctx.workspace()?;
+        let mut is_retry = false;
+        loop {
+            let process = self.process(workspace).await?;
+            match process.call(ctx, name, input).await {
+                Some(result) => return result,
+                // Reading twice does no harm; but hands that die twice on the same call will die again.
+                None if !ctx.effect.is_mutating() && !is_retry => is_retry = true,
+                None if ctx.effect.is_mutating() => {
+                    return Err(Error::interrupted(format!(
+                        "the process that ran `{name}` died, so it may or may not have happened; look before you call it again"
+                    )));
+                }
+                None => {
+                    return Err(Error::unavailable(format!("the process that ran `{name}` died, twice; it read only")));
+                }
+            }
+        }
+    }
+}
+
+struct Process {
+    pid: u32,
+    sender: Sender<ToHands>,
+    next: AtomicU64,
+    calls: Arc<Mutex<Calls>>,
+}
+
+struct Calls {
+    /// `None` once the process is gone.
+    waiting: Option<HashMap<u64, mpsc::Sender<(Reply, Option<OwnedFd>)>>>,
+    last_used: Instant,
+}
+
+impl Process {
+    async fn start(program: &std::path::Path, workspace: &Workspace) -> io::Result<Arc<Self>> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        // No `pre_exec`, uid or groups: the standard library then uses posix_spawn, which costs the same
+        // however large this process is.
+        let mut child = Command::new(program)
+            .env_clear()
+            .envs(kept)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = child.id().unwrap_or(0);
+        let (sender, mut receiver): (Sender<ToHands>, Receiver<FromHands>) =
+            channel::split(UnixStream::from_std(ours)?);
+        let open = ToHands { request: Some(Request::Open(Open { version: VERSION })) };
+        sender.send(&open, Some(workspace.as_descriptor().try_clone_to_owned()?)).await?;
+        match receiver.receive().await? {
+            Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => {}
+            _ => return Err(io::Error::other("hands did not report ready")),
+        }
+        let calls = Arc::new(Mutex::new(Calls { waiting: Some(HashMap::new()), last_used: Instant::now() }));
+        let waiting = calls.clone();
+        tokio::spawn(async move {
+            let reason = pump(receiver, &waiting).await;
+            lock(&waiting).waiting = None;
+            let status = child.wait().await;
+            tracing::info!(pid, ?status, ?reason, "hands ended");
+        });
+        tracing::info!(pid, workspace = %workspace.path().display(), "hands started");
+        Ok(Arc::new(Self { pid, sender, next: AtomicU64::new(1), calls }))
+    }
+
+    fn is_alive(&self) -> bool {
+        lock(&self.calls).waiting.is_some()
+    }
+
+    fn is_idle(&self) -> bool {
+        let calls = lock(&self.calls);
+        calls.last_used.elapsed() > IDLE && calls.waiting.as_ref().is_none_or(HashMap::is_empty)
+    }
+
+    /// Runs one call; `None` when the process died under it.
+    async fn call(&self, ctx: &CallCtx, name: &str, input: &Canonical) -> Option<Result<Bytes>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (replies, mut inbox) = mpsc::channel(16);
+        {
+            let mut calls = lock(&self.calls);
+            calls.last_used = Instant::now();
+            calls.waiting.as_mut()?.insert(id, replies);
+        }
+        let mut guard = CallGuard { process: self, id, is_done: false };
+        let call = Call { id, tool: name.to_owned(), input: input.bytes().clone(), max_bytes: ctx.max_bytes as u64 };
+        self.send(Request::Call(call)).await.ok()?;
+        let mut is_canceled = false;
+        loop {
+            let (reply, descriptor) = tokio::select! {
+                reply = inbox.recv() => reply?,
+                () = ctx.cancel.cancelled(), if !is_canceled => {
+                    is_canceled = true;
+                    self.send(Request::Cancel(id)).await.ok()?;
+                    continue;
+                }
+            };
+            match reply {
+                Reply::Done(done) => {
+                    guard.is_done = true;
+                    return Some(done.failure.map_or(Ok(done.output), |failure| Err(failure.into())));
+                }
+                Reply::Progress(progress) => {
+                    let (done, total, message) = (progress.done, progress.total, progress.message);
+                    // Nobody listens to the progress of a call that is being given up.
+                    let _ = ctx.forward(Outgoing::Progress(Progress { done, total, message })).await;
+                }
+                Reply::Before(before) => {
+                    let kept = keep_before(ctx, before.path, descriptor).await.map(|()| String::new());
+                    self.send(Request::Kept(answer(id, kept))).await.ok()?;
+                }
+                Reply::Blob(blob) => {
+                    let stored = store_blob(ctx, blob, descriptor).await;
+                    self.send(Request::Kept(answer(id, stored))).await.ok()?;
+                }
+                Reply::Ready(_) => {}
+            }
+        }
+    }
+
+    async fn send(&self, request: Request) -> io::Result<()> {
+        self.sender.send(&ToHands { request: Some(request) }, None).await
+    }
+}
+
+async fn keep_before(ctx: &CallCtx, path: String, file: Option<OwnedFd>) -> Result<()> {
+    let (kept, answered) = oneshot::channel();
+    ctx.forward(Outgoing::BeforeImage { path, file, kept }).await?;
+    answered.await.map_err(|_| Error::canceled("the call was given up"))?
+}
+
+async fn store_blob(ctx: &CallCtx, blob: Blob, file: Option<OwnedFd>) -> Result<String> {
+    let file = file.ok_or_else(|| Error::internal("hands sent a blob without descriptor"))?;
+    let (stored, answered) = oneshot::channel();
+    ctx.forward(Outgoing::Blob { file, name: blob.name, media_type: blob.media_type, stored }).await?;
+    answered.await.map_err(|_| Error::canceled("the call was given up"))?
+}
+
+fn answer(id: u64, result: Result<String>) -> Kept {
+    match result {
+        Ok(uri) => Kept { id, uri, failure: None },
+        Err(err) => Kept { id, uri: String::new(), failure: Some(err.into()) },
+    }
+}
+
+/// Forgets a call, and stops it if it is given up before its end.
+struct CallGuard<'a> {
+    process: &'a Process,
+    id: u64,
+    is_done: bool,
+}
+
+impl Drop for CallGuard<'_> {
+    fn drop(&mut self) {
+        let id = self.id;
+        let was_alive = lock(&self.process.calls).waiting.as_mut().and_then(|waiting| waiting.remove(&id)).is_some();
+        if was_alive && !self.is_done {
+            let sender = self.process.sender.clone();
+            tokio::spawn(async move {
+                // Hands that are gone need no cancel.
+                let _ = sender.send(&ToHands { request: Some(Request::Cancel(id)) }, None).await;
+            });
+        }
+    }
+}
+
+/// Hands each reply to the call it belongs to, until the process closes its end.
+async fn pump(mut receiver: Receiver<FromHands>, calls: &Mutex<Calls>) -> io::Result<()> {
+    while let Some((message, descriptor)) = receiver.receive().await? {
+        let Some(reply) = message.reply else { continue };
+        let inbox = reply.call().and_then(|id| lock(calls).waiting.as_ref()?.get(&id).cloned());
+        if let Some(inbox) = inbox {
+            // A call that is no longer waiting does not want it.
+            let _ = inbox.send((reply, descriptor)).await;
+        }
+    }
+    Ok(())
+}
+
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    // Each change is one insert or remove, so a panic leaves it whole.
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}

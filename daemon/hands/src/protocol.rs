@@ -1,0 +1,205 @@
+//! What travels over the socketpair between daemon and hands: length-prefixed protobuf, descriptors beside it.
+//!
+//! The first message is [`Open`] with the workspace's directory descriptor, answered by [`Ready`]. Then calls are
+//! multiplexed by a number. Both ends come from one build, so there is one version.
+
+use bytes::Bytes;
+
+/// Changes when a message changes its meaning.
+pub const VERSION: u32 = 1;
+
+/// Longer messages are a defect of the other end.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// From the daemon.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ToHands {
+    /// What it is.
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4")]
+    pub request: Option<Request>,
+}
+
+/// What the daemon says.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Request {
+    /// With one descriptor: the workspace.
+    #[prost(message, tag = "1")]
+    Open(Open),
+    /// Runs a tool.
+    #[prost(message, tag = "2")]
+    Call(Call),
+    /// The number of a call that is no longer wanted.
+    #[prost(uint64, tag = "3")]
+    Cancel(u64),
+    /// Answers a [`Before`] or [`Blob`].
+    #[prost(message, tag = "4")]
+    Kept(Kept),
+}
+
+/// The first message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Open {
+    /// [`VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+}
+
+/// A call: validated, permitted, canonical.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Call {
+    /// Its number on this connection.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The tool.
+    #[prost(string, tag = "2")]
+    pub tool: String,
+    /// Canonical JSON.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub input: Bytes,
+    /// How much answer is wanted.
+    #[prost(uint64, tag = "4")]
+    pub max_bytes: u64,
+}
+
+/// Whether a descriptor's content was kept.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Kept {
+    /// The call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Of a blob.
+    #[prost(string, tag = "2")]
+    pub uri: String,
+    /// If it was not.
+    #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+}
+
+/// An error of the tool boundary.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Failure {
+    /// Name of an `ErrorKind`.
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    /// For the agent.
+    #[prost(string, tag = "2")]
+    pub message: String,
+    /// For the log.
+    #[prost(string, tag = "3")]
+    pub source: String,
+}
+
+/// From hands.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FromHands {
+    /// What it is.
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5")]
+    pub reply: Option<Reply>,
+}
+
+/// What hands say.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Reply {
+    /// The workspace is open.
+    #[prost(message, tag = "1")]
+    Ready(Open),
+    /// How far a call is.
+    #[prost(message, tag = "2")]
+    Progress(Progress),
+    /// With a descriptor unless the path is new: what a call is about to change.
+    #[prost(message, tag = "3")]
+    Before(Before),
+    /// With a descriptor: a result too large for the answer.
+    #[prost(message, tag = "4")]
+    Blob(Blob),
+    /// The end of a call.
+    #[prost(message, tag = "5")]
+    Done(Done),
+}
+
+impl Reply {
+    /// The call it belongs to.
+    #[must_use]
+    pub const fn call(&self) -> Option<u64> {
+        match self {
+            Self::Ready(_) => None,
+            Self::Progress(progress) => Some(progress.id),
+            Self::Before(before) => Some(before.id),
+            Self::Blob(blob) => Some(blob.id),
+            Self::Done(done) => Some(done.id),
+        }
+    }
+}
+
+/// How far a call is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Progress {
+    /// The call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Units done.
+    #[prost(double, tag = "2")]
+    pub done: f64,
+    /// Units in all.
+    #[prost(double, optional, tag = "3")]
+    pub total: Option<f64>,
+    /// What is being done.
+    #[prost(string, tag = "4")]
+    pub message: String,
+}
+
+/// What a path held.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Before {
+    /// The call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Relative to the workspace.
+    #[prost(string, tag = "2")]
+    pub path: String,
+}
+
+/// A large result.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Blob {
+    /// The call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// A file name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Its type.
+    #[prost(string, tag = "3")]
+    pub media_type: String,
+}
+
+/// How a call ended.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Done {
+    /// The call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// JSON, if it succeeded.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub output: Bytes,
+    /// If it did not.
+    #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+}
+
+impl From<skynet_core::Error> for Failure {
+    fn from(err: skynet_core::Error) -> Self {
+        Self {
+            kind: err.kind.as_str().into(),
+            message: err.message.into_owned(),
+            source: err.source.map(|source| source.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Failure> for skynet_core::Error {
+    fn from(failure: Failure) -> Self {
+        let err = Self::new(skynet_core::ErrorKind::from_name(&failure.kind), failure.message);
+        if failure.source.is_empty() { err } else { err.with_source(failure.source) }
+    }
+}

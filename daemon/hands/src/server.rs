@@ -1,0 +1,158 @@
+//! The end of the protocol that runs tools.
+
+use crate::{
+    channel::{self, Receiver, Sender},
+    protocol::{Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION},
+};
+use skynet_core::{CallCtx, Canonical, Error, Registry, Result, Workspace, ctx::Outgoing};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{net::UnixStream, runtime::Handle, sync::mpsc, sync::oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Calls under way, and what they wait for.
+type Running = Arc<Mutex<HashMap<u64, RunningCall>>>;
+
+struct RunningCall {
+    cancel: CancellationToken,
+    /// A call waits for one descriptor at a time.
+    kept: Option<oneshot::Sender<Result<String>>>,
+}
+
+/// Serves calls from `stream` until it closes.
+///
+/// # Errors
+/// When the first message is not `Open` with a workspace, or the socket fails.
+pub async fn serve(stream: UnixStream, registry: Registry) -> io::Result<()> {
+    let (sender, mut receiver): (Sender<FromHands>, Receiver<ToHands>) = channel::split(stream);
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let Some((ToHands { request: Some(Request::Open(open)) }, Some(root))) = receiver.receive().await? else {
+        return Err(invalid("the first message must be `Open` with a workspace"));
+    };
+    if open.version != VERSION {
+        return Err(invalid("daemon and hands are of different versions"));
+    }
+    let workspace = Arc::new(Workspace::from_descriptor(root).map_err(io::Error::other)?);
+    send(&sender, Reply::Ready(Open { version: VERSION }), None).await?;
+
+    let registry = Arc::new(registry);
+    let running = Running::default();
+    while let Some((message, _)) = receiver.receive().await? {
+        match message.request {
+            Some(Request::Call(call)) => {
+                let cancel = CancellationToken::new();
+                lock(&running).insert(call.id, RunningCall { cancel: cancel.clone(), kept: None });
+                let (registry, running, workspace, sender) =
+                    (registry.clone(), running.clone(), workspace.clone(), sender.clone());
+                // Tools block on the filesystem, so each call has a thread; this one stays free for cancels.
+                tokio::task::spawn_blocking(move || {
+                    Handle::current().block_on(run(call, &registry, &running, workspace, cancel, sender));
+                });
+            }
+            Some(Request::Cancel(id)) => {
+                if let Some(call) = lock(&running).get(&id) {
+                    call.cancel.cancel();
+                }
+            }
+            Some(Request::Kept(kept)) => settle(&running, kept),
+            Some(Request::Open(_)) | None => return Err(invalid("an unexpected message")),
+        }
+    }
+    // The daemon is gone: nobody wants the rest.
+    lock(&running).values().for_each(|call| call.cancel.cancel());
+    Ok(())
+}
+
+fn settle(running: &Running, kept: Kept) {
+    let waiting = lock(running).get_mut(&kept.id).and_then(|call| call.kept.take());
+    if let Some(waiting) = waiting {
+        let result = kept.failure.map_or(Ok(kept.uri), |failure| Err(failure.into()));
+        // The tool may have stopped waiting because it was canceled.
+        let _ = waiting.send(result);
+    }
+}
+
+async fn run(
+    call: Call,
+    registry: &Registry,
+    running: &Running,
+    workspace: Arc<Workspace>,
+    cancel: CancellationToken,
+    sender: Sender<FromHands>,
+) {
+    let id = call.id;
+    let (outgoing, mut messages) = mpsc::channel(16);
+    let relay = {
+        let (running, sender) = (running.clone(), sender.clone());
+        async move {
+            while let Some(message) = messages.recv().await {
+                if relay(id, message, &running, &sender).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let tool = async {
+        let entry = registry.find(&call.tool)?;
+        let input = Canonical::parse(&call.input)?;
+        let max_bytes = usize::try_from(call.max_bytes).unwrap_or(usize::MAX);
+        let effect = entry.effect_of(&input)?;
+        let ctx = CallCtx::new(cancel, max_bytes, effect, Some(workspace), outgoing);
+        entry.run(&ctx, &input).await
+    };
+    let (result, ()) = tokio::join!(tool, relay);
+    lock(running).remove(&id);
+    let done = match result {
+        Ok(output) => Done { id, output, failure: None },
+        Err(err) => Done { id, output: bytes::Bytes::new(), failure: Some(err.into()) },
+    };
+    // Without a daemon there is nobody to tell, and the receive loop ends as well.
+    let _ = send(&sender, Reply::Done(done), None).await;
+}
+
+async fn relay(id: u64, message: Outgoing, running: &Running, sender: &Sender<FromHands>) -> io::Result<()> {
+    let wait = |kept: oneshot::Sender<Result<String>>| {
+        if let Some(call) = lock(running).get_mut(&id) {
+            call.kept = Some(kept);
+        }
+    };
+    match message {
+        Outgoing::Progress(progress) => {
+            let progress = Progress { id, done: progress.done, total: progress.total, message: progress.message };
+            send(sender, Reply::Progress(progress), None).await
+        }
+        Outgoing::BeforeImage { path, file, kept } => {
+            let (answer, answered) = oneshot::channel();
+            wait(answer);
+            send(sender, Reply::Before(Before { id, path }), file).await?;
+            // The tool may have stopped waiting because it was canceled.
+            let _ = kept.send(received(answered.await).map(|_| ()));
+            Ok(())
+        }
+        Outgoing::Blob { file, name, media_type, stored } => {
+            let (answer, answered) = oneshot::channel();
+            wait(answer);
+            send(sender, Reply::Blob(Blob { id, name, media_type }), Some(file)).await?;
+            // As above.
+            let _ = stored.send(received(answered.await));
+            Ok(())
+        }
+    }
+}
+
+fn received(answer: std::result::Result<Result<String>, oneshot::error::RecvError>) -> Result<String> {
+    answer.unwrap_or_else(|_| Err(Error::canceled("the daemon did not answer")))
+}
+
+async fn send(sender: &Sender<FromHands>, reply: Reply, descriptor: Option<std::os::fd::OwnedFd>) -> io::Result<()> {
+    sender.send(&FromHands { reply: Some(reply) }, descriptor).await
+}
+
+fn lock(running: &Running) -> MutexGuard<'_, HashMap<u64, RunningCall>> {
+    // Each change is one insert or remove, so a panic leaves it whole.
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+

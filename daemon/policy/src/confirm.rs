@@ -1,0 +1,134 @@
+//! What destroys or leaves the host, and what a rule marks, waits for a human.
+
+use crate::{
+    approvals::{Approval, Approvals, State},
+    rules::{Rules, Verdict},
+};
+use async_trait::async_trait;
+use skynet_core::{
+    Answer, Call, Error, Layer, Next, Result,
+    ctx::{Outgoing, Progress},
+};
+use std::{future::pending, sync::Arc, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// Clients with a time limit per call extend it when they hear progress.
+const REMIND_EVERY: Duration = Duration::from_secs(8);
+
+pub(crate) struct Confirm {
+    rules: Arc<Rules>,
+    approvals: Arc<Approvals>,
+    wait: Duration,
+}
+
+enum Outcome {
+    Decided(State, &'static str),
+    NobodyAnswered,
+    Canceled,
+}
+
+impl Confirm {
+    pub(crate) const fn new(rules: Arc<Rules>, approvals: Arc<Approvals>, wait: Duration) -> Self {
+        Self { rules, approvals, wait }
+    }
+
+    async fn ask(&self, call: &Call, approval: &Approval) -> Outcome {
+        let question = question(approval);
+        let dialog = async {
+            match &call.ask {
+                Some(ask) => ask.ask(&question).await,
+                None => None,
+            }
+        };
+        let mut changes = self.approvals.changes();
+        let queue = async {
+            loop {
+                if let Some(state) = self.approvals.take(&approval.id) {
+                    return state;
+                }
+                if changes.changed().await.is_err() {
+                    return pending().await;
+                }
+            }
+        };
+        tokio::pin!(dialog, queue);
+        let mut reminder = tokio::time::interval(REMIND_EVERY);
+        reminder.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let deadline = Instant::now() + self.wait;
+        let mut can_dialog = true;
+        let mut reminders = 0.0;
+        loop {
+            tokio::select! {
+                state = &mut queue => return Outcome::Decided(state, "skynetctl"),
+                answer = &mut dialog, if can_dialog => match answer {
+                    Some(agreed) => {
+                        self.approvals.withdraw(&approval.id);
+                        return Outcome::Decided(if agreed { State::Approved } else { State::Denied }, "client");
+                    }
+                    // This client cannot ask: wait only for a human who is looking at the queue.
+                    None if self.approvals.is_attended() => can_dialog = false,
+                    None => return Outcome::NobodyAnswered,
+                },
+                _ = reminder.tick() => {
+                    reminders += 1.0;
+                    let message = format!("waiting for approval {} of `{}`", approval.id, approval.tool);
+                    // A lost reminder is followed by another.
+                    let _ = call.outgoing.try_send(Outgoing::Progress(Progress { done: reminders, total: None, message }));
+                }
+                () = tokio::time::sleep_until(deadline) => return Outcome::NobodyAnswered,
+                () = call.cancel.cancelled() => return Outcome::Canceled,
+            }
+        }
+    }
+}
+
+fn question(approval: &Approval) -> String {
+    format!(
+        "Allow `{}` ({}) in {}?\n{}\n(rule: {})",
+        approval.tool,
+        approval.effect,
+        if approval.workspace.is_empty() { "no workspace" } else { &approval.workspace },
+        approval.input,
+        approval.rule
+    )
+}
+
+#[async_trait]
+impl Layer for Confirm {
+    fn name(&self) -> &'static str {
+        "confirm"
+    }
+
+    fn describe(&self) -> String {
+        format!("factor `client`: no boundary against an agent that runs `skynetctl` itself; waits {} s", self.wait.as_secs())
+    }
+
+    async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
+        let decision = self.rules.decide(&call.caller.user, call.caller.uid, call.tool.name, call.effect);
+        if decision.verdict == Verdict::Allow {
+            return next.run(call).await;
+        }
+        let approval = self.approvals.request(call, &decision.rule)?;
+        call.release_slots();
+        let outcome = self.ask(call, &approval).await;
+        call.reacquire_slots().await;
+        let (tool, id) = (approval.tool, &approval.id);
+        match outcome {
+            Outcome::Decided(State::Approved, by) => {
+                call.notes.confirmed_by = Some(by.into());
+                next.run(call).await
+            }
+            Outcome::Decided(State::Denied | State::Pending, by) => {
+                Err(Error::denied(format!("`{tool}` was declined by the human (through {by})")))
+            }
+            Outcome::Canceled => {
+                self.approvals.withdraw(id);
+                Err(Error::canceled("the client canceled the call while it waited for approval"))
+            }
+            Outcome::NobodyAnswered => Err(Error::needs_confirmation(format!(
+                "`{tool}` ({}) needs approval by rule `{}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{}` would allow it always",
+                call.effect, decision.rule, call.effect
+            ))),
+        }
+    }
+}

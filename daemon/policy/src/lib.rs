@@ -1,0 +1,77 @@
+//! The layers between a caller and a tool, one file each, and the queue of calls that wait for a human.
+//! A layer knows every call and no tool.
+
+mod approvals;
+mod audit;
+mod bound;
+mod cache;
+mod confirm;
+mod deadline;
+mod metrics;
+mod permit;
+mod quota;
+mod redact;
+mod rules;
+mod trace;
+mod validate;
+
+pub use approvals::{Approval, Approvals, State as ApprovalState};
+pub use audit::record_interrupted;
+pub use metrics::{Count, Metrics};
+pub use quota::Limits;
+pub use rules::{Decision, Rule, Rules, Verdict};
+
+use skynet_core::{Layer, Pipeline, Registry, Result};
+use skynet_store::{Blobs, Journal, Ledger, Tables};
+use std::{sync::Arc, time::Duration};
+
+/// Everything the layers stand on.
+#[derive(Clone)]
+pub struct Services {
+    /// Who may do what.
+    pub rules: Arc<Rules>,
+    /// How much of it.
+    pub limits: Limits,
+    /// How long a call waits for a human before it tells the client to come back.
+    pub confirm_wait: Duration,
+    /// The calls that wait.
+    pub approvals: Arc<Approvals>,
+    /// One line per call, for good.
+    pub audit: Ledger,
+    /// Intents and outcomes, for resent calls.
+    pub journal: Arc<Journal>,
+    /// Quota counters and cached answers.
+    pub tables: Tables,
+    /// What is too large for an answer.
+    pub blobs: Blobs,
+    /// Counts of what happened.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The pipeline: what stands above runs first on the way in, and last on the way out.
+///
+/// # Errors
+/// `Internal` when a tool's schema does not compile or a table does not open.
+pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
+    let layers: Vec<Box<dyn Layer>> = vec![
+        // One span, count and duration for every call, denied ones too.
+        Box::new(trace::Trace::new(on.metrics.clone())),
+        // Sees every outcome below: denials, cancellations, panics.
+        Box::new(audit::Audit::new(on.audit.clone(), on.journal.clone())),
+        // By user, tool and effect, before anything that costs.
+        Box::new(permit::Permit::new(on.rules.clone())),
+        // After permission: a denied call is not charged.
+        Box::new(quota::Quota::new(on.limits.clone(), &on.tables)?),
+        // From here on there is one form of the input, and it fits the tool's schema.
+        Box::new(validate::Validate::new(registry, on.rules.clone())?),
+        // A pending approval holds no slot.
+        Box::new(confirm::Confirm::new(on.rules.clone(), on.approvals.clone(), on.confirm_wait)),
+        // A miss writes the intent of a mutating call, durably, before its effect.
+        Box::new(cache::Cache::new(&on.tables, on.journal.clone())?),
+        // What does not fit the answer is kept and linked.
+        Box::new(bound::Bound::new(on.blobs.clone())),
+        // Innermost: measures the tool alone; below it a panic becomes an error.
+        Box::new(deadline::Deadline),
+    ];
+    Ok(Pipeline::new(layers))
+}

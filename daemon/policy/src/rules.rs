@@ -1,0 +1,165 @@
+//! Who may do what: any matching deny wins, then ask, then allow, else the default of the effect.
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
+use skynet_core::{Effect, Error, Result};
+use std::{fmt, str::FromStr};
+
+/// What is to happen with a call, from weakest to strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It runs.
+    Allow,
+    /// It runs once a human agrees.
+    Ask,
+    /// It does not run.
+    Deny,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+/// One rule, as written in the configuration. An empty list matches everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Shown in denials and in the audit log.
+    pub name: String,
+    /// What to do with the calls it matches.
+    pub verdict: Verdict,
+    /// User names or uids.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Tool names, with `*` and `?`.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// Effects.
+    #[serde(default)]
+    pub effects: Vec<Effect>,
+}
+
+/// What was decided, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is to happen.
+    pub verdict: Verdict,
+    /// The name of a rule, or `default for <effect>`.
+    pub rule: String,
+}
+
+/// All rules, ready to judge.
+pub struct Rules(Vec<Compiled>);
+
+struct Compiled {
+    rule: Rule,
+    tools: GlobSet,
+}
+
+impl Rules {
+    /// Compiles the rules.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the rule whose tool pattern is no glob.
+    pub fn new(rules: Vec<Rule>) -> Result<Self> {
+        let compile = |rule: Rule| {
+            let mut tools = GlobSetBuilder::new();
+            for pattern in &rule.tools {
+                let glob = Glob::from_str(pattern).map_err(|err| {
+                    Error::invalid_input(format!("rule `{}`: tool pattern `{pattern}`: {}", rule.name, err.kind()))
+                })?;
+                tools.add(glob);
+            }
+            let tools = tools.build().map_err(|err| Error::invalid_input(format!("rule `{}`: {err}", rule.name)))?;
+            Ok(Compiled { rule, tools })
+        };
+        Ok(Self(rules.into_iter().map(compile).collect::<Result<_>>()?))
+    }
+
+    /// Judges a call.
+    #[must_use]
+    pub fn decide(&self, user: &str, uid: u32, tool: &str, effect: Effect) -> Decision {
+        let uid = uid.to_string();
+        let matching = self.0.iter().filter(|compiled| {
+            let rule = &compiled.rule;
+            (rule.users.is_empty() || rule.users.iter().any(|name| name == user || *name == uid))
+                && (rule.tools.is_empty() || compiled.tools.is_match(tool))
+                && (rule.effects.is_empty() || rule.effects.contains(&effect))
+        });
+        // `max_by_key` keeps the last of equals; the first rule written is the one to name.
+        let strongest = matching.rev().max_by_key(|compiled| compiled.rule.verdict);
+        strongest.map_or_else(
+            || Decision { verdict: default_for(effect), rule: format!("default for {effect}") },
+            |compiled| Decision { verdict: compiled.rule.verdict, rule: compiled.rule.name.clone() },
+        )
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether only the defaults apply.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What happens without a rule.
+const fn default_for(effect: Effect) -> Verdict {
+    match effect {
+        Effect::Read | Effect::Write => Verdict::Allow,
+        Effect::Destroy | Effect::External => Verdict::Ask,
+    }
+}
+
+/// The refusal of a call, with the smallest change of the configuration that would allow it.
+#[must_use]
+pub(crate) fn denial(decision: &Decision, user: &str, tool: &str, effect: Effect) -> Error {
+    Error::denied(format!(
+        "`{tool}` ({effect}) is denied to `{user}` by the rule `{}`; an administrator can exempt it by narrowing that rule, so that it does not match user `{user}`, tool `{tool}`, effect `{effect}`",
+        decision.rule
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, verdict: Verdict, users: &[&str], tools: &[&str], effects: &[Effect]) -> Rule {
+        let own = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        Rule { name: name.into(), verdict, users: own(users), tools: own(tools), effects: effects.to_vec() }
+    }
+
+    #[test]
+    fn deny_beats_ask_beats_allow_beats_the_default() {
+        let rules = Rules::new(vec![
+            rule("all", Verdict::Allow, &[], &[], &[]),
+            rule("git asks", Verdict::Ask, &[], &["git_*"], &[Effect::Write]),
+            rule("no bob", Verdict::Deny, &["bob", "77"], &["git_commit"], &[]),
+        ])
+        .unwrap();
+        for (user, uid, tool, effect, verdict, name) in [
+            ("ann", 1, "files_read", Effect::Read, Verdict::Allow, "all"),
+            ("ann", 1, "x", Effect::Destroy, Verdict::Allow, "all"),
+            ("ann", 1, "git_commit", Effect::Write, Verdict::Ask, "git asks"),
+            ("bob", 1, "git_commit", Effect::Write, Verdict::Deny, "no bob"),
+            ("eve", 77, "git_commit", Effect::Write, Verdict::Deny, "no bob"),
+        ] {
+            let expected = Decision { verdict, rule: name.into() };
+            assert_eq!(rules.decide(user, uid, tool, effect), expected, "{user} {tool}");
+        }
+        let none = Rules::new(vec![]).unwrap();
+        assert_eq!(none.decide("ann", 1, "x", Effect::Destroy).rule, "default for destroy");
+        assert!(Rules::new(vec![rule("bad", Verdict::Deny, &[], &["[a"], &[])]).is_err());
+    }
+}

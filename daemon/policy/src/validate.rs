@@ -1,0 +1,94 @@
+//! The tool's own schema decides whether an input is one, and how far it goes.
+
+use crate::rules::{Rules, Verdict, denial};
+use async_trait::async_trait;
+use jsonschema::{Draft, Validator, error::ValidationErrorKind};
+use serde_json::{Map, Value};
+use skynet_core::{Answer, Call, Canonical, Entry, Error, Layer, Next, Registry, Result};
+use std::{collections::HashMap, sync::Arc};
+
+/// A caller may ask for that much answer at most, in bytes.
+const MOST_BYTES: u64 = 4 << 20;
+
+pub(crate) struct Validate {
+    validators: HashMap<&'static str, Validator>,
+    rules: Arc<Rules>,
+}
+
+impl Validate {
+    pub(crate) fn new(registry: &Registry, rules: Arc<Rules>) -> Result<Self> {
+        let compile = |entry: &Arc<Entry>| {
+            let schema = Value::Object(Map::clone(&entry.input_schema));
+            let validator = jsonschema::options().with_draft(Draft::Draft202012).build(&schema).map_err(|err| {
+                Error::internal(format!("the schema of `{}` does not compile: {err}", entry.name))
+            })?;
+            Ok((entry.name, validator))
+        };
+        Ok(Self { validators: registry.iter().map(compile).collect::<Result<_>>()?, rules })
+    }
+
+    fn check(&self, tool: &Entry, raw: &[u8]) -> Result<Canonical> {
+        let parsed = Canonical::parse(raw)?;
+        let properties = tool.input_schema.get("properties").and_then(Value::as_object);
+        // Some clients send `null` for an argument they leave out.
+        let is_absent = |(name, value): (&String, &Value)| {
+            value.is_null() && properties.is_some_and(|known| known.contains_key(name))
+        };
+        let input = if parsed.members().iter().any(is_absent) {
+            let kept = parsed.members().iter().filter(|member| !is_absent(*member));
+            Canonical::from_map(kept.map(|(name, value)| (name.clone(), value.clone())).collect())?
+        } else {
+            parsed
+        };
+        let validator = self
+            .validators
+            .get(tool.name)
+            .ok_or_else(|| Error::internal(format!("`{}` has no validator", tool.name)))?;
+        let instance = Value::Object(input.members().clone());
+        let faults: Vec<String> = validator.iter_errors(&instance).take(3).map(|fault| explain(&fault, properties)).collect();
+        if faults.is_empty() { Ok(input) } else { Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; ")))) }
+    }
+}
+
+fn explain(fault: &jsonschema::ValidationError<'_>, properties: Option<&Map<String, Value>>) -> String {
+    let place = fault.instance_path().to_string();
+    let place = place.trim_start_matches('/').replace('/', ".");
+    // The value itself may be large or secret, so it is left out.
+    let what = fault.masked_with("the value").to_string();
+    let hint = match fault.kind() {
+        ValidationErrorKind::AdditionalProperties { .. } if place.is_empty() => {
+            let known: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+            format!(" (arguments are: {})", known.join(", "))
+        }
+        _ => String::new(),
+    };
+    if place.is_empty() { format!("{what}{hint}") } else { format!("argument `{place}`: {what}{hint}") }
+}
+
+#[async_trait]
+impl Layer for Validate {
+    fn name(&self) -> &'static str {
+        "validate"
+    }
+
+    fn describe(&self) -> String {
+        format!("JSON Schema 2020-12 of {} tools", self.validators.len())
+    }
+
+    async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
+        let input = self.check(&call.tool, &call.raw)?;
+        call.effect = call.tool.effect_of(&input)?;
+        if let Some(wanted) = input.members().get("max_bytes").and_then(Value::as_u64) {
+            call.max_bytes = usize::try_from(wanted.min(MOST_BYTES)).unwrap_or(call.max_bytes);
+        }
+        call.input = Some(input);
+        // The input may go further than the tool's declared effect, so the rules judge it again.
+        let (caller, tool) = (&call.caller, call.tool.name);
+        let decision = self.rules.decide(&caller.user, caller.uid, tool, call.effect);
+        call.notes.rule = Some(format!("{}: {}", decision.rule, decision.verdict));
+        match decision.verdict {
+            Verdict::Deny => Err(denial(&decision, &caller.user, tool, call.effect)),
+            Verdict::Ask | Verdict::Allow => next.run(call).await,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The typed gRPC API for `skynetctl`: one file per service.
+
+mod approvals;
+mod audit;
+mod status;
+mod tools;
+
+use crate::relay::Desk;
+use jiff::Timestamp;
+use skynet_hands::Pool;
+use skynet_policy::Services;
+use skynet_proto::{
+    MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer, daemon_server::DaemonServer,
+    tools_server::ToolsServer,
+};
+use std::sync::Arc;
+use tonic::{Status, transport::server::Router};
+
+/// What the services answer from.
+#[derive(Clone)]
+pub(crate) struct Office {
+    pub(crate) desk: Desk,
+    pub(crate) services: Services,
+    pub(crate) hands: Arc<Pool>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) socket: String,
+}
+
+impl Office {
+    /// Adds every service.
+    pub(crate) fn add_to(self, router: Router) -> Router {
+        let tools = ToolsServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        router
+            .add_service(DaemonServer::new(self.clone()))
+            .add_service(tools)
+            .add_service(AuditServer::new(self.clone()))
+            .add_service(ApprovalsServer::new(self))
+    }
+}
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// A defect or a disk error: the log has the details.
+// By value, because `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn internal(err: impl std::fmt::Display) -> Status {
+    tracing::error!(error = %err, "an admin request failed");
+    Status::internal(err.to_string())
+}

@@ -1,0 +1,57 @@
+//! What the daemon is and how it fares.
+
+use super::{Office, timestamp};
+use skynet_proto::{
+    CallCount, LayerStatus, Session, SessionsRequest, SessionsResponse, StatusRequest, StatusResponse,
+    daemon_server::Daemon,
+};
+use tonic::{Request, Response, Status};
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[tonic::async_trait]
+impl Daemon for Office {
+    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let layers = self.desk.calls.pipeline().layers().iter();
+        let layers = layers.map(|layer| LayerStatus { name: layer.name().into(), detail: layer.describe() }).collect();
+        let calls = self.services.metrics.snapshot().into_iter().map(|(tool, outcome, count)| CallCount {
+            tool: tool.into(),
+            outcome: outcome.into(),
+            count: count.calls,
+            duration_seconds: count.duration.as_secs_f64(),
+        });
+        Ok(Response::new(StatusResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started_at: Some(timestamp(self.started_at)),
+            mode: "user".into(),
+            socket: self.socket.clone(),
+            sessions: count(self.desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count()),
+            running_calls: count(self.desk.calls.count()),
+            pending_approvals: count(self.services.approvals.list().len()),
+            audit_records: self.services.audit.len(),
+            hands: count(self.hands.pids().await.len()),
+            tools: count(self.desk.calls.registry().len()),
+            layers,
+            warnings: vec!["user mode without sandbox: tools run with all rights of this user".into()],
+            calls: calls.collect(),
+        }))
+    }
+
+    async fn sessions(&self, _request: Request<SessionsRequest>) -> Result<Response<SessionsResponse>, Status> {
+        let sessions = self.desk.sessions.list().into_iter().map(|(id, session)| Session {
+            id: id.as_simple().to_string(),
+            uid: session.uid,
+            pid: session.pid,
+            client: session.client,
+            protocol_version: session.protocol_version,
+            workspace: session.workspace,
+            attached_at: Some(timestamp(session.attached_at)),
+            attached: session.attachments > 0,
+            calls: session.calls,
+        });
+        Ok(Response::new(SessionsResponse { sessions: sessions.collect() }))
+    }
+}

@@ -1,0 +1,198 @@
+//! From a configuration to a serving daemon, and down again.
+
+use crate::{
+    admin,
+    calls::Calls,
+    claims::Claims,
+    config::Config,
+    mcp,
+    relay::Desk,
+    sessions::Sessions,
+    socket,
+};
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use skynet_core::{Place, Run};
+use skynet_hands::Pool;
+use skynet_policy::{Approvals, Metrics, Rules, Services};
+use skynet_proto::{
+    CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES, relay_server::RelayServer,
+    socket::{SOCKET_NAME, user_directory},
+};
+use skynet_store::{Blobs, Journal, Ledger, Tables};
+use std::{
+    io::IsTerminal as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+};
+use tonic::transport::Server;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// The audit log is split into files of that size.
+const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Calls under way have that long to end when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The home directory of this user; clients strip the environment, but a daemon has `HOME`.
+pub(crate) fn home() -> Result<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).context("HOME is not set")?;
+    let home = PathBuf::from(home);
+    // Where it really is, as descriptors will tell it.
+    let found = skynet_core::Workspace::open(&home).with_context(|| format!("HOME is `{}`", home.display()))?;
+    Ok(found.path().to_owned())
+}
+
+/// Until commands and tools run in sandboxes of their own, a daemon of root would do anything for anyone.
+pub(crate) fn refuse_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        bail!(
+            "running as root is refused: this version has no sandbox, so every tool would have root's rights; start it as an ordinary user"
+        );
+    }
+    Ok(())
+}
+
+/// Serves until a signal ends it.
+pub(crate) async fn run(config: Config, home: &Path, socket: Option<PathBuf>, state: Option<PathBuf>) -> Result<()> {
+    start_log(&config.log.filter)?;
+    let uid = rustix::process::getuid().as_raw();
+    let state = state.unwrap_or_else(|| home.join(".local/state/skynet"));
+    let socket = socket.unwrap_or_else(|| user_directory(uid, home).join(SOCKET_NAME));
+    socket::private_directory(&state, uid)?;
+    socket::private_directory(socket.parent().context("the socket needs a directory")?, uid)?;
+    let _lock = socket::lock(&state)?;
+
+    let house = House::build(&config, home, uid, &state)?;
+    let listener = socket::bind(&socket)?;
+    tracing::info!(socket = %socket.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
+    serve(house, listener, uid, &socket).await?;
+    // A socket left behind would only be replaced at the next start.
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+/// Everything that was opened and wired.
+struct House {
+    desk: Desk,
+    services: Services,
+    hands: Arc<Pool>,
+    started_at: Timestamp,
+}
+
+impl House {
+    fn build(config: &Config, home: &Path, uid: u32, state: &Path) -> Result<Self> {
+        let tables = Tables::open(&state.join("state"))?;
+        let audit = Ledger::open(&state.join("ledger/audit"), AUDIT_SEGMENT_BYTES)?;
+        let (journal, interrupted) = Journal::open(&state.join("ledger/journal"))?;
+        skynet_policy::record_interrupted(&audit, &interrupted)?;
+        if !interrupted.is_empty() {
+            tracing::warn!(calls = interrupted.len(), "the last daemon died while these calls ran; they are marked `interrupted`");
+        }
+        let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
+        let services = Services {
+            rules: Arc::new(Rules::new(config.policy.rules.clone())?),
+            limits: config.quota.clone(),
+            confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
+            approvals: Arc::new(Approvals::default()),
+            audit,
+            journal: Arc::new(journal),
+            tables: tables.clone(),
+            blobs: blobs.clone(),
+            metrics: Arc::new(Metrics::default()),
+        };
+        let hands = Pool::new(beside_this_program("skynet-hands")?);
+        let runner: Arc<dyn Run> = hands.clone();
+        let registry = Arc::new(skynet_hands::registry()?.hosted(Place::Hands, &runner));
+        let pipeline = skynet_policy::pipeline(&registry, &services)?;
+        let desk = Desk {
+            tools: mcp::Server::new(&registry, blobs.clone()),
+            calls: Calls::new(pipeline, registry, blobs),
+            sessions: Arc::new(Sessions::open(&tables)?),
+            claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),
+            user: std::env::var("USER").unwrap_or_else(|_| uid.to_string()).into(),
+            concurrent_requests: config.mcp.concurrent_requests.get() as usize,
+        };
+        Ok(Self { desk, services, hands, started_at: Timestamp::now() })
+    }
+}
+
+async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) -> Result<()> {
+    let House { desk, services, hands, started_at } = house;
+    let office = admin::Office {
+        desk: desk.clone(),
+        services: services.clone(),
+        hands: hands.clone(),
+        started_at,
+        socket: socket.display().to_string(),
+    };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<RelayServer<Desk>>().await;
+    let reflection =
+        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET).build_v1()?;
+    let relay = RelayServer::new(desk.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let server = office.add_to(
+        Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_service(relay)
+            .add_service(health_service)
+            .add_service(reflection),
+    );
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let sweeper = tokio::spawn(hands.sweep());
+    tokio::select! {
+        result = server.serve_with_incoming(socket::accept_own(listener, uid)) => result?,
+        _ = terminate.recv() => tracing::info!("asked to terminate"),
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+    }
+    // Connections are closed by now: shims dial the next daemon and ask it again for what is unanswered.
+    if tokio::time::timeout(DRAIN, desk.calls.finished()).await.is_err() {
+        tracing::warn!(calls = desk.calls.count(), "stopped while calls were under way");
+    }
+    sweeper.abort();
+    services.tables.sync()?;
+    Ok(())
+}
+
+/// The programs of one release lie in one directory.
+fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().context("this program cannot be located")?.with_file_name(name);
+    if !program.is_file() {
+        bail!("`{}` is missing; install all programs of a release together", program.display());
+    }
+    Ok(program)
+}
+
+/// To journald under systemd, otherwise to stderr for people.
+fn start_log(filter: &str) -> Result<()> {
+    // rmcp writes whole requests at debug, secrets included: what it says below warning never leaves it.
+    let filter = EnvFilter::try_new(format!("{filter},rmcp=warn"))
+        .with_context(|| format!("`log.filter` is `{filter}`"))?;
+    let registry = tracing_subscriber::registry();
+    if is_journal_stderr() {
+        registry.with(tracing_journald::layer()?.with_field_prefix(None).with_filter(filter)).init();
+    } else {
+        let to_stderr = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_filter(filter);
+        registry.with(to_stderr).init();
+    }
+    Ok(())
+}
+
+/// systemd names device and inode of the journal's stream (systemd.exec(5), `JOURNAL_STREAM`).
+fn is_journal_stderr() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    std::fs::metadata("/proc/self/fd/2").is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+}

@@ -1,0 +1,211 @@
+//! Calls under way. A call runs in a task of its own, so that a lost connection does not stop it and a resent
+//! frame finds it again.
+
+use bytes::Bytes;
+use skynet_core::{
+    Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
+    call::{Ask, Notes, Slot},
+    ctx::{Outgoing, Progress},
+};
+use skynet_store::Blobs;
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How much answer a call gets that does not ask for more, in bytes.
+const DEFAULT_MAX_BYTES: usize = 64 << 10;
+
+/// What a path held before a change is kept up to that size.
+const MOST_BEFORE_BYTES: u64 = 64 << 20;
+
+/// What a client asks for.
+pub(crate) struct Request {
+    pub(crate) id: CallId,
+    pub(crate) name: String,
+    pub(crate) caller: Caller,
+    pub(crate) raw: Bytes,
+    pub(crate) resend: bool,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) ask: Option<Arc<dyn Ask>>,
+}
+
+/// A call under way; clones see the same one.
+#[derive(Clone)]
+pub(crate) struct Running {
+    outcome: watch::Receiver<Option<Arc<Result<Answer>>>>,
+    pub(crate) progress: watch::Receiver<Option<Progress>>,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Running {
+    /// Waits for the end. Cancel-safe.
+    pub(crate) async fn outcome(&mut self) -> Arc<Result<Answer>> {
+        match self.outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or_else(lost),
+            Err(_) => lost(),
+        }
+    }
+}
+
+fn lost() -> Arc<Result<Answer>> {
+    Arc::new(Err(Error::internal("the task of this call ended without an outcome")))
+}
+
+/// All calls under way.
+pub(crate) struct Calls {
+    pipeline: Pipeline,
+    registry: Arc<Registry>,
+    blobs: Blobs,
+    running: Mutex<HashMap<CallId, Running>>,
+}
+
+impl Calls {
+    pub(crate) fn new(pipeline: Pipeline, registry: Arc<Registry>, blobs: Blobs) -> Arc<Self> {
+        Arc::new(Self { pipeline, registry, blobs, running: Mutex::default() })
+    }
+
+    pub(crate) const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(crate) const fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Starts a call, or joins the one of the same id that is under way.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that is no tool.
+    pub(crate) fn start(self: &Arc<Self>, request: Request) -> Result<Running> {
+        let tool = self.registry.find(&request.name)?.clone();
+        let mut all = self.lock();
+        if let Some(same) = all.get(&request.id) {
+            return Ok(same.clone());
+        }
+        let (outcome, outcome_seen) = watch::channel(None);
+        let (progress, progress_seen) = watch::channel(None);
+        let (outgoing, messages) = mpsc::channel(16);
+        let cancel = CancellationToken::new();
+        let running = Running { outcome: outcome_seen, progress: progress_seen, cancel: cancel.clone() };
+        all.insert(request.id, running.clone());
+        drop(all);
+
+        let id = request.id;
+        let mut call = Call {
+            id,
+            effect: tool.effect,
+            tool,
+            caller: request.caller,
+            raw: request.raw,
+            input: None,
+            resend: request.resend,
+            cancel,
+            max_bytes: DEFAULT_MAX_BYTES,
+            slots: request.slots,
+            ask: request.ask,
+            outgoing,
+            notes: Notes::default(),
+        };
+        let calls = self.clone();
+        tokio::spawn(async move {
+            let desk = Desk { blobs: calls.blobs.clone(), id, uid: call.caller.uid, before: call.notes.before.clone(), progress };
+            let result = tokio::select! {
+                result = calls.pipeline.run(&mut call) => result,
+                () = desk.serve(messages) => Err(Error::internal("a call lost its channel")),
+            };
+            drop(call);
+            outcome.send_replace(Some(Arc::new(result)));
+            calls.lock().remove(&id);
+        });
+        Ok(running)
+    }
+
+    /// How many are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Cancels every call of a session.
+    pub(crate) fn cancel_session(&self, session: Uuid) {
+        self.lock().iter().filter(|(id, _)| id.session == session).for_each(|(_, call)| call.cancel.cancel());
+    }
+
+    /// Waits until no call is under way.
+    pub(crate) async fn finished(&self) {
+        loop {
+            let Some(mut one) = self.lock().values().next().cloned() else { return };
+            one.outcome().await;
+            // Its task removes it right after; let it.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Running>> {
+        // Each change is one insert or remove, so a panic leaves it whole.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes what a running tool hands out.
+struct Desk {
+    blobs: Blobs,
+    id: CallId,
+    uid: u32,
+    before: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    progress: watch::Sender<Option<Progress>>,
+}
+
+impl Desk {
+    /// Serves until the call is dropped; the call holds a sender, so this ends last.
+    async fn serve(&self, mut messages: mpsc::Receiver<Outgoing>) {
+        while let Some(message) = messages.recv().await {
+            match message {
+                Outgoing::Progress(progress) => {
+                    self.progress.send_replace(Some(progress));
+                }
+                Outgoing::BeforeImage { path, file, kept } => {
+                    let result = self.keep(&path, file).await;
+                    let result = result.map(|digest| {
+                        self.before.lock().unwrap_or_else(PoisonError::into_inner).push((path, digest));
+                    });
+                    // The tool may have been given up.
+                    let _ = kept.send(result);
+                }
+                Outgoing::Blob { file, stored, .. } => {
+                    let owner = format!("result/{}", self.uid);
+                    let result = self.put(owner, File::from(file)).await;
+                    // As above.
+                    let _ = stored.send(result.map(|digest| format!("skynet://result/{digest}")));
+                }
+            }
+        }
+    }
+
+    async fn keep(&self, path: &str, file: Option<OwnedFd>) -> Result<Option<String>> {
+        let Some(file) = file.map(File::from) else { return Ok(None) };
+        let size = file
+            .metadata()
+            .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?
+            .len();
+        if size > MOST_BEFORE_BYTES {
+            // Recorded as such: this change cannot be taken back.
+            return Ok(Some(format!("not kept: {size} bytes")));
+        }
+        self.put(format!("before/{}", self.id), file).await.map(Some)
+    }
+
+    async fn put(&self, owner: String, file: File) -> Result<String> {
+        let blobs = self.blobs.clone();
+        let stored = tokio::task::spawn_blocking(move || blobs.put(&owner, file)).await;
+        let stored = stored.map_err(|err| Error::internal("storing a blob failed").with_source(err))?;
+        stored.map(|stored| stored.digest).map_err(|err| {
+            Error::unavailable("the daemon has no room to keep what this call changes or returns").with_source(err)
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The configuration: TOML with drop-ins. Errors name file, line and the nearest valid key.
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use skynet_core::registry::nearest;
+use skynet_policy::{Limits, Rule};
+use std::{
+    fs,
+    num::{NonZeroU32, NonZeroU64},
+    path::{Path, PathBuf},
+};
+use toml::{Table, Value};
+
+/// Everything an administrator decides.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) log: Log,
+    pub(crate) policy: Policy,
+    pub(crate) quota: Limits,
+    pub(crate) confirm: Confirm,
+    pub(crate) storage: Storage,
+    pub(crate) mcp: Mcp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// A filter such as `info` or `info,skynet_hands=debug`.
+    pub(crate) filter: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Policy {
+    /// Where a workspace may lie; `~` is the caller's home.
+    pub(crate) workspaces: Vec<String>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Confirm {
+    /// How long a call waits for a human before it tells the client to come back.
+    pub(crate) wait_seconds: NonZeroU32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Storage {
+    /// Before-images and large results together.
+    pub(crate) blobs_max_bytes: NonZeroU64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Mcp {
+    /// Requests of one session that are worked on at the same time; more wait.
+    pub(crate) concurrent_requests: NonZeroU32,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into() }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { workspaces: vec!["~/*".into(), "~/**/*".into()], rules: Vec::new() }
+    }
+}
+
+impl Default for Confirm {
+    fn default() -> Self {
+        Self { wait_seconds: NonZeroU32::MIN.saturating_add(44) }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { blobs_max_bytes: NonZeroU64::MIN.saturating_add((1 << 30) - 1) }
+    }
+}
+
+impl Default for Mcp {
+    fn default() -> Self {
+        Self { concurrent_requests: NonZeroU32::MIN.saturating_add(63) }
+    }
+}
+
+/// The files that are read, in order: `file`, then `*.toml` of the directory of the same name with `.d`.
+pub(crate) fn files(file: &Path) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = file.exists().then(|| file.to_owned()).into_iter().collect();
+    let drop_ins = file.with_extension("d");
+    if drop_ins.is_dir() {
+        let entries = fs::read_dir(&drop_ins).with_context(|| format!("{}", drop_ins.display()))?;
+        let mut more = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        more.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        more.sort();
+        found.extend(more);
+    }
+    Ok(found)
+}
+
+/// Reads and merges all files: a later value replaces an earlier one, lists are joined. Without any file the
+/// defaults hold.
+pub(crate) fn load(file: &Path) -> Result<Config> {
+    let mut merged = Table::new();
+    for path in files(file)? {
+        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        // Each file must be valid by itself, so that an error can name its line.
+        if let Err(err) = toml::from_str::<Config>(&text) {
+            bail!("{}", explain(&path, &text, &err));
+        }
+        let table = text.parse::<Table>().with_context(|| format!("{}", path.display()))?;
+        merge(&mut merged, table);
+    }
+    Ok(Value::Table(merged).try_into()?)
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (Some(Value::Array(old)), Value::Array(new)) => old.extend(new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn explain(path: &Path, text: &str, err: &toml::de::Error) -> String {
+    let start = err.span().map_or(0, |span| span.start);
+    let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    let message = err.message();
+    // serde says: unknown field `x`, expected one of `a`, `b`.
+    let mut names = message.split('`').skip(1).step_by(2);
+    let hint = match names.next().filter(|_| message.starts_with("unknown")) {
+        Some(wrong) => nearest(names, wrong).first().map_or_else(String::new, |name| format!("; did you mean `{name}`?")),
+        None => String::new(),
+    };
+    format!("{}:{line}: {message}{hint}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_files(files: &[(&str, &str)]) -> Result<Config> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        load(&directory.path().join("config.toml"))
+    }
+
+    #[test]
+    fn drop_ins_override_values_and_extend_lists() {
+        let config = load_files(&[
+            ("config.toml", "[confirm]\nwait_seconds = 5\n[[policy.rules]]\nname = 'a'\nverdict = 'deny'\n"),
+            ("config.d/10.toml", "[confirm]\nwait_seconds = 6\n[[policy.rules]]\nname = 'b'\nverdict = 'ask'\n"),
+            ("config.d/note.txt", "not read"),
+        ])
+        .unwrap();
+        assert_eq!(config.confirm.wait_seconds.get(), 6);
+        let names: Vec<_> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(load_files(&[]).unwrap().policy.rules.is_empty());
+    }
+
+    #[test]
+    fn errors_name_file_line_and_the_nearest_key() {
+        for (text, expected) in [
+            ("[log]\n\n[quota]\ncalls_per_minut = 3\n", "config.toml:4: unknown field `calls_per_minut`, expected"),
+            ("[log]\n\n[quota]\ncalls_per_minut = 3\n", "did you mean `calls_per_minute`?"),
+            ("[confirm]\nwait_seconds = 0\n", "config.toml:2: "),
+            ("[[policy.rules]]\nname = 'x'\nverdict = 'forbid'\n", "config.toml:3: unknown variant `forbid`"),
+        ] {
+            let err = load_files(&[("config.toml", text)]).unwrap_err().to_string();
+            assert!(err.contains(expected), "{err}");
+        }
+    }
+}

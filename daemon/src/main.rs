@@ -1,0 +1,98 @@
+//! `skynetd`: gives AI agents hands on this host, one pipeline for every call.
+//! Wires rooms together; what they do is written in their own crates.
+
+mod admin;
+mod boot;
+mod calls;
+mod claims;
+mod config;
+mod mcp;
+mod relay;
+mod sessions;
+mod socket;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+/// The Skynet daemon.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = false)]
+struct Arguments {
+    /// Read this file instead of the user's configuration; drop-ins are read from `<FILE without .toml>.d/`.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Listen on this socket instead of the user's; its directory must be private.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Keep state in this directory instead of `~/.local/state/skynet`.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check, show or locate the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration can be used; exit 1 if not.
+    Check,
+    /// Print the configuration in force, defaults and drop-ins included, as TOML.
+    Show {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the files that are read, in order.
+    Path,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("skynetd: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let home = boot::home()?;
+    let file = arguments.config.unwrap_or_else(|| home.join(".config/skynet/config.toml"));
+    match arguments.command {
+        Some(Command::Config(command)) => show_config(&command, &file),
+        None => {
+            boot::refuse_root()?;
+            let config = config::load(&file)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+            runtime.block_on(boot::run(config, &home, arguments.socket, arguments.state))
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the output of a command")]
+fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
+    match command {
+        ConfigCommand::Path => {
+            for file in config::files(file)? {
+                println!("{}", file.display());
+            }
+        }
+        ConfigCommand::Check => {
+            let config = config::load(file)?;
+            skynet_policy::Rules::new(config.policy.rules)?;
+            claims::Claims::new(&config.policy.workspaces, file)?;
+            println!("the configuration is valid");
+        }
+        ConfigCommand::Show { json: true } => println!("{}", serde_json::to_string_pretty(&config::load(file)?)?),
+        ConfigCommand::Show { json: false } => print!("{}", toml::to_string_pretty(&config::load(file)?)?),
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What must be known of a line before rmcp parses it: what kind of message it is, its id, and the raw
+//! arguments of a tool call.
+
+use bytes::Bytes;
+use rmcp::model::RequestId;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use std::borrow::Cow;
+
+/// JSON-RPC 2.0, section 5.1.
+pub(super) const PARSE_ERROR: i32 = -32700;
+/// As above.
+pub(super) const INVALID_REQUEST: i32 = -32600;
+
+/// One message of a client.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub(super) kind: Kind,
+    /// For rmcp: the line, without the arguments of a tool call.
+    pub(super) json: Bytes,
+    /// The arguments of a tool call, as they came.
+    pub(super) arguments: Bytes,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Kind {
+    Request(RequestId),
+    /// The request that is no longer wanted.
+    Cancel(RequestId),
+    Notification,
+    Response,
+}
+
+/// Why a line is no message.
+#[derive(Debug, PartialEq)]
+pub(super) struct Refusal {
+    pub(super) id: Option<RequestId>,
+    pub(super) code: i32,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn invalid(id: Option<RequestId>, message: impl Into<String>) -> Self {
+        Self { id, code: INVALID_REQUEST, message: message.into() }
+    }
+
+    /// The error response, on one line. The id is `null` where it could not be read (JSON-RPC 2.0, section 5).
+    pub(super) fn to_json(&self) -> Bytes {
+        error_json(self.id.as_ref(), self.code, &self.message)
+    }
+}
+
+/// An error response.
+pub(super) fn error_json(id: Option<&RequestId>, code: i32, message: &str) -> Bytes {
+    let id = id.cloned().map_or(Value::Null, RequestId::into_json_value);
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }).to_string().into()
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct CallParams<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct CancelParams {
+    #[serde(rename = "requestId")]
+    request_id: RequestId,
+}
+
+/// Reads one message.
+pub(super) fn read(line: &Bytes) -> Result<Envelope, Refusal> {
+    let parsed: Line<'_> = serde_json::from_slice(line).map_err(|err| not_a_message(line, &err))?;
+    let id = match parsed.id {
+        None => None,
+        Some(raw) => Some(read_id(raw).ok_or_else(|| Refusal::invalid(None, "an id must be a string or an integer"))?),
+    };
+    if parsed.jsonrpc.as_deref() != Some("2.0") {
+        return Err(Refusal::invalid(id, "`jsonrpc` must be \"2.0\""));
+    }
+    let plain = |kind| Ok(Envelope { kind, json: line.clone(), arguments: Bytes::new() });
+    match (parsed.method.as_deref(), id, parsed.result.is_some() || parsed.error.is_some()) {
+        (Some("tools/call"), Some(id), false) => read_call(line, id, &parsed),
+        (Some(_), Some(id), false) => plain(Kind::Request(id)),
+        (Some("notifications/cancelled"), None, false) => {
+            let params = parsed.params.and_then(|raw| serde_json::from_str::<CancelParams>(raw.get()).ok());
+            plain(params.map_or(Kind::Notification, |params| Kind::Cancel(params.request_id)))
+        }
+        (Some(_), None, false) => plain(Kind::Notification),
+        (None, Some(_), true) => plain(Kind::Response),
+        (_, id, _) => Err(Refusal::invalid(id, "neither a request, a notification nor a response")),
+    }
+}
+
+fn read_call(line: &Bytes, id: RequestId, parsed: &Line<'_>) -> Result<Envelope, Refusal> {
+    let params = parsed.params.map(|raw| serde_json::from_str::<CallParams<'_>>(raw.get()));
+    // rmcp answers other shapes, so that its words stay the same for all methods.
+    let Some(Ok(params)) = params else {
+        return Ok(Envelope { kind: Kind::Request(id), json: line.clone(), arguments: Bytes::new() });
+    };
+    let arguments = params.arguments.map_or_else(Bytes::new, |raw| line.slice_ref(raw.get().as_bytes()));
+    let meta = params.meta.map_or("{}", RawValue::get);
+    let name = Value::from(params.name.as_ref());
+    let id_json = id.clone().into_json_value();
+    let json = format!(
+        r#"{{"jsonrpc":"2.0","id":{id_json},"method":"tools/call","params":{{"name":{name},"_meta":{meta}}}}}"#
+    );
+    Ok(Envelope { kind: Kind::Request(id), json: json.into(), arguments })
+}
+
+/// Splits a batch (MCP 2025-03-26, base protocol).
+pub(super) fn read_batch(line: &Bytes) -> Result<Vec<Bytes>, Refusal> {
+    let parts: Vec<&RawValue> = serde_json::from_slice(line).map_err(|err| not_a_message(line, &err))?;
+    if parts.is_empty() {
+        return Err(Refusal::invalid(None, "a batch must not be empty"));
+    }
+    Ok(parts.into_iter().map(|part| line.slice_ref(part.get().as_bytes())).collect())
+}
+
+pub(super) fn is_batch(line: &[u8]) -> bool {
+    line.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+fn not_a_message(line: &[u8], err: &serde_json::Error) -> Refusal {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok() {
+        Refusal::invalid(None, format!("not a JSON-RPC message: {err}"))
+    } else {
+        Refusal { id: None, code: PARSE_ERROR, message: format!("not JSON: {err}") }
+    }
+}
+
+fn read_id(raw: &RawValue) -> Option<RequestId> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_refusals() {
+        let request = |id| Ok(Kind::Request(id));
+        let refused = |id, code| Err((id, code));
+        for (line, expected) in [
+            (r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#, request(RequestId::Number(0))),
+            (r#"{"jsonrpc":"2.0","id":"x","method":"ping"}"#, request(RequestId::String("x".into()))),
+            (r#"{"jsonrpc":"2.0","method":"a/b"}"#, Ok(Kind::Notification)),
+            (r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#, Ok(Kind::Cancel(RequestId::Number(3)))),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Ok(Kind::Response)),
+            (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, refused(None, INVALID_REQUEST)),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, refused(None, INVALID_REQUEST)),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, Ok(Kind::Notification)),
+            (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, refused(Some(RequestId::Number(1)), INVALID_REQUEST)),
+            (r#"{"jsonrpc":"2.0","id":1}"#, refused(Some(RequestId::Number(1)), INVALID_REQUEST)),
+            ("7", refused(None, INVALID_REQUEST)),
+            ("{nonsense", refused(None, PARSE_ERROR)),
+        ] {
+            let found = read(&Bytes::from(line)).map(|envelope| envelope.kind).map_err(|refusal| (refusal.id, refusal.code));
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn arguments_of_a_call_come_as_they_were() {
+        let line = Bytes::from(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","_meta":{"progressToken":5}}}"#);
+        let envelope = read(&line).unwrap();
+        assert_eq!(&envelope.arguments[..], br#"{"b":1, "b":2}"#);
+        let json: Value = serde_json::from_slice(&envelope.json).unwrap();
+        assert_eq!(json["params"], json!({ "name": "t", "_meta": { "progressToken": 5 } }));
+    }
+}

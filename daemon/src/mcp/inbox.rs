@@ -1,0 +1,345 @@
+//! The frames of one connection on their way in, and which of them are settled.
+//!
+//! rmcp starts a task for every request it is given, so it is given only as many as may run at once. Other
+//! requests wait here; once too many wait, the connection is no longer read, and back-pressure reaches the client.
+//! Notifications and responses pass waiting requests: a cancel must not stand in line behind what it cancels.
+
+use super::envelope::{self, Envelope, Kind, Refusal};
+use bytes::Bytes;
+use rmcp::model::RequestId;
+use skynet_core::{CallId, call::Slot};
+use skynet_proto::{Frame, Reply, ServerMessage, server_message};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::timeout,
+};
+use tonic::Status;
+use uuid::Uuid;
+
+/// Waiting requests, in number and in bytes, at which reading stops.
+const MOST_WAITING: usize = 1024;
+const MOST_WAITING_BYTES: usize = 16 << 20;
+
+/// A client that closed its stdin waits that long for what is under way; SDKs kill a server after 2 s.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// The only revision that has batches.
+const BATCH_REVISION: &str = "2025-03-26";
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// The client closed its stdin.
+    Goodbye,
+    /// The connection broke; the client may come back.
+    Lost,
+}
+
+/// A message handed to rmcp.
+pub(super) struct Taken {
+    pub(super) envelope: Envelope,
+    pub(super) call: CallId,
+    pub(super) resend: bool,
+    /// The place of a request among those that may run at once.
+    pub(super) slot: Option<Slot>,
+}
+
+struct Waiting {
+    envelope: Envelope,
+    origin: Origin,
+    resend: bool,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy)]
+struct Origin {
+    sequence: u64,
+    /// From 1 in a batch, else 0.
+    index: u32,
+}
+
+struct Batch {
+    open: usize,
+    answers: Vec<Bytes>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    in_flight: HashMap<RequestId, Origin>,
+    batches: HashMap<u64, Batch>,
+    revision: String,
+    leaving: Option<Leaving>,
+}
+
+/// The frames of one connection.
+pub(crate) struct Inbox {
+    session: Uuid,
+    state: Mutex<State>,
+    arrived: Notify,
+    taken: Notify,
+    settled: Notify,
+    slots: Arc<Semaphore>,
+    outbound: Mutex<Option<mpsc::Sender<Result<ServerMessage, Status>>>>,
+}
+
+impl Inbox {
+    pub(crate) fn new(session: Uuid, concurrent: usize, outbound: mpsc::Sender<Result<ServerMessage, Status>>) -> Self {
+        Self {
+            session,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            taken: Notify::new(),
+            settled: Notify::new(),
+            slots: Arc::new(Semaphore::new(concurrent)),
+            outbound: Mutex::new(Some(outbound)),
+        }
+    }
+
+    /// Takes in one frame; waits while too many requests wait.
+    pub(crate) async fn push(&self, frame: Frame) {
+        let sequence = frame.sequence;
+        let line = frame.json;
+        while !self.has_room() {
+            let taken = self.taken.notified();
+            if !self.has_room() {
+                taken.await;
+            }
+        }
+        if envelope::is_batch(&line) {
+            return self.push_batch(sequence, &line, frame.resend).await;
+        }
+        match envelope::read(&line) {
+            Ok(envelope) => self.queue(envelope, Origin { sequence, index: 0 }, frame.resend).await,
+            Err(refusal) => self.send(sequence, refusal.to_json()).await,
+        }
+    }
+
+    /// No more frames come.
+    pub(crate) fn close(&self, leaving: Leaving) {
+        self.lock().leaving.get_or_insert(leaving);
+        self.arrived.notify_one();
+    }
+
+    /// How the connection ended, or is about to.
+    pub(crate) fn leaving(&self) -> Leaving {
+        self.lock().leaving.unwrap_or(Leaving::Lost)
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().leaving.is_some()
+    }
+
+    /// The next message for rmcp; `None` at the end. Cancel-safe.
+    pub(super) async fn take(&self) -> Option<Taken> {
+        loop {
+            let arrived = self.arrived.notified();
+            let has_requests = {
+                let mut state = self.lock();
+                if let Some(taken) = self.take_one(&mut state) {
+                    drop(state);
+                    self.taken.notify_one();
+                    return Some(taken);
+                }
+                match (state.leaving, state.waiting.is_empty()) {
+                    (Some(Leaving::Lost), _) => return None,
+                    (Some(Leaving::Goodbye), true) => break,
+                    (_, is_empty) => !is_empty,
+                }
+            };
+            tokio::select! {
+                () = arrived => {}
+                // The permit itself is taken above, with the request it is for.
+                _ = self.slots.acquire(), if has_requests => {}
+            }
+        }
+        // Half-close: answers that come soon are still delivered. The limit only bounds the wait.
+        let _ = timeout(FAREWELL, self.all_settled()).await;
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner).take();
+        None
+    }
+
+    /// Notes the revision that both sides agreed on.
+    pub(super) fn set_revision(&self, revision: &str) {
+        revision.clone_into(&mut self.lock().revision);
+    }
+
+    pub(super) fn revision(&self) -> String {
+        self.lock().revision.clone()
+    }
+
+    /// Delivers the answer of a request, alone or once its whole batch is answered.
+    pub(super) async fn settle(&self, id: Option<&RequestId>, answer: Bytes) {
+        let origin = id.and_then(|id| self.lock().in_flight.remove(id));
+        match origin {
+            Some(origin) => self.settle_origin(origin, Some(answer)).await,
+            // Canceled meanwhile, or never asked: the client knows what to do with it.
+            None => self.send(0, answer).await,
+        }
+        self.settled.notify_waiters();
+    }
+
+    /// Delivers something nobody asked for.
+    pub(super) async fn send(&self, answers: u64, json: Bytes) {
+        let outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(outbound) = outbound {
+            let reply = ServerMessage { kind: Some(server_message::Kind::Reply(Reply { answers, json })) };
+            // A connection that is gone gets its answers when it comes back and asks again.
+            let _ = outbound.send(Ok(reply)).await;
+        }
+    }
+
+    async fn push_batch(&self, sequence: u64, line: &Bytes, resend: bool) {
+        if self.revision() != BATCH_REVISION {
+            let message = format!("batches exist only in revision {BATCH_REVISION}; send one message per line");
+            return self.send(sequence, Refusal::invalid(None, message).to_json()).await;
+        }
+        let parts = match envelope::read_batch(line) {
+            Ok(parts) => parts,
+            Err(refusal) => return self.send(sequence, refusal.to_json()).await,
+        };
+        // One more than there can be, so that the batch is not answered before all of it is queued.
+        self.lock().batches.insert(sequence, Batch { open: 1, answers: Vec::new() });
+        for (part, index) in parts.iter().zip(1..) {
+            let origin = Origin { sequence, index };
+            match envelope::read(part) {
+                Ok(envelope) => {
+                    if matches!(envelope.kind, Kind::Request(_)) {
+                        self.grow_batch(sequence);
+                    }
+                    self.queue(envelope, origin, resend).await;
+                }
+                Err(refusal) => {
+                    self.grow_batch(sequence);
+                    self.settle_origin(origin, Some(refusal.to_json())).await;
+                }
+            }
+        }
+        self.settle_origin(Origin { sequence, index: u32::MAX }, None).await;
+    }
+
+    fn grow_batch(&self, sequence: u64) {
+        if let Some(batch) = self.lock().batches.get_mut(&sequence) {
+            batch.open += 1;
+        }
+    }
+
+    async fn queue(&self, envelope: Envelope, origin: Origin, resend: bool) {
+        match &envelope.kind {
+            Kind::Request(id) => {
+                let is_new = {
+                    let mut state = self.lock();
+                    let is_new = !state.in_flight.contains_key(id);
+                    if is_new {
+                        state.in_flight.insert(id.clone(), origin);
+                    }
+                    is_new
+                };
+                if !is_new {
+                    // Without the id: with it, the client would take this for the answer of the first request.
+                    let refusal = Refusal::invalid(None, format!("the id {} is in use by a request under way", id.clone().into_json_value()));
+                    return self.settle_origin(origin, Some(refusal.to_json())).await;
+                }
+            }
+            Kind::Cancel(id) => {
+                let (origin, was_waiting) = {
+                    let mut state = self.lock();
+                    let before = state.waiting.len();
+                    state.waiting.retain(|waiting| waiting.envelope.kind != Kind::Request(id.clone()));
+                    (state.in_flight.remove(id), state.waiting.len() < before)
+                };
+                // The client expects no answer, but the shim must no longer resend the frame.
+                if let Some(origin) = origin {
+                    self.settle_origin(origin, None).await;
+                }
+                self.settled.notify_waiters();
+                if was_waiting {
+                    return;
+                }
+            }
+            Kind::Notification | Kind::Response => {}
+        }
+        let mut state = self.lock();
+        state.waiting_bytes += envelope.arguments.len() + envelope.json.len();
+        state.waiting.push_back(Waiting { envelope, origin, resend });
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// The first message that may go on: anything but a request, or a request for which there is a slot.
+    fn take_one(&self, state: &mut State) -> Option<Taken> {
+        let is_request = |waiting: &Waiting| matches!(waiting.envelope.kind, Kind::Request(_));
+        let (place, permit) = match state.waiting.front() {
+            None => return None,
+            Some(first) if is_request(first) => match self.slots.clone().try_acquire_owned() {
+                Ok(permit) => (0, Some(permit)),
+                Err(_) => (state.waiting.iter().position(|waiting| !is_request(waiting))?, None),
+            },
+            Some(_) => (0, None),
+        };
+        let Waiting { envelope, origin, resend } = state.waiting.remove(place)?;
+        state.waiting_bytes -= envelope.arguments.len() + envelope.json.len();
+        let call = CallId { session: self.session, sequence: origin.sequence, index: origin.index };
+        Some(Taken { envelope, call, resend, slot: permit.map(|permit| Slot::new(self.slots.clone(), permit)) })
+    }
+
+    async fn settle_origin(&self, origin: Origin, answer: Option<Bytes>) {
+        if origin.index == 0 {
+            return self.send(origin.sequence, answer.unwrap_or_default()).await;
+        }
+        let finished = {
+            let mut state = self.lock();
+            let Some(batch) = state.batches.get_mut(&origin.sequence) else { return };
+            batch.open -= 1;
+            batch.answers.extend(answer);
+            if batch.open > 0 {
+                return;
+            }
+            state.batches.remove(&origin.sequence).map(|batch| batch.answers).unwrap_or_default()
+        };
+        self.send(origin.sequence, join(&finished)).await;
+    }
+
+    async fn all_settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.lock().in_flight.is_empty() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.waiting.len() < MOST_WAITING && state.waiting_bytes < MOST_WAITING_BYTES
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A JSON array, or nothing where there was nothing to answer.
+fn join(answers: &[Bytes]) -> Bytes {
+    if answers.is_empty() {
+        return Bytes::new();
+    }
+    let mut joined = vec![b'['];
+    for (index, answer) in answers.iter().enumerate() {
+        if index > 0 {
+            joined.push(b',');
+        }
+        joined.extend_from_slice(answer);
+    }
+    joined.push(b']');
+    joined.into()
+}

@@ -1,0 +1,140 @@
+//! rmcp's transport over an inbox: typed messages to lines and back.
+
+use super::{
+    envelope::{Kind, error_json},
+    inbox::{Inbox, Taken},
+    result::Splices,
+};
+use bytes::Bytes;
+use rmcp::{
+    RoleServer,
+    model::{ClientJsonRpcMessage, ErrorCode, GetExtensions as _, JsonRpcMessage, RequestId, ServerResult},
+    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+    transport::Transport,
+};
+use skynet_core::{CallId, call::Slot};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+use uuid::Uuid;
+
+/// What rmcp does not carry of a request, found again in its extensions.
+#[derive(Clone)]
+pub(super) struct RawRequest {
+    pub(super) call: CallId,
+    pub(super) resend: bool,
+    pub(super) arguments: Bytes,
+    /// Taken by a tool call; held to the end by any other request.
+    pub(super) slot: Arc<Mutex<Option<Slot>>>,
+}
+
+/// One connection as rmcp sees it.
+pub(super) struct Wire {
+    inbox: Arc<Inbox>,
+    splices: Arc<Splices>,
+    /// Marks the ids of our own requests, so that an answer meant for an earlier connection is not taken for one
+    /// of this.
+    nonce: String,
+    has_begun: bool,
+}
+
+impl Wire {
+    pub(super) fn new(inbox: Arc<Inbox>, splices: Arc<Splices>) -> Self {
+        Self { inbox, splices, nonce: format!("{}-", Uuid::new_v4().as_simple()), has_begun: false }
+    }
+
+    /// The message for rmcp; `None` if there is nothing to hand over.
+    async fn admit(&mut self, taken: Taken) -> Option<ClientJsonRpcMessage> {
+        let is_request = matches!(taken.envelope.kind, Kind::Request(_));
+        if !self.has_begun && !is_request {
+            // rmcp ends a session that starts with anything else.
+            tracing::debug!("a message before the first request was dropped");
+            return None;
+        }
+        let mut message = match serde_json::from_slice::<ClientJsonRpcMessage>(&taken.envelope.json) {
+            Ok(message) => message,
+            Err(err) => {
+                if let Kind::Request(id) = &taken.envelope.kind {
+                    let message = format!("the parameters do not fit the method: {err}");
+                    let answer = error_json(Some(id), ErrorCode::INVALID_PARAMS.0, &message);
+                    self.inbox.settle(Some(id), answer).await;
+                }
+                return None;
+            }
+        };
+        match &mut message {
+            JsonRpcMessage::Request(request) => {
+                self.has_begun = true;
+                request.request.extensions_mut().insert(RawRequest {
+                    call: taken.call,
+                    resend: taken.resend,
+                    arguments: taken.envelope.arguments,
+                    slot: Arc::new(Mutex::new(taken.slot)),
+                });
+            }
+            JsonRpcMessage::Response(response) => response.id = self.own_id(&response.id)?,
+            JsonRpcMessage::Error(error) => error.id = Some(self.own_id(error.id.as_ref()?)?),
+            JsonRpcMessage::Notification(_) => {}
+        }
+        Some(message)
+    }
+
+    fn own_id(&self, id: &RequestId) -> Option<RequestId> {
+        match id {
+            RequestId::String(text) => text.strip_prefix(&self.nonce)?.parse().ok().map(RequestId::Number),
+            RequestId::Number(_) => None,
+        }
+    }
+}
+
+impl Transport<RoleServer> for Wire {
+    type Error = Infallible;
+
+    fn send(
+        &mut self,
+        mut item: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
+        let inbox = self.inbox.clone();
+        if let JsonRpcMessage::Request(request) = &mut item {
+            request.id = RequestId::String(format!("{}{}", self.nonce, request.id.clone().into_json_value()).into());
+        }
+        if let JsonRpcMessage::Response(response) = &item
+            && let ServerResult::InitializeResult(result) = &response.result
+        {
+            inbox.set_revision(result.protocol_version.as_str());
+        }
+        let (id, line) = match &item {
+            JsonRpcMessage::Response(response) => (Some(response.id.clone()), self.splices.encode(response, &inbox.revision())),
+            JsonRpcMessage::Error(error) => (error.id.clone(), encode(&item)),
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => (None, encode(&item)),
+        };
+        async move {
+            match &id {
+                Some(_) => inbox.settle(id.as_ref(), line).await,
+                None => inbox.send(0, line).await,
+            }
+            Ok(())
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            let taken = self.inbox.take().await?;
+            if let Some(message) = self.admit(taken).await {
+                return Some(message);
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+fn encode(item: &TxJsonRpcMessage<RoleServer>) -> Bytes {
+    serde_json::to_vec(item).unwrap_or_else(|err| {
+        tracing::error!(error = %err, "a message of rmcp cannot be written");
+        Vec::new()
+    }).into()
+}

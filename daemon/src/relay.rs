@@ -1,0 +1,128 @@
+//! The gRPC end of the relay: one attached shim per stream.
+
+use crate::{
+    calls::Calls,
+    claims::Claims,
+    mcp::{self, Inbox, Leaving},
+    sessions::Sessions,
+};
+use skynet_core::Caller;
+use skynet_proto::{
+    ClientMessage, ENVELOPE_VERSION, Hello, ServerMessage, Welcome, client_message::Kind, relay_server::Relay, server_message,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, transport::server::UdsConnectInfo};
+use uuid::Uuid;
+
+/// Calls of a client whose connection broke go on for that long, for it to come back.
+const ORPHANS_LIVE: Duration = Duration::from_secs(60);
+
+/// Replies on their way to one shim.
+const OUTBOUND_FRAMES: usize = 64;
+
+/// What an attached session stands on.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) tools: mcp::Server,
+    pub(crate) user: Arc<str>,
+    pub(crate) concurrent_requests: usize,
+}
+
+/// Who is at the other end of a connection.
+pub(crate) fn peer<T>(request: &Request<T>) -> Result<(u32, u32), Status> {
+    let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    let peer = credentials.ok_or_else(|| Status::permission_denied("the connection has no credentials"))?;
+    Ok((peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0)))
+}
+
+#[tonic::async_trait]
+impl Relay for Desk {
+    type AttachStream = ReceiverStream<Result<ServerMessage, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<ClientMessage>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let (uid, pid) = peer(&request)?;
+        let mut inbound = request.into_inner();
+        let Some(ClientMessage { kind: Some(Kind::Hello(hello)) }) = inbound.message().await? else {
+            return Err(Status::invalid_argument("the first message must be Hello"));
+        };
+        if hello.envelope_version != ENVELOPE_VERSION {
+            return Err(Status::failed_precondition(format!(
+                "this daemon speaks envelope version {ENVELOPE_VERSION}, the shim {}; install both from one release",
+                hello.envelope_version
+            )));
+        }
+        let session = Uuid::from_slice(&hello.session_id)
+            .map_err(|_| Status::invalid_argument("a session id has 16 bytes"))?;
+        self.sessions
+            .attach(session, uid, pid, &hello.workspace)
+            .map_err(|err| Status::permission_denied(err.to_string()))?;
+
+        let (outbound, stream) = mpsc::channel(OUTBOUND_FRAMES);
+        let welcome = Welcome { daemon_version: env!("CARGO_PKG_VERSION").into() };
+        let welcome = ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) };
+        // The channel is empty and its receiver is alive.
+        let _ = outbound.send(Ok(welcome)).await;
+        tokio::spawn(self.clone().converse(session, self.caller(uid, pid, &hello), inbound, outbound));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Desk {
+    fn caller(&self, uid: u32, pid: u32, hello: &Hello) -> Caller {
+        let workspace = self.claims.open(&hello.workspace);
+        if let Err(reason) = &workspace {
+            tracing::info!(claim = hello.workspace, reason, "a session has no workspace");
+        }
+        Caller { uid, user: self.user.clone(), pid, client: "unknown".into(), workspace: workspace.ok() }
+    }
+
+    /// Serves MCP over one connection until the client leaves or the connection breaks.
+    async fn converse(
+        self,
+        session: Uuid,
+        caller: Caller,
+        inbound: Streaming<ClientMessage>,
+        outbound: mpsc::Sender<Result<ServerMessage, Status>>,
+    ) {
+        let inbox = Arc::new(Inbox::new(session, self.concurrent_requests, outbound));
+        let pump = tokio::spawn(pump(inbound, inbox.clone()));
+        self.tools.serve(&self, session, caller, &inbox).await;
+        pump.abort();
+        let is_last = self.sessions.detach(session);
+        match inbox.leaving() {
+            Leaving::Goodbye => {
+                self.calls.cancel_session(session);
+                self.sessions.end(session);
+            }
+            Leaving::Lost if is_last => {
+                tokio::time::sleep(ORPHANS_LIVE).await;
+                if !self.sessions.is_attached(session) {
+                    self.calls.cancel_session(session);
+                }
+            }
+            Leaving::Lost => {}
+        }
+    }
+}
+
+async fn pump(mut inbound: Streaming<ClientMessage>, inbox: Arc<Inbox>) {
+    let leaving = loop {
+        match inbound.message().await {
+            Ok(Some(ClientMessage { kind: Some(Kind::Frame(frame)) })) => inbox.push(frame).await,
+            Ok(Some(ClientMessage { kind: Some(Kind::Goodbye(_)) })) => break Leaving::Goodbye,
+            Ok(Some(ClientMessage { kind: Some(Kind::Hello(_)) | None })) => {
+                tracing::warn!("a shim sent an unexpected message");
+            }
+            Ok(None) | Err(_) => break Leaving::Lost,
+        }
+    };
+    inbox.close(leaving);
+}

@@ -1,0 +1,53 @@
+//! What survives a restart: append-only ledgers for what must not be lost, content-addressed blobs, and sled
+//! tables for what can be rebuilt. The only crate that knows sled.
+
+pub mod blobs;
+pub mod journal;
+pub mod ledger;
+mod segment;
+pub mod tables;
+
+pub use blobs::Blobs;
+pub use journal::Journal;
+pub use ledger::{Ledger, Position};
+pub use tables::{Table, Tables};
+
+use std::{io, path::PathBuf};
+
+/// Why something could not be stored or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filesystem refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// sled refused.
+    #[error("state database: {0}")]
+    Table(#[from] sled::Error),
+    /// A record is not what it should be.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The disk stopped taking writes earlier; nothing is accepted until a restart.
+    #[error("the ledger stopped after a failed sync: {0}")]
+    Stopped(String),
+}
+
+impl Error {
+    /// Whether there is simply no space left.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// What every function here returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Names the path an I/O error happened on.
+fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { path: path.into(), source }
+}

@@ -1,0 +1,60 @@
+//! Moves or renames an entry.
+
+use crate::target::{Existing, Target, make_parents};
+use rustix::fs::RenameFlags;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, error::IoContext as _};
+
+pub(crate) struct FilesMove;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// File or directory, relative to the workspace.
+    from: String,
+    /// Its new path; missing directories are made.
+    to: String,
+    /// Replace a file that is there.
+    #[serde(default)]
+    overwrite: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Where it was.
+    from: String,
+    /// Where it is.
+    to: String,
+}
+
+impl Tool for FilesMove {
+    const NAME: &'static str = "files_move";
+    const SUMMARY: &'static str = "Move or rename a file, link or directory inside the workspace. Refuses to replace anything unless `overwrite`.";
+    const EFFECT: Effect = Effect::Write;
+    const PLACE: Place = Place::Hands;
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let workspace = ctx.workspace()?;
+        let from = Target::entry(workspace, &workspace.relative(&input.from)?)?;
+        if from.stat()?.is_none() {
+            return Err(Error::not_found(format!("`{}` does not exist", from.path)));
+        }
+        let to = workspace.relative(&input.to)?;
+        make_parents(workspace, &to)?;
+        let to = Target::entry(workspace, &to)?;
+        let existing = if input.overwrite { Existing::Replace } else { Existing::Fail };
+        from.keep_before(ctx).await?;
+        to.keep_before(ctx).await?;
+        ctx.check_canceled()?;
+        let flags = match existing {
+            Existing::Replace => RenameFlags::empty(),
+            Existing::Fail => RenameFlags::NOREPLACE,
+        };
+        rustix::fs::renameat_with(&from.directory, &from.name, &to.directory, &to.name, flags).on(&to.path)?;
+        rustix::fs::fsync(&to.directory).on(&to.path)?;
+        Ok(Output { from: from.path.to_string(), to: to.path.to_string() })
+    }
+}

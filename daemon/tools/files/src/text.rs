@@ -1,0 +1,83 @@
+//! What kind of text a file holds.
+
+use encoding_rs::{Encoding, UTF_8};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{Error, Result};
+
+/// A NUL among the first bytes means that a file is no text; ripgrep and Git look at as many.
+const PROBE_BYTES: usize = 8192;
+
+/// How to decode a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Wanted {
+    /// By byte order mark, else UTF-8, else Latin-1 (windows-1252).
+    #[default]
+    Auto,
+    Utf8,
+    Utf16le,
+    Utf16be,
+    Latin1,
+    /// The bytes themselves.
+    Base64,
+}
+
+/// Whether these first bytes are of a binary file. UTF-16 text has NULs too, but starts with a mark.
+pub(crate) fn is_binary(head: &[u8]) -> bool {
+    let probe = head.get(..PROBE_BYTES).unwrap_or(head);
+    Encoding::for_bom(probe).is_none() && probe.contains(&0)
+}
+
+/// Text and the name of its encoding.
+pub(crate) fn decode(content: &[u8], wanted: Wanted) -> Result<(String, &'static str)> {
+    let chosen = match wanted {
+        Wanted::Auto | Wanted::Base64 => None,
+        Wanted::Utf8 => Some(UTF_8),
+        Wanted::Utf16le => Some(encoding_rs::UTF_16LE),
+        Wanted::Utf16be => Some(encoding_rs::UTF_16BE),
+        Wanted::Latin1 => Some(encoding_rs::WINDOWS_1252),
+    };
+    if let Some(encoding) = chosen {
+        let (text, had_errors) = encoding.decode_with_bom_removal(content);
+        if had_errors {
+            return Err(Error::invalid_input(format!("the file is not {}; leave out `encoding`", encoding.name())));
+        }
+        return Ok((text.into_owned(), encoding.name()));
+    }
+    if let Some((encoding, _)) = Encoding::for_bom(content) {
+        let (text, had_errors) = encoding.decode_with_bom_removal(content);
+        if !had_errors {
+            return Ok((text.into_owned(), encoding.name()));
+        }
+    }
+    match std::str::from_utf8(content) {
+        Ok(text) => Ok((text.to_owned(), UTF_8.name())),
+        Err(_) => {
+            let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(content);
+            Ok((text.into_owned(), encoding_rs::WINDOWS_1252.name()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_found_by_mark_and_content() {
+        for (content, expected) in [
+            (&b"abc \xc3\xa9"[..], ("abc é", "UTF-8")),
+            (b"caf\xe9", ("café", "windows-1252")),
+            (b"\xff\xfea\0b\0", ("ab", "UTF-16LE")),
+            (b"\xfe\xff\0a\0b", ("ab", "UTF-16BE")),
+            (b"\xef\xbb\xbfabc", ("abc", "UTF-8")),
+        ] {
+            assert!(!is_binary(content));
+            let (text, name) = decode(content, Wanted::Auto).unwrap();
+            assert_eq!((text.as_str(), name), expected);
+        }
+        assert!(is_binary(b"\x7fELF\0\0"));
+        assert!(decode(b"\xff", Wanted::Utf8).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! Writes a whole file.
+
+use crate::target::{Existing, Target, check_expected, digest, make_parents, read_all};
+use rustix::fs::Mode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+
+/// The most that is compared with an expected digest.
+const MOST_COMPARED_BYTES: u64 = 64 << 20;
+
+pub(crate) struct FilesWrite;
+
+/// What to do with a file that exists.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum IfExists {
+    #[default]
+    Replace,
+    Fail,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// File relative to the workspace; missing directories are made.
+    path: String,
+    /// The whole new content.
+    #[schemars(extend("writeOnly" = true))]
+    content: String,
+    /// Refuse unless the file has this digest now, as told by `files_read`.
+    #[serde(default)]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    expected_sha256: Option<String>,
+    /// What to do with a file that exists.
+    #[serde(default)]
+    if_exists: IfExists,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Where it was written, links resolved.
+    path: String,
+    /// Of the new content.
+    sha256: String,
+    /// Of the new content.
+    size_bytes: u64,
+    /// Whether the file is new.
+    created: bool,
+}
+
+impl Tool for FilesWrite {
+    const NAME: &'static str = "files_write";
+    const SUMMARY: &'static str =
+        "Create a file or replace its whole content, atomically. Permissions are kept. For part of a file use `files_edit`.";
+    const EFFECT: Effect = Effect::Write;
+    const PLACE: Place = Place::Hands;
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let workspace = ctx.workspace()?;
+        let path = workspace.relative(&input.path)?;
+        make_parents(workspace, &path)?;
+        let target = Target::file(workspace, &path)?;
+        let existing = target.open()?;
+        if existing.is_some() && input.if_exists == IfExists::Fail {
+            return Err(Error::conflict(format!("`{}` exists already", target.path)));
+        }
+        let created = existing.is_none();
+        let mode = match &existing {
+            Some(file) => Mode::from_raw_mode(rustix::fs::fstat(file).map_err(std::io::Error::from).map_err(|err| Error::from_io(err, &input.path))?.st_mode),
+            None => Mode::from_raw_mode(0o666 & !current_umask()),
+        };
+        let old = match (existing, &input.expected_sha256) {
+            (Some(mut file), Some(_)) => Some(read_all(&mut file, MOST_COMPARED_BYTES, &path)?),
+            _ => None,
+        };
+        check_expected(input.expected_sha256.as_deref(), old.as_deref(), &target.path)?;
+        target.keep_before(ctx).await?;
+        ctx.check_canceled()?;
+        let existing = if created { Existing::Fail } else { Existing::Replace };
+        target.replace(input.content.as_bytes(), mode, existing)?;
+        Ok(Output {
+            path: target.path.to_string(),
+            sha256: digest(input.content.as_bytes()),
+            size_bytes: input.content.len() as u64,
+            created,
+        })
+    }
+}
+
+/// Read from /proc, because umask(2) can only be read by changing it.
+fn current_umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:")).map(str::trim);
+    mask.and_then(|mask| u32::from_str_radix(mask, 8).ok()).unwrap_or(0o077)
+}

@@ -1,0 +1,3 @@
+//! x
+/// x
+#[must_use] pub fn toolset() -> skynet_core::Toolset { skynet_core::Toolset::new() }

@@ -1,0 +1,30 @@
+//! The gRPC contract between `skynetd` and its clients: the relay that carries MCP, and the typed admin API.
+//! Holds generated types and the few facts both sides must agree on; never logic.
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "written by tonic")]
+mod generated {
+    tonic::include_proto!("skynet.v1");
+}
+pub use generated::*;
+
+/// The version of the relay's envelope that this build speaks.
+pub const ENVELOPE_VERSION: u32 = 1;
+
+/// The largest line carried in one frame, in bytes. Longer lines are refused by the shim.
+pub const MAX_FRAME_BYTES: usize = 16 << 20;
+
+/// The gRPC message limit: one frame and its envelope. tonic's own default of 4 MiB is too small.
+pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES + 4096;
+
+/// HTTP/2 flow-control window of one stream, in bytes: wide enough that an answer of 1 MB never waits for
+/// a window update (RFC 9113, section 5.2).
+pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+/// HTTP/2 flow-control window of a whole connection, in bytes.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// The encoded `FileDescriptorSet` of all services, for gRPC reflection.
+#[cfg(feature = "descriptors")]
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/skynet.v1.bin"));
+
+pub mod socket;

@@ -1,0 +1,111 @@
+//! Dialing the daemon, and starting the user's own when there is none.
+
+use crate::arguments::Arguments;
+use hyper_util::rt::TokioIo;
+use skynet_proto::{
+    CONNECTION_WINDOW_BYTES, ClientMessage, ENVELOPE_VERSION, Frame, Goodbye, Hello, MAX_MESSAGE_BYTES,
+    STREAM_WINDOW_BYTES, ServerMessage, client_message::Kind, relay_client::RelayClient,
+};
+use std::{
+    io,
+    path::Path,
+    process::{Command, Stdio},
+};
+use tokio::{net::UnixStream, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Endpoint};
+
+/// Frames on their way to the daemon.
+const OUTBOUND_FRAMES: usize = 16;
+
+/// Why a connection did not come about.
+#[derive(Debug)]
+pub(crate) enum DialError {
+    /// Nobody listens; trying again may help.
+    Absent(String),
+    /// The daemon refused this shim; trying again does not help.
+    Refused(String),
+}
+
+/// An attached connection.
+pub(crate) struct Connection {
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Streaming<ServerMessage>,
+}
+
+/// Its sending half.
+pub(crate) struct Outbound(mpsc::Sender<ClientMessage>);
+
+impl Outbound {
+    /// Sends a frame; false when the connection is gone.
+    pub(crate) async fn send(&self, frame: Frame) -> bool {
+        self.0.send(ClientMessage { kind: Some(Kind::Frame(frame)) }).await.is_ok()
+    }
+
+    /// Waits for room for one frame; false when the connection is gone.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.0.reserve().await.is_ok()
+    }
+
+    /// Says that the client is done; answers still come.
+    pub(crate) async fn say_goodbye(&self) {
+        // A connection that is gone needs no goodbye.
+        let _ = self.0.send(ClientMessage { kind: Some(Kind::Goodbye(Goodbye {})) }).await;
+    }
+}
+
+/// Dials once.
+pub(crate) async fn dial(arguments: &Arguments, session_id: &[u8; 16], is_resumed: bool) -> Result<Connection, DialError> {
+    // The address is not used: the connector dials the socket.
+    let endpoint = Endpoint::from_static("http://skynet")
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    let socket = arguments.socket.clone();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+    });
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|err| DialError::Absent(err.to_string()))?;
+    let mut client = RelayClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES);
+    let hello = Hello {
+        envelope_version: ENVELOPE_VERSION,
+        session_id: session_id.to_vec().into(),
+        workspace: arguments.workspace.to_string_lossy().into_owned(),
+        shim_version: env!("CARGO_PKG_VERSION").into(),
+        resumed: is_resumed,
+    };
+    // The channel is new, so there is room, and its receiver is alive.
+    let _ = outbound.send(ClientMessage { kind: Some(Kind::Hello(hello)) }).await;
+    let inbound = client.attach(ReceiverStream::new(frames)).await.map_err(|status| explain(&status))?;
+    Ok(Connection { outbound: Outbound(outbound), inbound: inbound.into_inner() })
+}
+
+fn explain(status: &Status) -> DialError {
+    use tonic::Code;
+    let message = status.message().to_owned();
+    match status.code() {
+        Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => {
+            DialError::Refused(message)
+        }
+        _ => DialError::Absent(message),
+    }
+}
+
+/// Starts the user's daemon in the background, if its program lies beside this one.
+pub(crate) fn start(arguments: &Arguments) {
+    let is_system = arguments.socket == Path::new(skynet_proto::socket::SYSTEM_SOCKET);
+    if !arguments.may_start_daemon || is_system || rustix::process::geteuid().is_root() {
+        return;
+    }
+    let Some(program) = std::env::current_exe().ok().map(|shim| shim.with_file_name("skynetd")) else { return };
+    let mut command = Command::new("setsid");
+    // Its own session: it must not die with the client's terminal. The log is for journald or nobody.
+    command.arg("--fork").arg(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // If it does not start, the next dial says that there is no daemon, and how to start one.
+    if let Ok(mut child) = command.spawn() {
+        let _ = child.wait();
+    }
+}

@@ -1,0 +1,198 @@
+//! The relay: one client for the whole life of the process, one daemon after another.
+
+use crate::{
+    arguments::Arguments,
+    daemon::{self, Connection, DialError, Outbound},
+    session::{Session, error_line},
+    stdio::{Line, Lines, Output},
+};
+use skynet_proto::{Frame, MAX_FRAME_BYTES, Reply, server_message::Kind};
+use std::{io, time::Duration};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// Between attempts to reach the daemon: doubled from the first to the last.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LAST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Requests wait that long for a daemon before they are answered with an error.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// After the client's end of file, longer than the daemon takes for its farewell.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// JSON-RPC 2.0, section 5.1.
+const INVALID_REQUEST: i32 = -32600;
+
+enum End {
+    /// The client closed its stdin.
+    Eof,
+    /// The connection broke.
+    Lost,
+}
+
+struct Relay {
+    arguments: Arguments,
+    session: Session,
+    lines: Lines,
+    output: Output,
+}
+
+/// Relays until stdin ends.
+pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
+    let mut relay = Relay { session: Session::new()?, lines: Lines::stdin()?, output: Output::stdout()?, arguments };
+    let mut is_resumed = false;
+    loop {
+        let Some(connection) = relay.connect(is_resumed).await? else { return Ok(()) };
+        is_resumed = true;
+        if let End::Eof = relay.converse(connection).await? {
+            return Ok(());
+        }
+        relay.session.disconnect();
+    }
+}
+
+impl Relay {
+    /// Dials until a daemon answers; `None` when the client left meanwhile.
+    async fn connect(&mut self, is_resumed: bool) -> io::Result<Option<Connection>> {
+        let mut backoff = FIRST_BACKOFF;
+        let mut deadline = Instant::now() + PATIENCE;
+        let mut reason = String::new();
+        let mut was_started = false;
+        loop {
+            let failed = match daemon::dial(&self.arguments, &self.session.id, is_resumed).await {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(failed) => failed,
+            };
+            match failed {
+                DialError::Absent(why) => {
+                    if !was_started {
+                        was_started = true;
+                        daemon::start(&self.arguments);
+                    }
+                    reason = why;
+                }
+                DialError::Refused(why) => {
+                    self.give_up(&format!("skynetd refused this session: {why}")).await?;
+                    backoff = LAST_BACKOFF;
+                }
+            }
+            let next = Instant::now() + backoff;
+            backoff = (backoff * 2).min(LAST_BACKOFF);
+            // Lines are taken in meanwhile: the connection will replay them.
+            loop {
+                tokio::select! {
+                    line = self.lines.next(), if self.session.has_room() => match line? {
+                        Some(line) => {
+                            if !self.session.is_waiting() {
+                                deadline = deadline.max(Instant::now() + PATIENCE);
+                            }
+                            self.take_in(line).await?;
+                        }
+                        None => {
+                            self.give_up(&self.no_daemon(&reason)).await?;
+                            return Ok(None);
+                        }
+                    },
+                    () = sleep_until(deadline), if self.session.is_waiting() => {
+                        let message = self.no_daemon(&reason);
+                        self.give_up(&message).await?;
+                    }
+                    () = sleep_until(next) => break,
+                }
+            }
+        }
+    }
+
+    fn no_daemon(&self, reason: &str) -> String {
+        format!(
+            "no skynetd answers at `{}` ({reason}); start it with `skynetd`, or `systemctl start skynetd` where it is installed as a service, then call again",
+            self.arguments.socket.display()
+        )
+    }
+
+    /// Relays over one connection.
+    async fn converse(&mut self, connection: Connection) -> io::Result<End> {
+        let Connection { outbound, mut inbound } = connection;
+        for frame in self.session.replay() {
+            if !outbound.send(frame).await {
+                return Ok(End::Lost);
+            }
+        }
+        loop {
+            tokio::select! {
+                // A line is taken only when it can be sent, so that back-pressure reaches the client.
+                line = read_when_ready(&outbound, &mut self.lines) => match line {
+                    None => return Ok(End::Lost),
+                    Some(line) => match line? {
+                        Some(line) => {
+                            if let Some(frame) = self.take_in(line).await?
+                                && !outbound.send(frame).await
+                            {
+                                return Ok(End::Lost);
+                            }
+                        }
+                        None => return self.leave(Connection { outbound, inbound }).await,
+                    },
+                },
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.deliver(message.kind).await?,
+                    Ok(None) | Err(_) => {
+                        // A daemon that just died is being restarted; dialing at once finds nobody.
+                        sleep(FIRST_BACKOFF).await;
+                        return Ok(End::Lost);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Half-close: what is under way may still be answered.
+    async fn leave(&mut self, mut connection: Connection) -> io::Result<End> {
+        connection.outbound.say_goodbye().await;
+        let farewell = async {
+            while let Ok(Some(message)) = connection.inbound.message().await {
+                self.deliver(message.kind).await?;
+            }
+            io::Result::Ok(())
+        };
+        // A daemon that does not hang up must not keep a client waiting.
+        timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))?;
+        Ok(End::Eof)
+    }
+
+    /// Numbers a line; `None` if there is nothing to send.
+    async fn take_in(&mut self, line: Line) -> io::Result<Option<Frame>> {
+        match line {
+            Line::Whole(json, scanner) => Ok(Some(self.session.take_in(json, &scanner))),
+            Line::TooLong(scanner) => {
+                let message = format!("the line is longer than {MAX_FRAME_BYTES} bytes");
+                self.output.write_line(&error_line(&scanner.id(), INVALID_REQUEST, &message)).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn deliver(&mut self, message: Option<Kind>) -> io::Result<()> {
+        let Some(Kind::Reply(Reply { answers, json })) = message else { return Ok(()) };
+        let is_wanted = answers == 0 || self.session.settle(answers);
+        if is_wanted && !json.is_empty() {
+            self.output.write_line(&json).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_up(&mut self, message: &str) -> io::Result<()> {
+        for line in self.session.give_up(message) {
+            self.output.write_line(&line).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The next line, once the connection can take it; `None` when the connection is gone.
+async fn read_when_ready(outbound: &Outbound, lines: &mut Lines) -> Option<io::Result<Option<Line>>> {
+    if !outbound.is_ready().await {
+        return None;
+    }
+    Some(lines.next().await)
+}
