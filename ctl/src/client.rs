@@ -1,0 +1,62 @@
+//! Dialing the daemon.
+
+use crate::output::Failure;
+use hyper_util::rt::TokioIo;
+use skynet_proto::{
+    MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient, daemon_client::DaemonClient,
+    socket::default_path, tools_client::ToolsClient,
+};
+use std::{io, path::PathBuf};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// How to reach the daemon.
+pub(crate) struct Daemon {
+    socket: PathBuf,
+}
+
+impl Daemon {
+    pub(crate) fn new(socket: Option<PathBuf>) -> Self {
+        let usual = || {
+            let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+            default_path(rustix::process::getuid().as_raw(), &home)
+        };
+        Self { socket: socket.unwrap_or_else(usual) }
+    }
+
+    pub(crate) const fn socket(&self) -> &PathBuf {
+        &self.socket
+    }
+
+    pub(crate) async fn status(&self) -> Result<DaemonClient<Channel>, Failure> {
+        Ok(DaemonClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn tools(&self) -> Result<ToolsClient<Channel>, Failure> {
+        let client = ToolsClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    pub(crate) async fn audit(&self) -> Result<AuditClient<Channel>, Failure> {
+        Ok(AuditClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn approvals(&self) -> Result<ApprovalsClient<Channel>, Failure> {
+        Ok(ApprovalsClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> Result<Channel, Failure> {
+        let socket = self.socket.clone();
+        let connector = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+        });
+        // The address is not used: the connector dials the socket.
+        Endpoint::from_static("http://skynet").connect_with_connector(connector).await.map_err(|_| {
+            Failure::unreachable(format!(
+                "no skynetd answers at `{}`; start it with `skynetd`, or `systemctl start skynetd` where it is a service",
+                self.socket.display()
+            ))
+        })
+    }
+}

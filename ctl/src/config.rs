@@ -1,0 +1,46 @@
+//! `skynetctl config`: the daemon's own program reads the configuration, so that both agree on it, also while no
+//! daemon runs.
+
+use crate::output::{Failure, Output};
+use clap::Subcommand;
+use serde_json::json;
+use std::process;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Say whether the configuration can be used; exit 1 if not.
+    Check,
+    /// Print the configuration in force, defaults and drop-ins included.
+    Show,
+    /// Print the files that are read, in order.
+    Path,
+}
+
+pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
+    let mut arguments = vec!["config"];
+    arguments.push(match command {
+        Command::Check => "check",
+        Command::Show => "show",
+        Command::Path => "path",
+    });
+    if matches!(command, Command::Show) && output.is_json() {
+        arguments.push("--json");
+    }
+    let program = std::env::current_exe()?.with_file_name("skynetd");
+    let ran = process::Command::new(&program)
+        .args(arguments)
+        .output()
+        .map_err(|err| Failure::refused(format!("`{}`: {err}", program.display())))?;
+    let text = String::from_utf8_lossy(&ran.stdout);
+    if !ran.status.success() {
+        let said = String::from_utf8_lossy(&ran.stderr);
+        return Err(Failure::refused(said.trim().trim_start_matches("skynetd: ").to_owned()));
+    }
+    match command {
+        Command::Show => output.line(text.trim_end()),
+        Command::Check => output.show(&json!({ "valid": true }), || text.into_owned()),
+        Command::Path => output.show(&text.lines().collect(), || {
+            if text.is_empty() { "no file exists; the defaults hold".into() } else { text.to_string() }
+        }),
+    }
+}

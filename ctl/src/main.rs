@@ -1,0 +1,98 @@
+//! `skynetctl`: administers skynetd over the same socket as the clients. One file per subcommand.
+
+mod approvals;
+mod audit;
+mod client;
+mod config;
+mod doctor;
+mod generate;
+mod output;
+mod sessions;
+mod status;
+mod tools;
+
+use clap::{Parser, Subcommand};
+use client::Daemon;
+use output::{Failure, Output};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Administer the Skynet daemon.
+#[derive(Parser)]
+#[command(
+    name = "skynetctl",
+    version,
+    after_help = "Exit codes: 0 success, 1 the daemon said no or something is wrong, 2 wrong usage, 3 no daemon answers, 4 a tool failed."
+)]
+struct Arguments {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Dial this socket instead of the usual one.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what the daemon is and how it fares.
+    Status,
+    /// List, describe and call tools.
+    #[command(subcommand)]
+    Tools(tools::Command),
+    /// List the clients that are or were attached.
+    Sessions,
+    /// Query, export and verify the audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// See and answer calls that wait for a human.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
+    /// Check, show or locate the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Examine this installation and say what is wrong with it.
+    Doctor,
+    /// Print a completion script.
+    Completion {
+        /// For this shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory.
+    Man {
+        /// The directory, which must exist.
+        directory: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::new(arguments.json);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(err) => {
+            eprintln!("skynetctl: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments, &mut output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
+    let daemon = Daemon::new(arguments.socket);
+    match arguments.command {
+        Command::Status => status::run(&daemon, output).await,
+        Command::Tools(command) => tools::run(&daemon, command, output).await,
+        Command::Sessions => sessions::run(&daemon, output).await,
+        Command::Audit(command) => audit::run(&daemon, command, output).await,
+        Command::Approvals(command) => approvals::run(&daemon, command, output).await,
+        Command::Config(command) => config::run(&command, output),
+        Command::Doctor => doctor::run(&daemon, output).await,
+        Command::Completion { shell } => generate::completion(shell, output),
+        Command::Man { directory } => generate::man(&directory, output),
+    }
+}

@@ -1,0 +1,121 @@
+//! What is printed, as text for people or JSON for programs, and the exit codes.
+
+use serde_json::{Value, json};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+/// Why a command failed, and with which exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    kind: String,
+    message: String,
+}
+
+impl Failure {
+    /// The daemon said no, or something is wrong.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { code: 1, kind: "refused".into(), message: message.into() }
+    }
+
+    /// The command line makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, kind: "usage".into(), message: message.into() }
+    }
+
+    /// No daemon answers.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self { code: 3, kind: "unreachable".into(), message: message.into() }
+    }
+
+    /// A tool failed, with the kind of its error.
+    pub(crate) fn tool(kind: String, message: String) -> Self {
+        Self { code: 4, kind, message }
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::Unavailable => Self::unreachable(status.message()),
+            tonic::Code::InvalidArgument => Self::usage(status.message()),
+            _ => Self::refused(status.message()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(err: io::Error) -> Self {
+        Self::refused(err.to_string())
+    }
+}
+
+/// Stdout.
+pub(crate) struct Output {
+    is_json: bool,
+}
+
+impl Output {
+    pub(crate) const fn new(is_json: bool) -> Self {
+        Self { is_json }
+    }
+
+    pub(crate) const fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Prints `json`, or the text for people.
+    pub(crate) fn show(&mut self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.is_json {
+            self.line(&serde_json::to_string_pretty(json).unwrap_or_default())
+        } else {
+            self.line(text().trim_end())
+        }
+    }
+
+    /// Prints one line as it is. A reader that left ends the command quietly, as with any filter.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        match writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()) {
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(err.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match io::stdout().write_all(bytes) {
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(err.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints a failure; returns its exit code.
+    pub(crate) fn fail(&mut self, failure: &Failure) -> ExitCode {
+        if self.is_json {
+            let error = json!({ "error": { "kind": failure.kind, "message": failure.message } });
+            // If stdout is closed, the exit code must do.
+            let _ = self.line(&error.to_string());
+        } else {
+            eprintln!("skynetctl: {}", failure.message);
+        }
+        ExitCode::from(failure.code)
+    }
+}
+
+/// Rows under a header, in columns.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(header.map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// RFC 3339 in UTC, to the second; empty where there is none.
+pub(crate) fn time(at: Option<&prost_types::Timestamp>) -> String {
+    at.map_or_else(String::new, |at| prost_types::Timestamp { seconds: at.seconds, nanos: 0 }.to_string())
+}

@@ -1,0 +1,65 @@
+//! `skynetctl status`.
+
+use crate::{
+    client::Daemon,
+    output::{Failure, Output, table, time},
+};
+use serde_json::json;
+use skynet_proto::{StatusRequest, StatusResponse};
+use std::fmt::Write as _;
+
+pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
+    let status = daemon.status().await?.status(StatusRequest {}).await?.into_inner();
+    let calls = status.calls.iter().map(|call| {
+        json!({ "tool": call.tool, "outcome": call.outcome, "count": call.count, "duration_seconds": call.duration_seconds })
+    });
+    let layers = status.layers.iter().map(|layer| json!({ "name": layer.name, "detail": layer.detail }));
+    let json = json!({
+        "version": status.version,
+        "pid": status.pid,
+        "started_at": time(status.started_at.as_ref()),
+        "mode": status.mode,
+        "socket": status.socket,
+        "sessions": status.sessions,
+        "running_calls": status.running_calls,
+        "pending_approvals": status.pending_approvals,
+        "audit_records": status.audit_records,
+        "hands": status.hands,
+        "tools": status.tools,
+        "layers": layers.collect::<Vec<_>>(),
+        "warnings": status.warnings,
+        "calls": calls.collect::<Vec<_>>(),
+    });
+    output.show(&json, || text(&status))
+}
+
+fn text(status: &StatusResponse) -> String {
+    let mut text = format!(
+        "skynetd {} ({} mode), pid {}, since {}\nsocket    {}\nsessions  {} attached, {} calls running, {} approvals pending\ntools     {}, in {} hands\naudit     {} records\n",
+        status.version,
+        status.mode,
+        status.pid,
+        time(status.started_at.as_ref()),
+        status.socket,
+        status.sessions,
+        status.running_calls,
+        status.pending_approvals,
+        status.tools,
+        status.hands,
+        status.audit_records,
+    );
+    // Writing to a String cannot fail.
+    for warning in &status.warnings {
+        let _ = writeln!(text, "warning   {warning}");
+    }
+    let rows = status.layers.iter().map(|layer| [layer.name.clone(), layer.detail.clone()]);
+    let _ = writeln!(text, "\n{}", table(["layer", "enforces"], rows));
+    if !status.calls.is_empty() {
+        let rows = status.calls.iter().map(|call| {
+            let mean = call.duration_seconds * 1e6 / call.count.max(1) as f64;
+            [call.tool.clone(), call.outcome.clone(), call.count.to_string(), format!("{mean:.0} us")]
+        });
+        let _ = writeln!(text, "\n{}", table(["tool", "outcome", "calls", "mean"], rows));
+    }
+    text
+}

@@ -1,0 +1,87 @@
+//! Switches branches, or takes files back.
+
+use crate::{
+    repository::Repository,
+    revision::{Revision, default_repository},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use std::{ffi::OsString, time::Duration};
+
+pub(crate) struct GitCheckout;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Any directory of the repository, relative to the workspace.
+    #[serde(default = "default_repository")]
+    repository: String,
+    /// Branch or commit to switch to; with `paths`, where to take them from (the index if left out).
+    #[serde(default)]
+    target: Option<Revision>,
+    /// Make `target` as a new branch here.
+    #[serde(default)]
+    create: bool,
+    /// Take back these files instead of switching, losing their changes; this asks a human.
+    #[serde(default)]
+    paths: Vec<String>,
+    /// Switch even if local changes are lost; this asks a human.
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// The branch now, empty when the head is detached.
+    branch: String,
+    /// The commit now.
+    head: String,
+}
+
+impl Tool for GitCheckout {
+    const NAME: &'static str = "git_checkout";
+    const SUMMARY: &'static str =
+        "Switch to a branch or commit, create a branch, or take files back. What would lose changes asks a human.";
+    const EFFECT: Effect = Effect::Write;
+    const PLACE: Place = Place::Hands;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+    type Input = Input;
+    type Output = Output;
+
+    fn effect(&self, input: &Input) -> Effect {
+        if input.force || !input.paths.is_empty() { Effect::Destroy } else { Self::EFFECT }
+    }
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let workspace = ctx.workspace()?;
+        let repository = Repository::find(workspace, &input.repository)?;
+        let target = input.target.as_ref().map(Revision::as_str);
+        let mut arguments: Vec<OsString> = Vec::new();
+        if input.paths.is_empty() {
+            let target = target.ok_or_else(|| Error::invalid_input("give `target` or `paths`"))?;
+            arguments.extend(["checkout", "--quiet", "--no-guess", "--no-recurse-submodules"].map(OsString::from));
+            if input.force {
+                arguments.push("--force".into());
+            }
+            if input.create {
+                arguments.extend(["-b".into(), target.into()]);
+            } else {
+                arguments.extend([target.into(), "--".into()]);
+            }
+        } else {
+            arguments.extend(["restore", "--quiet", "--worktree"].map(OsString::from));
+            if let Some(target) = target {
+                arguments.extend(["--staged".into(), format!("--source={target}").into()]);
+            }
+            arguments.push("--".into());
+            for path in &input.paths {
+                arguments.push(repository.pathspec(workspace, path)?);
+            }
+        }
+        repository.check(ctx, &[], arguments).await?;
+        let branch = repository.run(ctx, &[], ["symbolic-ref", "--quiet", "--short", "HEAD"]).await?.text()?;
+        let head = repository.run(ctx, &[], ["rev-parse", "--verify", "--quiet", "HEAD"]).await?.text()?;
+        Ok(Output { branch: branch.trim().into(), head: head.trim().into() })
+    }
+}

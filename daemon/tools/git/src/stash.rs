@@ -1,0 +1,102 @@
+//! Puts changes aside and brings them back.
+
+use crate::{repository::Repository, revision::default_repository};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use std::time::Duration;
+
+pub(crate) struct GitStash;
+
+/// What to do.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    #[default]
+    List,
+    Push,
+    Show,
+    /// Bring it back and keep the entry.
+    Apply,
+    /// Bring it back and drop the entry.
+    Pop,
+    /// Lose it; this asks a human.
+    Drop,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Any directory of the repository, relative to the workspace.
+    #[serde(default = "default_repository")]
+    repository: String,
+    /// What to do.
+    #[serde(default)]
+    action: Action,
+    /// Which entry, from 0 for the newest.
+    #[serde(default)]
+    #[schemars(range(max = 10000))]
+    index: u32,
+    /// With `push`: what to call it.
+    #[serde(default)]
+    message: Option<String>,
+    /// With `push`: untracked files too.
+    #[serde(default)]
+    include_untracked: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// All entries afterwards, newest first.
+    entries: Vec<String>,
+    /// With `show`: the diff.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<String>,
+}
+
+impl Tool for GitStash {
+    const NAME: &'static str = "git_stash";
+    const SUMMARY: &'static str = "Put uncommitted changes aside and bring them back: list, push, show, apply, pop, drop.";
+    const EFFECT: Effect = Effect::Read;
+    const PLACE: Place = Place::Hands;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+    type Input = Input;
+    type Output = Output;
+
+    fn effect(&self, input: &Input) -> Effect {
+        match input.action {
+            Action::List | Action::Show => Effect::Read,
+            Action::Push | Action::Apply | Action::Pop => Effect::Write,
+            Action::Drop => Effect::Destroy,
+        }
+    }
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let repository = Repository::find(ctx.workspace()?, &input.repository)?;
+        let identity = repository.identity(false);
+        let entry = format!("stash@{{{}}}", input.index);
+        let message = format!("--message={}", input.message.as_deref().unwrap_or_default());
+        let arguments = match input.action {
+            Action::List => Vec::new(),
+            Action::Show => vec!["stash", "show", "--patch", "--no-ext-diff", "--no-textconv", "--no-color", &entry],
+            Action::Push => {
+                let mut arguments = vec!["stash", "push", "--quiet"];
+                arguments.extend(input.include_untracked.then_some("--include-untracked"));
+                arguments.extend(input.message.is_some().then_some(message.as_str()));
+                arguments
+            }
+            Action::Apply => vec!["stash", "apply", "--quiet", "--index", &entry],
+            Action::Pop => vec!["stash", "pop", "--quiet", "--index", &entry],
+            Action::Drop => vec!["stash", "drop", "--quiet", &entry],
+        };
+        let mut diff = None;
+        if !arguments.is_empty() {
+            let done = repository.check(ctx, &identity, arguments).await?;
+            if input.action == Action::Show {
+                diff = Some(done.bounded(ctx, "stash.patch").await?.0);
+            }
+        }
+        let listed = repository.check(ctx, &[], ["stash", "list", "--format=%gd: %gs"]).await?;
+        Ok(Output { entries: listed.text()?.lines().map(str::to_owned).collect(), diff })
+    }
+}
