@@ -1,1 +1,6 @@
-//! x
+//! What the tests stand on: the pipeline in this process, and the real programs in a home of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "test support")]
+
+pub mod components;
+pub mod programs;
+pub mod workbench;

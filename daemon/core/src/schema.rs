@@ -62,9 +62,14 @@ fn one_of_names(map: &mut Map<String, Value>) {
     let mut names = Vec::new();
     let mut notes = Vec::new();
     for option in options {
-        let Some(name) = option.get("const") else { return };
-        names.push(name.clone());
-        if let (Some(name), Some(note)) = (name.as_str(), option.get("description").and_then(Value::as_str)) {
+        // Variants without a comment of their own come together in one `enum`.
+        match (option.get("const"), option.get("enum").and_then(Value::as_array)) {
+            (Some(name), _) => names.push(name.clone()),
+            (None, Some(plain)) => names.extend(plain.iter().cloned()),
+            (None, None) => return,
+        }
+        let name = option.get("const");
+        if let (Some(name), Some(note)) = (name.and_then(Value::as_str), option.get("description").and_then(Value::as_str)) {
             notes.push(format!("{name}: {}", note.trim_end_matches('.')));
         }
     }
@@ -88,6 +93,7 @@ mod tests {
         Red,
         /// Like the sea.
         Blue,
+        Green,
     }
 
     #[derive(JsonSchema)]
@@ -109,7 +115,7 @@ mod tests {
                 "color": {
                     "description": "Which one. red: Like blood; blue: Like the sea",
                     "type": "string",
-                    "enum": ["red", "blue"]
+                    "enum": ["green", "red", "blue"]
                 }
             }
         });

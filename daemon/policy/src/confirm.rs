@@ -59,6 +59,8 @@ impl Confirm {
         let mut reminders = 0.0;
         loop {
             tokio::select! {
+                // An approval given before the call was made again counts, whoever else could be asked.
+                biased;
                 state = &mut queue => return Outcome::Decided(state, "skynetctl"),
                 answer = &mut dialog, if can_dialog => match answer {
                     Some(agreed) => {

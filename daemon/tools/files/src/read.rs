@@ -100,7 +100,8 @@ impl Tool for FilesRead {
         if start_line > total_lines.max(1) {
             return Err(Error::invalid_input(format!("`{path}` has {total_lines} lines; `start_line` is {start_line}")));
         }
-        let (range, next) = select(&decoded, start_line, input.line_count, ctx.max_bytes)?;
+        let tail = decoded.get(offset_of_line(&decoded, start_line)..).unwrap_or_default();
+        let (range, next) = select(tail, start_line, input.line_count, ctx.max_bytes)?;
         Ok(Output {
             content: range.to_owned(),
             encoding,
@@ -179,10 +180,9 @@ fn read_bytes(file: &File, path: &RelativePath, offset: u64, size_bytes: u64, ma
     })
 }
 
-/// The wanted lines of `text` that fit, and the number of the line after them if there is one.
-fn select(text: &str, start_line: u64, line_count: Option<u64>, max_bytes: usize) -> Result<(&str, Option<u64>)> {
-    let start = offset_of_line(text, start_line);
-    let rest = text.get(start..).unwrap_or_default();
+/// The wanted lines of `rest`, which starts with line `start_line`, that fit, and the number of the line after
+/// them if there is one.
+fn select(rest: &str, start_line: u64, line_count: Option<u64>, max_bytes: usize) -> Result<(&str, Option<u64>)> {
     let mut end = 0;
     let mut line = start_line;
     while end < rest.len() && line_count.is_none_or(|count| line - start_line < count) {
@@ -241,9 +241,10 @@ mod tests {
             (1, None, 8, ("one\ntwo\n", Some(3))),
             (1, None, 9, ("one\ntwo\n", Some(3))),
         ] {
-            assert_eq!(select(text, start, count, max).unwrap(), expected, "{start} {count:?} {max}");
+            let tail = &text[offset_of_line(text, start)..];
+            assert_eq!(select(tail, start, count, max).unwrap(), expected, "{start} {count:?} {max}");
         }
-        assert!(select(text, 3, None, 2).is_err());
+        assert!(select("three", 3, None, 2).is_err());
         assert_eq!((count_lines(""), count_lines("a"), count_lines("a\n"), count_lines("a\nb")), (0, 1, 1, 2));
     }
 }

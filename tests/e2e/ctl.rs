@@ -1,0 +1,150 @@
+//! `skynetctl`: what each command prints, and its exit codes.
+
+use serde_json::{Value, json};
+use skynet_tests::programs::{Daemon, Home, Shim, outcome};
+use std::{fs, io::BufRead as _, process::Stdio};
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|err| panic!("{err}: {text}"))
+}
+
+#[test]
+fn without_a_daemon_the_exit_code_is_3() {
+    let home = Home::new();
+    for command in [&["status"][..], &["tools", "list"], &["sessions"], &["audit", "verify"], &["approvals", "list"]] {
+        let (code, _, err) = home.ctl(command);
+        assert_eq!(code, 3, "{command:?}");
+        assert!(err.contains("no skynetd answers at"), "{err}");
+    }
+    let (code, out, _) = home.ctl(&["status", "--json"]);
+    assert_eq!((code, &parsed(&out)["error"]["kind"]), (3, &json!("unreachable")));
+    assert_eq!(home.ctl(&["nonsense"]).0, 2);
+    assert_eq!(home.ctl(&["doctor"]).0, 1);
+}
+
+#[test]
+fn status_and_sessions_tell_who_is_there() {
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-06-18", json!({}));
+    shim.call("files_list", json!({})).unwrap();
+    let status = parsed(&home.ctl(&["status", "--json"]).1);
+    assert_eq!((&status["sessions"], &status["mode"], &status["hands"]), (&json!(1), &json!("user"), &json!(1)));
+    assert_eq!(status["calls"][0]["tool"], "files_list");
+    assert!(home.ctl(&["status"]).1.contains("warning   user mode without sandbox"));
+    let sessions = parsed(&home.ctl(&["sessions", "--json"]).1);
+    let session = &sessions[0];
+    assert_eq!((&session["client"], &session["protocol_version"], &session["calls"]), (&json!("test 1"), &json!("2025-06-18"), &json!(1)));
+    assert!(home.ctl(&["sessions"]).1.contains("attached"));
+}
+
+#[test]
+fn tools_are_listed_described_and_called() {
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    fs::write(home.project.join("f"), "text").unwrap();
+    let tools = parsed(&home.ctl(&["tools", "list", "--json"]).1);
+    assert!(tools.as_array().unwrap().iter().any(|tool| tool["name"] == "git_log"));
+    assert!(home.ctl(&["tools", "list"]).1.contains("files_read"));
+    let described = parsed(&home.ctl(&["tools", "describe", "files_read", "--json"]).1);
+    assert_eq!(described["input_schema"]["required"], json!(["path"]));
+    assert!(home.ctl(&["tools", "describe", "files_read"]).1.contains("output"));
+    let (code, out, _) = home.ctl(&["tools", "call", "files_read", r#"{"path":"f"}"#, "--json"]);
+    assert_eq!((code, &parsed(&out)["content"]), (0, &json!("text")));
+    let (code, _, err) = home.ctl(&["tools", "call", "files_read", r#"{"path":"../x"}"#]);
+    assert_eq!(code, 4);
+    assert!(err.contains("leads out of the workspace"), "{err}");
+    let (code, _, err) = home.ctl(&["tools", "describe", "files_red"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("`files_read`"), "{err}");
+}
+
+#[test]
+fn the_audit_log_is_queried_exported_and_followed() {
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    let mut follow = home.command("skynetctl").arg("--socket").arg(home.socket()).args(["audit", "query", "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    shim.call("files_write", json!({ "path": "f", "content": "hunter2" })).unwrap();
+    shim.call("files_read", json!({ "path": "g" })).unwrap_err();
+    let mut line = String::new();
+    std::io::BufReader::new(follow.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(parsed(&line)["tool"], "files_write");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+
+    let (_, text, _) = home.ctl(&["audit", "query"]);
+    assert!(text.contains("not_found") && !text.contains("hunter2"), "{text}");
+    let lines = home.ctl(&["audit", "query", "--outcome", "not_found", "--json"]).1;
+    assert_eq!(lines.lines().count(), 1);
+    let all = parsed(&home.ctl(&["audit", "export", "--format", "json"]).1);
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    let csv = home.ctl(&["audit", "export", "--format", "csv", "--tool", "files_write"]).1;
+    assert!(csv.starts_with("seq,at,call,tool,") && csv.lines().count() == 2, "{csv}");
+    assert_eq!(parsed(&home.ctl(&["audit", "verify", "--json"]).1)["records"], 2);
+    assert_eq!(home.ctl(&["audit", "query", "--since", "2999-01-01T00:00:00Z"]).1, "");
+    assert_eq!(home.ctl(&["audit", "query", "--since", "yesterday"]).0, 2);
+}
+
+#[test]
+fn approvals_are_listed_and_decided() {
+    let home = Home::new();
+    home.configure("[[policy.rules]]\nname = 'careful'\nverdict = 'ask'\ntools = ['files_write']\n");
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let write = json!({ "path": "f", "content": "x" });
+    let err = shim.call("files_write", write.clone()).unwrap_err();
+    assert!(err.starts_with("needs_confirmation"), "{err}");
+    let queue = parsed(&home.ctl(&["approvals", "list", "--json"]).1);
+    assert_eq!((&queue[0]["tool"], &queue[0]["input"]), (&json!("files_write"), &write));
+    let id = queue[0]["id"].as_str().unwrap();
+    assert!(home.ctl(&["approvals", "list"]).1.contains(&format!("skynetctl approvals approve {id}")));
+    assert_eq!(home.ctl(&["approvals", "approve", id]).0, 0);
+    assert_eq!(home.ctl(&["approvals", "deny", id]).0, 1, "it is decided");
+    shim.call("files_write", write.clone()).unwrap();
+
+    // While somebody watches, a call waits for the answer.
+    let mut watch = home.command("skynetctl").arg("--socket").arg(home.socket()).args(["approvals", "watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = std::io::BufReader::new(watch.stdout.take().unwrap());
+    let mut line = String::new();
+    seen.read_line(&mut line).unwrap();
+    assert_eq!(parsed(&line), json!([]));
+    let call = shim.post("tools/call", json!({ "name": "files_write", "arguments": write }));
+    line.clear();
+    seen.read_line(&mut line).unwrap();
+    let queue = parsed(&line);
+    home.ctl(&["approvals", "deny", queue[0]["id"].as_str().unwrap()]);
+    assert!(outcome(&shim.answer(call)).unwrap_err().starts_with("denied"), "the human declined");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert_eq!(home.ctl(&["approvals", "approve", "ffffffff"]).0, 1);
+    assert!(home.ctl(&["approvals", "list"]).1.contains("nothing waits"));
+}
+
+#[test]
+fn the_configuration_is_checked_shown_and_located() {
+    let home = Home::new();
+    assert!(home.ctl(&["config", "path"]).1.contains("no file exists"));
+    home.configure("[quota]\ncalls_per_minute = 5\n");
+    assert!(home.ctl(&["config", "path"]).1.contains("config.toml"));
+    assert_eq!(home.ctl(&["config", "check"]).0, 0);
+    assert_eq!(parsed(&home.ctl(&["config", "show", "--json"]).1)["quota"]["calls_per_minute"], 5);
+    assert!(home.ctl(&["config", "show"]).1.contains("calls_per_minute = 5"));
+    home.configure("[quota]\ncalls = 5\n");
+    let (code, _, err) = home.ctl(&["config", "check"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("config.toml:2"), "{err}");
+}
+
+#[test]
+fn completion_and_man_pages_are_generated() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = home.ctl(&["completion", shell]);
+        assert!(code == 0 && script.contains("approvals"), "{shell}");
+    }
+    let directory = home.path.join("man");
+    fs::create_dir(&directory).unwrap();
+    assert_eq!(home.ctl(&["man", directory.to_str().unwrap()]).0, 0);
+    assert!(fs::read_to_string(directory.join("skynetctl.1")).unwrap().contains("Exit codes"));
+}

@@ -1,0 +1,120 @@
+//! The daemon or its hands die with calls in flight: nothing is lost, nothing runs twice.
+
+use serde_json::{Value, json};
+use skynet_tests::programs::{Daemon, Home, Shim, outcome};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+/// How often to kill; `cargo xtask torture` raises it.
+fn rounds() -> u32 {
+    std::env::var("SKYNET_TEST_KILLS").map_or(3, |text| text.parse().unwrap())
+}
+
+/// Starts mutating calls, each of which can succeed only once, and reads; kills with `kill` in the middle; then
+/// compares what was answered with what is on the disk.
+fn calls_survive(kill: impl Fn(&Home, Daemon) -> Daemon) {
+    let home = Home::new();
+    fs::write(home.project.join("seed"), "seed").unwrap();
+    let mut daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let mut stdin = shim.take_stdin();
+    let mut next_id = 1000;
+    for round in 0..rounds() {
+        let mut open: BTreeMap<i64, Option<String>> = BTreeMap::new();
+        for number in 0..60 {
+            let (target, params) = if number % 3 == 0 {
+                (None, json!({ "name": "files_stat", "arguments": { "path": "seed" } }))
+            } else {
+                let target = format!("copies/{round}-{number}");
+                // A second run would find its own copy and answer `conflict`.
+                let params = json!({ "name": "files_copy", "arguments": { "from": "seed", "to": target } });
+                (Some(target), params)
+            };
+            writeln!(stdin, "{}", json!({ "jsonrpc": "2.0", "id": next_id, "method": "tools/call", "params": params })).unwrap();
+            open.insert(next_id, target);
+            next_id += 1;
+        }
+        // Some answers first, so that the kill hits the middle.
+        for _ in 0..(10 + 10 * (round % 4)) {
+            settle(&mut open, &shim.receive(), &home);
+        }
+        daemon = kill(&home, daemon);
+        while !open.is_empty() {
+            settle(&mut open, &shim.receive(), &home);
+        }
+    }
+    let (code, verdict, _) = home.ctl(&["audit", "verify", "--json"]);
+    assert_eq!(code, 0, "{verdict}");
+    drop(stdin);
+    drop(daemon);
+}
+
+/// Checks one answer against the disk.
+fn settle(open: &mut BTreeMap<i64, Option<String>>, answer: &Value, home: &Home) {
+    let id = answer["id"].as_i64().unwrap();
+    let target = open.remove(&id).unwrap_or_else(|| panic!("{id} was answered twice: {answer}"));
+    match (target, outcome(answer)) {
+        (_, Err(err)) if err.starts_with("interrupted: ") || err.starts_with("unavailable: ") => {}
+        (Some(target), Ok(_)) => assert_eq!(fs::read_to_string(home.project.join(target)).unwrap(), "seed"),
+        (None, Ok(_)) => {}
+        (_, Err(err)) => panic!("{id}: {err}"),
+    }
+}
+
+#[test]
+fn a_killed_daemon_loses_nothing_and_runs_nothing_twice() {
+    calls_survive(|home, daemon| {
+        daemon.kill();
+        Daemon::start(home)
+    });
+}
+
+#[test]
+fn a_stopped_daemon_finishes_what_runs() {
+    calls_survive(|home, daemon| {
+        assert!(daemon.terminate().success());
+        Daemon::start(home)
+    });
+}
+
+#[test]
+fn killed_hands_are_replaced() {
+    calls_survive(|_, daemon| {
+        let hands = daemon.children();
+        for pid in hands {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        daemon
+    });
+}
+
+#[test]
+fn an_interrupted_call_is_in_the_audit_log() {
+    let home = Home::new();
+    fs::create_dir(home.project.join("tree")).unwrap();
+    for number in 0..3000 {
+        fs::write(home.project.join(format!("tree/{number}")), "x").unwrap();
+    }
+    let daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let id = shim.post("tools/call", json!({ "name": "files_copy", "arguments": { "from": "tree", "to": "copy" } }));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !home.project.join("copy").exists() {
+        assert!(Instant::now() < deadline, "the copy never began");
+        std::thread::yield_now();
+    }
+    daemon.kill();
+    let _daemon = Daemon::start(&home);
+    let err = outcome(&shim.answer(id)).unwrap_err();
+    assert!(err.starts_with("interrupted: ") && err.contains("audit query --call"), "{err}");
+    let call = err.split("--call ").nth(1).unwrap().trim_end_matches('`');
+    let (_, record, _) = home.ctl(&["audit", "query", "--call", call, "--json"]);
+    let record: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
+    assert_eq!((&record["outcome"], &record["tool"]), (&json!("interrupted"), &json!("files_copy")));
+}

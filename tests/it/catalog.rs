@@ -1,0 +1,66 @@
+//! Rules that every tool must keep, checked over the registry.
+
+use serde_json::{Map, Value};
+use skynet_core::{Entry, Registry};
+
+fn registry() -> Registry {
+    skynet_hands::registry().unwrap()
+}
+
+#[test]
+fn names_and_summaries_are_what_clients_can_take() {
+    for tool in registry().iter() {
+        let name = tool.name;
+        assert!(name.len() <= 40 && name.contains('_'), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit()), "{name}");
+        assert!((20..=1024).contains(&tool.summary.len()), "{name}");
+    }
+}
+
+#[test]
+fn every_field_is_described_and_every_schema_is_flat() {
+    fn walk(path: &str, schema: &Map<String, Value>) {
+        for forbidden in ["$ref", "$defs", "allOf", "oneOf", "anyOf"] {
+            assert!(!schema.contains_key(forbidden), "{path} has {forbidden}");
+        }
+        let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        for (name, property) in &properties {
+            let path = format!("{path}.{name}");
+            let property = property.as_object().unwrap();
+            assert!(property.get("description").and_then(Value::as_str).is_some_and(|text| text.len() > 3), "{path} is not described");
+            walk(&path, property);
+        }
+        if let Some(items) = schema.get("items").and_then(Value::as_object) {
+            walk(&format!("{path}[]"), items);
+        }
+    }
+    for tool in registry().iter() {
+        walk(tool.name, &tool.input_schema);
+        walk(tool.name, &tool.output_schema);
+        assert_eq!(tool.input_schema["additionalProperties"], false, "{} takes unknown arguments", tool.name);
+    }
+}
+
+/// What a model sees of a tool; a change shows in review. `SKYNET_UPDATE_GOLDENS=1` rewrites the file.
+#[test]
+fn schemas_are_the_reviewed_ones() {
+    let describe = |tool: &Entry| {
+        serde_json::json!({ "summary": tool.summary, "effect": tool.effect.as_str(), "input": *tool.input_schema, "output": *tool.output_schema })
+    };
+    let all: Map<String, Value> = registry().iter().map(|tool| (tool.name.to_owned(), describe(tool))).collect();
+    let found = serde_json::to_string_pretty(&all).unwrap() + "\n";
+    if std::env::var_os("SKYNET_UPDATE_GOLDENS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/tools.json"), &found).unwrap();
+        return;
+    }
+    assert!(found == include_str!("../golden/tools.json"), "the schemas changed; run with SKYNET_UPDATE_GOLDENS=1 and review the difference");
+}
+
+/// The file is named after the tool.
+#[test]
+fn every_tool_is_called_by_a_test() {
+    let tests = [include_str!("files.rs"), include_str!("git.rs")].concat();
+    for tool in registry().iter() {
+        assert!(tests.contains(&format!("\"{}\"", tool.name)), "no test calls {}", tool.name);
+    }
+}

@@ -1,0 +1,187 @@
+//! The git family, on repositories of the real program.
+
+use serde_json::{Value, json};
+use skynet_tests::workbench::{Manner, Setup, Workbench};
+use std::{fs, path::Path, process::Command, sync::Arc};
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .current_dir(directory)
+        .args(["-c", "user.name=T", "-c", "user.email=t@x", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A repository with one commit, whose own configuration names the committer.
+fn bench() -> Workbench {
+    let bench = Workbench::new(Setup::default());
+    git(&bench.root, &["init", "--quiet"]);
+    git(&bench.root, &["config", "user.name", "Ann"]);
+    git(&bench.root, &["config", "user.email", "ann@x"]);
+    bench.write("f", "one\ntwo\n");
+    git(&bench.root, &["add", "."]);
+    git(&bench.root, &["commit", "--quiet", "-m", "first\n\nbody"]);
+    bench
+}
+
+struct Agree;
+
+#[async_trait::async_trait]
+impl skynet_core::call::Ask for Agree {
+    async fn ask(&self, _question: &str) -> Option<bool> {
+        Some(true)
+    }
+}
+
+async fn confirmed(bench: &Workbench, tool: &str, input: Value) -> Value {
+    let manner = Manner { ask: Some(Arc::new(Agree)), ..Manner::default() };
+    let answer = bench.call_raw(tool, input.to_string().as_bytes(), manner).await.unwrap();
+    serde_json::from_slice(&answer.json).unwrap()
+}
+
+#[tokio::test]
+async fn a_change_goes_from_the_working_tree_into_the_history() {
+    let bench = bench();
+    bench.write("f", "one\n2\n");
+    bench.write("new file", "x\n");
+    let status = bench.call("git_status", json!({})).await.unwrap();
+    let entries = json!([{ "path": "f", "index": ".", "worktree": "M" }, { "path": "new file", "index": "?", "worktree": "?" }]);
+    assert_eq!((&status["branch"], &status["clean"], &status["entries"]), (&json!("main"), &json!(false), &entries));
+    let diff = bench.call("git_diff", json!({ "paths": ["f"] })).await.unwrap();
+    assert!(diff["diff"].as_str().unwrap().contains("-two\n+2\n"), "{diff}");
+    bench.check_refused("git_commit", json!({ "message": "m" }), "conflict", "nothing is staged").await;
+    bench.check("git_add", json!({ "all": true }), json!({ "staged": "M\tf\nA\tnew file\n" })).await;
+    bench.check("git_add", json!({ "paths": ["new file"], "unstage": true }), json!({ "staged": "M\tf\n" })).await;
+    let commit = bench.call("git_commit", json!({ "message": "second" })).await.unwrap();
+    assert_eq!((&commit["commit"]["author"], &commit["commit"]["subject"]), (&json!("Ann <ann@x>"), &json!("second")));
+    let log = bench.call("git_log", json!({ "limit": 1 })).await.unwrap();
+    assert_eq!((&log["commits"][0], &log["truncated"]), (&commit["commit"], &json!(true)));
+    let log = bench.call("git_log", json!({ "grep": "first" })).await.unwrap();
+    assert_eq!(log["commits"][0]["body"], "body");
+}
+
+#[tokio::test]
+async fn history_is_shown_by_commit_file_and_line() {
+    let bench = bench();
+    bench.write("f", "one\n2\n");
+    git(&bench.root, &["commit", "--quiet", "-am", "second"]);
+    let show = bench.call("git_show", json!({ "revision": "HEAD" })).await.unwrap();
+    assert!(show["content"].as_str().unwrap().contains("-two\n+2"), "{show}");
+    let old = bench.call("git_show", json!({ "revision": "HEAD~1", "path": "f" })).await.unwrap();
+    assert_eq!((&old["content"], &old["commit"]["subject"]), (&json!("one\ntwo\n"), &json!("first")));
+    let blame = bench.call("git_blame", json!({ "path": "f" })).await.unwrap();
+    let runs: Vec<_> = blame["runs"].as_array().unwrap().iter().map(|run| (run["line"].clone(), run["subject"].clone(), run["text"].clone())).collect();
+    assert_eq!(runs, [(json!(1), json!("first"), json!("one")), (json!(2), json!("second"), json!("2"))]);
+    bench.check_refused("git_show", json!({ "revision": "nope" }), "not_found", "nope").await;
+    bench.check_refused("git_show", json!({ "revision": "--output=/tmp/x" }), "invalid_input", "revision").await;
+    let between = bench.call("git_diff", json!({ "from": "HEAD~1", "to": "HEAD", "stat": true })).await.unwrap();
+    assert!(between["diff"].as_str().unwrap().contains("1 file changed"), "{between}");
+}
+
+#[tokio::test]
+async fn branches_and_what_destroys_them() {
+    let bench = bench();
+    let names = |answer: &Value| answer["branches"].as_array().unwrap().iter().map(|branch| branch["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let created = bench.call("git_branch", json!({ "action": "create", "name": "topic" })).await.unwrap();
+    assert_eq!(names(&created), ["main", "topic"]);
+    bench.call("git_branch", json!({ "action": "rename", "name": "topic", "new_name": "work" })).await.unwrap();
+    bench.check_refused("git_branch", json!({ "action": "create", "name": "work" }), "conflict", "already exists").await;
+    let switched = bench.call("git_checkout", json!({ "target": "work" })).await.unwrap();
+    assert_eq!(switched["branch"], "work");
+    bench.write("f", "changed\n");
+    bench.call("git_commit", json!({ "message": "on work", "all": true })).await.unwrap();
+    bench.call("git_checkout", json!({ "target": "main" })).await.unwrap();
+    bench.check_refused("git_branch", json!({ "action": "delete", "name": "work" }), "conflict", "not fully merged").await;
+    let force = json!({ "action": "delete", "name": "work", "force": true });
+    bench.check_refused("git_branch", force.clone(), "needs_confirmation", "skynetctl approvals approve").await;
+    assert_eq!(names(&confirmed(&bench, "git_branch", force).await), ["main"]);
+    bench.check_refused("git_checkout", json!({ "target": "nope" }), "not_found", "nope").await;
+    assert_eq!(bench.call("git_checkout", json!({ "target": "fresh", "create": true })).await.unwrap()["branch"], "fresh");
+}
+
+#[tokio::test]
+async fn taking_files_back_asks_and_stashing_does_not() {
+    let bench = bench();
+    bench.write("f", "mine\n");
+    bench.check_refused("git_checkout", json!({ "paths": ["f"] }), "needs_confirmation", "git_checkout").await;
+    assert_eq!(bench.read("f"), "mine\n");
+    let pushed = bench.call("git_stash", json!({ "action": "push", "message": "later" })).await.unwrap();
+    assert_eq!((bench.read("f").as_str(), &pushed["entries"]), ("one\ntwo\n", &json!(["stash@{0}: On main: later"])));
+    let shown = bench.call("git_stash", json!({ "action": "show" })).await.unwrap();
+    assert!(shown["diff"].as_str().unwrap().contains("+mine"));
+    assert_eq!(bench.call("git_stash", json!({ "action": "pop" })).await.unwrap()["entries"], json!([]));
+    assert_eq!(bench.read("f"), "mine\n");
+    confirmed(&bench, "git_checkout", json!({ "paths": ["f"] })).await;
+    assert_eq!(bench.read("f"), "one\ntwo\n");
+    bench.check_refused("git_stash", json!({ "action": "pop", "index": 4 }), "not_found", "stash").await;
+}
+
+#[tokio::test]
+async fn linked_worktrees_stay_in_the_workspace() {
+    let bench = Workbench::new(Setup::default());
+    fs::create_dir(bench.root.join("repo")).unwrap();
+    let repository = bench.root.join("repo");
+    git(&repository, &["init", "--quiet"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+    let add = json!({ "repository": "repo", "action": "add", "path": "side", "branch": "topic" });
+    let trees = bench.call("git_worktree", add).await.unwrap();
+    assert_eq!(trees["worktrees"][1]["branch"], "topic");
+    assert_eq!(bench.call("git_status", json!({ "repository": "side" })).await.unwrap()["branch"], "topic");
+    let out = json!({ "repository": "repo", "action": "add", "path": "../out", "branch": "x" });
+    bench.check_refused("git_worktree", out, "denied", "leads out").await;
+    bench.write("side/x", "");
+    bench.check_refused("git_worktree", json!({ "repository": "repo", "action": "remove", "path": "side" }), "invalid_input", "modified or untracked").await;
+    bench.check_refused("git_status", json!({ "repository": "." }), "not_found", "no Git repository").await;
+    bench.write("fake/.git", "gitdir: ../repo/.git\n");
+    bench.check_refused("git_status", json!({ "repository": "fake" }), "denied", "points back").await;
+}
+
+/// Everything that a hostile repository can make Git run leaves a mark; none may be left.
+#[tokio::test]
+async fn a_repository_that_runs_programs_runs_none() {
+    let bench = bench();
+    let mark = bench.root.join("mark");
+    let evil = format!("sh -c 'touch {}' --", mark.display());
+    for key in [
+        "core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "sequence.editor", "credential.helper", "diff.external",
+        "gpg.program", "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "diff.evil.textconv", "diff.evil.command",
+        "merge.evil.driver", "core.alternateRefsCommand", "core.askPass", "pager.log", "alias.status", "core.gitProxy",
+    ] {
+        git(&bench.root, &["config", key, &evil]);
+    }
+    git(&bench.root, &["config", "commit.gpgSign", "true"]);
+    git(&bench.root, &["config", "filter.evil.required", "true"]);
+    bench.write(".git/info/attributes", "* filter=evil diff=evil merge=evil\n");
+    for hook in ["pre-commit", "post-commit", "commit-msg", "prepare-commit-msg", "post-checkout", "post-index-change", "reference-transaction", "fsmonitor-watchman"] {
+        bench.write(&format!(".git/hooks/{hook}"), format!("#!/bin/sh\ntouch {}\n", mark.display()));
+        let path = bench.root.join(".git/hooks").join(hook);
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    bench.write("f", "changed\n");
+    bench.write("g", "new\n");
+    for (tool, input) in [
+        ("git_status", json!({})),
+        ("git_diff", json!({})),
+        ("git_add", json!({ "all": true })),
+        ("git_diff", json!({ "staged": true })),
+        ("git_commit", json!({ "message": "m" })),
+        ("git_log", json!({})),
+        ("git_show", json!({ "revision": "HEAD" })),
+        ("git_blame", json!({ "path": "f" })),
+        ("git_checkout", json!({ "target": "topic", "create": true })),
+        ("git_branch", json!({ "action": "create", "name": "b" })),
+    ] {
+        bench.call(tool, input.clone()).await.unwrap_or_else(|err| panic!("{tool} {input}: {err}"));
+        assert!(!mark.exists(), "{tool} {input} ran a program");
+    }
+    bench.write("f", "again\n");
+    bench.call("git_stash", json!({ "action": "push" })).await.unwrap();
+    bench.call("git_stash", json!({ "action": "pop" })).await.unwrap();
+    assert!(!mark.exists(), "git_stash ran a program");
+    git(&bench.root, &["config", "future.runcommand", &evil]);
+    bench.check_refused("git_status", json!({}), "denied", "`future.runcommand`").await;
+}

@@ -1,0 +1,7 @@
+//! Everything below the socket: each tool and each layer through the pipeline.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "tests")]
+
+mod catalog;
+mod files;
+mod git;
+mod pipeline;

@@ -1,0 +1,28 @@
+//! Things that `cargo xtask env up` installs. A test that needs one asks for it by name.
+
+use std::path::PathBuf;
+
+/// Where a component lies, or `None` after saying on stderr what to run.
+///
+/// # Panics
+/// With `SKYNET_REQUIRE_ALL=1`, so that a run that must be whole cannot be green by skipping.
+#[must_use]
+pub fn find(name: &str, file: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("SKYNET_ENV").map_or_else(default_root, PathBuf::from);
+    let found = root.join(name).join(file);
+    if found.exists() {
+        return Some(found);
+    }
+    assert!(
+        std::env::var_os("SKYNET_REQUIRE_ALL").is_none_or(|value| value != "1"),
+        "the component `{name}` is missing at `{}`",
+        found.display()
+    );
+    eprintln!("SKIP {name}: run cargo xtask env up {name}");
+    None
+}
+
+fn default_root() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    home.join(".cache/skynet-env")
+}

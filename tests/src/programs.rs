@@ -1,0 +1,295 @@
+//! The real programs: a daemon in a home of its own, and shims on it.
+
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+};
+
+/// Where the programs were built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let directory = std::env::var_os("SKYNET_BIN_DIR").map_or_else(
+        || std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned(),
+        PathBuf::from,
+    );
+    directory.join(name)
+}
+
+/// A home directory with a project in it.
+pub struct Home {
+    pub path: PathBuf,
+    pub project: PathBuf,
+    _keep: tempfile::TempDir,
+}
+
+impl Home {
+    #[must_use]
+    pub fn new() -> Self {
+        // Short: a socket's path has at most 107 bytes (unix(7)).
+        let keep = tempfile::Builder::new().prefix("skt").tempdir_in("/tmp").unwrap();
+        let path = keep.path().to_owned();
+        let project = path.join("project");
+        fs::create_dir(&project).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(path.join("run")).unwrap();
+        Self { path, project, _keep: keep }
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("run/s")
+    }
+
+    /// Adds to the configuration.
+    pub fn configure(&self, toml: &str) {
+        let directory = self.path.join(".config/skynet");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("config.toml"), toml).unwrap();
+    }
+
+    /// A command with the environment that MCP clients give.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(program(name));
+        command.env_clear().env("HOME", &self.path).env("PATH", std::env::var_os("PATH").unwrap()).env("USER", "tester");
+        // A coverage run collects what every process counted.
+        if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
+            command.env("LLVM_PROFILE_FILE", profile);
+        }
+        command.current_dir(&self.project);
+        command
+    }
+
+    /// Runs `skynetctl` and returns exit code, stdout and stderr.
+    #[must_use]
+    pub fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command("skynetctl").arg("--socket").arg(self.socket()).args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A running daemon, killed when dropped.
+pub struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    /// Starts it and waits until it says that it is ready.
+    #[must_use]
+    pub fn start(home: &Home) -> Self {
+        Self::try_start(home).expect("skynetd must start")
+    }
+
+    /// Starts it; what it wrote if it ended instead.
+    pub fn try_start(home: &Home) -> Result<Self, String> {
+        let mut child = home
+            .command("skynetd")
+            .arg("--socket")
+            .arg(home.socket())
+            .arg("--state")
+            .arg(home.path.join("state"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut written = String::new();
+        loop {
+            let start = written.len();
+            if log.read_line(&mut written).unwrap() == 0 {
+                child.wait().unwrap();
+                return Err(written);
+            }
+            if written[start..].contains("ready socket=") {
+                break;
+            }
+        }
+        // Somebody must read on, or the daemon blocks on a full pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Ok(Self { child })
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As the kernel's out-of-memory killer does it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As systemd does it.
+    #[must_use]
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// The processes it started.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut all = fs::read_to_string(path).unwrap_or_default();
+        for task in tasks {
+            all.push(' ');
+            all.push_str(&fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default());
+        }
+        let mut pids: Vec<u32> = all.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running shim, and the client at its stdio.
+pub struct Shim {
+    pub child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    next_id: i64,
+}
+
+impl Shim {
+    #[must_use]
+    pub fn start(home: &Home) -> Self {
+        Self::start_in(home, &home.project)
+    }
+
+    #[must_use]
+    pub fn start_in(home: &Home, workspace: &Path) -> Self {
+        let mut child = home
+            .command("skynet-shim")
+            .arg("--socket")
+            .arg(home.socket())
+            .arg("--workspace")
+            .arg(workspace)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdin, stdout, next_id: 0 }
+    }
+
+    /// With the handshake of that revision done.
+    #[must_use]
+    pub fn connected(home: &Home, revision: &str, capabilities: Value) -> Self {
+        let mut shim = Self::start(home);
+        let client = json!({ "name": "test", "version": "1" });
+        let params = json!({ "protocolVersion": revision, "capabilities": capabilities, "clientInfo": client });
+        let answer = shim.request("initialize", params);
+        assert_eq!(answer["result"]["protocolVersion"], revision, "{answer}");
+        shim.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        shim
+    }
+
+    pub fn send(&mut self, message: &Value) {
+        self.send_raw(message.to_string().as_bytes());
+    }
+
+    pub fn send_raw(&mut self, line: &[u8]) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(line).unwrap();
+        stdin.write_all(b"\n").unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// The writing half, for a thread of its own.
+    #[must_use]
+    pub fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().unwrap()
+    }
+
+    pub fn receive(&mut self) -> Value {
+        let mut line = String::new();
+        assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the shim closed its stdout");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Sends a request under a new id; returns the id.
+    pub fn post(&mut self, method: &str, params: Value) -> i64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+        id
+    }
+
+    /// Sends a request and waits for its answer; other messages are passed over.
+    pub fn request(&mut self, method: &str, params: Value) -> Value {
+        let id = self.post(method, params);
+        self.answer(id)
+    }
+
+    /// Waits for the answer to `id`.
+    pub fn answer(&mut self, id: i64) -> Value {
+        loop {
+            let message = self.receive();
+            if message["id"] == id && message.get("method").is_none() {
+                return message;
+            }
+        }
+    }
+
+    /// Calls a tool: its structured output, or the text of its error.
+    pub fn call(&mut self, tool: &str, arguments: Value) -> Result<Value, String> {
+        outcome(&self.request("tools/call", json!({ "name": tool, "arguments": arguments })))
+    }
+
+    /// Closes stdin and waits for the exit.
+    pub fn finish(mut self) -> ExitStatus {
+        self.stdin = None;
+        self.child.wait().unwrap()
+    }
+
+    /// Resident set size in kB.
+    #[must_use]
+    pub fn resident_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a `tools/call` answer says.
+pub fn outcome(answer: &Value) -> Result<Value, String> {
+    if let Some(error) = answer.get("error") {
+        return Err(format!("{}: {}", error["code"], error["message"].as_str().unwrap()));
+    }
+    let result = &answer["result"];
+    if result["isError"] == true {
+        return Err(result["content"][0]["text"].as_str().unwrap().to_owned());
+    }
+    Ok(result["structuredContent"].clone())
+}

@@ -1,0 +1,181 @@
+//! The pipeline in this process, on a workspace of its own: what a call passes, without sockets.
+
+use bytes::Bytes;
+use serde_json::Value;
+use skynet_core::{
+    Answer, Call, CallId, Caller, Effect, Pipeline, Registry, Result, Toolset, Workspace,
+    call::{Ask, Notes},
+    ctx::Outgoing,
+};
+use skynet_policy::{Approvals, Limits, Metrics, Rule, Rules, Services};
+use skynet_store::{Blobs, Journal, Ledger, Tables};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A pipeline with its services.
+pub struct Workbench {
+    pub services: Services,
+    pub registry: Registry,
+    pub pipeline: Pipeline,
+    pub root: PathBuf,
+    pub workspace: Arc<Workspace>,
+    _keep: tempfile::TempDir,
+}
+
+/// What a test varies.
+pub struct Setup {
+    pub rules: Vec<Rule>,
+    pub limits: Limits,
+    pub toolsets: Vec<Toolset>,
+    pub confirm_wait: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let confirm_wait = Duration::from_millis(50);
+        Self { rules: Vec::new(), limits: Limits::default(), toolsets: Vec::new(), confirm_wait }
+    }
+}
+
+/// How one call is made.
+#[derive(Clone, Default)]
+pub struct Manner {
+    pub id: Option<CallId>,
+    pub resend: bool,
+    pub ask: Option<Arc<dyn Ask>>,
+    pub cancel: CancellationToken,
+}
+
+impl Workbench {
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let root = keep.path().canonicalize_in_proc();
+        let work = root.join("work");
+        fs::create_dir(&work).unwrap();
+        let tables = Tables::open(&root.join("state")).unwrap();
+        let (journal, _) = Journal::open(&root.join("journal")).unwrap();
+        let services = Services {
+            rules: Arc::new(Rules::new(setup.rules).unwrap()),
+            limits: setup.limits,
+            confirm_wait: setup.confirm_wait,
+            approvals: Arc::new(Approvals::default()),
+            audit: Ledger::open(&root.join("audit"), 1 << 30).unwrap(),
+            journal: Arc::new(journal),
+            blobs: Blobs::open(&root.join("blobs"), &tables, 1 << 30).unwrap(),
+            tables,
+            metrics: Arc::new(Metrics::default()),
+        };
+        let registry =
+            if setup.toolsets.is_empty() { skynet_hands::registry().unwrap() } else { Registry::new(setup.toolsets).unwrap() };
+        let pipeline = skynet_policy::pipeline(&registry, &services).unwrap();
+        let workspace = Arc::new(Workspace::open(&work).unwrap());
+        Self { services, registry, pipeline, root: work, workspace, _keep: keep }
+    }
+
+    /// Writes a file of the workspace.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Reads a file of the workspace.
+    #[must_use]
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.root.join(path)).unwrap()
+    }
+
+    /// Calls a tool with raw input.
+    pub async fn call_raw(&self, tool: &str, raw: &[u8], manner: Manner) -> Result<Answer> {
+        let tool = self.registry.find(tool)?.clone();
+        let (outgoing, mut messages) = mpsc::channel(16);
+        let id = manner.id.unwrap_or(CallId { session: Uuid::new_v4(), sequence: 1, index: 0 });
+        let mut call = Call {
+            id,
+            effect: tool.effect,
+            tool,
+            caller: Caller {
+                uid: rustix::process::getuid().as_raw(),
+                user: "tester".into(),
+                pid: std::process::id(),
+                client: "test 1".into(),
+                workspace: Some(self.workspace.clone()),
+            },
+            raw: Bytes::copy_from_slice(raw),
+            input: None,
+            resend: manner.resend,
+            cancel: manner.cancel,
+            max_bytes: 64 << 10,
+            slots: Vec::new(),
+            ask: manner.ask,
+            outgoing,
+            notes: Notes::default(),
+        };
+        let desk = async {
+            while let Some(message) = messages.recv().await {
+                match message {
+                    Outgoing::Progress(_) => {}
+                    Outgoing::BeforeImage { kept, .. } => drop(kept.send(Ok(()))),
+                    Outgoing::Blob { stored, .. } => drop(stored.send(Ok("skynet://result/test".into()))),
+                }
+            }
+        };
+        tokio::select! {
+            result = self.pipeline.run(&mut call) => result,
+            () = desk => unreachable!("the call holds a sender"),
+        }
+    }
+
+    /// Calls a tool; the answer as JSON, or `kind: message`.
+    pub async fn call(&self, tool: &str, input: Value) -> std::result::Result<Value, String> {
+        let answer = self.call_raw(tool, input.to_string().as_bytes(), Manner::default()).await;
+        answer
+            .map(|answer| serde_json::from_slice(&answer.json).unwrap())
+            .map_err(|err| format!("{}: {}", err.kind, err.message))
+    }
+
+    /// Calls a tool and compares the whole answer.
+    ///
+    /// # Panics
+    /// When it differs.
+    pub async fn check(&self, tool: &str, input: Value, expected: Value) {
+        let found = self.call(tool, input.clone()).await;
+        assert_eq!(found, Ok(expected), "{tool} {input}");
+    }
+
+    /// Calls a tool and wants an error that starts with `kind` and contains `part`.
+    ///
+    /// # Panics
+    /// When there is none, or another.
+    pub async fn check_refused(&self, tool: &str, input: Value, kind: &str, part: &str) {
+        let found = self.call(tool, input.clone()).await.expect_err(&format!("{tool} {input}"));
+        assert!(found.starts_with(&format!("{kind}: ")) && found.contains(part), "{tool} {input}: {found}");
+    }
+
+    /// The audit records so far.
+    #[must_use]
+    pub fn audit(&self) -> Vec<Value> {
+        self.services.audit.records().unwrap().map(|record| serde_json::from_slice(&record.json).unwrap()).collect()
+    }
+}
+
+/// A rule.
+#[must_use]
+pub fn rule(name: &str, verdict: skynet_policy::Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
+    let tools = tools.iter().map(|&tool| tool.to_owned()).collect();
+    Rule { name: name.into(), verdict, users: Vec::new(), tools, effects: effects.to_vec() }
+}
+
+trait CanonicalizeInProc {
+    fn canonicalize_in_proc(&self) -> PathBuf;
+}
+
+impl CanonicalizeInProc for std::path::Path {
+    /// Where a directory really is: `/tmp` may be a link.
+    fn canonicalize_in_proc(&self) -> PathBuf {
+        Workspace::open(self).unwrap().path().to_owned()
+    }
+}
