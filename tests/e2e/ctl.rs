@@ -113,7 +113,7 @@ fn approvals_are_listed_and_decided() {
     line.clear();
     seen.read_line(&mut line).unwrap();
     let queue = parsed(&line);
-    home.ctl(&["approvals", "deny", queue[0]["id"].as_str().unwrap()]);
+    let _ = home.ctl(&["approvals", "deny", queue[0]["id"].as_str().unwrap()]);
     assert!(outcome(&shim.answer(call)).unwrap_err().starts_with("denied"), "the human declined");
     watch.kill().unwrap();
     watch.wait().unwrap();

@@ -1,0 +1,184 @@
+//! Side by side: the same work by Skynet and by a peer, in turns in one run, medians, as ratios. The figures are
+//! printed and never asserted: another machine has others.
+
+use crate::{
+    mcp::Client,
+    peers::{Bench, Server, What},
+    shell,
+};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::json;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Repetitions of each measurement.
+    #[arg(long, default_value_t = 200)]
+    runs: usize,
+    /// Repetitions of what takes a process each.
+    #[arg(long, default_value_t = 11)]
+    starts: usize,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let bench = Bench::prepare()?;
+    let daemon = bench.start_daemon()?;
+    shell::step("measuring; a ratio above 1 means that Skynet needs less");
+    println!("{:<34} {:>12} {:>12} {:>8}  goal", "", "Skynet", "peer", "ratio");
+    starts(&bench, options)?;
+    for (what, peer, goal) in [
+        (What::Trivial, Server::Everything, ">= 1"),
+        (What::Read, Server::Filesystem, ">= 3.4"),
+        (What::List, Server::Filesystem, ">= 1"),
+        (What::GitStatus, Server::Git, ">= 1.5"),
+    ] {
+        calls(&bench, options, what, peer, goal)?;
+    }
+    at_once(&bench, options)?;
+    mutating(&bench, options)?;
+    memory(&bench, daemon.pid())?;
+    hop(&bench, options)
+}
+
+/// From the start of the process to the answer of tools/list.
+fn starts(bench: &Bench, options: &Options) -> Result<()> {
+    let measure = |server| -> Result<Duration> {
+        let begun = Instant::now();
+        let mut client = Client::connect(bench.command(server))?;
+        client.request("tools/list", &json!({}))?;
+        Ok(begun.elapsed())
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..options.starts {
+        ours.push(measure(Server::Skynet)?);
+        theirs.push(measure(Server::Everything)?);
+    }
+    print("start to tools/list, everything", ours, theirs, ">= 58");
+    Ok(())
+}
+
+/// One call after the other.
+fn calls(bench: &Bench, options: &Options, what: What, peer: Server, goal: &str) -> Result<()> {
+    let mut clients = [Client::connect(bench.command(Server::Skynet))?, Client::connect(bench.command(peer))?];
+    let questions = [bench.question(Server::Skynet, what), bench.question(peer, what)];
+    let mut times = [Vec::new(), Vec::new()];
+    // The first calls warm up processes and caches.
+    for round in 0..options.runs + 20 {
+        for ((client, (tool, arguments)), times) in clients.iter_mut().zip(&questions).zip(&mut times) {
+            let begun = Instant::now();
+            client.call(tool, arguments)?;
+            if round >= 20 {
+                times.push(begun.elapsed());
+            }
+        }
+    }
+    let [ours, theirs] = times;
+    print(&format!("{what:?} call, {peer:?}").to_lowercase(), ours, theirs, goal);
+    Ok(())
+}
+
+/// Fifty calls in flight.
+fn at_once(bench: &Bench, options: &Options) -> Result<()> {
+    let mut clients = [Client::connect(bench.command(Server::Skynet))?, Client::connect(bench.command(Server::Everything))?];
+    let questions = [bench.question(Server::Skynet, What::Trivial), bench.question(Server::Everything, What::Trivial)];
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..options.runs / 4 + 5 {
+        for ((client, (tool, arguments)), times) in clients.iter_mut().zip(&questions).zip(&mut times) {
+            let begun = Instant::now();
+            client.call_at_once(tool, arguments, 50)?;
+            if round >= 5 {
+                times.push(begun.elapsed());
+            }
+        }
+    }
+    let [ours, theirs] = times;
+    print("50 in flight, everything", ours, theirs, ">= 1");
+    Ok(())
+}
+
+/// A call that changes something waits for the disk; there is no peer that does.
+fn mutating(bench: &Bench, options: &Options) -> Result<()> {
+    let mut client = Client::connect(bench.command(Server::Skynet))?;
+    let mut times = Vec::new();
+    for number in 0..options.runs {
+        let begun = Instant::now();
+        client.call("files_write", &json!({ "path": "written", "content": number.to_string() }))?;
+        times.push(begun.elapsed());
+    }
+    println!("{:<34} {:>12} {:>12} {:>8}  durable intent, before-image, outcome", "write call", show(median(&mut times)), "-", "-");
+    Ok(())
+}
+
+/// Proportional set size of eight clients, with all that serves them.
+fn memory(bench: &Bench, daemon: u32) -> Result<()> {
+    let sum = |server| -> Result<u64> {
+        let mut clients = Vec::new();
+        for _ in 0..8 {
+            let mut client = Client::connect(bench.command(server))?;
+            client.request("tools/list", &json!({}))?;
+            let (tool, arguments) = bench.question(server, What::Trivial);
+            client.call(tool, &arguments)?;
+            clients.push(client);
+        }
+        let mut total: u64 = clients.iter().map(|client| proportional_kb(client.pid())).sum::<Result<u64>>()?;
+        if server == Server::Skynet {
+            total += proportional_kb(daemon)?;
+            for child in children(daemon)? {
+                total += proportional_kb(child)?;
+            }
+        }
+        Ok(total)
+    };
+    let (ours, theirs) = (sum(Server::Skynet)?, sum(Server::Everything)?);
+    let ratio = theirs as f64 / ours as f64;
+    println!("{:<34} {:>9} kB {:>9} kB {ratio:>8.2}  >= 3", "memory of 8 clients, everything", ours, theirs);
+    Ok(())
+}
+
+/// What the relay itself costs: a ping that the daemon answers at once.
+fn hop(bench: &Bench, options: &Options) -> Result<()> {
+    let mut client = Client::connect(bench.command(Server::Skynet))?;
+    let mut times = Vec::new();
+    for _ in 0..options.runs * 10 {
+        let begun = Instant::now();
+        client.request("ping", &json!({}))?;
+        times.push(begun.elapsed());
+    }
+    println!("{:<34} {:>12} {:>12} {:>8}  <= 100 us", "relay hop (ping)", show(median(&mut times)), "-", "-");
+    Ok(())
+}
+
+fn print(name: &str, mut ours: Vec<Duration>, mut theirs: Vec<Duration>, goal: &str) {
+    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+    println!("{name:<34} {:>12} {:>12} {ratio:>8.2}  {goal}", show(ours), show(theirs));
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn show(time: Duration) -> String {
+    format!("{:.0} us", time.as_secs_f64() * 1e6)
+}
+
+/// proc_pid_smaps(5), `Pss` of the whole process.
+fn proportional_kb(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("memory of process {pid}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("Pss")?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+}
+
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        pids.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Ok(pids)
+}

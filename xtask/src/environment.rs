@@ -1,0 +1,105 @@
+//! Components that tests and benchmarks use: pinned, installed once, outside of the checkout.
+
+use crate::shell;
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command as Process,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Install components; without names, those of the tests.
+    Up {
+        /// Some of: python-sdk, typescript-sdk, bench-node, bench-python.
+        names: Vec<String>,
+    },
+    /// Print where they are.
+    Path,
+}
+
+/// What the tests need.
+const FOR_TESTS: [&str; 2] = ["python-sdk", "typescript-sdk"];
+
+/// What the benchmark needs.
+pub(crate) const FOR_BENCH: [&str; 2] = ["bench-node", "bench-python"];
+
+pub(crate) fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Path => println!("{}", directory().display()),
+        Command::Up { names } if names.is_empty() => up(&FOR_TESTS)?,
+        Command::Up { names } => up(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
+    }
+    Ok(())
+}
+
+/// Where components lie.
+pub(crate) fn directory() -> PathBuf {
+    if let Some(given) = std::env::var_os("SKYNET_ENV") {
+        return given.into();
+    }
+    if shell::is_root() {
+        return "/var/cache/skynet-env".into();
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    home.join(".cache/skynet-env")
+}
+
+/// Installs what the tests need.
+pub(crate) fn up_for_tests() -> Result<()> {
+    up(&FOR_TESTS)
+}
+
+/// Installs components that are missing or of another version.
+pub(crate) fn up(names: &[&str]) -> Result<()> {
+    shell::install_packages(&[("git", "git"), ("node", "nodejs"), ("npm", "npm"), ("setpriv", "util-linux")])?;
+    for name in names {
+        let source = crate::root().join("tests/components").join(name);
+        let target = directory().join(name);
+        let is_node = source.join("package-lock.json").exists();
+        let pin = source.join(if is_node { "package-lock.json" } else { "requirements.txt" });
+        let wanted = fs::read_to_string(&pin).with_context(|| format!("`{name}` is no component: `{}`", pin.display()))?;
+        let stamp = target.join("installed");
+        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+            shell::step(&format!("{name}: there"));
+            continue;
+        }
+        shell::step(&format!("{name}: installing into {}", target.display()));
+        // What an earlier version left would mix with this one.
+        if target.exists() {
+            fs::remove_dir_all(&target).with_context(|| format!("removing `{}`", target.display()))?;
+        }
+        fs::create_dir_all(&target).with_context(|| format!("making `{}`", target.display()))?;
+        if is_node { install_node(&source, &target)? } else { install_python(&pin, &target)? }
+        crate::build::make_readable(&target)?;
+        fs::write(&stamp, wanted)?;
+    }
+    Ok(())
+}
+
+fn install_node(source: &Path, target: &Path) -> Result<()> {
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(source.join(file), target.join(file))?;
+    }
+    shell::run(Process::new("npm").args(["ci", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]).current_dir(target))
+}
+
+fn install_python(pin: &Path, target: &Path) -> Result<()> {
+    // The system's interpreter, because a test account cannot enter the home of a user's own.
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() || !Path::new("/usr/lib/python3").exists() {
+        shell::install_packages(&[("/usr/bin/python3", "python3")])?;
+    }
+    let made = Process::new(python).args(["-m", "venv"]).arg(target).status()?;
+    if !made.success() {
+        if !shell::is_root() {
+            bail!("python3 cannot make a virtual environment; run: sudo apt-get install --yes python3-venv");
+        }
+        shell::run(Process::new("apt-get").args(["update", "--quiet=2"]))?;
+        shell::run(Process::new("apt-get").args(["install", "--yes", "--no-install-recommends", "python3-venv"]))?;
+        shell::run(Process::new(python).args(["-m", "venv", "--clear"]).arg(target))?;
+    }
+    shell::run(Process::new(target.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(pin))
+}

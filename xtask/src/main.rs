@@ -1,0 +1,72 @@
+//! The automation of the project: `cargo xtask COMMAND`. One file per command.
+#![allow(clippy::print_stdout, reason = "a command-line program")]
+
+mod account;
+mod bench;
+mod build;
+mod coverage;
+mod docs;
+mod environment;
+mod mcp;
+mod peers;
+mod shell;
+mod test;
+mod tidy;
+mod torture;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Automation of the Skynet project.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing, build, install Skynet, start the daemon and show a live session.
+    Up(up::Options),
+    /// Run all tests. As root: install the test components first and run the tests as an unprivileged account.
+    Test(test::Options),
+    /// Install the components that tests and benchmarks need.
+    #[command(subcommand)]
+    Env(environment::Command),
+    /// Check the rules of the house that no compiler checks.
+    Tidy,
+    /// Write docs/tools.md from the tools; with `--check`, fail if it is stale.
+    Docs {
+        /// Change nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compare with other MCP servers, side by side.
+    Bench(bench::Options),
+    /// Kill daemon and hands again and again under load, and pipeline 20,000 calls.
+    Torture(torture::Options),
+    /// Measure which lines the tests run.
+    Coverage,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Up(options) => up::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Env(command) => environment::run(&command),
+        Command::Tidy => tidy::run(),
+        Command::Docs { check } => docs::run(check),
+        Command::Bench(options) => bench::run(&options),
+        Command::Torture(options) => torture::run(&options),
+        Command::Coverage => coverage::run(),
+    }
+}
+
+/// The top of the checkout.
+fn root() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().map_or(manifest.clone(), PathBuf::from)
+}

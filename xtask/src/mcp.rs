@@ -1,0 +1,111 @@
+//! A small MCP client over stdio, for showing a session and for measuring servers.
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+/// A server and the pipes to it; killed when dropped.
+pub(crate) struct Client {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    next_id: u64,
+    line: String,
+}
+
+impl Client {
+    /// Starts a server.
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        let stdin = child.stdin.take().context("stdin")?;
+        let stdout = BufReader::with_capacity(1 << 20, child.stdout.take().context("stdout")?);
+        Ok(Self { child, stdin, stdout, next_id: 0, line: String::new() })
+    }
+
+    /// Starts a server and shakes hands with it.
+    pub(crate) fn connect(command: Command) -> Result<Self> {
+        let mut client = Self::start(command)?;
+        let info = json!({ "name": "skynet-xtask", "version": env!("CARGO_PKG_VERSION") });
+        client.request("initialize", &json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info }))?;
+        client.write(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
+        Ok(client)
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a request without waiting; returns its id.
+    pub(crate) fn post(&mut self, method: &str, params: &Value) -> Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        Ok(id)
+    }
+
+    /// Sends a request and returns its result.
+    pub(crate) fn request(&mut self, method: &str, params: &Value) -> Result<Value> {
+        let id = self.post(method, params)?;
+        loop {
+            self.read()?;
+            // Parsing is part of what any client does, so it is part of what is measured.
+            let mut message: Value = serde_json::from_str(&self.line)?;
+            if message["id"] == id && message.get("method").is_none() {
+                if message.get("error").is_some() {
+                    bail!("{method}: {}", message["error"]);
+                }
+                return Ok(message["result"].take());
+            }
+        }
+    }
+
+    /// Calls a tool; an error of the tool is an error.
+    pub(crate) fn call(&mut self, tool: &str, arguments: &Value) -> Result<Value> {
+        let result = self.request("tools/call", &json!({ "name": tool, "arguments": arguments }))?;
+        if result["isError"] == true {
+            bail!("{tool}: {}", result["content"][0]["text"]);
+        }
+        Ok(result)
+    }
+
+    /// Sends many calls at once and waits for all answers.
+    pub(crate) fn call_at_once(&mut self, tool: &str, arguments: &Value, count: usize) -> Result<()> {
+        for _ in 0..count {
+            self.post("tools/call", &json!({ "name": tool, "arguments": arguments }))?;
+        }
+        let mut answers = 0;
+        while answers < count {
+            self.read()?;
+            answers += usize::from(self.line.contains("\"result\""));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, message: &Value) -> Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        self.stdin.write_all(&line)?;
+        Ok(self.stdin.flush()?)
+    }
+
+    fn read(&mut self) -> Result<()> {
+        self.line.clear();
+        if self.stdout.read_line(&mut self.line)? == 0 {
+            bail!("the server closed its stdout");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

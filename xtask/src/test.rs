@@ -1,0 +1,130 @@
+//! All tests, on a fresh machine too. As root, everything is built as root and run as an unprivileged account,
+//! because the daemon refuses root.
+
+use crate::{account::Account, build, environment, shell};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Run only tests whose name contains this.
+    pub(crate) filter: Option<String>,
+    /// Show what passing tests print.
+    #[arg(long)]
+    pub(crate) nocapture: bool,
+}
+
+/// Where root's tests lie, for an account that cannot enter root's home.
+const STAGE: &str = "/var/tmp/skynet-test";
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if shell::is_root() {
+        environment::up_for_tests()?;
+    }
+    crate::tidy::run()?;
+    crate::docs::run(true)?;
+    run_with(options, &[])
+}
+
+/// Builds and runs the tests with more variables.
+pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Result<()> {
+    let account = Account::unprivileged("skynet-test")?;
+    let mut built = build::cargo(&["test", "--workspace", "--no-run"])?;
+    built.extend(build::cargo(&["build", "--workspace", "--bins"])?);
+    // The relay is tested as it is released: its size and memory are promises.
+    built.extend(build::cargo(&["build", "--profile", "shim", "--package", "skynet-shim"])?);
+    let stage = Stage::new()?;
+    let mut tests = Vec::new();
+    for program in built {
+        if program.is_test {
+            let name = program.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            tests.push((program.name, stage.add(&program.path, &name)?));
+        } else if build::PROGRAMS.contains(&program.name.as_str()) {
+            stage.add(&program.path, &program.name)?;
+        }
+    }
+    build::make_readable(&stage.0)?;
+
+    let (mut passed, mut failed) = (0, 0);
+    for (name, path) in tests {
+        shell::step(&format!("testing {name} as {}", account.name()));
+        let (more_passed, more_failed) = run_one(&account, &path, &stage.0, options, variables)?;
+        passed += more_passed;
+        failed += more_failed;
+    }
+    if shell::is_root() && options.filter.is_none() {
+        shell::step("testing as root that root is refused");
+        let only = Options { filter: Some("daemon::root_is_refused".into()), nocapture: false };
+        let e2e = fs::read_dir(&stage.0)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let e2e = e2e.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("e2e-"))).max();
+        let (more_passed, more_failed) = run_one(&Account::Own, &e2e.context("the e2e tests")?, &stage.0, &only, &[])?;
+        passed += more_passed;
+        failed += more_failed;
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed > 0 { bail!("{failed} tests failed") } else { Ok(()) }
+}
+
+/// Runs one test program; returns how many tests passed and failed.
+fn run_one(account: &Account, path: &Path, stage: &Path, options: &Options, variables: &[(&str, String)]) -> Result<(u32, u32)> {
+    let mut command = account.command(path);
+    command.env("SKYNET_BIN_DIR", stage).env("SKYNET_ENV", environment::directory());
+    if shell::is_root() || std::env::var_os("CI").is_some() {
+        command.env("SKYNET_REQUIRE_ALL", "1");
+    }
+    command.env("SKYNET_RELEASED", "1").envs(variables.iter().map(|(name, value)| (*name, value)));
+    command.args(options.filter.iter());
+    if options.nocapture {
+        command.arg("--nocapture");
+    }
+    // The summary line is read, and everything is shown as it comes.
+    command.stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("running `{}`", path.display()))?;
+    let stdout = child.stdout.take().context("the output of a test")?;
+    let mut counts = (0, 0);
+    for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
+        let line = line?;
+        println!("{line}");
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            let number = |after: &str| {
+                let before = summary.split(after).next()?;
+                before.rsplit(' ').next()?.parse::<u32>().ok()
+            };
+            counts = (number(" passed").unwrap_or(0), number(" failed").unwrap_or(0));
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.1 == 0 {
+        // It crashed without a summary.
+        counts.1 = 1;
+    }
+    Ok(counts)
+}
+
+/// Programs and tests, side by side in a directory that anybody can enter.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new() -> Result<Self> {
+        let path = if shell::is_root() {
+            PathBuf::from(STAGE)
+        } else {
+            crate::root().join("target/stage")
+        };
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("removing `{}`", path.display()))?;
+        }
+        fs::create_dir_all(&path).with_context(|| format!("making `{}`", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn add(&self, from: &Path, name: &str) -> Result<PathBuf> {
+        let to = self.0.join(name);
+        shell::install(from, &to)?;
+        Ok(to)
+    }
+}

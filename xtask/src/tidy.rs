@@ -1,0 +1,162 @@
+//! The rules of the house that no compiler checks. Each finding names the file and the rule.
+
+use crate::shell;
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
+
+/// First-party crates a crate may depend on; a family may use core and services, never another family.
+const ALLOWED: [(&str, &[&str]); 12] = [
+    ("skynet-proto", &[]),
+    ("skynet-shim", &["skynet-proto"]),
+    ("skynetctl", &["skynet-proto"]),
+    ("skynet-core", &[]),
+    ("skynet-store", &["skynet-core"]),
+    ("skynet-policy", &["skynet-core", "skynet-store"]),
+    ("skynet-files", &["skynet-core"]),
+    ("skynet-git", &["skynet-core"]),
+    ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git"]),
+    (
+        "skynetd",
+        &["skynet-core", "skynet-files", "skynet-git", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"],
+    ),
+    ("skynet-tests", &["skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
+    ("xtask", &["skynet-hands", "skynet-proto"]),
+];
+
+/// Foreign APIs with one home each.
+const HOMES: [(&str, &str); 3] = [("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix-config", "skynet-git")];
+
+/// Names of files that say nothing.
+const VAGUE: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
+
+/// Lines of a file before its tests, and of a function.
+const LONGEST_FILE: usize = 500;
+
+/// Files over the limit, each with its reason. May only shrink.
+const LONG_FILES: [&str; 0] = [];
+
+/// What must not stand in code: the words, and the rule.
+const FORBIDDEN: [(&str, &str); 5] = [
+    ("todo!(", "no stubs"),
+    ("unimplemented!(", "no stubs"),
+    ("#[ignore", "no ignored tests"),
+    ("TODO", "no notes to oneself"),
+    ("thread::sleep(", "no waiting for a clock"),
+];
+
+pub(crate) fn run() -> Result<()> {
+    shell::step("tidy");
+    let mut faults = Vec::new();
+    dependencies(&mut faults)?;
+    let listed = shell::capture(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(crate::root()));
+    // A source archive has no Git; its files were checked when it was made.
+    let Ok(listed) = listed else { return report(&faults) };
+    let files: Vec<&str> = listed.lines().filter(|path| crate::root().join(path).is_file()).collect();
+    top_level(&files, &mut faults);
+    for path in &files {
+        if path.ends_with(".rs") {
+            source(path, &mut faults)?;
+        }
+    }
+    tools(&files, &mut faults)?;
+    changelog(&files, &mut faults);
+    report(&faults)
+}
+
+fn report(faults: &[String]) -> Result<()> {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    if faults.is_empty() { Ok(()) } else { bail!("{} rules are broken", faults.len()) }
+}
+
+/// Who may depend on whom.
+fn dependencies(faults: &mut Vec<String>) -> Result<()> {
+    let metadata = shell::capture(shell::cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline"]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
+    let packages = metadata["packages"].as_array().context("cargo metadata")?;
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some(may) = allowed.get(name) else {
+            faults.push(format!("{name}: say in xtask/src/tidy.rs what it may depend on"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let other = dependency["name"].as_str().unwrap_or_default();
+            if ours.contains(other) && !may.contains(&other) {
+                faults.push(format!("{name} must not depend on {other}"));
+            }
+            let home = HOMES.iter().find(|(foreign, _)| *foreign == other);
+            if home.is_some_and(|(_, home)| *home != name) {
+                faults.push(format!("{name} must not use {other}, which has its home elsewhere"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rooms at the top are few, and named in the architecture.
+fn top_level(files: &[&str], faults: &mut Vec<String>) {
+    let rooms = ["proto", "shim", "ctl", "daemon", "systemd", "packaging", "tests", "docs", "xtask", "changelog.d", ".github", ".ci", ".cargo"];
+    let found: BTreeSet<&str> = files.iter().filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
+    faults.extend(found.iter().filter(|top| !rooms.contains(top)).map(|top| format!("{top}/: no such room in the architecture")));
+}
+
+fn source(path: &str, faults: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(crate::root().join(path)).with_context(|| format!("reading `{path}`"))?;
+    let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if VAGUE.contains(&name) {
+        faults.push(format!("{path}: a file is named after what it holds"));
+    }
+    if !text.starts_with("//!") && !name.ends_with("_tests.rs") {
+        faults.push(format!("{path}: starts with no `//!` that says what it is for"));
+    }
+    let before_tests = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
+    let is_test = path.starts_with("tests/") || name.ends_with("_tests.rs");
+    if before_tests > LONGEST_FILE && !is_test && !LONG_FILES.contains(&path) {
+        faults.push(format!("{path}: {before_tests} lines before its tests; split it by concept"));
+    }
+    // This file names what it looks for.
+    if path != "xtask/src/tidy.rs" {
+        for (words, rule) in FORBIDDEN {
+            if text.contains(words) {
+                faults.push(format!("{path}: has `{words}`: {rule}"));
+            }
+        }
+    }
+    if text.contains("unsafe {") && !path.starts_with("daemon/sandbox/") && path != "xtask/src/tidy.rs" {
+        faults.push(format!("{path}: unsafe code belongs into daemon/sandbox"));
+    }
+    Ok(())
+}
+
+/// A tool is one file named after it.
+fn tools(files: &[&str], faults: &mut Vec<String>) -> Result<()> {
+    for tool in skynet_hands::registry()?.iter() {
+        let rest = tool.name.split_once('_').map_or(tool.name, |(_, rest)| rest);
+        let path = format!("daemon/tools/{}/src/{rest}.rs", tool.family());
+        if !files.contains(&path.as_str()) {
+            faults.push(format!("{}: expected in {path}", tool.name));
+        }
+    }
+    Ok(())
+}
+
+/// `<slug>.<kind>.md`, one sentence to the user.
+fn changelog(files: &[&str], faults: &mut Vec<String>) {
+    let kinds = ["added", "changed", "fixed", "removed", "security"];
+    for path in files.iter().filter(|path| path.starts_with("changelog.d/")) {
+        let parts: Vec<&str> = path.trim_start_matches("changelog.d/").split('.').collect();
+        if !matches!(parts.as_slice(), [_, kind, "md"] if kinds.contains(kind)) {
+            faults.push(format!("{path}: must be named <slug>.<added|changed|fixed|removed|security>.md"));
+        }
+    }
+}
