@@ -61,7 +61,18 @@ pub(crate) enum Format {
 
 /// The columns of a CSV export.
 const COLUMNS: [&str; 12] = [
-    "seq", "at", "call", "tool", "effect", "outcome", "uid", "client", "workspace", "rule", "duration_seconds", "hash",
+    "seq",
+    "at",
+    "call",
+    "tool",
+    "effect",
+    "outcome",
+    "uid",
+    "client",
+    "workspace",
+    "rule",
+    "duration_seconds",
+    "hash",
 ];
 
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
@@ -93,7 +104,11 @@ async fn query(daemon: &Daemon, filter: Filter, output: &mut Output) -> Result<(
     let mut records = daemon.audit().await?.query(request(filter, 50)?).await?.into_inner();
     while let Some(record) = records.message().await? {
         let value: Value = serde_json::from_str(&record.json).unwrap_or_default();
-        let field = |name: &str| value.get(name).map_or_else(String::new, |field| field.as_str().map_or_else(|| field.to_string(), str::to_owned));
+        let field = |name: &str| {
+            value.get(name).map_or_else(String::new, |field| {
+                field.as_str().map_or_else(|| field.to_string(), str::to_owned)
+            })
+        };
         let message = field("message");
         let separator = if message.is_empty() { "" } else { ": " };
         let took = value.get("duration_seconds").and_then(Value::as_f64).unwrap_or(0.0) * 1e3;
@@ -108,7 +123,13 @@ async fn query(daemon: &Daemon, filter: Filter, output: &mut Output) -> Result<(
     Ok(())
 }
 
-async fn export(daemon: &Daemon, filter: Filter, limit: u32, format: Format, output: &mut Output) -> Result<(), Failure> {
+async fn export(
+    daemon: &Daemon,
+    filter: Filter,
+    limit: u32,
+    format: Format,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let mut records = daemon.audit().await?.query(request(filter, limit)?).await?.into_inner();
     let mut is_first = true;
     if matches!(format, Format::Csv) {
@@ -145,7 +166,8 @@ fn cell(value: Option<&Value>) -> String {
 
 async fn verify(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let verdict = daemon.audit().await?.verify(AuditVerifyRequest {}).await?.into_inner();
-    let json = json!({ "records": verdict.records, "head_hash": verdict.head_hash, "faults": verdict.faults });
+    let json =
+        json!({ "records": verdict.records, "head_hash": verdict.head_hash, "faults": verdict.faults });
     output.show(&json, || {
         let mut text = format!("{} records, head {}", verdict.records, verdict.head_hash);
         for fault in &verdict.faults {
@@ -165,9 +187,12 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_no_formulas() {
-        for (value, expected) in
-            [(json!("a,b"), "\"a,b\""), (json!("a\"b"), "\"a\"\"b\""), (json!("=1+1"), "'=1+1"), (json!(3), "3")]
-        {
+        for (value, expected) in [
+            (json!("a,b"), "\"a,b\""),
+            (json!("a\"b"), "\"a\"\"b\""),
+            (json!("=1+1"), "'=1+1"),
+            (json!(3), "3"),
+        ] {
             assert_eq!(cell(Some(&value)), expected);
         }
     }

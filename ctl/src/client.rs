@@ -3,8 +3,8 @@
 use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
-    MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient, daemon_client::DaemonClient,
-    socket::default_path, tools_client::ToolsClient,
+    MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
+    daemon_client::DaemonClient, socket::default_path, tools_client::ToolsClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;

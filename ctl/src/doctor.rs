@@ -17,10 +17,17 @@ struct Finding {
 pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let mut findings = vec![programs(), git(), socket(daemon.socket())];
     findings.extend(ask_daemon(daemon).await);
-    let json = findings.iter().map(|finding| json!({ "ok": finding.is_good, "what": finding.what, "detail": finding.detail }));
+    let json = findings
+        .iter()
+        .map(|finding| json!({ "ok": finding.is_good, "what": finding.what, "detail": finding.detail }));
     output.show(&json.collect(), || {
         let lines = findings.iter().map(|finding| {
-            format!("{} {:<9} {}", if finding.is_good { "ok  " } else { "FAIL" }, finding.what, finding.detail)
+            format!(
+                "{} {:<9} {}",
+                if finding.is_good { "ok  " } else { "FAIL" },
+                finding.what,
+                finding.detail
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     })?;
@@ -31,26 +38,37 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
 }
 
 fn programs() -> Finding {
-    let missing = |name: &&str| {
-        std::env::current_exe().map_or(true, |program| !program.with_file_name(name).is_file())
-    };
+    let missing =
+        |name: &&str| std::env::current_exe().map_or(true, |program| !program.with_file_name(name).is_file());
     let missing: Vec<&str> = ["skynetd", "skynet-hands", "skynet-shim"].into_iter().filter(missing).collect();
-    let detail = if missing.is_empty() { "skynetd, skynet-hands and skynet-shim lie beside skynetctl".into() } else { format!("missing beside skynetctl: {}", missing.join(", ")) };
+    let detail = if missing.is_empty() {
+        "skynetd, skynet-hands and skynet-shim lie beside skynetctl".into()
+    } else {
+        format!("missing beside skynetctl: {}", missing.join(", "))
+    };
     Finding { is_good: missing.is_empty(), what: "programs", detail }
 }
 
 fn git() -> Finding {
     match std::process::Command::new("git").arg("--version").output() {
-        Ok(ran) if ran.status.success() => {
-            Finding { is_good: true, what: "git", detail: String::from_utf8_lossy(&ran.stdout).trim().to_owned() }
-        }
-        _ => Finding { is_good: false, what: "git", detail: "the git tools need the `git` program; install it".into() },
+        Ok(ran) if ran.status.success() => Finding {
+            is_good: true,
+            what: "git",
+            detail: String::from_utf8_lossy(&ran.stdout).trim().to_owned(),
+        },
+        _ => Finding {
+            is_good: false,
+            what: "git",
+            detail: "the git tools need the `git` program; install it".into(),
+        },
     }
 }
 
 fn socket(socket: &Path) -> Finding {
     let finding = |is_good, detail| Finding { is_good, what: "socket", detail };
-    let Some(directory) = socket.parent() else { return finding(false, "the socket has no directory".into()) };
+    let Some(directory) = socket.parent() else {
+        return finding(false, "the socket has no directory".into());
+    };
     match check_private(directory, rustix::process::getuid().as_raw()) {
         Ok(()) if socket.exists() => finding(true, format!("`{}`", socket.display())),
         Ok(()) => finding(false, format!("`{}` does not exist; start `skynetd`", socket.display())),
@@ -68,9 +86,14 @@ async fn ask_daemon(daemon: &Daemon) -> Vec<Finding> {
             Ok(status) => {
                 let status = status.into_inner();
                 let is_same = status.version == env!("CARGO_PKG_VERSION");
-                let detail = format!("version {}, {} tools, {} mode", status.version, status.tools, status.mode);
+                let detail =
+                    format!("version {}, {} tools, {} mode", status.version, status.tools, status.mode);
                 findings.push(Finding { is_good: is_same, what: "daemon", detail });
-                findings.extend(status.warnings.into_iter().map(|detail| Finding { is_good: true, what: "note", detail }));
+                findings.extend(status.warnings.into_iter().map(|detail| Finding {
+                    is_good: true,
+                    what: "note",
+                    detail,
+                }));
             }
         },
     }
@@ -78,7 +101,11 @@ async fn ask_daemon(daemon: &Daemon) -> Vec<Finding> {
         && let Ok(verdict) = client.verify(AuditVerifyRequest {}).await
     {
         let verdict = verdict.into_inner();
-        let detail = verdict.faults.first().cloned().unwrap_or_else(|| format!("{} records, chain whole", verdict.records));
+        let detail = verdict
+            .faults
+            .first()
+            .cloned()
+            .unwrap_or_else(|| format!("{} records, chain whole", verdict.records));
         findings.push(Finding { is_good: verdict.faults.is_empty(), what: "audit", detail });
     }
     findings

@@ -6,7 +6,9 @@ use crate::{
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
-use skynet_proto::{CallToolRequest, DescribeToolRequest, ListToolsRequest, Tool, call_tool_response::Outcome};
+use skynet_proto::{
+    CallToolRequest, DescribeToolRequest, ListToolsRequest, Tool, call_tool_response::Outcome,
+};
 use std::{io::Read as _, path::PathBuf};
 
 #[derive(Subcommand)]
@@ -96,7 +98,8 @@ async fn call(
     };
     let here = std::env::current_dir()?;
     let workspace = workspace.map_or_else(|| here.clone(), |given| here.join(given));
-    let request = CallToolRequest { name, input: input.into(), workspace: workspace.to_string_lossy().into_owned() };
+    let request =
+        CallToolRequest { name, input: input.into(), workspace: workspace.to_string_lossy().into_owned() };
     let response = daemon.tools().await?.call(request).await?.into_inner();
     match response.outcome {
         Some(Outcome::Output(json)) if output.is_json() => {

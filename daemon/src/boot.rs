@@ -1,14 +1,7 @@
 //! From a configuration to a serving daemon, and down again.
 
 use crate::{
-    admin,
-    calls::Calls,
-    claims::Claims,
-    config::Config,
-    mcp,
-    relay::Desk,
-    sessions::Sessions,
-    socket,
+    admin, calls::Calls, claims::Claims, config::Config, mcp, relay::Desk, sessions::Sessions, socket,
 };
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
@@ -16,7 +9,8 @@ use skynet_core::{Place, Run};
 use skynet_hands::Pool;
 use skynet_policy::{Approvals, Metrics, Rules, Services};
 use skynet_proto::{
-    CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES, relay_server::RelayServer,
+    CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
+    relay_server::RelayServer,
     socket::{SOCKET_NAME, user_directory},
 };
 use skynet_store::{Blobs, Journal, Ledger, Tables};
@@ -45,7 +39,8 @@ pub(crate) fn home() -> Result<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).context("HOME is not set")?;
     let home = PathBuf::from(home);
     // Where it really is, as descriptors will tell it.
-    let found = skynet_core::Workspace::open(&home).with_context(|| format!("HOME is `{}`", home.display()))?;
+    let found =
+        skynet_core::Workspace::open(&home).with_context(|| format!("HOME is `{}`", home.display()))?;
     Ok(found.path().to_owned())
 }
 
@@ -60,7 +55,12 @@ pub(crate) fn refuse_root() -> Result<()> {
 }
 
 /// Serves until a signal ends it.
-pub(crate) async fn run(config: Config, home: &Path, socket: Option<PathBuf>, state: Option<PathBuf>) -> Result<()> {
+pub(crate) async fn run(
+    config: Config,
+    home: &Path,
+    socket: Option<PathBuf>,
+    state: Option<PathBuf>,
+) -> Result<()> {
     start_log(&config.log.filter)?;
     let uid = rustix::process::getuid().as_raw();
     let state = state.unwrap_or_else(|| home.join(".local/state/skynet"));
@@ -93,7 +93,10 @@ impl House {
         let (journal, interrupted) = Journal::open(&state.join("ledger/journal"))?;
         skynet_policy::record_interrupted(&audit, &interrupted)?;
         if !interrupted.is_empty() {
-            tracing::warn!(calls = interrupted.len(), "the last daemon died while these calls ran; they are marked `interrupted`");
+            tracing::warn!(
+                calls = interrupted.len(),
+                "the last daemon died while these calls ran; they are marked `interrupted`"
+            );
         }
         let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
         let services = Services {
@@ -134,8 +137,9 @@ async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) ->
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<RelayServer<Desk>>().await;
-    let reflection =
-        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET).build_v1()?;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
     let relay = RelayServer::new(desk.clone())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -143,6 +147,7 @@ async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) ->
         Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(HTTP2_FRAME_BYTES)
             .add_service(relay)
             .add_service(health_service)
             .add_service(reflection),
@@ -193,6 +198,9 @@ fn start_log(filter: &str) -> Result<()> {
 
 /// systemd names device and inode of the journal's stream (systemd.exec(5), `JOURNAL_STREAM`).
 fn is_journal_stderr() -> bool {
-    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
-    std::fs::metadata("/proc/self/fd/2").is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
+        return false;
+    };
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
 }

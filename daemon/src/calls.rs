@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use skynet_core::{
     Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
-    call::{Ask, Notes, Slot},
+    call::{Ask, Before, Notes, Slot},
     ctx::{Outgoing, Progress},
 };
 use skynet_store::Blobs;
@@ -114,7 +114,13 @@ impl Calls {
         };
         let calls = self.clone();
         tokio::spawn(async move {
-            let desk = Desk { blobs: calls.blobs.clone(), id, uid: call.caller.uid, before: call.notes.before.clone(), progress };
+            let desk = Desk {
+                blobs: calls.blobs.clone(),
+                id,
+                uid: call.caller.uid,
+                before: call.notes.before.clone(),
+                progress,
+            };
             let result = tokio::select! {
                 result = calls.pipeline.run(&mut call) => result,
                 () = desk.serve(messages) => Err(Error::internal("a call lost its channel")),
@@ -139,7 +145,9 @@ impl Calls {
     /// Waits until no call is under way.
     pub(crate) async fn finished(&self) {
         loop {
-            let Some(mut one) = self.lock().values().next().cloned() else { return };
+            let Some(mut one) = self.lock().values().next().cloned() else {
+                return;
+            };
             one.outcome().await;
             // Its task removes it right after; let it.
             tokio::task::yield_now().await;
@@ -157,7 +165,7 @@ struct Desk {
     blobs: Blobs,
     id: CallId,
     uid: u32,
-    before: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    before: Arc<Mutex<Vec<Before>>>,
     progress: watch::Sender<Option<Progress>>,
 }
 
@@ -188,7 +196,9 @@ impl Desk {
     }
 
     async fn keep(&self, path: &str, file: Option<OwnedFd>) -> Result<Option<String>> {
-        let Some(file) = file.map(File::from) else { return Ok(None) };
+        let Some(file) = file.map(File::from) else {
+            return Ok(None);
+        };
         let size = file
             .metadata()
             .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?
@@ -205,7 +215,8 @@ impl Desk {
         let stored = tokio::task::spawn_blocking(move || blobs.put(&owner, file)).await;
         let stored = stored.map_err(|err| Error::internal("storing a blob failed").with_source(err))?;
         stored.map(|stored| stored.digest).map_err(|err| {
-            Error::unavailable("the daemon has no room to keep what this call changes or returns").with_source(err)
+            Error::unavailable("the daemon has no room to keep what this call changes or returns")
+                .with_source(err)
         })
     }
 }

@@ -43,7 +43,9 @@ impl Claims {
             return Err(format!("`{}` is never a workspace; use a project directory", path.display()));
         }
         let hidden = path.strip_prefix(&self.home).is_ok_and(|below| {
-            below.components().any(|part| matches!(part, Component::Normal(name) if name.as_encoded_bytes().starts_with(b".")))
+            below.components().any(
+                |part| matches!(part, Component::Normal(name) if name.as_encoded_bytes().starts_with(b".")),
+            )
         });
         if hidden {
             return Err(format!("`{}` lies in a hidden directory of your home", path.display()));

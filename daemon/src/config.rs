@@ -138,7 +138,9 @@ fn explain(path: &Path, text: &str, err: &toml::de::Error) -> String {
     // serde says: unknown field `x`, expected one of `a`, `b`.
     let mut names = message.split('`').skip(1).step_by(2);
     let hint = match names.next().filter(|_| message.starts_with("unknown")) {
-        Some(wrong) => nearest(names, wrong).first().map_or_else(String::new, |name| format!("; did you mean `{name}`?")),
+        Some(wrong) => {
+            nearest(names, wrong).first().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+        }
         None => String::new(),
     };
     format!("{}:{line}: {message}{hint}", path.display())
@@ -162,7 +164,10 @@ mod tests {
     fn drop_ins_override_values_and_extend_lists() {
         let config = load_files(&[
             ("config.toml", "[confirm]\nwait_seconds = 5\n[[policy.rules]]\nname = 'a'\nverdict = 'deny'\n"),
-            ("config.d/10.toml", "[confirm]\nwait_seconds = 6\n[[policy.rules]]\nname = 'b'\nverdict = 'ask'\n"),
+            (
+                "config.d/10.toml",
+                "[confirm]\nwait_seconds = 6\n[[policy.rules]]\nname = 'b'\nverdict = 'ask'\n",
+            ),
             ("config.d/note.txt", "not read"),
         ])
         .unwrap();
@@ -175,7 +180,10 @@ mod tests {
     #[test]
     fn errors_name_file_line_and_the_nearest_key() {
         for (text, expected) in [
-            ("[log]\n\n[quota]\ncalls_per_minut = 3\n", "config.toml:4: unknown field `calls_per_minut`, expected"),
+            (
+                "[log]\n\n[quota]\ncalls_per_minut = 3\n",
+                "config.toml:4: unknown field `calls_per_minut`, expected",
+            ),
             ("[log]\n\n[quota]\ncalls_per_minut = 3\n", "did you mean `calls_per_minute`?"),
             ("[confirm]\nwait_seconds = 0\n", "config.toml:2: "),
             ("[[policy.rules]]\nname = 'x'\nverdict = 'forbid'\n", "config.toml:3: unknown variant `forbid`"),

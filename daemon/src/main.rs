@@ -71,7 +71,11 @@ fn run(arguments: Arguments) -> Result<()> {
         None => {
             boot::refuse_root()?;
             let config = config::load(&file)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+            // Half of the processors: the work itself is done by hands, and a call that stays on one thread is not
+            // delayed by waking another.
+            let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(threads).build()?;
             runtime.block_on(boot::run(config, &home, arguments.socket, arguments.state))
         }
     }
@@ -91,7 +95,9 @@ fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
             claims::Claims::new(&config.policy.workspaces, file)?;
             println!("the configuration is valid");
         }
-        ConfigCommand::Show { json: true } => println!("{}", serde_json::to_string_pretty(&config::load(file)?)?),
+        ConfigCommand::Show { json: true } => {
+            println!("{}", serde_json::to_string_pretty(&config::load(file)?)?);
+        }
         ConfigCommand::Show { json: false } => print!("{}", toml::to_string_pretty(&config::load(file)?)?),
     }
     Ok(())

@@ -8,7 +8,8 @@ use crate::{
 };
 use skynet_core::Caller;
 use skynet_proto::{
-    ClientMessage, ENVELOPE_VERSION, Hello, ServerMessage, Welcome, client_message::Kind, relay_server::Relay, server_message,
+    ClientMessage, ENVELOPE_VERSION, Hello, ServerMessage, Welcome, client_message::Kind,
+    relay_server::Relay, server_message,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;

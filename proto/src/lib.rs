@@ -1,7 +1,14 @@
 //! The gRPC contract between `skynetd` and its clients: the relay that carries MCP, and the typed admin API.
 //! Holds generated types and the few facts both sides must agree on; never logic.
 
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "written by tonic")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "written by tonic"
+)]
 mod generated {
     tonic::include_proto!("skynet.v1");
 }
@@ -22,6 +29,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 
 /// HTTP/2 flow-control window of a whole connection, in bytes.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// The largest HTTP/2 frame both sides take (RFC 9113, section 4.2): an answer of 200 kB is one frame and not
+/// thirteen of the default 16 KiB.
+pub const HTTP2_FRAME_BYTES: u32 = 1 << 20;
 
 /// The encoded `FileDescriptorSet` of all services, for gRPC reflection.
 #[cfg(feature = "descriptors")]

@@ -43,7 +43,9 @@ pub(crate) fn parse(mut given: impl Iterator<Item = OsString>) -> Result<Parsed,
             "--socket" => &mut socket,
             "--workspace" => &mut workspace,
             "-h" | "--help" => return Ok(Parsed::Print(HELP)),
-            "-V" | "--version" => return Ok(Parsed::Print(concat!("skynet-shim ", env!("CARGO_PKG_VERSION"), "\n"))),
+            "-V" | "--version" => {
+                return Ok(Parsed::Print(concat!("skynet-shim ", env!("CARGO_PKG_VERSION"), "\n")));
+            }
             _ => return Err(format!("unknown argument `{text}`")),
         };
         let value = inline.or_else(|| given.next()).filter(|value| !value.is_empty());
@@ -53,7 +55,9 @@ pub(crate) fn parse(mut given: impl Iterator<Item = OsString>) -> Result<Parsed,
     let socket = match socket {
         Some(socket) => socket,
         None => {
-            let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or("HOME is not set; give --socket")?;
+            let home = std::env::var_os("HOME")
+                .filter(|home| !home.is_empty())
+                .ok_or("HOME is not set; give --socket")?;
             default_path(rustix::process::getuid().as_raw(), &PathBuf::from(home))
         }
     };
@@ -78,7 +82,9 @@ mod tests {
             assert!(!arguments.may_start_daemon);
         }
         assert!(matches!(parsed("--help"), Ok(Parsed::Print(_))));
-        for (line, expected) in [("--sock /a", "unknown argument `--sock`"), ("--socket", "`--socket` needs a value")] {
+        for (line, expected) in
+            [("--sock /a", "unknown argument `--sock`"), ("--socket", "`--socket` needs a value")]
+        {
             assert_eq!(parsed(line).unwrap_err(), expected);
         }
     }

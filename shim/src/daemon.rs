@@ -3,8 +3,8 @@
 use crate::arguments::Arguments;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
-    CONNECTION_WINDOW_BYTES, ClientMessage, ENVELOPE_VERSION, Frame, Goodbye, Hello, MAX_MESSAGE_BYTES,
-    STREAM_WINDOW_BYTES, ServerMessage, client_message::Kind, relay_client::RelayClient,
+    CONNECTION_WINDOW_BYTES, ClientMessage, ENVELOPE_VERSION, Frame, Goodbye, HTTP2_FRAME_BYTES, Hello,
+    MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES, ServerMessage, client_message::Kind, relay_client::RelayClient,
 };
 use std::{
     io,
@@ -55,17 +55,23 @@ impl Outbound {
 }
 
 /// Dials once.
-pub(crate) async fn dial(arguments: &Arguments, session_id: &[u8; 16], is_resumed: bool) -> Result<Connection, DialError> {
+pub(crate) async fn dial(
+    arguments: &Arguments,
+    session_id: &[u8; 16],
+    is_resumed: bool,
+) -> Result<Connection, DialError> {
     // The address is not used: the connector dials the socket.
     let endpoint = Endpoint::from_static("http://skynet")
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(HTTP2_FRAME_BYTES);
     let socket = arguments.socket.clone();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
     });
-    let channel = endpoint.connect_with_connector(connector).await.map_err(|err| DialError::Absent(err.to_string()))?;
+    let channel =
+        endpoint.connect_with_connector(connector).await.map_err(|err| DialError::Absent(err.to_string()))?;
     let mut client = RelayClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -100,7 +106,9 @@ pub(crate) fn start(arguments: &Arguments) {
     if !arguments.may_start_daemon || is_system || rustix::process::geteuid().is_root() {
         return;
     }
-    let Some(program) = std::env::current_exe().ok().map(|shim| shim.with_file_name("skynetd")) else { return };
+    let Some(program) = std::env::current_exe().ok().map(|shim| shim.with_file_name("skynetd")) else {
+        return;
+    };
     let mut command = Command::new("setsid");
     // Its own session: it must not die with the client's terminal. The log is for journald or nobody.
     command.arg("--fork").arg(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -39,10 +39,13 @@ struct Relay {
 
 /// Relays until stdin ends.
 pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
-    let mut relay = Relay { session: Session::new()?, lines: Lines::stdin()?, output: Output::stdout()?, arguments };
+    let mut relay =
+        Relay { session: Session::new()?, lines: Lines::stdin()?, output: Output::stdout()?, arguments };
     let mut is_resumed = false;
     loop {
-        let Some(connection) = relay.connect(is_resumed).await? else { return Ok(()) };
+        let Some(connection) = relay.connect(is_resumed).await? else {
+            return Ok(());
+        };
         is_resumed = true;
         if let End::Eof = relay.converse(connection).await? {
             return Ok(());
@@ -173,7 +176,9 @@ impl Relay {
     }
 
     async fn deliver(&mut self, message: Option<Kind>) -> io::Result<()> {
-        let Some(Kind::Reply(Reply { answers, json })) = message else { return Ok(()) };
+        let Some(Kind::Reply(Reply { answers, json })) = message else {
+            return Ok(());
+        };
         let is_wanted = answers == 0 || self.session.settle(answers);
         if is_wanted && !json.is_empty() {
             self.output.write_line(&json).await?;

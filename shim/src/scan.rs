@@ -145,8 +145,16 @@ mod tests {
     #[test]
     fn kinds_and_ids() {
         for (line, kind, id) in [
-            (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"id":9,"method":"x"}}"#, Kind::Request, "7"),
-            (r#" { "params" : { "a" : "\"id\":3" } , "method" : "m" , "id" : "a b\"c" } "#, Kind::Request, r#""a b\"c""#),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"id":9,"method":"x"}}"#,
+                Kind::Request,
+                "7",
+            ),
+            (
+                r#" { "params" : { "a" : "\"id\":3" } , "method" : "m" , "id" : "a b\"c" } "#,
+                Kind::Request,
+                r#""a b\"c""#,
+            ),
             (r#"{"id":0,"result":{"method":"x"}}"#, Kind::Other, "0"),
             (r#"{"method":"m","id":null}"#, Kind::Other, "null"),
             (r#"{"method":"m"}"#, Kind::Other, "null"),

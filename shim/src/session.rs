@@ -67,7 +67,9 @@ impl Session {
                 }
                 self.in_flight.insert(sequence, InFlight { json: json.clone(), id: scanner.id() });
             }
-            Kind::Other if scanner.is_method("notifications/initialized") => self.initialized = Some(json.clone()),
+            Kind::Other if scanner.is_method("notifications/initialized") => {
+                self.initialized = Some(json.clone());
+            }
             Kind::Other if !self.is_connected => self.unsent.push_back(json.clone()),
             Kind::Other => {}
         }
@@ -79,7 +81,8 @@ impl Session {
         self.listens.remove(&sequence);
         let was_in_flight = self.in_flight.remove(&sequence).is_some();
         // Of a replayed handshake the client has the answer.
-        !(self.swallow.remove(&sequence) && !was_in_flight)
+        let is_replay = self.swallow.remove(&sequence);
+        was_in_flight || !is_replay
     }
 
     /// What a new connection must be told: the handshake if it was made before, then what is unanswered.
@@ -97,7 +100,11 @@ impl Session {
             frames.extend(initialized.map(|json| Frame { sequence: 0, json: json.clone(), resend }));
         }
         let in_flight = self.in_flight.iter();
-        frames.extend(in_flight.map(|(sequence, line)| Frame { sequence: *sequence, json: line.json.clone(), resend }));
+        frames.extend(in_flight.map(|(sequence, line)| Frame {
+            sequence: *sequence,
+            json: line.json.clone(),
+            resend,
+        }));
         frames.extend(self.unsent.drain(..).map(|json| Frame { sequence: 0, json, resend: false }));
         frames
     }
@@ -116,7 +123,8 @@ impl Session {
     /// Answers every waiting request with an error, except handshakes and subscriptions, which can wait.
     pub(crate) fn give_up(&mut self, message: &str) -> Vec<Bytes> {
         let listens = &self.listens;
-        let doomed: Vec<u64> = self.in_flight.keys().copied().filter(|sequence| !listens.contains(sequence)).collect();
+        let doomed: Vec<u64> =
+            self.in_flight.keys().copied().filter(|sequence| !listens.contains(sequence)).collect();
         let lines = doomed.iter().filter_map(|sequence| self.in_flight.remove(sequence));
         lines.map(|line| error_line(&line.id, -32000, message)).collect()
     }
@@ -126,7 +134,7 @@ impl Session {
     }
 }
 
-/// A JSON-RPC error; `id` is JSON already, `message` is plain text.
+/// A JSON-RPC error as a line; `id` is JSON already, `message` is plain text.
 pub(crate) fn error_line(id: &str, code: i32, message: &str) -> Bytes {
     let mut text = String::with_capacity(message.len());
     for character in message.chars() {
@@ -136,7 +144,8 @@ pub(crate) fn error_line(id: &str, code: i32, message: &str) -> Bytes {
             other => text.push(other),
         }
     }
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#).into()
+    let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#);
+    (line + "\n").into()
 }
 
 #[cfg(test)]
@@ -174,7 +183,13 @@ mod tests {
         take(&mut session, r#"{"id":"a","method":"tools/call"}"#);
         take(&mut session, r#"{"id":2,"method":"subscriptions/listen"}"#);
         let lines = session.give_up("no \"daemon\"");
-        assert_eq!(lines, [Bytes::from(r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32000,"message":"no \"daemon\""}}"#)]);
+        assert_eq!(
+            lines,
+            [Bytes::from(
+                r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32000,"message":"no \"daemon\""}}
+"#
+            )]
+        );
         session.disconnect();
         take(&mut session, r#"{"method":"notifications/cancelled"}"#);
         assert_eq!(replayed(&mut session), [(2, false), (0, false)]);

@@ -17,6 +17,9 @@ use tokio::{
 /// How much is read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// Of the pipe to the client: the most that an ordinary user may ask for.
+const PIPE_BYTES: usize = 1 << 20;
+
 /// A line of the client.
 pub(crate) enum Line {
     /// With what was found in it.
@@ -38,7 +41,13 @@ pub(crate) struct Lines {
 impl Lines {
     pub(crate) fn stdin() -> io::Result<Self> {
         let source = open_source(io::stdin().as_fd().try_clone_to_owned()?)?;
-        Ok(Self { source, buffer: BytesMut::new(), searched: 0, scanner: Scanner::default(), is_skipping: false })
+        Ok(Self {
+            source,
+            buffer: BytesMut::new(),
+            searched: 0,
+            scanner: Scanner::default(),
+            is_skipping: false,
+        })
     }
 
     /// The next line that is not blank; `None` at the end. Cancel-safe.
@@ -106,10 +115,9 @@ impl Output {
         Ok(Self(open_sink(io::stdout().as_fd().try_clone_to_owned()?)?))
     }
 
-    /// Writes one line.
+    /// Writes one line, which ends in a line feed: in one piece, so that the client is woken once.
     pub(crate) async fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         self.0.write_all(line).await?;
-        self.0.write_all(b"\n").await?;
         self.0.flush().await
     }
 }
@@ -123,8 +131,12 @@ pub(crate) fn print(text: &str) {
 fn open_source(fd: OwnedFd) -> io::Result<Pin<Box<dyn AsyncRead>>> {
     use rustix::fs::FileType;
     Ok(match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
-        // Opened anew, so that `O_NONBLOCK` is ours alone and not set for whoever shares the pipe.
-        FileType::Fifo => Box::pin(pipe::OpenOptions::new().open_receiver(proc_path(&fd))?),
+        // Opened anew, so that `O_NONBLOCK` is ours alone and not set for whoever shares the pipe. A pipe that
+        // another user made, such as a client that changed its uid for us, can only be used as it is.
+        FileType::Fifo => match pipe::OpenOptions::new().open_receiver(proc_path(&fd)) {
+            Ok(receiver) => Box::pin(receiver),
+            Err(_) => Box::pin(pipe::Receiver::from_owned_fd(fd)?),
+        },
         FileType::Socket => Box::pin(socket(fd)?),
         _ => Box::pin(tokio::fs::File::from_std(File::from(fd))),
     })
@@ -132,8 +144,14 @@ fn open_source(fd: OwnedFd) -> io::Result<Pin<Box<dyn AsyncRead>>> {
 
 fn open_sink(fd: OwnedFd) -> io::Result<Pin<Box<dyn AsyncWrite>>> {
     use rustix::fs::FileType;
+    // A large answer then needs no turn of the client for every 64 KiB. Only speed is lost if the user's share of
+    // pipe memory is used up (pipe(7), `pipe-user-pages-soft`).
+    let _ = rustix::pipe::fcntl_setpipe_size(&fd, PIPE_BYTES);
     Ok(match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
-        FileType::Fifo => Box::pin(pipe::OpenOptions::new().open_sender(proc_path(&fd))?),
+        FileType::Fifo => match pipe::OpenOptions::new().open_sender(proc_path(&fd)) {
+            Ok(sender) => Box::pin(sender),
+            Err(_) => Box::pin(pipe::Sender::from_owned_fd(fd)?),
+        },
         FileType::Socket => Box::pin(socket(fd)?),
         _ => Box::pin(tokio::fs::File::from_std(File::from(fd))),
     })

@@ -11,7 +11,9 @@ fn parsed(text: &str) -> Value {
 #[test]
 fn without_a_daemon_the_exit_code_is_3() {
     let home = Home::new();
-    for command in [&["status"][..], &["tools", "list"], &["sessions"], &["audit", "verify"], &["approvals", "list"]] {
+    for command in
+        [&["status"][..], &["tools", "list"], &["sessions"], &["audit", "verify"], &["approvals", "list"]]
+    {
         let (code, _, err) = home.ctl(command);
         assert_eq!(code, 3, "{command:?}");
         assert!(err.contains("no skynetd answers at"), "{err}");
@@ -29,12 +31,18 @@ fn status_and_sessions_tell_who_is_there() {
     let mut shim = Shim::connected(&home, "2025-06-18", json!({}));
     shim.call("files_list", json!({})).unwrap();
     let status = parsed(&home.ctl(&["status", "--json"]).1);
-    assert_eq!((&status["sessions"], &status["mode"], &status["hands"]), (&json!(1), &json!("user"), &json!(1)));
+    assert_eq!(
+        (&status["sessions"], &status["mode"], &status["hands"]),
+        (&json!(1), &json!("user"), &json!(1))
+    );
     assert_eq!(status["calls"][0]["tool"], "files_list");
     assert!(home.ctl(&["status"]).1.contains("warning   user mode without sandbox"));
     let sessions = parsed(&home.ctl(&["sessions", "--json"]).1);
     let session = &sessions[0];
-    assert_eq!((&session["client"], &session["protocol_version"], &session["calls"]), (&json!("test 1"), &json!("2025-06-18"), &json!(1)));
+    assert_eq!(
+        (&session["client"], &session["protocol_version"], &session["calls"]),
+        (&json!("test 1"), &json!("2025-06-18"), &json!(1))
+    );
     assert!(home.ctl(&["sessions"]).1.contains("attached"));
 }
 
@@ -63,7 +71,14 @@ fn tools_are_listed_described_and_called() {
 fn the_audit_log_is_queried_exported_and_followed() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
-    let mut follow = home.command("skynetctl").arg("--socket").arg(home.socket()).args(["audit", "query", "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follow = home
+        .command("skynetctl")
+        .arg("--socket")
+        .arg(home.socket())
+        .args(["audit", "query", "--follow", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
     shim.call("files_write", json!({ "path": "f", "content": "hunter2" })).unwrap();
     shim.call("files_read", json!({ "path": "g" })).unwrap_err();
@@ -104,7 +119,14 @@ fn approvals_are_listed_and_decided() {
     shim.call("files_write", write.clone()).unwrap();
 
     // While somebody watches, a call waits for the answer.
-    let mut watch = home.command("skynetctl").arg("--socket").arg(home.socket()).args(["approvals", "watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut watch = home
+        .command("skynetctl")
+        .arg("--socket")
+        .arg(home.socket())
+        .args(["approvals", "watch", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut seen = std::io::BufReader::new(watch.stdout.take().unwrap());
     let mut line = String::new();
     seen.read_line(&mut line).unwrap();

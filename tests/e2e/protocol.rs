@@ -23,7 +23,10 @@ fn every_revision_lists_and_calls() {
         let mut shim = Shim::connected(&home, revision, json!({}));
         let tools = shim.request("tools/list", json!({}))["result"]["tools"].clone();
         let tools = tools.as_array().unwrap();
-        assert!(tools.len() >= 23 && tools.iter().all(|tool| tool["annotations"]["readOnlyHint"].is_boolean()), "{revision}");
+        assert!(
+            tools.len() >= 23 && tools.iter().all(|tool| tool["annotations"]["readOnlyHint"].is_boolean()),
+            "{revision}"
+        );
         assert_eq!(shim.call("files_read", json!({ "path": "f" })).unwrap()["content"], "content\n");
         assert!(shim.finish().success());
     }
@@ -33,7 +36,10 @@ fn every_revision_lists_and_calls() {
     assert!(versions.contains(&json!("2026-07-28")), "{discovered}");
     let listed = shim.request("tools/list", json!({ "_meta": modern_meta() }));
     assert_eq!(listed["result"]["resultType"], "complete", "{listed}");
-    let called = shim.request("tools/call", json!({ "name": "files_read", "arguments": { "path": "f" }, "_meta": modern_meta() }));
+    let called = shim.request(
+        "tools/call",
+        json!({ "name": "files_read", "arguments": { "path": "f" }, "_meta": modern_meta() }),
+    );
     assert_eq!(called["result"]["resultType"], "complete", "{called}");
     assert_eq!(outcome(&called).unwrap()["content"], "content\n");
     assert!(shim.finish().success());
@@ -56,7 +62,11 @@ fn bad_lines_get_errors_and_the_session_goes_on() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
-    let call = |arguments: &str| format!(r#"{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{{"name":"files_list","arguments":{arguments}}}}}"#);
+    let call = |arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{{"name":"files_list","arguments":{arguments}}}}}"#
+        )
+    };
     for (line, id, code) in [
         ("{nonsense".to_owned(), Value::Null, -32700),
         ("[]".to_owned(), Value::Null, -32600),
@@ -65,7 +75,11 @@ fn bad_lines_get_errors_and_the_session_goes_on() {
         (r#"{"jsonrpc":"1.0","id":7,"method":"ping"}"#.to_owned(), json!(7), -32600),
         (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#.to_owned(), Value::Null, -32600),
         (r#"{"jsonrpc":"2.0","id":8,"method":"no/such"}"#.to_owned(), json!(8), -32601),
-        (r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"nope"}}"#.to_owned(), json!(9), -32602),
+        (
+            r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"nope"}}"#.to_owned(),
+            json!(9),
+            -32602,
+        ),
         (r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":[]}"#.to_owned(), json!(9), -32602),
     ] {
         shim.send_raw(line.as_bytes());
@@ -93,7 +107,10 @@ fn a_line_of_20_mb_is_refused_with_its_id() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
-    let line = format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{"x":"{}"}},"id":"late"}}"#, "y".repeat(20 << 20));
+    let line = format!(
+        r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{"x":"{}"}},"id":"late"}}"#,
+        "y".repeat(20 << 20)
+    );
     shim.send_raw(line.as_bytes());
     let answer = shim.receive();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("late"), &json!(-32600)), "{answer}");
@@ -125,7 +142,12 @@ fn batches_are_answered_as_batches_in_their_revision() {
     let request = |id: i64, tool: &str| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": tool, "arguments": {} } });
     shim.send(&json!([request(10, "files_list"), { "jsonrpc": "2.0", "method": "x/y" }, request(11, "nope"), { "jsonrpc": "2.0", "id": 12 }]));
     let answers = shim.receive();
-    let mut found: Vec<_> = answers.as_array().unwrap().iter().map(|answer| (answer["id"].as_i64().unwrap(), answer.get("error").is_some())).collect();
+    let mut found: Vec<_> = answers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| (answer["id"].as_i64().unwrap(), answer.get("error").is_some()))
+        .collect();
     found.sort_unstable();
     assert_eq!(found, [(10, false), (11, true), (12, true)]);
     shim.send(&json!([{ "jsonrpc": "2.0", "method": "x/y" }]));
@@ -147,7 +169,10 @@ fn a_dialog_at_the_client_decides() {
         let path = home.project.join("f");
         // The file of the case before.
         let _ = fs::remove_file(&path);
-        let id = shim.post("tools/call", json!({ "name": "files_write", "arguments": { "path": "f", "content": "x" } }));
+        let id = shim.post(
+            "tools/call",
+            json!({ "name": "files_write", "arguments": { "path": "f", "content": "x" } }),
+        );
         let question = shim.receive();
         let message = question["params"]["message"].as_str().unwrap();
         assert!(message.contains("`files_write` (write)") && message.contains("careful"), "{message}");
@@ -165,7 +190,9 @@ fn a_cancel_stops_the_call_and_the_session_goes_on() {
     let mut shim = Shim::connected(&home, "2025-11-25", json!({ "elicitation": {} }));
     let id = shim.post("tools/call", json!({ "name": "files_list", "arguments": {} }));
     assert_eq!(shim.receive()["method"], "elicitation/create");
-    shim.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }));
+    shim.send(
+        &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }),
+    );
     assert!(shim.call("files_stat", json!({ "path": "." })).is_ok());
     let (_, canceled, _) = home.ctl(&["audit", "query", "--outcome", "canceled", "--json"]);
     assert!(canceled.contains("files_list"), "{canceled}");
@@ -200,7 +227,8 @@ fn a_long_result_is_a_resource_that_only_its_user_reads() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
     for number in 0..3000 {
-        fs::write(home.project.join(format!("a-rather-long-name-to-fill-the-answer-{number:05}.txt")), "").unwrap();
+        fs::write(home.project.join(format!("a-rather-long-name-to-fill-the-answer-{number:05}.txt")), "")
+            .unwrap();
     }
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
     let answer = shim.request("tools/call", json!({ "name": "files_list", "arguments": { "limit": 10000 } }));
@@ -209,7 +237,8 @@ fn a_long_result_is_a_resource_that_only_its_user_reads() {
     assert_eq!(answer["result"]["structuredContent"]["total"], 3000);
     let uri = link["uri"].as_str().unwrap();
     let whole = shim.request("resources/read", json!({ "uri": uri }));
-    let whole: Value = serde_json::from_str(whole["result"]["contents"][0]["text"].as_str().unwrap()).unwrap();
+    let whole: Value =
+        serde_json::from_str(whole["result"]["contents"][0]["text"].as_str().unwrap()).unwrap();
     assert_eq!(whole["entries"].as_array().unwrap().len(), 3000);
     let part = shim.request("resources/read", json!({ "uri": format!("{uri}?offset=2&length=7") }));
     assert_eq!(part["result"]["contents"][0]["text"], "entries");

@@ -26,7 +26,14 @@ fn without_a_daemon_requests_are_answered_with_how_to_start_it() {
 fn requests_in_a_pipe_are_answered_before_the_end() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
-    let mut child = home.command("skynet-shim").arg("--socket").arg(home.socket()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = home
+        .command("skynet-shim")
+        .arg("--socket")
+        .arg(home.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
     writeln!(stdin, "{initialize}").unwrap();
@@ -39,7 +46,11 @@ fn requests_in_a_pipe_are_answered_before_the_end() {
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    let mut ids: Vec<i64> = String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect();
+    let mut ids: Vec<i64> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap())
+        .collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..=21).collect::<Vec<_>>());
 }
@@ -70,7 +81,9 @@ fn the_socket_is_found_with_home_path_and_user_alone() {
     let uid = rustix::process::getuid().as_raw();
     let directory = skynet_proto::socket::user_directory(uid, &home.path);
     if !directory.starts_with(&home.path) {
-        eprintln!("SKIP: the login manager made /run/user/{uid}, which this test would share with a real daemon");
+        eprintln!(
+            "SKIP: the login manager made /run/user/{uid}, which this test would share with a real daemon"
+        );
         return;
     }
     // No daemon runs: the shim starts the one beside it.
@@ -79,7 +92,8 @@ fn the_socket_is_found_with_home_path_and_user_alone() {
     let mut stdin = child.stdin.take().unwrap();
     writeln!(stdin, "{initialize}").unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
     assert!(line.contains("serverInfo"), "{line}");
     drop(stdin);
     child.wait().unwrap();
@@ -88,7 +102,8 @@ fn the_socket_is_found_with_home_path_and_user_alone() {
         (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap(), output.stderr)
     };
     assert_eq!(code, Some(0));
-    let pid = rustix::process::Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
+    let pid =
+        rustix::process::Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 }
 
@@ -104,7 +119,11 @@ fn many_pipelined_calls_and_a_large_answer_leave_the_shim_small() {
     let writer = std::thread::spawn(move || {
         for id in 0..count {
             let call = json!({ "jsonrpc": "2.0", "id": 1000 + id, "method": "tools/call", "params": { "name": "files_stat", "arguments": { "path": "big" } } });
-            let call = if id % 2 == 0 { json!({ "jsonrpc": "2.0", "id": 1000 + id, "method": "tools/list" }) } else { call };
+            let call = if id % 2 == 0 {
+                json!({ "jsonrpc": "2.0", "id": 1000 + id, "method": "tools/list" })
+            } else {
+                call
+            };
             writeln!(stdin, "{call}").unwrap();
         }
         let read = json!({ "path": "big", "encoding": "base64", "max_bytes": 4 << 20 });

@@ -34,7 +34,12 @@ fn calls_survive(kill: impl Fn(&Home, Daemon) -> Daemon) {
                 let params = json!({ "name": "files_copy", "arguments": { "from": "seed", "to": target } });
                 (Some(target), params)
             };
-            writeln!(stdin, "{}", json!({ "jsonrpc": "2.0", "id": next_id, "method": "tools/call", "params": params })).unwrap();
+            writeln!(
+                stdin,
+                "{}",
+                json!({ "jsonrpc": "2.0", "id": next_id, "method": "tools/call", "params": params })
+            )
+            .unwrap();
             open.insert(next_id, target);
             next_id += 1;
         }
@@ -103,7 +108,8 @@ fn an_interrupted_call_is_in_the_audit_log() {
     }
     let daemon = Daemon::start(&home);
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
-    let id = shim.post("tools/call", json!({ "name": "files_copy", "arguments": { "from": "tree", "to": "copy" } }));
+    let id = shim
+        .post("tools/call", json!({ "name": "files_copy", "arguments": { "from": "tree", "to": "copy" } }));
     let deadline = Instant::now() + Duration::from_secs(20);
     while !home.project.join("copy").exists() {
         assert!(Instant::now() < deadline, "the copy never began");

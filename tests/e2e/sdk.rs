@@ -17,13 +17,16 @@ fn drive(home: &Home, interpreter: &Path, script: &Path, mode: &str) {
         .env("HOME", &home.path)
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("DONE"), "{mode}: {said}");
 }
 
 #[test]
 fn python() {
-    let Some(python) = components::find("python-sdk", "bin/python") else { return };
+    let Some(python) = components::find("python-sdk", "bin/python") else {
+        return;
+    };
     let home = Home::new();
     let script = home.path.join("client.py");
     fs::write(&script, include_str!("../clients/client.py")).unwrap();
@@ -35,7 +38,9 @@ fn python() {
 
 #[test]
 fn typescript_v1_and_v2() {
-    let Some(modules) = components::find("typescript-sdk", "node_modules") else { return };
+    let Some(modules) = components::find("typescript-sdk", "node_modules") else {
+        return;
+    };
     let home = Home::new();
     // Node looks for packages beside the script.
     std::os::unix::fs::symlink(&modules, home.path.join("node_modules")).unwrap();

@@ -12,7 +12,10 @@ fn names_and_summaries_are_what_clients_can_take() {
     for tool in registry().iter() {
         let name = tool.name;
         assert!(name.len() <= 40 && name.contains('_'), "{name}");
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit()), "{name}");
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit()),
+            "{name}"
+        );
         assert!((20..=1024).contains(&tool.summary.len()), "{name}");
     }
 }
@@ -27,7 +30,10 @@ fn every_field_is_described_and_every_schema_is_flat() {
         for (name, property) in &properties {
             let path = format!("{path}.{name}");
             let property = property.as_object().unwrap();
-            assert!(property.get("description").and_then(Value::as_str).is_some_and(|text| text.len() > 3), "{path} is not described");
+            assert!(
+                property.get("description").and_then(Value::as_str).is_some_and(|text| text.len() > 3),
+                "{path} is not described"
+            );
             walk(&path, property);
         }
         if let Some(items) = schema.get("items").and_then(Value::as_object) {
@@ -44,16 +50,18 @@ fn every_field_is_described_and_every_schema_is_flat() {
 /// What a model sees of a tool; a change shows in review. `SKYNET_UPDATE_GOLDENS=1` rewrites the file.
 #[test]
 fn schemas_are_the_reviewed_ones() {
-    let describe = |tool: &Entry| {
-        serde_json::json!({ "summary": tool.summary, "effect": tool.effect.as_str(), "input": *tool.input_schema, "output": *tool.output_schema })
-    };
-    let all: Map<String, Value> = registry().iter().map(|tool| (tool.name.to_owned(), describe(tool))).collect();
+    let describe = |tool: &Entry| serde_json::json!({ "summary": tool.summary, "effect": tool.effect.as_str(), "input": *tool.input_schema, "output": *tool.output_schema });
+    let all: Map<String, Value> =
+        registry().iter().map(|tool| (tool.name.to_owned(), describe(tool))).collect();
     let found = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if std::env::var_os("SKYNET_UPDATE_GOLDENS").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/tools.json"), &found).unwrap();
         return;
     }
-    assert!(found == include_str!("../golden/tools.json"), "the schemas changed; run with SKYNET_UPDATE_GOLDENS=1 and review the difference");
+    assert!(
+        found == include_str!("../golden/tools.json"),
+        "the schemas changed; run with SKYNET_UPDATE_GOLDENS=1 and review the difference"
+    );
 }
 
 /// The file is named after the tool.

@@ -68,22 +68,37 @@ async fn reading_by_lines_and_encodings() {
         "sha256": "4c8e7b0a5fb0bc9db69a78bb9a4f4a72a7dc0d2b79bf0fe24e10a0d1f1e0e5f6",
         "start_line": 2, "total_lines": 3, "next": 3,
     });
-    let found = bench.call("files_read", json!({ "path": "a", "start_line": 2, "line_count": 1 })).await.unwrap();
-    assert_eq!((&found["content"], &found["next"], &found["total_lines"]), (&whole["content"], &whole["next"], &whole["total_lines"]));
+    let found =
+        bench.call("files_read", json!({ "path": "a", "start_line": 2, "line_count": 1 })).await.unwrap();
+    assert_eq!(
+        (&found["content"], &found["next"], &found["total_lines"]),
+        (&whole["content"], &whole["next"], &whole["total_lines"])
+    );
     bench.write("latin", b"caf\xe9");
     assert_eq!(bench.call("files_read", json!({ "path": "latin" })).await.unwrap()["content"], "café");
     bench.write("binary", b"\0\x01\x02");
-    bench.check_refused("files_read", json!({ "path": "binary" }), "invalid_input", "binary file of 3 bytes").await;
+    bench
+        .check_refused("files_read", json!({ "path": "binary" }), "invalid_input", "binary file of 3 bytes")
+        .await;
     let bytes = bench.call("files_read", json!({ "path": "binary", "encoding": "base64" })).await.unwrap();
     assert_eq!(bytes["content"], "AAEC");
-    bench.check_refused("files_read", json!({ "path": "a", "start_line": 9 }), "invalid_input", "has 3 lines").await;
+    bench
+        .check_refused("files_read", json!({ "path": "a", "start_line": 9 }), "invalid_input", "has 3 lines")
+        .await;
 }
 
 #[tokio::test]
 async fn what_is_no_file_of_the_workspace_cannot_be_read() {
     let bench = bench();
     bench.write("dir/file", "x");
-    rustix::fs::mknodat(rustix::fs::CWD, bench.root.join("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        bench.root.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
     symlink("/dev/zero", bench.root.join("zero")).unwrap();
     symlink("loop", bench.root.join("loop")).unwrap();
     let sparse = fs::File::create(bench.root.join("sparse")).unwrap();
@@ -112,9 +127,19 @@ async fn a_large_text_file_is_read_in_parts() {
     let bench = bench();
     let line = "0123456789abcde\n";
     bench.write("large", line.repeat(1 << 20));
-    let found = bench.call("files_read", json!({ "path": "large", "start_line": 1_000_000, "line_count": 1 })).await.unwrap();
+    let found = bench
+        .call("files_read", json!({ "path": "large", "start_line": 1_000_000, "line_count": 1 }))
+        .await
+        .unwrap();
     assert_eq!((&found["content"], &found["next"]), (&json!(line), &json!(1_000_001)));
-    bench.check_refused("files_read", json!({ "path": "large", "start_line": 2_000_000 }), "invalid_input", "lines").await;
+    bench
+        .check_refused(
+            "files_read",
+            json!({ "path": "large", "start_line": 2_000_000 }),
+            "invalid_input",
+            "lines",
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -132,7 +157,8 @@ async fn writing_is_guarded_atomic_and_keeps_permissions() {
     let fail = json!({ "path": "new/dir/f", "content": "y", "if_exists": "fail" });
     bench.check_refused("files_write", fail, "conflict", "exists already").await;
     assert_eq!(bench.read("new/dir/f"), "x");
-    let left: Vec<_> = fs::read_dir(bench.root.join("new/dir")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(bench.root.join("new/dir")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["f"], "no temporary file stays");
 }
 
@@ -142,10 +168,26 @@ async fn what_other_programs_run_cannot_be_written() {
     bench.write(".git/hooks/sample", "");
     bench.write("sub/x", "");
     symlink(".git", bench.root.join("innocent")).unwrap();
-    for path in [".git/hooks/pre-commit", "innocent/hooks/pre-commit", "sub/.envrc", ".mcp.json", ".VSCODE/tasks.json", "sub/.git"] {
-        bench.check_refused("files_write", json!({ "path": path, "content": "x" }), "denied", "what other programs of the user run").await;
+    for path in [
+        ".git/hooks/pre-commit",
+        "innocent/hooks/pre-commit",
+        "sub/.envrc",
+        ".mcp.json",
+        ".VSCODE/tasks.json",
+        "sub/.git",
+    ] {
+        bench
+            .check_refused(
+                "files_write",
+                json!({ "path": path, "content": "x" }),
+                "denied",
+                "what other programs of the user run",
+            )
+            .await;
     }
-    bench.check_refused("files_move", json!({ "from": "sub", "to": ".claude" }), "denied", "cannot be changed").await;
+    bench
+        .check_refused("files_move", json!({ "from": "sub", "to": ".claude" }), "denied", "cannot be changed")
+        .await;
     bench.check_refused("files_delete", json!({ "path": ".git" }), "denied", "cannot be changed").await;
 }
 
@@ -155,7 +197,10 @@ async fn writing_follows_links_that_stay_inside_only() {
     bench.write("real", "old");
     symlink("real", bench.root.join("link")).unwrap();
     symlink("/tmp/skynet-test-outside", bench.root.join("out")).unwrap();
-    assert_eq!(bench.call("files_write", json!({ "path": "link", "content": "new" })).await.unwrap()["path"], "real");
+    assert_eq!(
+        bench.call("files_write", json!({ "path": "link", "content": "new" })).await.unwrap()["path"],
+        "real"
+    );
     assert_eq!(bench.read("real"), "new");
     assert!(bench.root.join("link").is_symlink());
     bench.check_refused("files_write", json!({ "path": "out", "content": "x" }), "denied", "leads out").await;
@@ -168,8 +213,17 @@ async fn a_read_only_directory_and_a_full_disk_are_said() {
     bench.write("locked/f", "x");
     fs::set_permissions(bench.root.join("locked"), fs::Permissions::from_mode(0o555)).unwrap();
     if !rustix::process::geteuid().is_root() {
-        bench.check_refused("files_write", json!({ "path": "locked/f", "content": "y" }), "denied", "permission denied").await;
-        bench.check_refused("files_delete", json!({ "path": "locked/f" }), "denied", "permission denied").await;
+        bench
+            .check_refused(
+                "files_write",
+                json!({ "path": "locked/f", "content": "y" }),
+                "denied",
+                "permission denied",
+            )
+            .await;
+        bench
+            .check_refused("files_delete", json!({ "path": "locked/f" }), "denied", "permission denied")
+            .await;
     }
     assert_eq!(bench.read("locked/f"), "x");
     fs::set_permissions(bench.root.join("locked"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -180,7 +234,14 @@ async fn edits_are_all_or_nothing() {
     let bench = bench();
     bench.write("f", "one\ntwo\n");
     let edits = json!([{ "old": "one", "new": "1" }, { "old": "missing", "new": "" }]);
-    bench.check_refused("files_edit", json!({ "path": "f", "edits": edits }), "conflict", "edit 2: `old` is not in the file").await;
+    bench
+        .check_refused(
+            "files_edit",
+            json!({ "path": "f", "edits": edits }),
+            "conflict",
+            "edit 2: `old` is not in the file",
+        )
+        .await;
     assert_eq!(bench.read("f"), "one\ntwo\n");
     let edit = json!({ "path": "f", "edits": [{ "old": "one", "new": "1" }] });
     let diff = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n-one\n+1\n two\n";
@@ -190,9 +251,14 @@ async fn edits_are_all_or_nothing() {
     assert_eq!((&shown["diff"], &shown["written"]), (&json!(diff), &json!(false)));
     assert_eq!(bench.call("files_edit", edit).await.unwrap()["written"], true);
     let back = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n-1\n+one\n two\n";
-    assert_eq!(bench.call("files_edit", json!({ "path": "f", "diff": back })).await.unwrap()["written"], true);
+    assert_eq!(
+        bench.call("files_edit", json!({ "path": "f", "diff": back })).await.unwrap()["written"],
+        true
+    );
     assert_eq!(bench.read("f"), "one\ntwo\n");
-    bench.check_refused("files_edit", json!({ "path": "f" }), "invalid_input", "give `edits` or `diff`").await;
+    bench
+        .check_refused("files_edit", json!({ "path": "f" }), "invalid_input", "give `edits` or `diff`")
+        .await;
     bench.check_refused("files_edit", json!({ "path": "g", "diff": back }), "not_found", "files_write").await;
 }
 
@@ -210,13 +276,27 @@ async fn searching_is_like_ripgrep() {
     let one = json!({ "matches": [found("src/a.rs", 2, "// Fn")], "files_searched": 3, "truncated": false });
     bench.check("files_search", json!({ "pattern": "Fn" }), one).await;
     let context = json!({ "matches": [found("src/a.rs", 1, "fn main() {}"), { "path": "src/a.rs", "line": 2, "text": "// Fn", "context": true }], "files_searched": 1, "truncated": true });
-    bench.check("files_search", json!({ "pattern": "fn \\w+\\(", "context": 1, "limit": 1, "path": "src/a.rs" }), {
-        let mut whole = context.clone();
-        whole["truncated"] = false.into();
-        whole
-    }).await;
-    bench.check_refused("files_search", json!({ "pattern": "(" }), "invalid_input", "no regular expression").await;
-    assert_eq!(bench.call("files_search", json!({ "pattern": "main()", "literal": true })).await.unwrap()["matches"].as_array().unwrap().len(), 1);
+    bench
+        .check(
+            "files_search",
+            json!({ "pattern": "fn \\w+\\(", "context": 1, "limit": 1, "path": "src/a.rs" }),
+            {
+                let mut whole = context.clone();
+                whole["truncated"] = false.into();
+                whole
+            },
+        )
+        .await;
+    bench
+        .check_refused("files_search", json!({ "pattern": "(" }), "invalid_input", "no regular expression")
+        .await;
+    assert_eq!(
+        bench.call("files_search", json!({ "pattern": "main()", "literal": true })).await.unwrap()["matches"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     let limited = bench.call("files_search", json!({ "pattern": "fn", "limit": 1 })).await.unwrap();
     assert_eq!((limited["matches"].as_array().unwrap().len(), &limited["truncated"]), (1, &json!(true)));
 }
@@ -228,10 +308,24 @@ async fn finding_by_glob() {
         bench.write(path, "");
     }
     let answer = |paths: Value| json!({ "paths": paths, "truncated": false });
-    bench.check("files_find", json!({ "pattern": "*.rs" }), answer(json!(["src/a.rs", "src/deep/b.rs"]))).await;
+    bench
+        .check("files_find", json!({ "pattern": "*.rs" }), answer(json!(["src/a.rs", "src/deep/b.rs"])))
+        .await;
     bench.check("files_find", json!({ "pattern": "src/*.rs" }), answer(json!(["src/a.rs"]))).await;
-    bench.check("files_find", json!({ "pattern": "*", "kind": "directory" }), answer(json!(["src", "src/deep"]))).await;
-    bench.check("files_find", json!({ "pattern": "*.rs", "path": "src/deep" }), answer(json!(["src/deep/b.rs"]))).await;
+    bench
+        .check(
+            "files_find",
+            json!({ "pattern": "*", "kind": "directory" }),
+            answer(json!(["src", "src/deep"])),
+        )
+        .await;
+    bench
+        .check(
+            "files_find",
+            json!({ "pattern": "*.rs", "path": "src/deep" }),
+            answer(json!(["src/deep/b.rs"])),
+        )
+        .await;
     bench.check_refused("files_find", json!({ "pattern": "[" }), "invalid_input", "no glob").await;
 }
 
@@ -241,9 +335,15 @@ async fn stat_describes_a_link_and_not_its_target() {
     bench.write("f", "hello\n");
     symlink("f", bench.root.join("l")).unwrap();
     let file = bench.call("files_stat", json!({ "path": "f" })).await.unwrap();
-    assert_eq!((&file["kind"], &file["size_bytes"], &file["sha256"]), (&json!("file"), &json!(6), &json!(HELLO)));
+    assert_eq!(
+        (&file["kind"], &file["size_bytes"], &file["sha256"]),
+        (&json!("file"), &json!(6), &json!(HELLO))
+    );
     let link = bench.call("files_stat", json!({ "path": "l" })).await.unwrap();
-    assert_eq!((&link["kind"], &link["link"]), (&json!("symlink"), &json!({ "target": "f", "leads": "inside" })));
+    assert_eq!(
+        (&link["kind"], &link["link"]),
+        (&json!("symlink"), &json!({ "target": "f", "leads": "inside" }))
+    );
 }
 
 #[tokio::test]
@@ -252,12 +352,24 @@ async fn moving_and_copying_never_replace_unasked() {
     bench.write("a/one", "1");
     bench.write("two", "2");
     symlink("one", bench.root.join("a/link")).unwrap();
-    bench.check("files_move", json!({ "from": "two", "to": "b/two" }), json!({ "from": "two", "to": "b/two" })).await;
-    bench.check_refused("files_move", json!({ "from": "a/one", "to": "b/two" }), "conflict", "exists already").await;
-    bench.check("files_copy", json!({ "from": "a", "to": "c" }), json!({ "to": "c", "files": 1, "size_bytes": 1, "skipped": [] })).await;
+    bench
+        .check("files_move", json!({ "from": "two", "to": "b/two" }), json!({ "from": "two", "to": "b/two" }))
+        .await;
+    bench
+        .check_refused("files_move", json!({ "from": "a/one", "to": "b/two" }), "conflict", "exists already")
+        .await;
+    bench
+        .check(
+            "files_copy",
+            json!({ "from": "a", "to": "c" }),
+            json!({ "to": "c", "files": 1, "size_bytes": 1, "skipped": [] }),
+        )
+        .await;
     assert!(bench.root.join("c/link").is_symlink());
     bench.check_refused("files_copy", json!({ "from": "a", "to": "c" }), "conflict", "exists already").await;
-    bench.check_refused("files_copy", json!({ "from": "a", "to": "a/b" }), "invalid_input", "lies inside").await;
+    bench
+        .check_refused("files_copy", json!({ "from": "a", "to": "a/b" }), "invalid_input", "lies inside")
+        .await;
     let replaced = json!({ "to": "b/two", "files": 1, "size_bytes": 1, "skipped": [] });
     bench.check("files_copy", json!({ "from": "a/one", "to": "b/two", "overwrite": true }), replaced).await;
     assert_eq!(bench.read("b/two"), "1");
@@ -275,7 +387,17 @@ async fn what_is_deleted_can_be_restored() {
     assert_eq!(bench.call("files_restore", json!({ "trash_id": "f.2" })).await.unwrap()["path"], "d/f");
     assert_eq!(bench.read("d/f"), "second");
     bench.check_refused("files_restore", json!({ "trash_id": "f" }), "conflict", "exists already").await;
-    assert_eq!(bench.call("files_restore", json!({ "trash_id": "f", "to": "g" })).await.unwrap()["path"], "g");
+    assert_eq!(
+        bench.call("files_restore", json!({ "trash_id": "f", "to": "g" })).await.unwrap()["path"],
+        "g"
+    );
     let uid = rustix::process::getuid().as_raw();
-    bench.check_refused("files_write", json!({ "path": format!(".Trash-{uid}/files/x"), "content": "" }), "denied", "cannot be changed").await;
+    bench
+        .check_refused(
+            "files_write",
+            json!({ "path": format!(".Trash-{uid}/files/x"), "content": "" }),
+            "denied",
+            "cannot be changed",
+        )
+        .await;
 }

@@ -50,14 +50,22 @@ async fn a_change_goes_from_the_working_tree_into_the_history() {
     bench.write("new file", "x\n");
     let status = bench.call("git_status", json!({})).await.unwrap();
     let entries = json!([{ "path": "f", "index": ".", "worktree": "M" }, { "path": "new file", "index": "?", "worktree": "?" }]);
-    assert_eq!((&status["branch"], &status["clean"], &status["entries"]), (&json!("main"), &json!(false), &entries));
+    assert_eq!(
+        (&status["branch"], &status["clean"], &status["entries"]),
+        (&json!("main"), &json!(false), &entries)
+    );
     let diff = bench.call("git_diff", json!({ "paths": ["f"] })).await.unwrap();
     assert!(diff["diff"].as_str().unwrap().contains("-two\n+2\n"), "{diff}");
     bench.check_refused("git_commit", json!({ "message": "m" }), "conflict", "nothing is staged").await;
     bench.check("git_add", json!({ "all": true }), json!({ "staged": "M\tf\nA\tnew file\n" })).await;
-    bench.check("git_add", json!({ "paths": ["new file"], "unstage": true }), json!({ "staged": "M\tf\n" })).await;
+    bench
+        .check("git_add", json!({ "paths": ["new file"], "unstage": true }), json!({ "staged": "M\tf\n" }))
+        .await;
     let commit = bench.call("git_commit", json!({ "message": "second" })).await.unwrap();
-    assert_eq!((&commit["commit"]["author"], &commit["commit"]["subject"]), (&json!("Ann <ann@x>"), &json!("second")));
+    assert_eq!(
+        (&commit["commit"]["author"], &commit["commit"]["subject"]),
+        (&json!("Ann <ann@x>"), &json!("second"))
+    );
     let log = bench.call("git_log", json!({ "limit": 1 })).await.unwrap();
     assert_eq!((&log["commits"][0], &log["truncated"]), (&commit["commit"], &json!(true)));
     let log = bench.call("git_log", json!({ "grep": "first" })).await.unwrap();
@@ -74,43 +82,85 @@ async fn history_is_shown_by_commit_file_and_line() {
     let old = bench.call("git_show", json!({ "revision": "HEAD~1", "path": "f" })).await.unwrap();
     assert_eq!((&old["content"], &old["commit"]["subject"]), (&json!("one\ntwo\n"), &json!("first")));
     let blame = bench.call("git_blame", json!({ "path": "f" })).await.unwrap();
-    let runs: Vec<_> = blame["runs"].as_array().unwrap().iter().map(|run| (run["line"].clone(), run["subject"].clone(), run["text"].clone())).collect();
+    let runs: Vec<_> = blame["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| (run["line"].clone(), run["subject"].clone(), run["text"].clone()))
+        .collect();
     assert_eq!(runs, [(json!(1), json!("first"), json!("one")), (json!(2), json!("second"), json!("2"))]);
     bench.check_refused("git_show", json!({ "revision": "nope" }), "not_found", "nope").await;
-    bench.check_refused("git_show", json!({ "revision": "--output=/tmp/x" }), "invalid_input", "revision").await;
-    let between = bench.call("git_diff", json!({ "from": "HEAD~1", "to": "HEAD", "stat": true })).await.unwrap();
+    bench
+        .check_refused("git_show", json!({ "revision": "--output=/tmp/x" }), "invalid_input", "revision")
+        .await;
+    let between =
+        bench.call("git_diff", json!({ "from": "HEAD~1", "to": "HEAD", "stat": true })).await.unwrap();
     assert!(between["diff"].as_str().unwrap().contains("1 file changed"), "{between}");
 }
 
 #[tokio::test]
 async fn branches_and_what_destroys_them() {
     let bench = bench();
-    let names = |answer: &Value| answer["branches"].as_array().unwrap().iter().map(|branch| branch["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let names = |answer: &Value| {
+        answer["branches"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|branch| branch["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
     let created = bench.call("git_branch", json!({ "action": "create", "name": "topic" })).await.unwrap();
     assert_eq!(names(&created), ["main", "topic"]);
-    bench.call("git_branch", json!({ "action": "rename", "name": "topic", "new_name": "work" })).await.unwrap();
-    bench.check_refused("git_branch", json!({ "action": "create", "name": "work" }), "conflict", "already exists").await;
+    bench
+        .call("git_branch", json!({ "action": "rename", "name": "topic", "new_name": "work" }))
+        .await
+        .unwrap();
+    bench
+        .check_refused(
+            "git_branch",
+            json!({ "action": "create", "name": "work" }),
+            "conflict",
+            "already exists",
+        )
+        .await;
     let switched = bench.call("git_checkout", json!({ "target": "work" })).await.unwrap();
     assert_eq!(switched["branch"], "work");
     bench.write("f", "changed\n");
     bench.call("git_commit", json!({ "message": "on work", "all": true })).await.unwrap();
     bench.call("git_checkout", json!({ "target": "main" })).await.unwrap();
-    bench.check_refused("git_branch", json!({ "action": "delete", "name": "work" }), "conflict", "not fully merged").await;
+    bench
+        .check_refused(
+            "git_branch",
+            json!({ "action": "delete", "name": "work" }),
+            "conflict",
+            "not fully merged",
+        )
+        .await;
     let force = json!({ "action": "delete", "name": "work", "force": true });
-    bench.check_refused("git_branch", force.clone(), "needs_confirmation", "skynetctl approvals approve").await;
+    bench
+        .check_refused("git_branch", force.clone(), "needs_confirmation", "skynetctl approvals approve")
+        .await;
     assert_eq!(names(&confirmed(&bench, "git_branch", force).await), ["main"]);
     bench.check_refused("git_checkout", json!({ "target": "nope" }), "not_found", "nope").await;
-    assert_eq!(bench.call("git_checkout", json!({ "target": "fresh", "create": true })).await.unwrap()["branch"], "fresh");
+    assert_eq!(
+        bench.call("git_checkout", json!({ "target": "fresh", "create": true })).await.unwrap()["branch"],
+        "fresh"
+    );
 }
 
 #[tokio::test]
 async fn taking_files_back_asks_and_stashing_does_not() {
     let bench = bench();
     bench.write("f", "mine\n");
-    bench.check_refused("git_checkout", json!({ "paths": ["f"] }), "needs_confirmation", "git_checkout").await;
+    bench
+        .check_refused("git_checkout", json!({ "paths": ["f"] }), "needs_confirmation", "git_checkout")
+        .await;
     assert_eq!(bench.read("f"), "mine\n");
     let pushed = bench.call("git_stash", json!({ "action": "push", "message": "later" })).await.unwrap();
-    assert_eq!((bench.read("f").as_str(), &pushed["entries"]), ("one\ntwo\n", &json!(["stash@{0}: On main: later"])));
+    assert_eq!(
+        (bench.read("f").as_str(), &pushed["entries"]),
+        ("one\ntwo\n", &json!(["stash@{0}: On main: later"]))
+    );
     let shown = bench.call("git_stash", json!({ "action": "show" })).await.unwrap();
     assert!(shown["diff"].as_str().unwrap().contains("+mine"));
     assert_eq!(bench.call("git_stash", json!({ "action": "pop" })).await.unwrap()["entries"], json!([]));
@@ -134,7 +184,14 @@ async fn linked_worktrees_stay_in_the_workspace() {
     let out = json!({ "repository": "repo", "action": "add", "path": "../out", "branch": "x" });
     bench.check_refused("git_worktree", out, "denied", "leads out").await;
     bench.write("side/x", "");
-    bench.check_refused("git_worktree", json!({ "repository": "repo", "action": "remove", "path": "side" }), "invalid_input", "modified or untracked").await;
+    bench
+        .check_refused(
+            "git_worktree",
+            json!({ "repository": "repo", "action": "remove", "path": "side" }),
+            "invalid_input",
+            "modified or untracked",
+        )
+        .await;
     bench.check_refused("git_status", json!({ "repository": "." }), "not_found", "no Git repository").await;
     bench.write("fake/.git", "gitdir: ../repo/.git\n");
     bench.check_refused("git_status", json!({ "repository": "fake" }), "denied", "points back").await;
@@ -147,16 +204,41 @@ async fn a_repository_that_runs_programs_runs_none() {
     let mark = bench.root.join("mark");
     let evil = format!("sh -c 'touch {}' --", mark.display());
     for key in [
-        "core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "sequence.editor", "credential.helper", "diff.external",
-        "gpg.program", "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "diff.evil.textconv", "diff.evil.command",
-        "merge.evil.driver", "core.alternateRefsCommand", "core.askPass", "pager.log", "alias.status", "core.gitProxy",
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "core.editor",
+        "sequence.editor",
+        "credential.helper",
+        "diff.external",
+        "gpg.program",
+        "filter.evil.clean",
+        "filter.evil.smudge",
+        "filter.evil.process",
+        "diff.evil.textconv",
+        "diff.evil.command",
+        "merge.evil.driver",
+        "core.alternateRefsCommand",
+        "core.askPass",
+        "pager.log",
+        "alias.status",
+        "core.gitProxy",
     ] {
         git(&bench.root, &["config", key, &evil]);
     }
     git(&bench.root, &["config", "commit.gpgSign", "true"]);
     git(&bench.root, &["config", "filter.evil.required", "true"]);
     bench.write(".git/info/attributes", "* filter=evil diff=evil merge=evil\n");
-    for hook in ["pre-commit", "post-commit", "commit-msg", "prepare-commit-msg", "post-checkout", "post-index-change", "reference-transaction", "fsmonitor-watchman"] {
+    for hook in [
+        "pre-commit",
+        "post-commit",
+        "commit-msg",
+        "prepare-commit-msg",
+        "post-checkout",
+        "post-index-change",
+        "reference-transaction",
+        "fsmonitor-watchman",
+    ] {
         bench.write(&format!(".git/hooks/{hook}"), format!("#!/bin/sh\ntouch {}\n", mark.display()));
         let path = bench.root.join(".git/hooks").join(hook);
         fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -140,7 +140,10 @@ impl Ask for Answering {
 fn the_layers_stand_in_the_order_of_the_architecture() {
     let (bench, _) = bench(Setup::default());
     let names: Vec<_> = bench.pipeline.layers().iter().map(|layer| layer.name()).collect();
-    assert_eq!(names, ["trace", "audit", "permit", "quota", "validate", "confirm", "cache", "bound", "deadline"]);
+    assert_eq!(
+        names,
+        ["trace", "audit", "permit", "quota", "validate", "confirm", "cache", "bound", "deadline"]
+    );
 }
 
 #[tokio::test]
@@ -207,7 +210,9 @@ async fn quotas_count_calls_per_minute_and_at_once() {
     let mut refusals = 0;
     // A minute of the clock may begin in between, but not twice.
     for _ in 0..6 {
-        refusals += u32::from(limited.call("probe_read", json!({})).await.is_err_and(|err| err.contains("calls_per_minute")));
+        refusals += u32::from(
+            limited.call("probe_read", json!({})).await.is_err_and(|err| err.contains("calls_per_minute")),
+        );
     }
     assert!((2..=4).contains(&refusals), "{refusals}");
 
@@ -233,7 +238,11 @@ async fn quotas_count_calls_per_minute_and_at_once() {
 #[tokio::test]
 async fn what_destroys_waits_for_a_human_at_the_client() {
     let (bench, runs) = bench(Setup::default());
-    for (answer, expected) in [(Some(true), None), (Some(false), Some(ErrorKind::Denied)), (None, Some(ErrorKind::NeedsConfirmation))] {
+    for (answer, expected) in [
+        (Some(true), None),
+        (Some(false), Some(ErrorKind::Denied)),
+        (None, Some(ErrorKind::NeedsConfirmation)),
+    ] {
         let manner = Manner { ask: Some(Arc::new(Answering(answer))), ..Manner::default() };
         let result = bench.call_raw("probe_destroy", b"{}", manner).await;
         assert_eq!(result.err().map(|err| err.kind), expected, "{answer:?}");
@@ -304,13 +313,17 @@ async fn a_long_answer_is_cut_and_kept_whole() {
 async fn a_call_sent_again_runs_once() {
     let (bench, runs) = bench(Setup::default());
     let id = CallId { session: Uuid::new_v4(), sequence: 5, index: 0 };
-    let first = bench.call_raw("probe_write", b"{}", Manner { id: Some(id), ..Manner::default() }).await.unwrap();
+    let first =
+        bench.call_raw("probe_write", b"{}", Manner { id: Some(id), ..Manner::default() }).await.unwrap();
     let again = Manner { id: Some(id), resend: true, ..Manner::default() };
     let second = bench.call_raw("probe_write", b"{}", again.clone()).await.unwrap();
     assert_eq!((first.json, runs.load(Ordering::SeqCst)), (second.json, 1));
 
     let other = CallId { sequence: 6, ..id };
-    bench.call_raw("probe_read", b"{}", Manner { id: Some(other), resend: true, ..Manner::default() }).await.unwrap();
+    bench
+        .call_raw("probe_read", b"{}", Manner { id: Some(other), resend: true, ..Manner::default() })
+        .await
+        .unwrap();
     assert_eq!(runs.load(Ordering::SeqCst), 2, "a read that was never answered runs");
 }
 
@@ -319,7 +332,10 @@ async fn cancellation_and_panics_are_outcomes() {
     let (bench, _) = bench(Setup::default());
     let cancel = CancellationToken::new();
     cancel.cancel();
-    bench.call_raw("probe_write", br#"{"mode":"hang"}"#, Manner { cancel, ..Manner::default() }).await.unwrap();
+    bench
+        .call_raw("probe_write", br#"{"mode":"hang"}"#, Manner { cancel, ..Manner::default() })
+        .await
+        .unwrap();
     let err = bench.call("probe_write", json!({ "mode": "panic" })).await.unwrap_err();
     assert_eq!(err, "internal: `probe_write` failed by a defect of Skynet");
     bench.call("probe_write", json!({})).await.unwrap();

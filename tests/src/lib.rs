@@ -1,5 +1,13 @@
 //! What the tests stand on: the pipeline in this process, and the real programs in a home of their own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "test support")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    missing_docs,
+    reason = "test support"
+)]
 
 pub mod components;
 pub mod programs;

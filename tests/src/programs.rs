@@ -54,7 +54,11 @@ impl Home {
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(program(name));
-        command.env_clear().env("HOME", &self.path).env("PATH", std::env::var_os("PATH").unwrap()).env("USER", "tester");
+        command
+            .env_clear()
+            .env("HOME", &self.path)
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("USER", "tester");
         // A coverage run collects what every process counted.
         if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
             command.env("LLVM_PROFILE_FILE", profile);
@@ -66,7 +70,8 @@ impl Home {
     /// Runs `skynetctl` and returns exit code, stdout and stderr.
     #[must_use]
     pub fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = self.command("skynetctl").arg("--socket").arg(self.socket()).args(arguments).output().unwrap();
+        let output =
+            self.command("skynetctl").arg("--socket").arg(self.socket()).args(arguments).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
@@ -200,7 +205,8 @@ impl Shim {
     pub fn connected(home: &Home, revision: &str, capabilities: Value) -> Self {
         let mut shim = Self::start(home);
         let client = json!({ "name": "test", "version": "1" });
-        let params = json!({ "protocolVersion": revision, "capabilities": capabilities, "clientInfo": client });
+        let params =
+            json!({ "protocolVersion": revision, "capabilities": capabilities, "clientInfo": client });
         let answer = shim.request("initialize", params);
         assert_eq!(answer["result"]["protocolVersion"], revision, "{answer}");
         shim.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));

@@ -68,8 +68,11 @@ impl Workbench {
             tables,
             metrics: Arc::new(Metrics::default()),
         };
-        let registry =
-            if setup.toolsets.is_empty() { skynet_hands::registry().unwrap() } else { Registry::new(setup.toolsets).unwrap() };
+        let registry = if setup.toolsets.is_empty() {
+            skynet_hands::registry().unwrap()
+        } else {
+            Registry::new(setup.toolsets).unwrap()
+        };
         let pipeline = skynet_policy::pipeline(&registry, &services).unwrap();
         let workspace = Arc::new(Workspace::open(&work).unwrap());
         Self { services, registry, pipeline, root: work, workspace, _keep: keep }
@@ -158,7 +161,12 @@ impl Workbench {
     /// The audit records so far.
     #[must_use]
     pub fn audit(&self) -> Vec<Value> {
-        self.services.audit.records().unwrap().map(|record| serde_json::from_slice(&record.json).unwrap()).collect()
+        self.services
+            .audit
+            .records()
+            .unwrap()
+            .map(|record| serde_json::from_slice(&record.json).unwrap())
+            .collect()
     }
 }
 

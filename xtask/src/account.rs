@@ -68,7 +68,8 @@ impl Account {
 
     /// Makes a directory of this account.
     pub(crate) fn make_directory(&self, path: &Path) -> Result<()> {
-        shell::run(self.command("mkdir").arg("-p").arg(path)).with_context(|| format!("making `{}`", path.display()))
+        shell::run(self.command("mkdir").arg("-p").arg(path))
+            .with_context(|| format!("making `{}`", path.display()))
     }
 }
 

@@ -63,7 +63,8 @@ fn starts(bench: &Bench, options: &Options) -> Result<()> {
 
 /// One call after the other.
 fn calls(bench: &Bench, options: &Options, what: What, peer: Server, goal: &str) -> Result<()> {
-    let mut clients = [Client::connect(bench.command(Server::Skynet))?, Client::connect(bench.command(peer))?];
+    let mut clients =
+        [Client::connect(bench.command(Server::Skynet))?, Client::connect(bench.command(peer))?];
     let questions = [bench.question(Server::Skynet, what), bench.question(peer, what)];
     let mut times = [Vec::new(), Vec::new()];
     // The first calls warm up processes and caches.
@@ -83,8 +84,12 @@ fn calls(bench: &Bench, options: &Options, what: What, peer: Server, goal: &str)
 
 /// Fifty calls in flight.
 fn at_once(bench: &Bench, options: &Options) -> Result<()> {
-    let mut clients = [Client::connect(bench.command(Server::Skynet))?, Client::connect(bench.command(Server::Everything))?];
-    let questions = [bench.question(Server::Skynet, What::Trivial), bench.question(Server::Everything, What::Trivial)];
+    let mut clients = [
+        Client::connect(bench.command(Server::Skynet))?,
+        Client::connect(bench.command(Server::Everything))?,
+    ];
+    let questions =
+        [bench.question(Server::Skynet, What::Trivial), bench.question(Server::Everything, What::Trivial)];
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..options.runs / 4 + 5 {
         for ((client, (tool, arguments)), times) in clients.iter_mut().zip(&questions).zip(&mut times) {
@@ -109,7 +114,13 @@ fn mutating(bench: &Bench, options: &Options) -> Result<()> {
         client.call("files_write", &json!({ "path": "written", "content": number.to_string() }))?;
         times.push(begun.elapsed());
     }
-    println!("{:<34} {:>12} {:>12} {:>8}  durable intent, before-image, outcome", "write call", show(median(&mut times)), "-", "-");
+    println!(
+        "{:<34} {:>12} {:>12} {:>8}  durable intent, before-image, outcome",
+        "write call",
+        show(median(&mut times)),
+        "-",
+        "-"
+    );
     Ok(())
 }
 
@@ -124,7 +135,8 @@ fn memory(bench: &Bench, daemon: u32) -> Result<()> {
             client.call(tool, &arguments)?;
             clients.push(client);
         }
-        let mut total: u64 = clients.iter().map(|client| proportional_kb(client.pid())).sum::<Result<u64>>()?;
+        let mut total: u64 =
+            clients.iter().map(|client| proportional_kb(client.pid())).sum::<Result<u64>>()?;
         if server == Server::Skynet {
             total += proportional_kb(daemon)?;
             for child in children(daemon)? {
@@ -169,7 +181,8 @@ fn show(time: Duration) -> String {
 
 /// proc_pid_smaps(5), `Pss` of the whole process.
 fn proportional_kb(pid: u32) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("memory of process {pid}"))?;
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("memory of process {pid}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("Pss")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
 }

@@ -39,7 +39,8 @@ pub(crate) struct Built {
 /// Runs cargo and returns the programs it made.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<Vec<Built>> {
     shell::step(&format!("cargo {}", arguments.join(" ")));
-    let messages = shell::capture(shell::cargo().args(arguments).arg("--message-format=json-render-diagnostics"))?;
+    let messages =
+        shell::capture(shell::cargo().args(arguments).arg("--message-format=json-render-diagnostics"))?;
     let mut built = Vec::new();
     for line in messages.lines() {
         let message: Message = serde_json::from_str(line).context("a message of cargo")?;
@@ -52,7 +53,16 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<Vec<Built>> {
 
 /// Builds the programs of a release and copies them into `directory`.
 pub(crate) fn release_into(directory: &std::path::Path) -> Result<()> {
-    let mut built = cargo(&["build", "--release", "--package", "skynetd", "--package", "skynet-hands", "--package", "skynetctl"])?;
+    let mut built = cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "skynetd",
+        "--package",
+        "skynet-hands",
+        "--package",
+        "skynetctl",
+    ])?;
     built.extend(cargo(&["build", "--profile", "shim", "--package", "skynet-shim"])?);
     for program in built.iter().filter(|program| PROGRAMS.contains(&program.name.as_str())) {
         shell::install(&program.path, &directory.join(&program.name))?;

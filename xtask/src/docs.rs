@@ -39,16 +39,23 @@ fn render() -> Result<String> {
 }
 
 fn table(text: &mut String, title: &str, schema: &Map<String, Value>) -> Result<()> {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|all| !all.is_empty()) else {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|all| !all.is_empty())
+    else {
         writeln!(text, "No {title}.")?;
         return Ok(());
     };
-    let required: Vec<&str> =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     writeln!(text, "| {title} | type | meaning |\n| --- | --- | --- |")?;
     for (name, property) in properties {
         let kind = property.get("type").and_then(Value::as_str).unwrap_or("any");
-        let meaning = property.get("description").and_then(Value::as_str).unwrap_or_default().replace('|', "\\|");
+        let meaning =
+            property.get("description").and_then(Value::as_str).unwrap_or_default().replace('|', "\\|");
         let mut notes = String::new();
         if title == "input" && required.contains(&name.as_str()) {
             notes.push_str(" Required.");
@@ -57,7 +64,8 @@ fn table(text: &mut String, title: &str, schema: &Map<String, Value>) -> Result<
             write!(notes, " Default `{default}`.")?;
         }
         if let Some(names) = property.get("enum").and_then(Value::as_array) {
-            let names: Vec<_> = names.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+            let names: Vec<_> =
+                names.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
             write!(notes, " One of {}.", names.join(", "))?;
         }
         writeln!(text, "| `{name}` | {kind} | {meaning}{notes} |")?;

@@ -54,13 +54,19 @@ pub(crate) fn up_for_tests() -> Result<()> {
 
 /// Installs components that are missing or of another version.
 pub(crate) fn up(names: &[&str]) -> Result<()> {
-    shell::install_packages(&[("git", "git"), ("node", "nodejs"), ("npm", "npm"), ("setpriv", "util-linux")])?;
+    shell::install_packages(&[
+        ("git", "git"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+        ("setpriv", "util-linux"),
+    ])?;
     for name in names {
         let source = crate::root().join("tests/components").join(name);
         let target = directory().join(name);
         let is_node = source.join("package-lock.json").exists();
         let pin = source.join(if is_node { "package-lock.json" } else { "requirements.txt" });
-        let wanted = fs::read_to_string(&pin).with_context(|| format!("`{name}` is no component: `{}`", pin.display()))?;
+        let wanted = fs::read_to_string(&pin)
+            .with_context(|| format!("`{name}` is no component: `{}`", pin.display()))?;
         let stamp = target.join("installed");
         if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
             shell::step(&format!("{name}: there"));
@@ -72,7 +78,11 @@ pub(crate) fn up(names: &[&str]) -> Result<()> {
             fs::remove_dir_all(&target).with_context(|| format!("removing `{}`", target.display()))?;
         }
         fs::create_dir_all(&target).with_context(|| format!("making `{}`", target.display()))?;
-        if is_node { install_node(&source, &target)? } else { install_python(&pin, &target)? }
+        if is_node {
+            install_node(&source, &target)?;
+        } else {
+            install_python(&pin, &target)?;
+        }
         crate::build::make_readable(&target)?;
         fs::write(&stamp, wanted)?;
     }
@@ -83,7 +93,11 @@ fn install_node(source: &Path, target: &Path) -> Result<()> {
     for file in ["package.json", "package-lock.json"] {
         fs::copy(source.join(file), target.join(file))?;
     }
-    shell::run(Process::new("npm").args(["ci", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]).current_dir(target))
+    shell::run(
+        Process::new("npm")
+            .args(["ci", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"])
+            .current_dir(target),
+    )
 }
 
 fn install_python(pin: &Path, target: &Path) -> Result<()> {
@@ -98,8 +112,17 @@ fn install_python(pin: &Path, target: &Path) -> Result<()> {
             bail!("python3 cannot make a virtual environment; run: sudo apt-get install --yes python3-venv");
         }
         shell::run(Process::new("apt-get").args(["update", "--quiet=2"]))?;
-        shell::run(Process::new("apt-get").args(["install", "--yes", "--no-install-recommends", "python3-venv"]))?;
+        shell::run(Process::new("apt-get").args([
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "python3-venv",
+        ]))?;
         shell::run(Process::new(python).args(["-m", "venv", "--clear"]).arg(target))?;
     }
-    shell::run(Process::new(target.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(pin))
+    shell::run(
+        Process::new(target.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(pin),
+    )
 }

@@ -30,7 +30,10 @@ impl Client {
     pub(crate) fn connect(command: Command) -> Result<Self> {
         let mut client = Self::start(command)?;
         let info = json!({ "name": "skynet-xtask", "version": env!("CARGO_PKG_VERSION") });
-        client.request("initialize", &json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info }))?;
+        client.request(
+            "initialize",
+            &json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info }),
+        )?;
         client.write(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
         Ok(client)
     }

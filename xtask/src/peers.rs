@@ -31,7 +31,11 @@ impl Bench {
     pub(crate) fn prepare() -> Result<Self> {
         environment::up(&environment::FOR_BENCH)?;
         let account = Account::unprivileged("skynet-test")?;
-        let programs = if crate::shell::is_root() { PathBuf::from("/var/tmp/skynet-bench") } else { crate::root().join("target/bench") };
+        let programs = if crate::shell::is_root() {
+            PathBuf::from("/var/tmp/skynet-bench")
+        } else {
+            crate::root().join("target/bench")
+        };
         fs::create_dir_all(&programs)?;
         build::release_into(&programs)?;
         build::make_readable(&programs)?;
@@ -56,7 +60,9 @@ impl Bench {
             &["add", "."],
             &["-c", "user.name=b", "-c", "user.email=b@x", "commit", "--quiet", "--message=first"],
         ] {
-            crate::shell::run(bench.account.command("git").arg("-C").arg(bench.work.join("repo")).args(arguments))?;
+            crate::shell::run(
+                bench.account.command("git").arg("-C").arg(bench.work.join("repo")).args(arguments),
+            )?;
         }
         fs::write(bench.work.join("repo/file-7"), "changed\n")?;
         Ok(bench)

@@ -47,7 +47,8 @@ pub(crate) fn cargo() -> Command {
 
 /// Installs Debian packages that are missing; without root it prints the one line that would.
 pub(crate) fn install_packages(wanted: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> = wanted.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

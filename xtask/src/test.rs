@@ -41,7 +41,8 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
     let mut tests = Vec::new();
     for program in built {
         if program.is_test {
-            let name = program.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name =
+                program.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             tests.push((program.name, stage.add(&program.path, &name)?));
         } else if build::PROGRAMS.contains(&program.name.as_str()) {
             stage.add(&program.path, &program.name)?;
@@ -60,8 +61,11 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
         shell::step("testing as root that root is refused");
         let only = Options { filter: Some("daemon::root_is_refused".into()), nocapture: false };
         let e2e = fs::read_dir(&stage.0)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let e2e = e2e.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("e2e-"))).max();
-        let (more_passed, more_failed) = run_one(&Account::Own, &e2e.context("the e2e tests")?, &stage.0, &only, &[])?;
+        let e2e = e2e
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("e2e-")))
+            .max();
+        let (more_passed, more_failed) =
+            run_one(&Account::Own, &e2e.context("the e2e tests")?, &stage.0, &only, &[])?;
         passed += more_passed;
         failed += more_failed;
     }
@@ -70,7 +74,13 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
 }
 
 /// Runs one test program; returns how many tests passed and failed.
-fn run_one(account: &Account, path: &Path, stage: &Path, options: &Options, variables: &[(&str, String)]) -> Result<(u32, u32)> {
+fn run_one(
+    account: &Account,
+    path: &Path,
+    stage: &Path,
+    options: &Options,
+    variables: &[(&str, String)],
+) -> Result<(u32, u32)> {
     let mut command = account.command(path);
     command.env("SKYNET_BIN_DIR", stage).env("SKYNET_ENV", environment::directory());
     if shell::is_root() || std::env::var_os("CI").is_some() {
@@ -110,11 +120,7 @@ struct Stage(PathBuf);
 
 impl Stage {
     fn new() -> Result<Self> {
-        let path = if shell::is_root() {
-            PathBuf::from(STAGE)
-        } else {
-            crate::root().join("target/stage")
-        };
+        let path = if shell::is_root() { PathBuf::from(STAGE) } else { crate::root().join("target/stage") };
         if path.exists() {
             fs::remove_dir_all(&path).with_context(|| format!("removing `{}`", path.display()))?;
         }

@@ -23,14 +23,23 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git"]),
     (
         "skynetd",
-        &["skynet-core", "skynet-files", "skynet-git", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"],
+        &[
+            "skynet-core",
+            "skynet-files",
+            "skynet-git",
+            "skynet-hands",
+            "skynet-policy",
+            "skynet-proto",
+            "skynet-store",
+        ],
     ),
     ("skynet-tests", &["skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
     ("xtask", &["skynet-hands", "skynet-proto"]),
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 3] = [("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix-config", "skynet-git")];
+const HOMES: [(&str, &str); 3] =
+    [("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix-config", "skynet-git")];
 
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
@@ -54,9 +63,15 @@ pub(crate) fn run() -> Result<()> {
     shell::step("tidy");
     let mut faults = Vec::new();
     dependencies(&mut faults)?;
-    let listed = shell::capture(Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(crate::root()));
+    let listed = shell::capture(
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(crate::root()),
+    );
     // A source archive has no Git; its files were checked when it was made.
-    let Ok(listed) = listed else { return report(&faults) };
+    let Ok(listed) = listed else {
+        return report(&faults);
+    };
     let files: Vec<&str> = listed.lines().filter(|path| crate::root().join(path).is_file()).collect();
     top_level(&files, &mut faults);
     for path in &files {
@@ -78,7 +93,8 @@ fn report(faults: &[String]) -> Result<()> {
 
 /// Who may depend on whom.
 fn dependencies(faults: &mut Vec<String>) -> Result<()> {
-    let metadata = shell::capture(shell::cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline"]))?;
+    let metadata =
+        shell::capture(shell::cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
     let packages = metadata["packages"].as_array().context("cargo metadata")?;
@@ -105,9 +121,29 @@ fn dependencies(faults: &mut Vec<String>) -> Result<()> {
 
 /// The rooms at the top are few, and named in the architecture.
 fn top_level(files: &[&str], faults: &mut Vec<String>) {
-    let rooms = ["proto", "shim", "ctl", "daemon", "systemd", "packaging", "tests", "docs", "xtask", "changelog.d", ".github", ".ci", ".cargo"];
-    let found: BTreeSet<&str> = files.iter().filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
-    faults.extend(found.iter().filter(|top| !rooms.contains(top)).map(|top| format!("{top}/: no such room in the architecture")));
+    let rooms = [
+        "proto",
+        "shim",
+        "ctl",
+        "daemon",
+        "systemd",
+        "packaging",
+        "tests",
+        "docs",
+        "xtask",
+        "changelog.d",
+        ".github",
+        ".ci",
+        ".cargo",
+    ];
+    let found: BTreeSet<&str> =
+        files.iter().filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
+    faults.extend(
+        found
+            .iter()
+            .filter(|top| !rooms.contains(top))
+            .map(|top| format!("{top}/: no such room in the architecture")),
+    );
 }
 
 fn source(path: &str, faults: &mut Vec<String>) -> Result<()> {

@@ -18,8 +18,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if crate::shell::is_root() {
         environment::up_for_tests()?;
     }
-    let variables =
-        [("SKYNET_TEST_KILLS", options.kills.to_string()), ("SKYNET_TEST_PIPELINED", options.pipelined.to_string())];
+    let variables = [
+        ("SKYNET_TEST_KILLS", options.kills.to_string()),
+        ("SKYNET_TEST_PIPELINED", options.pipelined.to_string()),
+    ];
     for filter in ["restart::", "relay::"] {
         test::run_with(&test::Options { filter: Some(filter.into()), nocapture: false }, &variables)?;
     }

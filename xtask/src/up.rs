@@ -19,7 +19,9 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     shell::install_packages(&[("git", "git")])?;
-    let prefix = options.prefix.clone().unwrap_or_else(|| if shell::is_root() { "/usr/local".into() } else { Account::Own.home().join(".local") });
+    let prefix = options.prefix.clone().unwrap_or_else(|| {
+        if shell::is_root() { "/usr/local".into() } else { Account::Own.home().join(".local") }
+    });
     let programs = install(&prefix)?;
     let account = Account::unprivileged("skynet-demo")?;
     if shell::is_root() {
@@ -50,7 +52,8 @@ fn install(prefix: &Path) -> Result<PathBuf> {
         let link = links.join(program);
         // A link of an earlier installation.
         let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(programs.join(program), &link).with_context(|| format!("linking `{}`", link.display()))?;
+        std::os::unix::fs::symlink(programs.join(program), &link)
+            .with_context(|| format!("linking `{}`", link.display()))?;
     }
     shell::step(&format!("installed into {} with links in {}", programs.display(), links.display()));
     Ok(programs)
@@ -63,7 +66,11 @@ fn clone_for(account: &Account) -> Result<PathBuf> {
         fs::remove_dir_all(&project).with_context(|| format!("removing `{}`", project.display()))?;
     }
     shell::step(&format!("cloning this checkout to {}", project.display()));
-    let cloned = Command::new("git").args(["clone", "--quiet", "--no-hardlinks"]).arg(crate::root()).arg(&project).status();
+    let cloned = Command::new("git")
+        .args(["clone", "--quiet", "--no-hardlinks"])
+        .arg(crate::root())
+        .arg(&project)
+        .status();
     if !cloned.is_ok_and(|status| status.success()) {
         // A source archive has no history; a small repository serves as well.
         fs::create_dir_all(&project)?;
@@ -80,7 +87,9 @@ fn clone_for(account: &Account) -> Result<PathBuf> {
 fn stop_old_daemon(account: &Account, programs: &Path) {
     let status = account.command(programs.join("skynetctl")).args(["status", "--json"]).output();
     let status = status.ok().and_then(|output| serde_json::from_slice::<Value>(&output.stdout).ok());
-    let pid = status.and_then(|status| i32::try_from(status["pid"].as_i64()?).ok()).and_then(rustix::process::Pid::from_raw);
+    let pid = status
+        .and_then(|status| i32::try_from(status["pid"].as_i64()?).ok())
+        .and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         shell::step("stopping the daemon that was running");
         // It may end by itself in between.
@@ -104,7 +113,10 @@ fn show_session(account: &Account, programs: &Path, project: &Path) -> Result<()
         ("git_status", json!({})),
         ("files_search", json!({ "pattern": "skynet", "glob": "*.md", "limit": 2 })),
         ("files_write", json!({ "path": "notes/first.md", "content": "# Notes\n\nWritten by an agent.\n" })),
-        ("files_edit", json!({ "path": "notes/first.md", "edits": [{ "old": "an agent", "new": "an agent with hands" }] })),
+        (
+            "files_edit",
+            json!({ "path": "notes/first.md", "edits": [{ "old": "an agent", "new": "an agent with hands" }] }),
+        ),
         ("git_add", json!({ "paths": ["notes"] })),
         ("git_diff", json!({ "staged": true })),
         ("files_read", json!({ "path": "/etc/shadow" })),
@@ -136,12 +148,36 @@ fn print_clients(programs: &Path) {
     let json = format!(r#""skynet": {{ "command": "{shim}" }}"#);
     let clients = [
         ("Claude Code", shell::has("claude"), format!("claude mcp add skynet -- {shim}")),
-        ("Codex", shell::has("codex") || home.join(".codex").exists(), format!("codex mcp add skynet -- {shim}")),
-        ("Gemini CLI", shell::has("gemini") || home.join(".gemini").exists(), format!("gemini mcp add skynet {shim}")),
-        ("VS Code", shell::has("code"), format!(r#"code --add-mcp '{{"name":"skynet","command":"{shim}"}}'"#)),
-        ("Cursor", home.join(".cursor").exists(), format!("in ~/.cursor/mcp.json, under \"mcpServers\": {json}")),
-        ("Windsurf", home.join(".codeium/windsurf").exists(), format!("in ~/.codeium/windsurf/mcp_config.json, under \"mcpServers\": {json}")),
-        ("Zed", home.join(".config/zed").exists(), format!("in ~/.config/zed/settings.json, under \"context_servers\": {json}")),
+        (
+            "Codex",
+            shell::has("codex") || home.join(".codex").exists(),
+            format!("codex mcp add skynet -- {shim}"),
+        ),
+        (
+            "Gemini CLI",
+            shell::has("gemini") || home.join(".gemini").exists(),
+            format!("gemini mcp add skynet {shim}"),
+        ),
+        (
+            "VS Code",
+            shell::has("code"),
+            format!(r#"code --add-mcp '{{"name":"skynet","command":"{shim}"}}'"#),
+        ),
+        (
+            "Cursor",
+            home.join(".cursor").exists(),
+            format!("in ~/.cursor/mcp.json, under \"mcpServers\": {json}"),
+        ),
+        (
+            "Windsurf",
+            home.join(".codeium/windsurf").exists(),
+            format!("in ~/.codeium/windsurf/mcp_config.json, under \"mcpServers\": {json}"),
+        ),
+        (
+            "Zed",
+            home.join(".config/zed").exists(),
+            format!("in ~/.config/zed/settings.json, under \"context_servers\": {json}"),
+        ),
     ];
     println!("\nTo use it:");
     let found: Vec<_> = clients.iter().filter(|(_, is_there, _)| *is_there).collect();

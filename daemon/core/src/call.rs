@@ -121,6 +121,9 @@ impl Slot {
     }
 }
 
+/// A path that was about to change, and the digest of what it held; `None` where there was nothing.
+pub type Before = (String, Option<String>);
+
 /// What the pipeline notes about a call for the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
@@ -130,8 +133,8 @@ pub struct Notes {
     pub confirmed_by: Option<String>,
     /// Whether the answer came from the cache.
     pub from_cache: bool,
-    /// Paths that were about to change, with the digest of what they held; filled by whoever keeps them.
-    pub before: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    /// Filled by whoever keeps what is about to change.
+    pub before: Arc<Mutex<Vec<Before>>>,
 }
 
 /// Asks the human at the client; the answer is whether it may run.

@@ -26,8 +26,8 @@ impl Canonical {
         if raw.is_empty() {
             return Self::from_map(Map::new());
         }
-        let Unique(value) =
-            serde_json::from_slice(raw).map_err(|err| Error::invalid_input(format!("the input is not usable JSON: {err}")))?;
+        let Unique(value) = serde_json::from_slice(raw)
+            .map_err(|err| Error::invalid_input(format!("the input is not usable JSON: {err}")))?;
         if depth(&value) > MAX_DEPTH {
             return Err(Error::invalid_input(format!("the input is nested deeper than {MAX_DEPTH} levels")));
         }
@@ -44,7 +44,8 @@ impl Canonical {
     pub fn from_map(map: Map<String, Value>) -> Result<Self> {
         // serde_json's Map is ordered by key unless some crate turns on `preserve_order`; the test below
         // notices if one ever does.
-        let bytes = serde_json::to_vec(&map).map_err(|err| Error::internal("an input cannot be written").with_source(err))?;
+        let bytes = serde_json::to_vec(&map)
+            .map_err(|err| Error::internal("an input cannot be written").with_source(err))?;
         Ok(Self { value: Arc::new(map), bytes: bytes.into() })
     }
 
@@ -71,7 +72,8 @@ impl Canonical {
     /// # Errors
     /// `InvalidInput` with what serde says is wrong.
     pub fn to_typed<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.bytes).map_err(|err| Error::invalid_input(format!("the input does not fit: {err}")))
+        serde_json::from_slice(&self.bytes)
+            .map_err(|err| Error::invalid_input(format!("the input does not fit: {err}")))
     }
 }
 

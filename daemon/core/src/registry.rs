@@ -86,8 +86,9 @@ struct Typed<T>(Arc<T>);
 impl<T: Tool> Run for Typed<T> {
     async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
         let output = self.0.call(ctx, input.to_typed()?).await?;
-        let json = serde_json::to_vec(&output)
-            .map_err(|err| Error::internal(format!("the answer of `{name}` cannot be written")).with_source(err))?;
+        let json = serde_json::to_vec(&output).map_err(|err| {
+            Error::internal(format!("the answer of `{name}` cannot be written")).with_source(err)
+        })?;
         Ok(json.into())
     }
 }
@@ -207,7 +208,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("", "abc", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2)] {
+        for (a, b, expected) in
+            [("", "", 0), ("abc", "", 3), ("", "abc", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2)]
+        {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

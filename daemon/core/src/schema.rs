@@ -58,7 +58,9 @@ fn simplify(schema: &mut Schema) {
 /// An enum whose variants carry doc comments becomes a `oneOf` of constants; fold it into one `enum` and put
 /// the comments into the description.
 fn one_of_names(map: &mut Map<String, Value>) {
-    let Some(Value::Array(options)) = map.get("oneOf") else { return };
+    let Some(Value::Array(options)) = map.get("oneOf") else {
+        return;
+    };
     let mut names = Vec::new();
     let mut notes = Vec::new();
     for option in options {
@@ -69,7 +71,9 @@ fn one_of_names(map: &mut Map<String, Value>) {
             (None, None) => return,
         }
         let name = option.get("const");
-        if let (Some(name), Some(note)) = (name.and_then(Value::as_str), option.get("description").and_then(Value::as_str)) {
+        if let (Some(name), Some(note)) =
+            (name.and_then(Value::as_str), option.get("description").and_then(Value::as_str))
+        {
             notes.push(format!("{name}: {}", note.trim_end_matches('.')));
         }
     }

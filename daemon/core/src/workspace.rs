@@ -41,7 +41,11 @@ impl RelativePath {
     pub fn split(&self) -> Result<(Self, &Path)> {
         let name = match self.0.components().next_back() {
             Some(Component::Normal(name)) => Path::new(name),
-            _ => return Err(Error::invalid_input(format!("`{self}` does not name an entry of the workspace"))),
+            _ => {
+                return Err(Error::invalid_input(format!(
+                    "`{self}` does not name an entry of the workspace"
+                )));
+            }
         };
         let parent = match self.0.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => Self(parent.to_owned()),

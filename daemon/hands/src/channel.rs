@@ -5,8 +5,8 @@ use crate::protocol::MAX_MESSAGE_BYTES;
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use std::{
     collections::VecDeque,
@@ -71,7 +71,8 @@ impl<M: Message> Sender<M> {
                     if let Some(fds) = &borrowed {
                         control.push(SendAncillaryMessage::ScmRights(fds));
                     }
-                    let sent = sendmsg(&self.stream, &[IoSlice::new(rest)], &mut control, SendFlags::NOSIGNAL)?;
+                    let sent =
+                        sendmsg(&self.stream, &[IoSlice::new(rest)], &mut control, SendFlags::NOSIGNAL)?;
                     Ok(sent)
                 })
                 .await?;
@@ -90,13 +91,19 @@ impl<M: Message + Default> Receiver<M> {
                 return Ok(Some(frame));
             }
             if self.fill().await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
             }
         }
     }
 
     fn next_frame(&mut self) -> io::Result<Option<(M, Option<OwnedFd>)>> {
-        let Some(&[a, b, c, d, count]) = self.buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let Some(&[a, b, c, d, count]) = self.buffer.first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
         if length > MAX_MESSAGE_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
@@ -126,7 +133,12 @@ impl<M: Message + Default> Receiver<M> {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
                 let mut control = RecvAncillaryBuffer::new(&mut space);
                 let target = buffer.get_mut(start..).unwrap_or_default();
-                let got = recvmsg(&**stream, &mut [IoSliceMut::new(target)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+                let got = recvmsg(
+                    &**stream,
+                    &mut [IoSliceMut::new(target)],
+                    &mut control,
+                    RecvFlags::CMSG_CLOEXEC,
+                )?;
                 for message in control.drain() {
                     if let RecvAncillaryMessage::ScmRights(fds) = message {
                         descriptors.extend(fds);

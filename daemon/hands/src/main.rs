@@ -9,9 +9,15 @@ fn main() -> Result<()> {
     let stream = UnixStream::from(stdin);
     stream.peer_addr().context("stdin must be the socket of skynetd; this program is not run by hand")?;
     stream.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build()?;
+    // A tool blocks the thread it runs on; the server lets in fewer calls than there are threads, so that cancels
+    // are always heard.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(skynet_hands::THREADS)
+        .build()?;
     let registry = skynet_hands::registry()?;
-    runtime.block_on(async { skynet_hands::serve(tokio::net::UnixStream::from_std(stream)?, registry).await })?;
+    runtime
+        .block_on(async { skynet_hands::serve(tokio::net::UnixStream::from_std(stream)?, registry).await })?;
     // Calls that are still blocked in the kernel must not keep a process without a daemon alive.
     runtime.shutdown_background();
     Ok(())

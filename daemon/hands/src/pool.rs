@@ -67,14 +67,17 @@ impl Pool {
     }
 
     async fn process(&self, workspace: &Workspace) -> Result<Arc<Process>> {
-        let stat = rustix::fs::fstat(workspace.as_descriptor())
-            .map_err(|err| Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err)))?;
+        let stat = rustix::fs::fstat(workspace.as_descriptor()).map_err(|err| {
+            Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err))
+        })?;
         let mut processes = self.processes.lock().await;
-        if let Some(process) = processes.get(&(stat.st_dev, stat.st_ino)).filter(|process| process.is_alive()) {
+        if let Some(process) = processes.get(&(stat.st_dev, stat.st_ino)).filter(|process| process.is_alive())
+        {
             return Ok(process.clone());
         }
         let process = Process::start(&self.program, workspace).await.map_err(|err| {
-            Error::unavailable("`skynet-hands` cannot be started; `skynetctl doctor` tells more").with_source(err)
+            Error::unavailable("`skynet-hands` cannot be started; `skynetctl doctor` tells more")
+                .with_source(err)
         })?;
         processes.insert((stat.st_dev, stat.st_ino), process.clone());
         Ok(process)
@@ -98,7 +101,9 @@ impl Run for Pool {
                     )));
                 }
                 None => {
-                    return Err(Error::unavailable(format!("the process that ran `{name}` died, twice; it read only")));
+                    return Err(Error::unavailable(format!(
+                        "the process that ran `{name}` died, twice; it read only"
+                    )));
                 }
             }
         }
@@ -112,9 +117,12 @@ struct Process {
     calls: Arc<Mutex<Calls>>,
 }
 
+/// Where the replies to one call go, with their descriptors.
+type Inbox = mpsc::Sender<(Reply, Option<OwnedFd>)>;
+
 struct Calls {
     /// `None` once the process is gone.
-    waiting: Option<HashMap<u64, mpsc::Sender<(Reply, Option<OwnedFd>)>>>,
+    waiting: Option<HashMap<u64, Inbox>>,
     last_used: Instant,
 }
 
@@ -173,7 +181,8 @@ impl Process {
             calls.waiting.as_mut()?.insert(id, replies);
         }
         let mut guard = CallGuard { process: self, id, is_done: false };
-        let call = Call { id, tool: name.to_owned(), input: input.bytes().clone(), max_bytes: ctx.max_bytes as u64 };
+        let call =
+            Call { id, tool: name.to_owned(), input: input.bytes().clone(), max_bytes: ctx.max_bytes as u64 };
         self.send(Request::Call(call)).await.ok()?;
         let mut is_canceled = false;
         loop {
@@ -243,7 +252,8 @@ struct CallGuard<'a> {
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         let id = self.id;
-        let was_alive = lock(&self.process.calls).waiting.as_mut().and_then(|waiting| waiting.remove(&id)).is_some();
+        let was_alive =
+            lock(&self.process.calls).waiting.as_mut().and_then(|waiting| waiting.remove(&id)).is_some();
         if was_alive && !self.is_done {
             let sender = self.process.sender.clone();
             tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! What travels over the socketpair between daemon and hands: length-prefixed protobuf, descriptors beside it.
 //!
-//! The first message is [`Open`] with the workspace's directory descriptor, answered by [`Ready`]. Then calls are
+//! The first message is [`Open`] with the workspace's directory descriptor, answered by [`Reply::Ready`]. Then calls are
 //! multiplexed by a number. Both ends come from one build, so there is one version.
 
 use bytes::Bytes;

@@ -10,8 +10,14 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{net::UnixStream, runtime::Handle, sync::mpsc, sync::oneshot};
+use tokio::{
+    net::UnixStream,
+    sync::{Semaphore, mpsc, oneshot},
+};
 use tokio_util::sync::CancellationToken;
+
+/// Threads of the process. Parked ones cost next to nothing.
+pub const THREADS: usize = 3;
 
 /// Calls under way, and what they wait for.
 type Running = Arc<Mutex<HashMap<u64, RunningCall>>>;
@@ -40,6 +46,7 @@ pub async fn serve(stream: UnixStream, registry: Registry) -> io::Result<()> {
 
     let registry = Arc::new(registry);
     let running = Running::default();
+    let places = Arc::new(Semaphore::new(THREADS - 1));
     while let Some((message, _)) = receiver.receive().await? {
         match message.request {
             Some(Request::Call(call)) => {
@@ -47,9 +54,11 @@ pub async fn serve(stream: UnixStream, registry: Registry) -> io::Result<()> {
                 lock(&running).insert(call.id, RunningCall { cancel: cancel.clone(), kept: None });
                 let (registry, running, workspace, sender) =
                     (registry.clone(), running.clone(), workspace.clone(), sender.clone());
-                // Tools block on the filesystem, so each call has a thread; this one stays free for cancels.
-                tokio::task::spawn_blocking(move || {
-                    Handle::current().block_on(run(call, &registry, &running, workspace, cancel, sender));
+                let places = places.clone();
+                tokio::spawn(async move {
+                    // Never closed, so there is always a permit.
+                    let _place = places.acquire_owned().await;
+                    run(call, &registry, &running, workspace, cancel, sender).await;
                 });
             }
             Some(Request::Cancel(id)) => {
@@ -121,7 +130,8 @@ async fn relay(id: u64, message: Outgoing, running: &Running, sender: &Sender<Fr
     };
     match message {
         Outgoing::Progress(progress) => {
-            let progress = Progress { id, done: progress.done, total: progress.total, message: progress.message };
+            let progress =
+                Progress { id, done: progress.done, total: progress.total, message: progress.message };
             send(sender, Reply::Progress(progress), None).await
         }
         Outgoing::BeforeImage { path, file, kept } => {
@@ -147,7 +157,11 @@ fn received(answer: std::result::Result<Result<String>, oneshot::error::RecvErro
     answer.unwrap_or_else(|_| Err(Error::canceled("the daemon did not answer")))
 }
 
-async fn send(sender: &Sender<FromHands>, reply: Reply, descriptor: Option<std::os::fd::OwnedFd>) -> io::Result<()> {
+async fn send(
+    sender: &Sender<FromHands>,
+    reply: Reply,
+    descriptor: Option<std::os::fd::OwnedFd>,
+) -> io::Result<()> {
     sender.send(&FromHands { reply: Some(reply) }, descriptor).await
 }
 
@@ -155,4 +169,3 @@ fn lock(running: &Running) -> MutexGuard<'_, HashMap<u64, RunningCall>> {
     // Each change is one insert or remove, so a panic leaves it whole.
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

@@ -4,8 +4,8 @@
 //! call gave up waiting; then it lets the same call through when the agent makes it again.
 
 use jiff::Timestamp;
-use skynet_core::{Call, Effect, Error, Result, canonical::hex};
 use sha2::{Digest as _, Sha256};
+use skynet_core::{Call, Effect, Error, Result, canonical::hex};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},

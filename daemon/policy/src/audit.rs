@@ -5,7 +5,10 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Answer, Call, Error, Layer, Next, Result, canonical::hex};
-use skynet_store::{Journal, Ledger, journal::{Intent, Known}};
+use skynet_store::{
+    Journal, Ledger,
+    journal::{Intent, Known},
+};
 use std::{
     sync::{Arc, PoisonError},
     time::Instant,
@@ -22,11 +25,17 @@ impl Audit {
     }
 
     /// Writes the line of a finished call; waits for the disk where the call changed something.
-    async fn record(&self, call: &Call, outcome: &Result<Answer>, started: Instant) -> Result<(), skynet_store::Error> {
+    async fn record(
+        &self,
+        call: &Call,
+        outcome: &Result<Answer>,
+        started: Instant,
+    ) -> Result<(), skynet_store::Error> {
         let line = line(call, outcome, started).to_string();
         let position = self.ledger.append(line.as_bytes())?;
         if call.effect.is_mutating() {
-            let (settled, synced) = tokio::join!(self.journal.settle(call.id, outcome), self.ledger.sync(position));
+            let (settled, synced) =
+                tokio::join!(self.journal.settle(call.id, outcome), self.ledger.sync(position));
             settled.and(synced)?;
         }
         Ok(())
@@ -47,7 +56,10 @@ impl Layer for Audit {
         let started = Instant::now();
         if call.resend {
             let known = self.journal.lookup(call.id).map_err(|err| {
-                Error::unavailable("the call journal cannot be read, so it is unknown whether this call ran before").with_source(err)
+                Error::unavailable(
+                    "the call journal cannot be read, so it is unknown whether this call ran before",
+                )
+                .with_source(err)
             })?;
             match known {
                 Known::Settled(outcome) => return outcome,
@@ -65,7 +77,9 @@ impl Layer for Audit {
             }
             Err(err) => {
                 let message = match &outcome {
-                    Ok(_) => format!("`{}` ran, but its outcome could not be recorded durably", call.tool.name),
+                    Ok(_) => {
+                        format!("`{}` ran, but its outcome could not be recorded durably", call.tool.name)
+                    }
                     Err(failed) => format!("{failed}; this could not be recorded durably"),
                 };
                 Err(Error::unavailable(message).with_source(err))

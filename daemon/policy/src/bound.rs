@@ -24,7 +24,9 @@ impl Bound {
         let stored = tokio::task::spawn_blocking(move || blobs.put(&format!("result/{uid}"), &json[..]))
             .await
             .map_err(|err| Error::internal("storing a large answer failed").with_source(err))?
-            .map_err(|err| Error::unavailable("the answer is too large and could not be stored").with_source(err))?;
+            .map_err(|err| {
+                Error::unavailable("the answer is too large and could not be stored").with_source(err)
+            })?;
         Ok(Link {
             uri: format!("skynet://result/{}", stored.digest),
             name: format!("{tool}.json"),
@@ -123,7 +125,9 @@ fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
         Value::Array(items) => 2 + items.iter().map(|item| size(item) + 1).sum::<usize>(),
-        Value::Object(map) => 2 + map.iter().map(|(name, member)| name.len() + 4 + size(member)).sum::<usize>(),
+        Value::Object(map) => {
+            2 + map.iter().map(|(name, member)| name.len() + 4 + size(member)).sum::<usize>()
+        }
         Value::Null | Value::Bool(_) => 5,
         Value::Number(number) => number.to_string().len(),
     }
@@ -143,7 +147,10 @@ mod tests {
         assert!((1000..2400).contains(&length), "{length}");
         assert_eq!((&value["path"], &value["size"]), (&json!("p"), &json!(6001)));
         let text = value["text"].as_str().unwrap();
-        assert!(text.starts_with("aaa") && text.ends_with("zzz") && text.contains("bytes left out"), "{text}");
+        assert!(
+            text.starts_with("aaa") && text.ends_with("zzz") && text.contains("bytes left out"),
+            "{text}"
+        );
         assert!(value["lines"].as_array().unwrap().len() > 10);
     }
 }

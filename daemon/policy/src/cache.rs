@@ -16,8 +16,9 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(tables: &Tables, journal: Arc<Journal>) -> Result<Self> {
-        let answers =
-            tables.table("cache").map_err(|err| Error::unavailable("the cache does not open").with_source(err))?;
+        let answers = tables
+            .table("cache")
+            .map_err(|err| Error::unavailable("the cache does not open").with_source(err))?;
         Ok(Self { answers, journal })
     }
 
@@ -29,7 +30,9 @@ impl Cache {
 
     fn keep(&self, key: &str, answer: &Answer, time_to_live: Duration) {
         let expires_at = (Timestamp::now() + time_to_live).as_millisecond();
-        let Ok(json) = String::from_utf8(answer.json.to_vec()) else { return };
+        let Ok(json) = String::from_utf8(answer.json.to_vec()) else {
+            return;
+        };
         if let Err(err) = self.answers.put(key, &(expires_at, json)) {
             tracing::warn!(error = %err, "an answer could not be cached");
         }
@@ -38,7 +41,8 @@ impl Cache {
 
 /// Tool, caller, workspace and input: nobody is served what was computed for another.
 fn key(call: &Call) -> Result<String> {
-    let workspace = call.caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
+    let workspace =
+        call.caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
     Ok(format!("{}\n{}\n{workspace}\n{}", call.tool.name, call.caller.uid, call.input()?.digest()))
 }
 
@@ -62,12 +66,19 @@ impl Layer for Cache {
                 input_digest: call.input()?.digest(),
             };
             self.journal.begin(call.id, intent).await.map_err(|err| {
-                let reason = if err.is_disk_full() { "the disk of the daemon's state is full" } else { "the call journal cannot be written" };
-                Error::unavailable(format!("{reason}; calls that change something are refused, reads go on")).with_source(err)
+                let reason = if err.is_disk_full() {
+                    "the disk of the daemon's state is full"
+                } else {
+                    "the call journal cannot be written"
+                };
+                Error::unavailable(format!("{reason}; calls that change something are refused, reads go on"))
+                    .with_source(err)
             })?;
             return next.run(call).await;
         }
-        let Some(time_to_live) = call.tool.cache_for else { return next.run(call).await };
+        let Some(time_to_live) = call.tool.cache_for else {
+            return next.run(call).await;
+        };
         let key = key(call)?;
         if let Some(answer) = self.find(&key) {
             call.notes.from_cache = true;

@@ -102,7 +102,10 @@ impl Layer for Confirm {
     }
 
     fn describe(&self) -> String {
-        format!("factor `client`: no boundary against an agent that runs `skynetctl` itself; waits {} s", self.wait.as_secs())
+        format!(
+            "factor `client`: no boundary against an agent that runs `skynetctl` itself; waits {} s",
+            self.wait.as_secs()
+        )
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {

@@ -43,14 +43,17 @@ impl Quota {
     }
 
     fn charge(&self, uid: u32) -> Result<()> {
-        let Some(limit) = self.limits.calls_per_minute else { return Ok(()) };
+        let Some(limit) = self.limits.calls_per_minute else {
+            return Ok(());
+        };
         let now = jiff::Timestamp::now().as_second();
         let minute = now / 60;
         let counted = self.counters.update(&uid.to_string(), |old| match old {
             Some((same, count)) if same == minute => Some((minute, count.saturating_add(1))),
             _ => Some((minute, 1)),
         });
-        let counted = counted.map_err(|err| Error::unavailable("the quota cannot be counted").with_source(err))?;
+        let counted =
+            counted.map_err(|err| Error::unavailable("the quota cannot be counted").with_source(err))?;
         if counted.is_some_and(|(_, count)| count > limit.get()) {
             return Err(Error::quota_exceeded(format!(
                 "more than {limit} calls in this minute (`quota.calls_per_minute`); try again in {} s",
@@ -82,7 +85,8 @@ impl Layer for Quota {
     }
 
     fn describe(&self) -> String {
-        let per_minute = self.limits.calls_per_minute.map_or_else(|| "unlimited".into(), |limit| limit.to_string());
+        let per_minute =
+            self.limits.calls_per_minute.map_or_else(|| "unlimited".into(), |limit| limit.to_string());
         format!("{per_minute} calls per minute, {} at once", self.limits.concurrent_calls)
     }
 

@@ -73,11 +73,16 @@ impl Rules {
             let mut tools = GlobSetBuilder::new();
             for pattern in &rule.tools {
                 let glob = Glob::from_str(pattern).map_err(|err| {
-                    Error::invalid_input(format!("rule `{}`: tool pattern `{pattern}`: {}", rule.name, err.kind()))
+                    Error::invalid_input(format!(
+                        "rule `{}`: tool pattern `{pattern}`: {}",
+                        rule.name,
+                        err.kind()
+                    ))
                 })?;
                 tools.add(glob);
             }
-            let tools = tools.build().map_err(|err| Error::invalid_input(format!("rule `{}`: {err}", rule.name)))?;
+            let tools =
+                tools.build().map_err(|err| Error::invalid_input(format!("rule `{}`: {err}", rule.name)))?;
             Ok(Compiled { rule, tools })
         };
         Ok(Self(rules.into_iter().map(compile).collect::<Result<_>>()?))

@@ -19,9 +19,10 @@ impl Validate {
     pub(crate) fn new(registry: &Registry, rules: Arc<Rules>) -> Result<Self> {
         let compile = |entry: &Arc<Entry>| {
             let schema = Value::Object(Map::clone(&entry.input_schema));
-            let validator = jsonschema::options().with_draft(Draft::Draft202012).build(&schema).map_err(|err| {
-                Error::internal(format!("the schema of `{}` does not compile: {err}", entry.name))
-            })?;
+            let validator =
+                jsonschema::options().with_draft(Draft::Draft202012).build(&schema).map_err(|err| {
+                    Error::internal(format!("the schema of `{}` does not compile: {err}", entry.name))
+                })?;
             Ok((entry.name, validator))
         };
         Ok(Self { validators: registry.iter().map(compile).collect::<Result<_>>()?, rules })
@@ -45,8 +46,13 @@ impl Validate {
             .get(tool.name)
             .ok_or_else(|| Error::internal(format!("`{}` has no validator", tool.name)))?;
         let instance = Value::Object(input.members().clone());
-        let faults: Vec<String> = validator.iter_errors(&instance).take(3).map(|fault| explain(&fault, properties)).collect();
-        if faults.is_empty() { Ok(input) } else { Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; ")))) }
+        let faults: Vec<String> =
+            validator.iter_errors(&instance).take(3).map(|fault| explain(&fault, properties)).collect();
+        if faults.is_empty() {
+            Ok(input)
+        } else {
+            Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; "))))
+        }
     }
 }
 
@@ -57,7 +63,8 @@ fn explain(fault: &jsonschema::ValidationError<'_>, properties: Option<&Map<Stri
     let what = fault.masked_with("the value").to_string();
     let hint = match fault.kind() {
         ValidationErrorKind::AdditionalProperties { .. } if place.is_empty() => {
-            let known: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+            let known: Vec<&str> =
+                properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
             format!(" (arguments are: {})", known.join(", "))
         }
         _ => String::new(),

@@ -34,11 +34,17 @@ fn queue(approvals: &skynet_policy::Approvals) -> ListApprovalsResponse {
 impl Approvals for Office {
     type WatchStream = ReceiverStream<Result<ListApprovalsResponse, Status>>;
 
-    async fn list(&self, _request: Request<ListApprovalsRequest>) -> Result<Response<ListApprovalsResponse>, Status> {
+    async fn list(
+        &self,
+        _request: Request<ListApprovalsRequest>,
+    ) -> Result<Response<ListApprovalsResponse>, Status> {
         Ok(Response::new(queue(&self.services.approvals)))
     }
 
-    async fn watch(&self, _request: Request<ListApprovalsRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _request: Request<ListApprovalsRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let (to, stream) = mpsc::channel(4);
         let approvals = self.services.approvals.clone();
         tokio::spawn(async move {

@@ -2,7 +2,9 @@
 
 use super::{Office, internal};
 use serde::Deserialize;
-use skynet_proto::{AuditQueryRequest, AuditRecord, AuditVerifyRequest, AuditVerifyResponse, audit_server::Audit};
+use skynet_proto::{
+    AuditQueryRequest, AuditRecord, AuditVerifyRequest, AuditVerifyResponse, audit_server::Audit,
+};
 use skynet_store::Ledger;
 use std::{borrow::Cow, collections::VecDeque};
 use tokio::sync::mpsc;
@@ -25,7 +27,9 @@ struct Fields<'a> {
 }
 
 fn matches(query: &AuditQueryRequest, json: &[u8]) -> bool {
-    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(json) else { return false };
+    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(json) else {
+        return false;
+    };
     let is_wanted = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
     // RFC 3339 in UTC with a fixed number of digits sorts as text.
     let since = query.since.and_then(|since| {
@@ -74,12 +78,13 @@ fn query(ledger: &Ledger, query: &AuditQueryRequest, to: &mpsc::Sender<Result<Au
                 return;
             }
         }
-        let ended = !query.follow || runtime.block_on(async {
-            tokio::select! {
-                changed = written.changed() => changed.is_err(),
-                () = to.closed() => true,
-            }
-        });
+        let ended = !query.follow
+            || runtime.block_on(async {
+                tokio::select! {
+                    changed = written.changed() => changed.is_err(),
+                    () = to.closed() => true,
+                }
+            });
         if ended {
             return;
         }
@@ -90,16 +95,25 @@ fn query(ledger: &Ledger, query: &AuditQueryRequest, to: &mpsc::Sender<Result<Au
 impl Audit for Office {
     type QueryStream = ReceiverStream<Result<AuditRecord, Status>>;
 
-    async fn query(&self, request: Request<AuditQueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+    async fn query(
+        &self,
+        request: Request<AuditQueryRequest>,
+    ) -> Result<Response<Self::QueryStream>, Status> {
         let (to, stream) = mpsc::channel(BUFFERED_RECORDS);
         let ledger = self.services.audit.clone();
         tokio::task::spawn_blocking(move || query(&ledger, request.get_ref(), &to));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    async fn verify(&self, _request: Request<AuditVerifyRequest>) -> Result<Response<AuditVerifyResponse>, Status> {
+    async fn verify(
+        &self,
+        _request: Request<AuditVerifyRequest>,
+    ) -> Result<Response<AuditVerifyResponse>, Status> {
         let ledger = self.services.audit.clone();
-        let verdict = tokio::task::spawn_blocking(move || ledger.verify()).await.map_err(internal)?.map_err(internal)?;
+        let verdict = tokio::task::spawn_blocking(move || ledger.verify())
+            .await
+            .map_err(internal)?
+            .map_err(internal)?;
         Ok(Response::new(AuditVerifyResponse {
             records: verdict.records,
             head_hash: verdict.head,

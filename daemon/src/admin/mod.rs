@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
-    MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer, daemon_server::DaemonServer,
-    tools_server::ToolsServer,
+    MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
+    daemon_server::DaemonServer, tools_server::ToolsServer,
 };
 use std::sync::Arc;
 use tonic::{Status, transport::server::Router};

@@ -15,7 +15,8 @@ fn count(number: usize) -> u32 {
 impl Daemon for Office {
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let layers = self.desk.calls.pipeline().layers().iter();
-        let layers = layers.map(|layer| LayerStatus { name: layer.name().into(), detail: layer.describe() }).collect();
+        let layers =
+            layers.map(|layer| LayerStatus { name: layer.name().into(), detail: layer.describe() }).collect();
         let calls = self.services.metrics.snapshot().into_iter().map(|(tool, outcome, count)| CallCount {
             tool: tool.into(),
             outcome: outcome.into(),
@@ -28,7 +29,9 @@ impl Daemon for Office {
             started_at: Some(timestamp(self.started_at)),
             mode: "user".into(),
             socket: self.socket.clone(),
-            sessions: count(self.desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count()),
+            sessions: count(
+                self.desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count(),
+            ),
             running_calls: count(self.desk.calls.count()),
             pending_approvals: count(self.services.approvals.list().len()),
             audit_records: self.services.audit.len(),
@@ -40,7 +43,10 @@ impl Daemon for Office {
         }))
     }
 
-    async fn sessions(&self, _request: Request<SessionsRequest>) -> Result<Response<SessionsResponse>, Status> {
+    async fn sessions(
+        &self,
+        _request: Request<SessionsRequest>,
+    ) -> Result<Response<SessionsResponse>, Status> {
         let sessions = self.desk.sessions.list().into_iter().map(|(id, session)| Session {
             id: id.as_simple().to_string(),
             uid: session.uid,

@@ -4,8 +4,8 @@ use super::Office;
 use crate::{calls, relay::peer};
 use skynet_core::{CallId, Caller, Entry};
 use skynet_proto::{
-    CallToolRequest, CallToolResponse, DescribeToolRequest, ListToolsRequest, ListToolsResponse, ResourceLink, Tool,
-    ToolError, call_tool_response::Outcome, tools_server::Tools,
+    CallToolRequest, CallToolResponse, DescribeToolRequest, ListToolsRequest, ListToolsResponse,
+    ResourceLink, Tool, ToolError, call_tool_response::Outcome, tools_server::Tools,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -77,7 +77,9 @@ impl Tools for Office {
                 }));
                 Outcome::Output(answer.json.clone())
             }
-            Err(err) => Outcome::Error(ToolError { kind: err.kind.as_str().into(), message: err.message.to_string() }),
+            Err(err) => {
+                Outcome::Error(ToolError { kind: err.kind.as_str().into(), message: err.message.to_string() })
+            }
         };
         Ok(Response::new(CallToolResponse { call_id: id.to_string(), outcome: Some(outcome), links }))
     }

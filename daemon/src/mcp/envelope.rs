@@ -93,7 +93,9 @@ pub(super) fn read(line: &Bytes) -> Result<Envelope, Refusal> {
     let parsed: Line<'_> = serde_json::from_slice(line).map_err(|err| not_a_message(line, &err))?;
     let id = match parsed.id {
         None => None,
-        Some(raw) => Some(read_id(raw).ok_or_else(|| Refusal::invalid(None, "an id must be a string or an integer"))?),
+        Some(raw) => {
+            Some(read_id(raw).ok_or_else(|| Refusal::invalid(None, "an id must be a string or an integer"))?)
+        }
     };
     if parsed.jsonrpc.as_deref() != Some("2.0") {
         return Err(Refusal::invalid(id, "`jsonrpc` must be \"2.0\""));
@@ -165,24 +167,34 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#, request(RequestId::Number(0))),
             (r#"{"jsonrpc":"2.0","id":"x","method":"ping"}"#, request(RequestId::String("x".into()))),
             (r#"{"jsonrpc":"2.0","method":"a/b"}"#, Ok(Kind::Notification)),
-            (r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#, Ok(Kind::Cancel(RequestId::Number(3)))),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#,
+                Ok(Kind::Cancel(RequestId::Number(3))),
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Ok(Kind::Response)),
             (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, refused(None, INVALID_REQUEST)),
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, refused(None, INVALID_REQUEST)),
             (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, Ok(Kind::Notification)),
-            (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, refused(Some(RequestId::Number(1)), INVALID_REQUEST)),
+            (
+                r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+                refused(Some(RequestId::Number(1)), INVALID_REQUEST),
+            ),
             (r#"{"jsonrpc":"2.0","id":1}"#, refused(Some(RequestId::Number(1)), INVALID_REQUEST)),
             ("7", refused(None, INVALID_REQUEST)),
             ("{nonsense", refused(None, PARSE_ERROR)),
         ] {
-            let found = read(&Bytes::from(line)).map(|envelope| envelope.kind).map_err(|refusal| (refusal.id, refusal.code));
+            let found = read(&Bytes::from(line))
+                .map(|envelope| envelope.kind)
+                .map_err(|refusal| (refusal.id, refusal.code));
             assert_eq!(found, expected, "{line}");
         }
     }
 
     #[test]
     fn arguments_of_a_call_come_as_they_were() {
-        let line = Bytes::from(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","_meta":{"progressToken":5}}}"#);
+        let line = Bytes::from(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","_meta":{"progressToken":5}}}"#,
+        );
         let envelope = read(&line).unwrap();
         assert_eq!(&envelope.arguments[..], br#"{"b":1, "b":2}"#);
         let json: Value = serde_json::from_slice(&envelope.json).unwrap();

@@ -207,7 +207,8 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let unknown = || ErrorData::resource_not_found(format!("there is no resource `{}`", request.uri), None);
+        let unknown =
+            || ErrorData::resource_not_found(format!("there is no resource `{}`", request.uri), None);
         let (digest, offset, length) = parse_result_uri(&request.uri).ok_or_else(unknown)?;
         let blobs = self.server.blobs.clone();
         let owner = format!("result/{}", self.caller.uid);
@@ -260,7 +261,9 @@ mod tests {
         let uri = format!("skynet://result/{digest}");
         assert_eq!(parse_result_uri(&uri), Some((digest.clone(), 0, MOST_READ_BYTES)));
         assert_eq!(parse_result_uri(&format!("{uri}?offset=5&length=7")), Some((digest, 5, 7)));
-        for wrong in ["skynet://result/../x", "skynet://other/a", &format!("{uri}?offset=-1"), &format!("{uri}?x=1")] {
+        for wrong in
+            ["skynet://result/../x", "skynet://other/a", &format!("{uri}?offset=-1"), &format!("{uri}?x=1")]
+        {
             assert_eq!(parse_result_uri(wrong), None, "{wrong}");
         }
     }

@@ -5,7 +5,7 @@
 //! Notifications and responses pass waiting requests: a cancel must not stand in line behind what it cancels.
 
 use super::envelope::{self, Envelope, Kind, Refusal};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rmcp::model::RequestId;
 use skynet_core::{CallId, call::Slot};
 use skynet_proto::{Frame, Reply, ServerMessage, server_message};
@@ -90,7 +90,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(session: Uuid, concurrent: usize, outbound: mpsc::Sender<Result<ServerMessage, Status>>) -> Self {
+    pub(crate) fn new(
+        session: Uuid,
+        concurrent: usize,
+        outbound: mpsc::Sender<Result<ServerMessage, Status>>,
+    ) -> Self {
         Self {
             session,
             state: Mutex::default(),
@@ -116,7 +120,9 @@ impl Inbox {
             return self.push_batch(sequence, &line, frame.resend).await;
         }
         match envelope::read(&line) {
-            Ok(envelope) => self.queue(envelope, Origin { sequence, index: 0 }, frame.resend).await,
+            Ok(envelope) => {
+                self.queue(envelope, Origin { sequence, index: 0 }, frame.resend).await;
+            }
             Err(refusal) => self.send(sequence, refusal.to_json()).await,
         }
     }
@@ -190,6 +196,7 @@ impl Inbox {
     pub(super) async fn send(&self, answers: u64, json: Bytes) {
         let outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(outbound) = outbound {
+            let json = end_line(json);
             let reply = ServerMessage { kind: Some(server_message::Kind::Reply(Reply { answers, json })) };
             // A connection that is gone gets its answers when it comes back and asks again.
             let _ = outbound.send(Ok(reply)).await;
@@ -198,7 +205,8 @@ impl Inbox {
 
     async fn push_batch(&self, sequence: u64, line: &Bytes, resend: bool) {
         if self.revision() != BATCH_REVISION {
-            let message = format!("batches exist only in revision {BATCH_REVISION}; send one message per line");
+            let message =
+                format!("batches exist only in revision {BATCH_REVISION}; send one message per line");
             return self.send(sequence, Refusal::invalid(None, message).to_json()).await;
         }
         let parts = match envelope::read_batch(line) {
@@ -244,7 +252,10 @@ impl Inbox {
                 };
                 if !is_new {
                     // Without the id: with it, the client would take this for the answer of the first request.
-                    let refusal = Refusal::invalid(None, format!("the id {} is in use by a request under way", id.clone().into_json_value()));
+                    let refusal = Refusal::invalid(
+                        None,
+                        format!("the id {} is in use by a request under way", id.clone().into_json_value()),
+                    );
                     return self.settle_origin(origin, Some(refusal.to_json())).await;
                 }
             }
@@ -287,7 +298,12 @@ impl Inbox {
         let Waiting { envelope, origin, resend } = state.waiting.remove(place)?;
         state.waiting_bytes -= envelope.arguments.len() + envelope.json.len();
         let call = CallId { session: self.session, sequence: origin.sequence, index: origin.index };
-        Some(Taken { envelope, call, resend, slot: permit.map(|permit| Slot::new(self.slots.clone(), permit)) })
+        Some(Taken {
+            envelope,
+            call,
+            resend,
+            slot: permit.map(|permit| Slot::new(self.slots.clone(), permit)),
+        })
     }
 
     async fn settle_origin(&self, origin: Origin, answer: Option<Bytes>) {
@@ -296,7 +312,9 @@ impl Inbox {
         }
         let finished = {
             let mut state = self.lock();
-            let Some(batch) = state.batches.get_mut(&origin.sequence) else { return };
+            let Some(batch) = state.batches.get_mut(&origin.sequence) else {
+                return;
+            };
             batch.open -= 1;
             batch.answers.extend(answer);
             if batch.open > 0 {
@@ -326,6 +344,16 @@ impl Inbox {
         // Nothing in here panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// With a line feed, without copying where nobody else holds the bytes; nothing stays nothing.
+fn end_line(json: Bytes) -> Bytes {
+    if json.is_empty() {
+        return json;
+    }
+    let mut line = json.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    line.extend_from_slice(b"\n");
+    line.freeze()
 }
 
 /// A JSON array, or nothing where there was nothing to answer.

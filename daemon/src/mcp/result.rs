@@ -28,11 +28,15 @@ impl Splices {
     pub(super) fn encode(&self, response: &JsonRpcResponse<ServerResult>, revision: &str) -> Bytes {
         let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&response.id);
         match (&response.result, answer) {
-            (ServerResult::CallToolResult(result), Some(answer)) => splice(&response.id, result, &answer, revision),
-            _ => serde_json::to_vec(response).unwrap_or_else(|err| {
-                tracing::error!(error = %err, "a response of rmcp cannot be written");
-                Vec::new()
-            }).into(),
+            (ServerResult::CallToolResult(result), Some(answer)) => {
+                splice(&response.id, result, &answer, revision)
+            }
+            _ => serde_json::to_vec(response)
+                .unwrap_or_else(|err| {
+                    tracing::error!(error = %err, "a response of rmcp cannot be written");
+                    Vec::new()
+                })
+                .into(),
         }
     }
 }

@@ -97,7 +97,8 @@ impl Transport<RoleServer> for Wire {
     ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
         let inbox = self.inbox.clone();
         if let JsonRpcMessage::Request(request) = &mut item {
-            request.id = RequestId::String(format!("{}{}", self.nonce, request.id.clone().into_json_value()).into());
+            request.id =
+                RequestId::String(format!("{}{}", self.nonce, request.id.clone().into_json_value()).into());
         }
         if let JsonRpcMessage::Response(response) = &item
             && let ServerResult::InitializeResult(result) = &response.result
@@ -105,7 +106,9 @@ impl Transport<RoleServer> for Wire {
             inbox.set_revision(result.protocol_version.as_str());
         }
         let (id, line) = match &item {
-            JsonRpcMessage::Response(response) => (Some(response.id.clone()), self.splices.encode(response, &inbox.revision())),
+            JsonRpcMessage::Response(response) => {
+                (Some(response.id.clone()), self.splices.encode(response, &inbox.revision()))
+            }
             JsonRpcMessage::Error(error) => (error.id.clone(), encode(&item)),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => (None, encode(&item)),
         };
@@ -133,8 +136,10 @@ impl Transport<RoleServer> for Wire {
 }
 
 fn encode(item: &TxJsonRpcMessage<RoleServer>) -> Bytes {
-    serde_json::to_vec(item).unwrap_or_else(|err| {
-        tracing::error!(error = %err, "a message of rmcp cannot be written");
-        Vec::new()
-    }).into()
+    serde_json::to_vec(item)
+        .unwrap_or_else(|err| {
+            tracing::error!(error = %err, "a message of rmcp cannot be written");
+            Vec::new()
+        })
+        .into()
 }

@@ -61,7 +61,9 @@ impl Blobs {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let count = content.read(&mut buffer).map_err(at(&self.directory))?;
-            let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else { break };
+            let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else {
+                break;
+            };
             hasher.update(chunk);
             size_bytes += count as u64;
             file.write_all(chunk).map_err(at(&self.directory))?;
@@ -95,12 +97,20 @@ impl Blobs {
     ///
     /// # Errors
     /// What the filesystem says.
-    pub fn read(&self, owner: &str, digest: &str, offset: u64, length: usize) -> Result<Option<(Vec<u8>, u64)>> {
+    pub fn read(
+        &self,
+        owner: &str,
+        digest: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Option<(Vec<u8>, u64)>> {
         let Some(entry) = self.entries.get(digest)?.filter(|entry| entry.owners.contains(owner)) else {
             return Ok(None);
         };
         let path = self.path(digest);
-        let Ok(file) = File::open(&path) else { return Ok(None) };
+        let Ok(file) = File::open(&path) else {
+            return Ok(None);
+        };
         let left = usize::try_from(entry.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length.min(left)];
         file.read_exact_at(&mut bytes, offset).map_err(at(&path))?;

@@ -111,7 +111,9 @@ impl Journal {
         let mut open: HashMap<CallId, Intent> = HashMap::new();
         for record in ledger.records()? {
             // A line of another kind, such as `recovered`, is not about a call that must be answered.
-            let Ok(entry) = serde_json::from_slice::<Entry<'_>>(&record.json) else { continue };
+            let Ok(entry) = serde_json::from_slice::<Entry<'_>>(&record.json) else {
+                continue;
+            };
             let Ok(id) = entry.call.parse() else { continue };
             match entry.kind {
                 Kind::Intent => {
@@ -162,7 +164,8 @@ impl Journal {
                 entry.links.clone_from(&answer.links);
             }
             Err(err) => {
-                entry.error = Some(Failure { kind: err.kind.as_str().into(), message: err.message.to_string() });
+                entry.error =
+                    Some(Failure { kind: err.kind.as_str().into(), message: err.message.to_string() });
             }
         }
         let position = self.ledger.append(&to_json(&entry)?)?;
@@ -235,7 +238,13 @@ mod tests {
     }
 
     fn intent(id: CallId) -> Intent {
-        Intent { call: id.to_string(), tool: "t_write".into(), effect: Effect::Write, uid: 1, input_digest: "d".into() }
+        Intent {
+            call: id.to_string(),
+            tool: "t_write".into(),
+            effect: Effect::Write,
+            uid: 1,
+            input_digest: "d".into(),
+        }
     }
 
     #[tokio::test]
@@ -255,7 +264,9 @@ mod tests {
             let (journal, open) = Journal::open(directory.path()).unwrap();
             assert_eq!(open.into_iter().map(|intent| intent.call).collect::<Vec<_>>(), expected_open);
             assert!(matches!(journal.lookup(id(1)).unwrap(), Known::Settled(Ok(found)) if found == answer));
-            assert!(matches!(journal.lookup(id(2)).unwrap(), Known::Settled(Err(err)) if err.kind == ErrorKind::Conflict));
+            assert!(
+                matches!(journal.lookup(id(2)).unwrap(), Known::Settled(Err(err)) if err.kind == ErrorKind::Conflict)
+            );
             assert!(matches!(journal.lookup(id(3)).unwrap(), Known::Interrupted));
             assert!(matches!(journal.lookup(id(4)).unwrap(), Known::Nothing));
         }

@@ -78,6 +78,8 @@ struct Writer {
     length: u64,
     sequence: u64,
     head: String,
+    /// Something was written since the last sync began.
+    is_dirty: bool,
     /// Somebody waits for a sync right now.
     urgent: bool,
     closed: bool,
@@ -118,6 +120,7 @@ impl Ledger {
             length: tail.whole_bytes,
             sequence,
             head,
+            is_dirty: false,
             urgent: false,
             closed: false,
         };
@@ -184,8 +187,12 @@ impl Ledger {
             self.rotate(&mut writer)?;
         }
         self.shared().written.send_replace(sequence);
-        self.shared().wake.notify_one();
+        // Once it is awake, the syncer waits for its time, not for more records.
+        let was_clean = !std::mem::replace(&mut writer.is_dirty, true);
         drop(writer);
+        if was_clean {
+            self.shared().wake.notify_one();
+        }
         Ok(position)
     }
 
@@ -235,7 +242,9 @@ impl Ledger {
         let mut bytes = vec![0; position.length as usize];
         file.read_exact_at(&mut bytes, position.offset).map_err(at(&path))?;
         let line = segment::Line { offset: position.offset, bytes };
-        let (_, json) = line.parts().ok_or_else(|| Error::Corrupt(format!("{}: no record at {}", path.display(), position.offset)))?;
+        let (_, json) = line
+            .parts()
+            .ok_or_else(|| Error::Corrupt(format!("{}: no record at {}", path.display(), position.offset)))?;
         Ok(json.to_vec())
     }
 
@@ -324,14 +333,18 @@ fn start_syncer(shared: Arc<Shared>) -> Result<()> {
 
 /// Waits for something to sync and syncs it; false when the ledger is closed or broken.
 fn sync_once(shared: &Shared) -> bool {
-    let done = shared.synced.borrow().clone().unwrap_or(u64::MAX);
     let guard = shared.lock();
-    let idle = |writer: &mut Writer| writer.sequence <= done && !writer.closed;
-    let Ok(guard) = shared.wake.wait_while(guard, idle) else { return false };
+    let idle = |writer: &mut Writer| !writer.is_dirty && !writer.urgent && !writer.closed;
+    let Ok(guard) = shared.wake.wait_while(guard, idle) else {
+        return false;
+    };
     // Something is unsynced: give others a moment to join, unless somebody waits.
     let calm = |writer: &mut Writer| !writer.urgent && !writer.closed;
-    let Ok((mut guard, _)) = shared.wake.wait_timeout_while(guard, SYNC_WITHIN, calm) else { return false };
+    let Ok((mut guard, _)) = shared.wake.wait_timeout_while(guard, SYNC_WITHIN, calm) else {
+        return false;
+    };
     guard.urgent = false;
+    guard.is_dirty = false;
     let (file, sequence, closed) = (guard.file.clone(), guard.sequence, guard.closed);
     drop(guard);
     // After a failed fsync the kernel may have dropped the dirty pages: trying again would report success
@@ -405,7 +418,9 @@ fn verify_directory(directory: &Path) -> Result<Verdict> {
                 verdict.faults.push(format!("{place}: record {sequence} does not follow the one before it"));
             }
             if expected.is_some_and(|expected| expected != sequence) {
-                verdict.faults.push(format!("{place}: sequence {sequence} where {} was due", expected.unwrap_or(0)));
+                verdict
+                    .faults
+                    .push(format!("{place}: sequence {sequence} where {} was due", expected.unwrap_or(0)));
             }
             verdict.records += 1;
             verdict.head = hash.to_owned();

@@ -37,16 +37,26 @@ fn a_torn_tail_is_set_aside_and_said() {
     let ledger = fill(directory.path(), 1);
     let verdict = ledger.verify().unwrap();
     assert_eq!((verdict.records, verdict.faults), (4, Vec::new()));
-    let kinds: Vec<_> = ledger.records().unwrap().map(|record| String::from_utf8(record.json).unwrap()).collect();
+    let kinds: Vec<_> =
+        ledger.records().unwrap().map(|record| String::from_utf8(record.json).unwrap()).collect();
     assert!(kinds[2].contains(r#""kind":"recovered","dropped_bytes":17"#), "{kinds:?}");
-    let aside = fs::read_dir(directory.path()).unwrap().filter(|entry| entry.as_ref().unwrap().path().to_string_lossy().contains("torn-"));
+    let aside = fs::read_dir(directory.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().to_string_lossy().contains("torn-"));
     assert_eq!(aside.count(), 1);
 }
 
+/// What it is called, what it does to the lines, and what is found.
+type Tampering = (&'static str, fn(&mut Vec<String>), &'static str);
+
 #[test]
 fn verify_finds_changed_removed_and_reordered_records() {
-    let tamper: [(&str, fn(&mut Vec<String>), &str); 3] = [
-        ("changed", |lines| lines[1] = lines[1].replace("\"number\":1", "\"number\":7"), "line 2: record 2 does not follow"),
+    let tamper: [Tampering; 3] = [
+        (
+            "changed",
+            |lines| lines[1] = lines[1].replace("\"number\":1", "\"number\":7"),
+            "line 2: record 2 does not follow",
+        ),
         ("removed", |lines| drop(lines.remove(1)), "line 2: record 3 does not follow"),
         ("reordered", |lines| lines.swap(0, 1), "line 2: sequence 1 where 3 was due"),
     ];
@@ -54,7 +64,8 @@ fn verify_finds_changed_removed_and_reordered_records() {
         let directory = tempfile::tempdir().unwrap();
         drop(fill(directory.path(), 3));
         let path = segment::path(directory.path(), 1);
-        let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(|line| format!("{line}\n")).collect();
+        let mut lines: Vec<String> =
+            fs::read_to_string(&path).unwrap().lines().map(|line| format!("{line}\n")).collect();
         change(&mut lines);
         fs::write(&path, lines.concat()).unwrap();
         let faults = Ledger::open(directory.path(), SMALL).unwrap().verify().unwrap().faults;

@@ -29,13 +29,18 @@ impl Tables {
     /// When even an empty database cannot be made.
     pub fn open(directory: &Path) -> Result<Self> {
         fs::create_dir_all(directory).map_err(at(directory))?;
-        let open = || sled::Config::new().path(directory).cache_capacity(4 << 20).flush_every_ms(Some(500)).open();
+        let open =
+            || sled::Config::new().path(directory).cache_capacity(4 << 20).flush_every_ms(Some(500)).open();
         // sled 0.34 can also panic on a damaged log; either way the content is rebuildable.
         let db = match catch_unwind(AssertUnwindSafe(open)) {
             Ok(Ok(db)) => db,
             failed => {
-                let reason = failed.map_or_else(|_| "panic".to_owned(), |result| result.map_or_else(|err| err.to_string(), |_| String::new()));
-                let aside = directory.with_extension(format!("corrupt-{}", jiff::Timestamp::now().as_millisecond()));
+                let reason = failed.map_or_else(
+                    |_| "panic".to_owned(),
+                    |result| result.map_or_else(|err| err.to_string(), |_| String::new()),
+                );
+                let aside =
+                    directory.with_extension(format!("corrupt-{}", jiff::Timestamp::now().as_millisecond()));
                 tracing::error!(reason, moved_to = %aside.display(), "the state database is damaged; starting with an empty one");
                 fs::rename(directory, &aside).map_err(at(directory))?;
                 open()?
@@ -152,7 +157,14 @@ mod tests {
         let tables = Tables::open(directory.path()).unwrap();
         let table = tables.table::<Vec<u32>>("numbers").unwrap();
         table.put("a", &vec![1, 2]).unwrap();
-        table.update("a", |old| old.map(|mut list| { list.push(3); list })).unwrap();
+        table
+            .update("a", |old| {
+                old.map(|mut list| {
+                    list.push(3);
+                    list
+                })
+            })
+            .unwrap();
         tables.sync().unwrap();
         assert_eq!(table.get("a").unwrap(), Some(vec![1, 2, 3]));
         let mut bytes = table.tree.get("a").unwrap().unwrap().to_vec();
@@ -171,7 +183,8 @@ mod tests {
         fs::create_dir(directory.join("db")).unwrap();
         let tables = Tables::open(&directory).unwrap();
         tables.table::<u32>("t").unwrap().put("k", &1).unwrap();
-        let names: Vec<_> = fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(names.iter().any(|name| name.to_string_lossy().contains("corrupt-")), "{names:?}");
     }
 }

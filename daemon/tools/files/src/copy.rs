@@ -4,14 +4,10 @@ use crate::target::{Existing, Target, make_parents, open_regular};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace, error::IoContext as _};
-use std::{
-    ffi::OsStr,
-    fs::File,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-    time::Duration,
+use skynet_core::{
+    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace, error::IoContext as _,
 };
+use std::{ffi::OsStr, fs::File, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 
 pub(crate) struct FilesCopy;
 
@@ -41,8 +37,7 @@ pub(crate) struct Output {
 
 impl Tool for FilesCopy {
     const NAME: &'static str = "files_copy";
-    const SUMMARY: &'static str =
-        "Copy a file or a whole directory inside the workspace. Links are copied as links, permissions are kept.";
+    const SUMMARY: &'static str = "Copy a file or a whole directory inside the workspace. Links are copied as links, permissions are kept.";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(300);
@@ -58,7 +53,10 @@ impl Tool for FilesCopy {
         let to = Target::entry(workspace, &to)?;
         let existing = if input.overwrite { Existing::Replace } else { Existing::Fail };
         if to.stat()?.is_some() && existing == Existing::Fail {
-            return Err(Error::conflict(format!("`{}` exists already; set `overwrite` to replace a file", to.path)));
+            return Err(Error::conflict(format!(
+                "`{}` exists already; set `overwrite` to replace a file",
+                to.path
+            )));
         }
         if to.path.as_path().starts_with(from.as_path()) {
             return Err(Error::invalid_input(format!("`{}` lies inside `{from}`", to.path)));
@@ -66,7 +64,12 @@ impl Tool for FilesCopy {
         to.keep_before(ctx).await?;
         let mut copy = Copy { ctx, workspace, files: 0, size_bytes: 0, skipped: Vec::new() };
         copy.entry(&from, FileType::from_raw_mode(stat.st_mode), &to, existing)?;
-        Ok(Output { to: to.path.to_string(), files: copy.files, size_bytes: copy.size_bytes, skipped: copy.skipped })
+        Ok(Output {
+            to: to.path.to_string(),
+            files: copy.files,
+            size_bytes: copy.size_bytes,
+            skipped: copy.skipped,
+        })
     }
 }
 
@@ -113,7 +116,7 @@ impl Copy<'_> {
         self.size_bytes += std::io::copy(&mut source, &mut copy).on(&to.path)?;
         rustix::fs::fchmod(&copy, mode).on(&to.path)?;
         self.files += 1;
-        if self.files % 200 == 0 {
+        if self.files.is_multiple_of(200) {
             self.ctx.progress(self.files as f64, None, format!("copied {} files", self.files));
         }
         Ok(())

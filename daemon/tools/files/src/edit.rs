@@ -79,8 +79,9 @@ impl Tool for FilesEdit {
         let content = read_all(&mut file, MOST_BYTES, &path)?;
         check_expected(input.expected_sha256.as_deref(), Some(&content), &target.path)?;
         let mode = Mode::from_raw_mode(rustix::fs::fstat(&file).on(&path)?.st_mode);
-        let old = String::from_utf8(content)
-            .map_err(|_| Error::invalid_input(format!("`{path}` is not UTF-8; only UTF-8 files can be edited")))?;
+        let old = String::from_utf8(content).map_err(|_| {
+            Error::invalid_input(format!("`{path}` is not UTF-8; only UTF-8 files can be edited"))
+        })?;
         let new = match (&input.edits[..], &input.diff) {
             ([], None) => return Err(Error::invalid_input("give `edits` or `diff`")),
             ([], Some(diff)) => apply_diff(&old, diff)?,
@@ -93,7 +94,11 @@ impl Tool for FilesEdit {
             ctx.check_canceled()?;
             target.replace(new.as_bytes(), mode, Existing::Replace)?;
         }
-        Ok(Output { diff: show(&old, &new, &target.path.to_string()), sha256: digest(new.as_bytes()), written })
+        Ok(Output {
+            diff: show(&old, &new, &target.path.to_string()),
+            sha256: digest(new.as_bytes()),
+            written,
+        })
     }
 }
 
@@ -102,24 +107,36 @@ fn apply_edits(old: &str, edits: &[Edit]) -> Result<String> {
     let mut text = old.to_owned();
     for (number, edit) in (1..).zip(edits) {
         // A model writes plain line feeds, also for a file of Windows.
-        let adapt = |text: &str| if is_crlf && !text.contains('\r') { text.replace('\n', "\r\n") } else { text.to_owned() };
+        let adapt = |text: &str| {
+            if is_crlf && !text.contains('\r') { text.replace('\n', "\r\n") } else { text.to_owned() }
+        };
         let (from, to) = (adapt(&edit.old), adapt(&edit.new));
         match text.matches(&from).count() {
-            0 => return Err(Error::conflict(format!("edit {number}: `old` is not in the file; read it again and copy the text exactly, white space included"))),
+            0 => {
+                return Err(Error::conflict(format!(
+                    "edit {number}: `old` is not in the file; read it again and copy the text exactly, white space included"
+                )));
+            }
             1 => text = text.replacen(&from, &to, 1),
             _ if edit.all => text = text.replace(&from, &to),
-            count => return Err(Error::conflict(format!("edit {number}: `old` is in the file {count} times; add context to make it unique, or set `all`"))),
+            count => {
+                return Err(Error::conflict(format!(
+                    "edit {number}: `old` is in the file {count} times; add context to make it unique, or set `all`"
+                )));
+            }
         }
     }
     Ok(text)
 }
 
 fn apply_diff(old: &str, diff: &str) -> Result<String> {
-    let patch = diffy::Patch::from_str(diff).map_err(|err| Error::invalid_input(format!("`diff` is no unified diff: {err}")))?;
+    let patch = diffy::Patch::from_str(diff)
+        .map_err(|err| Error::invalid_input(format!("`diff` is no unified diff: {err}")))?;
     if patch.hunks().is_empty() {
         return Err(Error::invalid_input("`diff` has no hunk (`@@ -1,3 +1,4 @@`)"));
     }
-    diffy::apply(old, &patch).map_err(|err| Error::conflict(format!("the diff does not apply: {err}; read the file again")))
+    diffy::apply(old, &patch)
+        .map_err(|err| Error::conflict(format!("the diff does not apply: {err}; read the file again")))
 }
 
 fn show(old: &str, new: &str, path: &str) -> String {
@@ -145,7 +162,9 @@ mod tests {
     fn edits_are_exact_or_refused() {
         assert_eq!(apply_edits("a b a", &[edit("b", "c", false), edit("a", "x", true)]).unwrap(), "x c x");
         assert_eq!(apply_edits("a\r\nb\r\n", &[edit("a\nb", "c\nd", false)]).unwrap(), "c\r\nd\r\n");
-        for (edits, expected) in [([edit("z", "", false)], "is not in the file"), ([edit("a", "", false)], "2 times")] {
+        for (edits, expected) in
+            [([edit("z", "", false)], "is not in the file"), ([edit("a", "", false)], "2 times")]
+        {
             assert!(apply_edits("a b a", &edits).unwrap_err().message.contains(expected));
         }
     }

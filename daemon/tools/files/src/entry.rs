@@ -50,7 +50,12 @@ pub(crate) enum Leads {
 }
 
 /// Reads a link; `path` is the link itself.
-pub(crate) fn read_link(workspace: &Workspace, directory: &OwnedFd, name: &OsStr, path: &RelativePath) -> Result<Link> {
+pub(crate) fn read_link(
+    workspace: &Workspace,
+    directory: &OwnedFd,
+    name: &OsStr,
+    path: &RelativePath,
+) -> Result<Link> {
     let target = rustix::fs::readlinkat(directory, name, Vec::new()).on(path)?;
     let leads = match workspace.open_raw(path, OFlags::PATH, Mode::empty()) {
         Ok(_) => Leads::Inside,

@@ -53,7 +53,8 @@ pub(crate) struct Output {
 
 impl Tool for FilesFind {
     const NAME: &'static str = "files_find";
-    const SUMMARY: &'static str = "Find files and directories by name or path with a glob, respecting .gitignore.";
+    const SUMMARY: &'static str =
+        "Find files and directories by name or path with a glob, respecting .gitignore.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,7 +77,9 @@ impl Tool for FilesFind {
                 root = Some(entry.path().to_owned());
                 continue;
             }
-            let Some(below) = root.as_ref().and_then(|root| entry.path().strip_prefix(root).ok()) else { continue };
+            let Some(below) = root.as_ref().and_then(|root| entry.path().strip_prefix(root).ok()) else {
+                continue;
+            };
             let is_kind = input.kind.is_none_or(|wanted| match entry.file_type() {
                 Some(kind) if kind.is_file() => wanted == Kind::File,
                 Some(kind) if kind.is_dir() => wanted == Kind::Directory,

@@ -5,11 +5,7 @@ use rustix::fs::{Dir, FileType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool, error::IoContext as _};
-use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 pub(crate) struct FilesList;
 
@@ -77,8 +73,7 @@ pub(crate) struct Entry {
 
 impl Tool for FilesList {
     const NAME: &'static str = "files_list";
-    const SUMMARY: &'static str =
-        "List one directory: names and kinds, on request sizes and times. Symbolic links say where they lead.";
+    const SUMMARY: &'static str = "List one directory: names and kinds, on request sizes and times. Symbolic links say where they lead.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;
@@ -104,17 +99,23 @@ impl Tool for FilesList {
         let mut entries = Vec::with_capacity(total.min(limit));
         for (name, kind) in names.into_iter().take(limit) {
             let name = OsStr::from_bytes(&name);
-            let place = path.join(Path::new(name));
+            let place = || path.join(Path::new(name));
             // Some filesystems do not tell the kind while listing.
             let stat = if input.details || kind == FileType::Unknown {
                 // An entry that vanished meanwhile is simply not there.
-                let Ok(stat) = entry::stat_in(&directory, name, &place) else { continue };
+                let Ok(stat) = entry::stat_in(&directory, name, &place()) else {
+                    continue;
+                };
                 Some(stat)
             } else {
                 None
             };
             let kind = stat.as_ref().map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
-            let link = if kind == FileType::Symlink { entry::read_link(workspace, &directory, name, &place).ok() } else { None };
+            let link = if kind == FileType::Symlink {
+                entry::read_link(workspace, &directory, name, &place()).ok()
+            } else {
+                None
+            };
             let details = stat.filter(|_| input.details);
             entries.push(Entry {
                 name: name.to_string_lossy().into_owned(),

@@ -80,7 +80,9 @@ impl Tool for FilesRead {
             return read_bytes(&file, &path, input.offset_bytes, size_bytes, ctx.max_bytes);
         }
         if input.offset_bytes > 0 {
-            return Err(Error::invalid_input("`offset_bytes` goes with encoding `base64`; use `start_line` for text"));
+            return Err(Error::invalid_input(
+                "`offset_bytes` goes with encoding `base64`; use `start_line` for text",
+            ));
         }
         // A sparse file of 10 GB is told from text by its first bytes.
         let mut content = vec![0; usize::try_from(size_bytes.min(WHOLE_BYTES)).unwrap_or(0)];
@@ -98,7 +100,9 @@ impl Tool for FilesRead {
         let (decoded, encoding) = text::decode(&content, input.encoding)?;
         let total_lines = count_lines(&decoded);
         if start_line > total_lines.max(1) {
-            return Err(Error::invalid_input(format!("`{path}` has {total_lines} lines; `start_line` is {start_line}")));
+            return Err(Error::invalid_input(format!(
+                "`{path}` has {total_lines} lines; `start_line` is {start_line}"
+            )));
         }
         let tail = decoded.get(offset_of_line(&decoded, start_line)..).unwrap_or_default();
         let (range, next) = select(tail, start_line, input.line_count, ctx.max_bytes)?;
@@ -154,15 +158,31 @@ fn read_large(
     }
     // A character may be cut at the end of what was read; that part is not returned anyway.
     let (decoded, encoding) = match std::str::from_utf8(&wanted) {
-        Err(err) if err.error_len().is_none() => text::decode(wanted.get(..err.valid_up_to()).unwrap_or_default(), input.encoding)?,
+        Err(err) if err.error_len().is_none() => {
+            text::decode(wanted.get(..err.valid_up_to()).unwrap_or_default(), input.encoding)?
+        }
         _ => text::decode(&wanted, input.encoding)?,
     };
     let (range, next) = select(&decoded, start_line, input.line_count, ctx.max_bytes)?;
     let content = range.to_owned();
-    Ok(Output { content, encoding, size_bytes, sha256: None, start_line: Some(start_line), total_lines: None, next })
+    Ok(Output {
+        content,
+        encoding,
+        size_bytes,
+        sha256: None,
+        start_line: Some(start_line),
+        total_lines: None,
+        next,
+    })
 }
 
-fn read_bytes(file: &File, path: &RelativePath, offset: u64, size_bytes: u64, max_bytes: usize) -> Result<Output> {
+fn read_bytes(
+    file: &File,
+    path: &RelativePath,
+    offset: u64,
+    size_bytes: u64,
+    max_bytes: usize,
+) -> Result<Output> {
     // Base64 makes four bytes of three.
     let most = max_bytes / 4 * 3;
     let left = usize::try_from(size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -182,7 +202,12 @@ fn read_bytes(file: &File, path: &RelativePath, offset: u64, size_bytes: u64, ma
 
 /// The wanted lines of `rest`, which starts with line `start_line`, that fit, and the number of the line after
 /// them if there is one.
-fn select(rest: &str, start_line: u64, line_count: Option<u64>, max_bytes: usize) -> Result<(&str, Option<u64>)> {
+fn select(
+    rest: &str,
+    start_line: u64,
+    line_count: Option<u64>,
+    max_bytes: usize,
+) -> Result<(&str, Option<u64>)> {
     let mut end = 0;
     let mut line = start_line;
     while end < rest.len() && line_count.is_none_or(|count| line - start_line < count) {
@@ -206,7 +231,12 @@ fn offset_of_line(text: &str, line: u64) -> usize {
     let skipped = usize::try_from(line - 1).unwrap_or(usize::MAX);
     match skipped.checked_sub(1) {
         None => 0,
-        Some(nth) => text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').nth(nth).map_or(text.len(), |(at, _)| at + 1),
+        Some(nth) => text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .nth(nth)
+            .map_or(text.len(), |(at, _)| at + 1),
     }
 }
 
@@ -245,6 +275,9 @@ mod tests {
             assert_eq!(select(tail, start, count, max).unwrap(), expected, "{start} {count:?} {max}");
         }
         assert!(select("three", 3, None, 2).is_err());
-        assert_eq!((count_lines(""), count_lines("a"), count_lines("a\n"), count_lines("a\nb")), (0, 1, 1, 2));
+        assert_eq!(
+            (count_lines(""), count_lines("a"), count_lines("a\n"), count_lines("a\nb")),
+            (0, 1, 1, 2)
+        );
     }
 }

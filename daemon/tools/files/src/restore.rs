@@ -44,7 +44,7 @@ impl Tool for FilesRestore {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
         let trash = Trash::of_workspace(workspace)?;
-        let deleted = trash.find(&input.trash_id).map_err(|err| explain(err, &trash))?;
+        let deleted = trash.find(&input.trash_id).map_err(|err| explain(&err, &trash))?;
         let path = workspace.relative(input.to.as_deref().unwrap_or(&deleted.path))?;
         make_parents(workspace, &path)?;
         let target = Target::entry(workspace, &path)?;
@@ -56,9 +56,11 @@ impl Tool for FilesRestore {
 }
 
 /// Adds what the trash holds, newest first.
-fn explain(err: Error, trash: &Trash) -> Error {
+fn explain(err: &Error, trash: &Trash) -> Error {
     let held = trash.list().unwrap_or_default();
-    let newest: Vec<_> = held.iter().take(MOST_SHOWN).map(|entry| format!("`{}` (was `{}`)", entry.id, entry.path)).collect();
-    let rest = if newest.is_empty() { "it is empty".into() } else { format!("newest: {}", newest.join(", ")) };
+    let newest: Vec<_> =
+        held.iter().take(MOST_SHOWN).map(|entry| format!("`{}` (was `{}`)", entry.id, entry.path)).collect();
+    let rest =
+        if newest.is_empty() { "it is empty".into() } else { format!("newest: {}", newest.join(", ")) };
     Error::new(err.kind, format!("{}; {rest}", err.message))
 }

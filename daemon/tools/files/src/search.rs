@@ -107,9 +107,11 @@ impl Tool for FilesSearch {
             Some(is_sensitive) => regex.case_insensitive(!is_sensitive),
             None => regex.case_smart(true),
         };
-        let matcher = regex
-            .build(&input.pattern)
-            .map_err(|err| Error::invalid_input(format!("`pattern` is no regular expression: {err}; set `literal` for plain text")))?;
+        let matcher = regex.build(&input.pattern).map_err(|err| {
+            Error::invalid_input(format!(
+                "`pattern` is no regular expression: {err}; set `literal` for plain text"
+            ))
+        })?;
         let glob = input.glob.as_deref().map(walk::glob).transpose()?;
         let mut searcher = SearcherBuilder::new()
             .binary_detection(BinaryDetection::quit(0))
@@ -117,7 +119,15 @@ impl Tool for FilesSearch {
             .after_context(input.context as usize)
             .build();
         let scope = Scope { with_hidden: input.hidden, with_ignored: input.ignored, max_depth: None };
-        let mut found = Collector { ctx, path: String::new(), matches: Vec::new(), bytes: 0, hits: 0, limit: input.limit, is_full: false };
+        let mut found = Collector {
+            ctx,
+            path: String::new(),
+            matches: Vec::new(),
+            bytes: 0,
+            hits: 0,
+            limit: input.limit,
+            is_full: false,
+        };
         let mut files_searched = 0;
         for entry in walk::walk(workspace, &path, scope)? {
             ctx.check_canceled()?;
@@ -126,12 +136,16 @@ impl Tool for FilesSearch {
             if !entry.file_type().is_some_and(|kind| kind.is_file()) {
                 continue;
             }
-            let Some((place, shown)) = walk::below(workspace, entry.path()) else { continue };
+            let Some((place, shown)) = walk::below(workspace, entry.path()) else {
+                continue;
+            };
             if glob.as_ref().is_some_and(|glob| !glob.is_match(&shown)) {
                 continue;
             }
             // A file that vanished or may not be read is passed over.
-            let Ok(file) = open_regular(workspace, &place) else { continue };
+            let Ok(file) = open_regular(workspace, &place) else {
+                continue;
+            };
             files_searched += 1;
             if files_searched % 500 == 0 {
                 ctx.progress(f64::from(files_searched), None, format!("searched {files_searched} files"));

@@ -73,7 +73,9 @@ impl Tool for FilesStat {
         };
         let content = if kind == FileType::RegularFile && size_bytes <= MOST_READ_BYTES {
             // A file that may be described but not read has no digest.
-            open_regular(workspace, &path).and_then(|mut file| read_all(&mut file, MOST_READ_BYTES, &path)).ok()
+            open_regular(workspace, &path)
+                .and_then(|mut file| read_all(&mut file, MOST_READ_BYTES, &path))
+                .ok()
         } else {
             None
         };
@@ -84,7 +86,7 @@ impl Tool for FilesStat {
             uid: stat.st_uid,
             gid: stat.st_gid,
             modified_at: entry::modified_at(&stat),
-            links: u64::from(stat.st_nlink),
+            links: stat.st_nlink,
             link,
             sha256: content.as_deref().map(digest),
             binary: content.as_deref().map(text::is_binary),

@@ -106,7 +106,8 @@ impl Target {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = format!(".skynet-{}-{number}.tmp", std::process::id());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = rustix::fs::openat(&self.directory, &temporary, flags, Mode::RUSR | Mode::WUSR).on(&self.path)?;
+        let fd =
+            rustix::fs::openat(&self.directory, &temporary, flags, Mode::RUSR | Mode::WUSR).on(&self.path)?;
         let write = || -> io::Result<()> {
             let mut file = File::from(fd);
             file.write_all(content)?;
@@ -143,7 +144,9 @@ pub(crate) fn open_regular(workspace: &Workspace, path: &RelativePath) -> Result
 pub(crate) fn read_all(file: &mut File, limit: u64, path: &RelativePath) -> Result<Vec<u8>> {
     let size = file.metadata().on(path)?.len();
     if size > limit {
-        return Err(Error::invalid_input(format!("`{path}` has {size} bytes; this tool takes at most {limit}")));
+        return Err(Error::invalid_input(format!(
+            "`{path}` has {size} bytes; this tool takes at most {limit}"
+        )));
     }
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.take(limit).read_to_end(&mut content).on(path)?;
@@ -156,14 +159,20 @@ pub(crate) fn digest(content: &[u8]) -> String {
 }
 
 /// Refuses a change of a file that is not what the caller saw.
-pub(crate) fn check_expected(expected: Option<&str>, content: Option<&[u8]>, path: &RelativePath) -> Result<()> {
+pub(crate) fn check_expected(
+    expected: Option<&str>,
+    content: Option<&[u8]>,
+    path: &RelativePath,
+) -> Result<()> {
     let Some(expected) = expected else { return Ok(()) };
     match content.map(digest) {
         Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
         Some(found) => Err(Error::conflict(format!(
             "`{path}` was changed since you read it: its sha256 is {found}; read it again"
         ))),
-        None => Err(Error::conflict(format!("`{path}` does not exist (any more), but `expected_sha256` was given"))),
+        None => Err(Error::conflict(format!(
+            "`{path}` does not exist (any more), but `expected_sha256` was given"
+        ))),
     }
 }
 
@@ -196,7 +205,9 @@ fn regular(fd: OwnedFd, path: &RelativePath) -> Result<File> {
     let stat = rustix::fs::fstat(&fd).on(path)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(File::from(fd)),
-        FileType::Directory => Err(Error::invalid_input(format!("`{path}` is a directory; use `files_list`"))),
+        FileType::Directory => {
+            Err(Error::invalid_input(format!("`{path}` is a directory; use `files_list`")))
+        }
         other => Err(Error::invalid_input(format!("`{path}` is no regular file but a {other:?}"))),
     }
 }
@@ -205,8 +216,9 @@ fn check_reserved(path: &Path) -> Result<()> {
     let reserved = path.components().find_map(|part| {
         let name: &OsStr = part.as_os_str();
         let text = name.to_string_lossy();
-        (RESERVED.iter().any(|reserved| text.eq_ignore_ascii_case(reserved)) || text.starts_with(TRASH_PREFIX))
-            .then(|| text.into_owned())
+        (RESERVED.iter().any(|reserved| text.eq_ignore_ascii_case(reserved))
+            || text.starts_with(TRASH_PREFIX))
+        .then(|| text.into_owned())
     });
     match reserved {
         None => Ok(()),

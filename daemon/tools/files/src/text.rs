@@ -41,7 +41,10 @@ pub(crate) fn decode(content: &[u8], wanted: Wanted) -> Result<(String, &'static
     if let Some(encoding) = chosen {
         let (text, had_errors) = encoding.decode_with_bom_removal(content);
         if had_errors {
-            return Err(Error::invalid_input(format!("the file is not {}; leave out `encoding`", encoding.name())));
+            return Err(Error::invalid_input(format!(
+                "the file is not {}; leave out `encoding`",
+                encoding.name()
+            )));
         }
         return Ok((text.into_owned(), encoding.name()));
     }

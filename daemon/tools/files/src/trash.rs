@@ -79,10 +79,12 @@ impl Trash {
             let path = target.path.to_string();
             let text = format!("[Trash Info]\nPath={}\nDeletionDate={deleted_at}\n", encode(&path));
             let mut file = File::from(fd);
-            let moved = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).on(&info).and_then(|()| {
-                let flags = RenameFlags::NOREPLACE;
-                rustix::fs::renameat_with(&target.directory, &target.name, &self.files, &id, flags).on(&target.path)
-            });
+            let moved =
+                file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).on(&info).and_then(|()| {
+                    let flags = RenameFlags::NOREPLACE;
+                    rustix::fs::renameat_with(&target.directory, &target.name, &self.files, &id, flags)
+                        .on(&target.path)
+                });
             if let Err(err) = moved {
                 // Best effort: without its file the info file means nothing.
                 let _ = rustix::fs::unlinkat(&self.info, &info, AtFlags::empty());
@@ -99,7 +101,9 @@ impl Trash {
         for entry in Dir::read_from(&self.info).on("the trash")? {
             let entry = entry.on("the trash")?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(id) = name.strip_suffix(".trashinfo") else { continue };
+            let Some(id) = name.strip_suffix(".trashinfo") else {
+                continue;
+            };
             // An info file that cannot be read belongs to somebody else's mistake.
             all.extend(self.find(id).ok());
         }
@@ -119,8 +123,13 @@ impl Trash {
         let mut text = String::new();
         File::from(fd).take(64 << 10).read_to_string(&mut text).on(&info)?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-        let path = field("Path=").ok_or_else(|| Error::not_found(format!("the trash entry `{id}` is damaged")))?;
-        Ok(Deleted { id: id.to_owned(), path: decode(&path), deleted_at: field("DeletionDate=").unwrap_or_default() })
+        let path =
+            field("Path=").ok_or_else(|| Error::not_found(format!("the trash entry `{id}` is damaged")))?;
+        Ok(Deleted {
+            id: id.to_owned(),
+            path: decode(&path),
+            deleted_at: field("DeletionDate=").unwrap_or_default(),
+        })
     }
 
     /// Moves an entry back.

@@ -55,8 +55,7 @@ pub(crate) struct Output {
 
 impl Tool for FilesTree {
     const NAME: &'static str = "files_tree";
-    const SUMMARY: &'static str =
-        "Show a directory as an indented tree, respecting .gitignore. The quickest way to see how a project is laid out.";
+    const SUMMARY: &'static str = "Show a directory as an indented tree, respecting .gitignore. The quickest way to see how a project is laid out.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;
@@ -93,7 +92,11 @@ impl Tool for FilesTree {
             };
             let indent = "  ".repeat(entry.depth() - 1);
             output.tree.push_str(&format!("{indent}{}{mark}\n", entry.file_name().to_string_lossy()));
-            if is_directory { output.directories += 1 } else { output.files += 1 }
+            if is_directory {
+                output.directories += 1;
+            } else {
+                output.files += 1;
+            }
         }
         Ok(output)
     }

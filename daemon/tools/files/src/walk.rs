@@ -48,7 +48,11 @@ fn start_of(workspace: &Workspace, path: &RelativePath) -> Result<PathBuf> {
     let real = workspace
         .locate(fd.as_fd())
         .ok_or_else(|| Error::conflict(format!("`{path}` was moved out of the workspace")))?;
-    Ok(if real == RelativePath::root() { workspace.path().to_owned() } else { workspace.path().join(real.as_path()) })
+    Ok(if real == RelativePath::root() {
+        workspace.path().to_owned()
+    } else {
+        workspace.path().join(real.as_path())
+    })
 }
 
 /// A found path relative to the workspace, for opening and for showing.

@@ -51,8 +51,7 @@ pub(crate) struct Output {
 
 impl Tool for FilesWrite {
     const NAME: &'static str = "files_write";
-    const SUMMARY: &'static str =
-        "Create a file or replace its whole content, atomically. Permissions are kept. For part of a file use `files_edit`.";
+    const SUMMARY: &'static str = "Create a file or replace its whole content, atomically. Permissions are kept. For part of a file use `files_edit`.";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     type Input = Input;
@@ -69,7 +68,12 @@ impl Tool for FilesWrite {
         }
         let created = existing.is_none();
         let mode = match &existing {
-            Some(file) => Mode::from_raw_mode(rustix::fs::fstat(file).map_err(std::io::Error::from).map_err(|err| Error::from_io(err, &input.path))?.st_mode),
+            Some(file) => Mode::from_raw_mode(
+                rustix::fs::fstat(file)
+                    .map_err(std::io::Error::from)
+                    .map_err(|err| Error::from_io(err, &input.path))?
+                    .st_mode,
+            ),
             None => Mode::from_raw_mode(0o666 & !current_umask()),
         };
         let old = match (existing, &input.expected_sha256) {

@@ -33,7 +33,8 @@ pub(crate) struct Output {
 
 impl Tool for GitAdd {
     const NAME: &'static str = "git_add";
-    const SUMMARY: &'static str = "Stage files for the next commit, or take them out of the index with `unstage`.";
+    const SUMMARY: &'static str =
+        "Stage files for the next commit, or take them out of the index with `unstage`.";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -49,7 +50,9 @@ impl Tool for GitAdd {
             (false, false, false) => &["add", "--all"],
             (false, true, true) => &["add", "--all", "."],
             (false, true, false) => return Err(Error::invalid_input("give either `paths` or `all`")),
-            (_, false, true) => return Err(Error::invalid_input("give `paths`, or `all` for everything that changed")),
+            (_, false, true) => {
+                return Err(Error::invalid_input("give `paths`, or `all` for everything that changed"));
+            }
         };
         let mut arguments: Vec<OsString> = command.iter().map(OsString::from).collect();
         if !input.paths.is_empty() {
@@ -59,7 +62,8 @@ impl Tool for GitAdd {
             arguments.push(repository.pathspec(workspace, path)?);
         }
         repository.check(ctx, &[], arguments).await?;
-        let staged = repository.check(ctx, &[], ["diff", "--cached", "--name-status", "--no-ext-diff"]).await?;
+        let staged =
+            repository.check(ctx, &[], ["diff", "--cached", "--name-status", "--no-ext-diff"]).await?;
         Ok(Output { staged: staged.bounded(ctx, "staged.txt").await?.0 })
     }
 }

@@ -67,16 +67,22 @@ impl Tool for GitBlame {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
-        let parent = input.path.rsplit_once('/').map_or(".", |(parent, _)| if parent.is_empty() { "/" } else { parent });
+        let parent = input
+            .path
+            .rsplit_once('/')
+            .map_or(".", |(parent, _)| if parent.is_empty() { "/" } else { parent });
         let repository = Repository::find(workspace, parent)?;
         let range = format!("-L{},+{}", input.start_line, input.line_count);
-        let mut arguments: Vec<OsString> = vec!["blame".into(), "--porcelain".into(), "--no-textconv".into(), range.into()];
+        let mut arguments: Vec<OsString> =
+            vec!["blame".into(), "--porcelain".into(), "--no-textconv".into(), range.into()];
         arguments.push("--end-of-options".into());
         arguments.extend(input.revision.iter().map(|revision| revision.as_str().into()));
         arguments.push("--".into());
         arguments.push(repository.pathspec(workspace, &input.path)?);
         let text = repository.check(ctx, &[], arguments).await?.text()?;
-        parse(&text).map(|runs| Output { runs }).ok_or_else(|| Error::internal("git blame wrote something else"))
+        parse(&text)
+            .map(|runs| Output { runs })
+            .ok_or_else(|| Error::internal("git blame wrote something else"))
     }
 }
 

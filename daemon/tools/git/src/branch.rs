@@ -67,8 +67,7 @@ pub(crate) struct Branch {
 
 impl Tool for GitBranch {
     const NAME: &'static str = "git_branch";
-    const SUMMARY: &'static str =
-        "List, create, rename or delete branches. Deleting one with unmerged commits needs `force` and a human.";
+    const SUMMARY: &'static str = "List, create, rename or delete branches. Deleting one with unmerged commits needs `force` and a human.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;
@@ -85,7 +84,11 @@ impl Tool for GitBranch {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let repository = Repository::find(ctx.workspace()?, &input.repository)?;
         let name = || {
-            input.name.as_ref().map(Revision::as_str).ok_or_else(|| Error::invalid_input("this action needs `name`"))
+            input
+                .name
+                .as_ref()
+                .map(Revision::as_str)
+                .ok_or_else(|| Error::invalid_input("this action needs `name`"))
         };
         let arguments = match input.action {
             Action::List => Vec::new(),
@@ -105,8 +108,10 @@ impl Tool for GitBranch {
         if !arguments.is_empty() {
             repository.check(ctx, &[], arguments).await?;
         }
-        let format = "--format=%(refname:short)%1f%(HEAD)%1f%(objectname)%1f%(contents:subject)%1f%(upstream:short)";
-        let listed = repository.check(ctx, &[], ["for-each-ref", format, "refs/heads", "refs/remotes"]).await?;
+        let format =
+            "--format=%(refname:short)%1f%(HEAD)%1f%(objectname)%1f%(contents:subject)%1f%(upstream:short)";
+        let listed =
+            repository.check(ctx, &[], ["for-each-ref", format, "refs/heads", "refs/remotes"]).await?;
         Ok(Output { branches: listed.text()?.lines().filter_map(parse).collect() })
     }
 }

@@ -41,8 +41,7 @@ pub(crate) struct Output {
 
 impl Tool for GitCheckout {
     const NAME: &'static str = "git_checkout";
-    const SUMMARY: &'static str =
-        "Switch to a branch or commit, create a branch, or take files back. What would lose changes asks a human.";
+    const SUMMARY: &'static str = "Switch to a branch or commit, create a branch, or take files back. What would lose changes asks a human.";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -60,7 +59,8 @@ impl Tool for GitCheckout {
         let mut arguments: Vec<OsString> = Vec::new();
         if input.paths.is_empty() {
             let target = target.ok_or_else(|| Error::invalid_input("give `target` or `paths`"))?;
-            arguments.extend(["checkout", "--quiet", "--no-guess", "--no-recurse-submodules"].map(OsString::from));
+            arguments
+                .extend(["checkout", "--quiet", "--no-guess", "--no-recurse-submodules"].map(OsString::from));
             if input.force {
                 arguments.push("--force".into());
             }
@@ -80,7 +80,8 @@ impl Tool for GitCheckout {
             }
         }
         repository.check(ctx, &[], arguments).await?;
-        let branch = repository.run(ctx, &[], ["symbolic-ref", "--quiet", "--short", "HEAD"]).await?.text()?;
+        let branch =
+            repository.run(ctx, &[], ["symbolic-ref", "--quiet", "--short", "HEAD"]).await?.text()?;
         let head = repository.run(ctx, &[], ["rev-parse", "--verify", "--quiet", "HEAD"]).await?.text()?;
         Ok(Output { branch: branch.trim().into(), head: head.trim().into() })
     }

@@ -43,7 +43,8 @@ pub(crate) struct Output {
 
 impl Tool for GitCommit {
     const NAME: &'static str = "git_commit";
-    const SUMMARY: &'static str = "Commit what is staged, as the user of Git's configuration. Hooks of the repository are not run.";
+    const SUMMARY: &'static str =
+        "Commit what is staged, as the user of Git's configuration. Hooks of the repository are not run.";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -55,21 +56,31 @@ impl Tool for GitCommit {
         let identity = repository.identity(input.sign);
         let message = format!("--message={}", input.message);
         let mut arguments = vec!["commit", "--quiet", "--no-verify", "--cleanup=whitespace", &message];
-        let options =
-            [(input.all, "--all"), (input.amend, "--amend"), (input.allow_empty, "--allow-empty"), (input.sign, "--gpg-sign")];
+        let options = [
+            (input.all, "--all"),
+            (input.amend, "--amend"),
+            (input.allow_empty, "--allow-empty"),
+            (input.sign, "--gpg-sign"),
+        ];
         arguments.extend(options.iter().filter(|(is_set, _)| *is_set).map(|(_, option)| *option));
         let done = repository.run(ctx, &identity, arguments).await?;
         if !done.status.success() {
             // Git says on stdout that there is nothing to commit.
             let said = done.text()?;
-            if said.contains("nothing to commit") || said.contains("nothing added to commit") || said.contains("no changes added") {
-                return Err(Error::conflict("nothing is staged; stage files with `git_add`, or set `all` or `allow_empty`"));
+            if said.contains("nothing to commit")
+                || said.contains("nothing added to commit")
+                || said.contains("no changes added")
+            {
+                return Err(Error::conflict(
+                    "nothing is staged; stage files with `git_add`, or set `all` or `allow_empty`",
+                ));
             }
             return Err(done.to_error());
         }
         let head = ["log", log::FORMAT, "--no-color", "--max-count=1", "--no-show-signature"];
         let commits = log::parse(&repository.check(ctx, &[], head).await?.text()?);
-        let commit = commits.into_iter().next().ok_or_else(|| Error::internal("the new commit cannot be read"))?;
+        let commit =
+            commits.into_iter().next().ok_or_else(|| Error::internal("the new commit cannot be read"))?;
         Ok(Output { commit })
     }
 }

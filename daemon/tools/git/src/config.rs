@@ -3,7 +3,7 @@
 //! Git runs programs named by many keys (git-config(1)). The known ones are overridden on the command line, which
 //! wins over every file. A key that looks as if it named a program and is not known refuses the repository.
 
-use gix_config::{File, Source, file::init::Options, file::Metadata};
+use gix_config::{File, Source, file::Metadata, file::init::Options};
 use skynet_core::{Error, Result};
 use std::path::Path;
 
@@ -50,14 +50,42 @@ const BY_SUBSECTION: [(&str, &str, &str); 8] = [
 
 /// Sections whose programs only commands run that are never called here.
 const NEVER_CALLED: [&str; 18] = [
-    "alias", "browser", "difftool", "mergetool", "man", "web", "instaweb", "guitool", "gui", "sendemail", "imap", "svn",
-    "svn-remote", "lfs", "trailer", "pager", "receive", "remote",
+    "alias",
+    "browser",
+    "difftool",
+    "mergetool",
+    "man",
+    "web",
+    "instaweb",
+    "guitool",
+    "gui",
+    "sendemail",
+    "imap",
+    "svn",
+    "svn-remote",
+    "lfs",
+    "trailer",
+    "pager",
+    "receive",
+    "remote",
 ];
 
 /// Endings of key names that take a program.
 const PROGRAM_ENDINGS: [&str; 14] = [
-    "command", "cmd", "program", "helper", "editor", "pager", "driver", "textconv", "clean", "smudge", "process", "hook",
-    "hookspath", "askpass",
+    "command",
+    "cmd",
+    "program",
+    "helper",
+    "editor",
+    "pager",
+    "driver",
+    "textconv",
+    "clean",
+    "smudge",
+    "process",
+    "hook",
+    "hookspath",
+    "askpass",
 ];
 
 /// The arguments that make `git` execute nothing of these configuration files.
@@ -85,7 +113,11 @@ pub(crate) fn overrides(files: &[&Path]) -> Result<Vec<String>> {
 }
 
 /// What disarms a key, if anything must; else why it cannot be tolerated.
-fn judge(section: &str, subsection: Option<&str>, key: &str) -> std::result::Result<Option<String>, &'static str> {
+fn judge(
+    section: &str,
+    subsection: Option<&str>,
+    key: &str,
+) -> std::result::Result<Option<String>, &'static str> {
     if section == "include" || section == "includeif" {
         return Err("which reads another file that is not checked");
     }
@@ -93,7 +125,8 @@ fn judge(section: &str, subsection: Option<&str>, key: &str) -> std::result::Res
         return Err("which puts the working tree elsewhere");
     }
     if let Some(subsection) = subsection
-        && let Some((_, _, value)) = BY_SUBSECTION.iter().find(|(known, name, _)| (*known, *name) == (section, key))
+        && let Some((_, _, value)) =
+            BY_SUBSECTION.iter().find(|(known, name, _)| (*known, *name) == (section, key))
     {
         return Ok(Some(format!("{section}.{subsection}.{key}={value}")));
     }
@@ -125,7 +158,9 @@ impl Identity {
         let mut identity = Self::default();
         for path in files {
             let Ok(Some(file)) = read(path) else { continue };
-            let value = |key: &str| file.string(key).map(|value| value.to_string()).filter(|value| !value.contains('\0'));
+            let value = |key: &str| {
+                file.string(key).map(|value| value.to_string()).filter(|value| !value.contains('\0'))
+            };
             identity.name = value("user.name").or(identity.name);
             identity.email = value("user.email").or(identity.email);
             identity.signing_key = value("user.signingKey").or(identity.signing_key);
@@ -138,13 +173,20 @@ impl Identity {
 fn read(path: &Path) -> Result<Option<File>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(err) if matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(err) => return Err(Error::denied("the repository's configuration cannot be read").with_source(err)),
+        Err(err)
+            if matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(None);
+        }
+        Err(err) => {
+            return Err(Error::denied("the repository's configuration cannot be read").with_source(err));
+        }
     };
     let meta = Metadata { path: Some(path.to_owned()), ..Metadata::from(Source::Local) };
-    File::from_bytes_no_includes(&bytes, meta, Options::default())
-        .map(Some)
-        .map_err(|err| Error::denied("the repository's configuration is not one that Git can read").with_source(err.to_string()))
+    File::from_bytes_no_includes(&bytes, meta, Options::default()).map(Some).map_err(|err| {
+        Error::denied("the repository's configuration is not one that Git can read")
+            .with_source(err.to_string())
+    })
 }
 
 #[cfg(test)]
@@ -160,7 +202,8 @@ mod tests {
 
     #[test]
     fn what_runs_programs_is_disarmed_or_refused() {
-        let plain = judged("[core]\n\tbare = false\n[user]\n\tname = x\n[remote \"origin\"]\n\turl = y\n").unwrap();
+        let plain =
+            judged("[core]\n\tbare = false\n[user]\n\tname = x\n[remote \"origin\"]\n\turl = y\n").unwrap();
         assert_eq!(plain.len(), FIXED.len() * 2);
         let armed = judged("[filter \"lfs\"]\n\tclean = evil\n[diff \"pdf\"]\n\ttextconv = evil\n[merge \"m\"]\n\tdriver = evil\n").unwrap();
         for expected in ["filter.lfs.clean=", "diff.pdf.textconv=", "merge.m.driver=false"] {

@@ -61,7 +61,8 @@ pub(crate) const PLAIN: [&str; 3] = ["--no-ext-diff", "--no-textconv", "--no-col
 
 impl Tool for GitDiff {
     const NAME: &'static str = "git_diff";
-    const SUMMARY: &'static str = "Show changes as a unified diff: working tree, index (`staged`), or between two commits.";
+    const SUMMARY: &'static str =
+        "Show changes as a unified diff: working tree, index (`staged`), or between two commits.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +83,9 @@ impl Tool for GitDiff {
         }
         arguments.push("--end-of-options".into());
         match (&input.from, &input.to) {
-            (Some(from), to) => arguments.extend([Some(from), to.as_ref()].into_iter().flatten().map(|revision| revision.as_str().into())),
+            (Some(from), to) => arguments.extend(
+                [Some(from), to.as_ref()].into_iter().flatten().map(|revision| revision.as_str().into()),
+            ),
             (None, Some(_)) => return Err(Error::invalid_input("`to` needs `from`")),
             (None, None) => {}
         }

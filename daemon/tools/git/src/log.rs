@@ -92,7 +92,8 @@ impl Tool for GitLog {
         arguments.push(format!("--max-count={}", limit + 1).into());
         arguments.push(format!("--skip={}", input.skip).into());
         let filters = [("grep", &input.grep), ("author", &input.author), ("since", &input.since)];
-        let filters = filters.iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)));
+        let filters =
+            filters.iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)));
         arguments.extend(filters.map(OsString::from));
         arguments.push("--end-of-options".into());
         arguments.extend(input.revision.iter().map(|revision| revision.as_str().into()));
@@ -109,13 +110,15 @@ impl Tool for GitLog {
 
 /// Reads what [`FORMAT`] writes.
 pub(crate) fn parse(text: &str) -> Vec<Commit> {
-    text.split('\u{1e}').filter_map(|record| {
-        let mut fields = record.trim_start_matches('\n').splitn(7, '\u{1f}').map(str::to_owned);
-        let id = fields.next().filter(|id| !id.is_empty())?;
-        let parents = fields.next()?.split_whitespace().map(str::to_owned).collect();
-        let author = format!("{} <{}>", fields.next()?, fields.next()?);
-        let (date, subject) = (fields.next()?, fields.next()?);
-        let body = fields.next().unwrap_or_default().trim_end().to_owned();
-        Some(Commit { id, parents, author, date, subject, body })
-    }).collect()
+    text.split('\u{1e}')
+        .filter_map(|record| {
+            let mut fields = record.trim_start_matches('\n').splitn(7, '\u{1f}').map(str::to_owned);
+            let id = fields.next().filter(|id| !id.is_empty())?;
+            let parents = fields.next()?.split_whitespace().map(str::to_owned).collect();
+            let author = format!("{} <{}>", fields.next()?, fields.next()?);
+            let (date, subject) = (fields.next()?, fields.next()?);
+            let body = fields.next().unwrap_or_default().trim_end().to_owned();
+            Some(Commit { id, parents, author, date, subject, body })
+        })
+        .collect()
 }

@@ -168,7 +168,9 @@ impl Output {
     pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         let size = self.size()?;
         if size > MOST_PARSED_BYTES {
-            return Err(Error::invalid_input(format!("git wrote {size} bytes; ask for less, such as one path")));
+            return Err(Error::invalid_input(format!(
+                "git wrote {size} bytes; ask for less, such as one path"
+            )));
         }
         self.head(size)
     }
@@ -194,17 +196,46 @@ impl Output {
 
     /// What Git said, as an error.
     pub(crate) fn to_error(&self) -> Error {
-        let mut bytes = vec![0; usize::try_from(self.stderr.metadata().map_or(0, |meta| meta.len().min(MOST_STDERR_BYTES))).unwrap_or(0)];
+        let mut bytes =
+            vec![
+                0;
+                usize::try_from(self.stderr.metadata().map_or(0, |meta| meta.len().min(MOST_STDERR_BYTES)))
+                    .unwrap_or(0)
+            ];
         // Without its words the exit status must do.
         let _ = self.stderr.read_exact_at(&mut bytes, 0);
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let text = if lines.is_empty() { format!("git ended with {}", self.status) } else { lines.join("; ") };
+        let text =
+            if lines.is_empty() { format!("git ended with {}", self.status) } else { lines.join("; ") };
         let text = text.trim_start_matches("fatal: ").trim_start_matches("error: ").to_owned();
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if has(&["unknown revision", "bad revision", "did not match any", "not found", "no such path", "does not exist", "invalid reference", "No stash entries", "is not a valid reference", "no such branch", "bad object"]) {
+        if has(&[
+            "unknown revision",
+            "bad revision",
+            "did not match any",
+            "not found",
+            "no such path",
+            "does not exist",
+            "invalid reference",
+            "No stash entries",
+            "is not a valid reference",
+            "no such branch",
+            "bad object",
+        ]) {
             Error::not_found(text)
-        } else if has(&["index.lock", "already exists", "conflict", "CONFLICT", "would be overwritten", "is not fully merged", "checked out at", "already checked out", "already used by worktree", "needs merge"]) {
+        } else if has(&[
+            "index.lock",
+            "already exists",
+            "conflict",
+            "CONFLICT",
+            "would be overwritten",
+            "is not fully merged",
+            "checked out at",
+            "already checked out",
+            "already used by worktree",
+            "needs merge",
+        ]) {
             Error::conflict(text)
         } else if has(&["dubious ownership", "Permission denied"]) {
             Error::denied(text)
@@ -235,7 +266,12 @@ fn git_directory(work_tree: &Path) -> Result<PathBuf> {
     if dot_git.is_dir() {
         return Ok(dot_git);
     }
-    let broken = || Error::denied(format!("`{}` does not point to a repository that points back to it", dot_git.display()));
+    let broken = || {
+        Error::denied(format!(
+            "`{}` does not point to a repository that points back to it",
+            dot_git.display()
+        ))
+    };
     let text = fs::read_to_string(&dot_git).map_err(|err| broken().with_source(err))?;
     let target = text.strip_prefix("gitdir:").map(str::trim).ok_or_else(broken)?;
     let directory: PathBuf = work_tree.join(target);

@@ -17,8 +17,13 @@ impl Revision {
 impl<'de> Deserialize<'de> for Revision {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let is_plain = !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c == ' ');
-        if is_plain { Ok(Self(text)) } else { Err(D::Error::custom("a revision must not be empty, start with `-` or hold spaces")) }
+        let is_plain =
+            !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c == ' ');
+        if is_plain {
+            Ok(Self(text))
+        } else {
+            Err(D::Error::custom("a revision must not be empty, start with `-` or hold spaces"))
+        }
     }
 }
 

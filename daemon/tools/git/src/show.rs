@@ -44,7 +44,8 @@ pub(crate) struct Output {
 
 impl Tool for GitShow {
     const NAME: &'static str = "git_show";
-    const SUMMARY: &'static str = "Show one commit with its diff, or with `path` a file as it was in that commit.";
+    const SUMMARY: &'static str =
+        "Show one commit with its diff, or with `path` a file as it was in that commit.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;
@@ -54,9 +55,21 @@ impl Tool for GitShow {
         let workspace = ctx.workspace()?;
         let repository = Repository::find(workspace, &input.repository)?;
         let revision = input.revision.as_str();
-        let head = ["log", log::FORMAT, "--no-color", "--max-count=1", "--no-show-signature", "--end-of-options", revision, "--"];
+        let head = [
+            "log",
+            log::FORMAT,
+            "--no-color",
+            "--max-count=1",
+            "--no-show-signature",
+            "--end-of-options",
+            revision,
+            "--",
+        ];
         let commits = log::parse(&repository.check(ctx, &[], head).await?.text()?);
-        let commit = commits.into_iter().next().ok_or_else(|| Error::not_found(format!("`{revision}` is no commit")))?;
+        let commit = commits
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::not_found(format!("`{revision}` is no commit")))?;
         let arguments: Vec<OsString> = match &input.path {
             Some(path) => {
                 let spec = repository.pathspec(workspace, path)?;

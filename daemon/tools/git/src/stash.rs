@@ -56,7 +56,8 @@ pub(crate) struct Output {
 
 impl Tool for GitStash {
     const NAME: &'static str = "git_stash";
-    const SUMMARY: &'static str = "Put uncommitted changes aside and bring them back: list, push, show, apply, pop, drop.";
+    const SUMMARY: &'static str =
+        "Put uncommitted changes aside and bring them back: list, push, show, apply, pop, drop.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -78,7 +79,9 @@ impl Tool for GitStash {
         let message = format!("--message={}", input.message.as_deref().unwrap_or_default());
         let arguments = match input.action {
             Action::List => Vec::new(),
-            Action::Show => vec!["stash", "show", "--patch", "--no-ext-diff", "--no-textconv", "--no-color", &entry],
+            Action::Show => {
+                vec!["stash", "show", "--patch", "--no-ext-diff", "--no-textconv", "--no-color", &entry]
+            }
             Action::Push => {
                 let mut arguments = vec!["stash", "push", "--quiet"];
                 arguments.extend(input.include_untracked.then_some("--include-untracked"));

@@ -85,7 +85,9 @@ fn parse(text: &str) -> Output {
             Some("1") => entry(record, 8, None),
             Some("2") => entry(record, 9, records.next()),
             Some("u") => entry(record, 10, None),
-            Some("?") => record.get(2..).map(|path| Entry { path: path.into(), index: '?', worktree: '?', from: None }),
+            Some("?") => {
+                record.get(2..).map(|path| Entry { path: path.into(), index: '?', worktree: '?', from: None })
+            }
             _ => None,
         };
         output.total += usize::from(entry.is_some());

@@ -59,8 +59,7 @@ pub(crate) struct Tree {
 
 impl Tool for GitWorktree {
     const NAME: &'static str = "git_worktree";
-    const SUMMARY: &'static str =
-        "List, add or remove linked working trees, to work on several branches side by side inside the workspace.";
+    const SUMMARY: &'static str = "List, add or remove linked working trees, to work on several branches side by side inside the workspace.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -79,7 +78,8 @@ impl Tool for GitWorktree {
         let workspace = ctx.workspace()?;
         let repository = Repository::find(workspace, &input.repository)?;
         let path = || -> Result<OsString> {
-            let path = input.path.as_deref().ok_or_else(|| Error::invalid_input("this action needs `path`"))?;
+            let path =
+                input.path.as_deref().ok_or_else(|| Error::invalid_input("this action needs `path`"))?;
             let relative = workspace.relative(path)?;
             // The parent must be inside; Git makes the last directory itself.
             let (parent, name) = relative.split()?;
@@ -95,7 +95,9 @@ impl Tool for GitWorktree {
                 let branch = input.branch.as_ref().map(Revision::as_str);
                 let branch = branch.ok_or_else(|| Error::invalid_input("`add` needs `branch`"))?;
                 let reference = format!("refs/heads/{branch}");
-                let exists = repository.run(ctx, &[], ["rev-parse", "--verify", "--quiet", "--end-of-options", &reference]).await?;
+                let exists = repository
+                    .run(ctx, &[], ["rev-parse", "--verify", "--quiet", "--end-of-options", &reference])
+                    .await?;
                 arguments.extend(["add", "--quiet", "--no-guess-remote"].map(OsString::from));
                 if exists.status.success() {
                     arguments.extend(["--".into(), path()?, branch.into()]);
@@ -125,7 +127,9 @@ fn parse(text: &str) -> Vec<Tree> {
         match (line.split_once(' '), trees.last_mut()) {
             (Some(("worktree", path)), _) => trees.push(Tree { path: path.into(), ..Tree::default() }),
             (Some(("HEAD", head)), Some(tree)) => tree.head = head.into(),
-            (Some(("branch", name)), Some(tree)) => tree.branch = name.trim_start_matches("refs/heads/").into(),
+            (Some(("branch", name)), Some(tree)) => {
+                tree.branch = name.trim_start_matches("refs/heads/").into();
+            }
             _ => {}
         }
     }
