@@ -25,6 +25,7 @@ use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -121,6 +122,7 @@ impl House {
             claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),
             user: std::env::var("USER").unwrap_or_else(|_| uid.to_string()).into(),
             concurrent_requests: config.mcp.concurrent_requests.get() as usize,
+            stop: CancellationToken::new(),
         };
         Ok(Self { desk, services, hands, started_at: Timestamp::now() })
     }
@@ -160,7 +162,8 @@ async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) ->
         _ = terminate.recv() => tracing::info!("asked to terminate"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
-    // Connections are closed by now: shims dial the next daemon and ask it again for what is unanswered.
+    // Shims dial the next daemon and ask it again for what is unanswered; what runs is finished and recorded.
+    desk.stop.cancel();
     if tokio::time::timeout(DRAIN, desk.calls.finished()).await.is_err() {
         tracing::warn!(calls = desk.calls.count(), "stopped while calls were under way");
     }

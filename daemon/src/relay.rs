@@ -14,6 +14,7 @@ use skynet_proto::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::server::UdsConnectInfo};
 use uuid::Uuid;
 
@@ -32,6 +33,8 @@ pub(crate) struct Desk {
     pub(crate) tools: mcp::Server,
     pub(crate) user: Arc<str>,
     pub(crate) concurrent_requests: usize,
+    /// Set when the daemon is about to end: shims are sent away, to ask the next one.
+    pub(crate) stop: CancellationToken,
 }
 
 /// Who is at the other end of a connection.
@@ -49,6 +52,9 @@ impl Relay for Desk {
         &self,
         request: Request<Streaming<ClientMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        if self.stop.is_cancelled() {
+            return Err(Status::unavailable("the daemon is stopping"));
+        }
         let (uid, pid) = peer(&request)?;
         let mut inbound = request.into_inner();
         let Some(ClientMessage { kind: Some(Kind::Hello(hello)) }) = inbound.message().await? else {
@@ -95,8 +101,12 @@ impl Desk {
     ) {
         let inbox = Arc::new(Inbox::new(session, self.concurrent_requests, outbound));
         let pump = tokio::spawn(pump(inbound, inbox.clone()));
-        self.tools.serve(&self, session, caller, &inbox).await;
+        tokio::select! {
+            () = self.tools.serve(&self, session, caller, &inbox) => {}
+            () = self.stop.cancelled() => inbox.close(Leaving::Lost),
+        }
         pump.abort();
+        inbox.hang_up();
         let is_last = self.sessions.detach(session);
         match inbox.leaving() {
             Leaving::Goodbye => {
@@ -117,7 +127,13 @@ impl Desk {
 async fn pump(mut inbound: Streaming<ClientMessage>, inbox: Arc<Inbox>) {
     let leaving = loop {
         match inbound.message().await {
-            Ok(Some(ClientMessage { kind: Some(Kind::Frame(frame)) })) => inbox.push(frame).await,
+            Ok(Some(ClientMessage { kind: Some(Kind::Frame(frame)) })) => {
+                // A broken connection must be noticed also while this one waits for room.
+                tokio::select! {
+                    () = inbox.push(frame) => {}
+                    () = inbox.disconnected() => break Leaving::Lost,
+                }
+            }
             Ok(Some(ClientMessage { kind: Some(Kind::Goodbye(_)) })) => break Leaving::Goodbye,
             Ok(Some(ClientMessage { kind: Some(Kind::Hello(_)) | None })) => {
                 tracing::warn!("a shim sent an unexpected message");

@@ -61,6 +61,7 @@ impl Relay {
         let mut deadline = Instant::now() + PATIENCE;
         let mut reason = String::new();
         let mut was_started = false;
+        let mut has_ended = false;
         loop {
             let failed = match daemon::dial(&self.arguments, &self.session.id, is_resumed).await {
                 Ok(connection) => return Ok(Some(connection)),
@@ -84,21 +85,23 @@ impl Relay {
             // Lines are taken in meanwhile: the connection will replay them.
             loop {
                 tokio::select! {
-                    line = self.lines.next(), if self.session.has_room() => match line? {
+                    line = self.lines.next(), if !has_ended && self.session.has_room() => match line? {
                         Some(line) => {
                             if !self.session.is_waiting() {
                                 deadline = deadline.max(Instant::now() + PATIENCE);
                             }
                             self.take_in(line).await?;
                         }
-                        None => {
-                            self.give_up(&self.no_daemon(&reason)).await?;
-                            return Ok(None);
-                        }
+                        // What was asked still deserves the wait for a daemon that is just starting.
+                        None if self.session.is_waiting() => has_ended = true,
+                        None => return Ok(None),
                     },
                     () = sleep_until(deadline), if self.session.is_waiting() => {
                         let message = self.no_daemon(&reason);
                         self.give_up(&message).await?;
+                        if has_ended {
+                            return Ok(None);
+                        }
                     }
                     () = sleep_until(next) => break,
                 }

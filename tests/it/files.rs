@@ -370,6 +370,16 @@ async fn moving_and_copying_never_replace_unasked() {
     bench
         .check_refused("files_copy", json!({ "from": "a", "to": "a/b" }), "invalid_input", "lies inside")
         .await;
+    for from in [".", "a/../a"] {
+        bench
+            .check_refused(
+                "files_copy",
+                json!({ "from": from, "to": "a/in" }),
+                "invalid_input",
+                "lies inside",
+            )
+            .await;
+    }
     let replaced = json!({ "to": "b/two", "files": 1, "size_bytes": 1, "skipped": [] });
     bench.check("files_copy", json!({ "from": "a/one", "to": "b/two", "overwrite": true }), replaced).await;
     assert_eq!(bench.read("b/two"), "1");

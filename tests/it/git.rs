@@ -183,15 +183,13 @@ async fn linked_worktrees_stay_in_the_workspace() {
     assert_eq!(bench.call("git_status", json!({ "repository": "side" })).await.unwrap()["branch"], "topic");
     let out = json!({ "repository": "repo", "action": "add", "path": "../out", "branch": "x" });
     bench.check_refused("git_worktree", out, "denied", "leads out").await;
+    let taken = json!({ "repository": "repo", "action": "add", "path": "side", "branch": "y" });
+    bench.check_refused("git_worktree", taken, "conflict", "exists already").await;
+    let planted = json!({ "repository": "repo", "action": "add", "path": ".claude", "branch": "y" });
+    bench.check_refused("git_worktree", planted, "denied", "cannot be changed").await;
     bench.write("side/x", "");
-    bench
-        .check_refused(
-            "git_worktree",
-            json!({ "repository": "repo", "action": "remove", "path": "side" }),
-            "invalid_input",
-            "modified or untracked",
-        )
-        .await;
+    let remove = json!({ "repository": "repo", "action": "remove", "path": "side" });
+    bench.check_refused("git_worktree", remove, "needs_confirmation", "git_worktree").await;
     bench.check_refused("git_status", json!({ "repository": "." }), "not_found", "no Git repository").await;
     bench.write("fake/.git", "gitdir: ../repo/.git\n");
     bench.check_refused("git_status", json!({ "repository": "fake" }), "denied", "points back").await;
@@ -257,8 +255,22 @@ async fn a_repository_that_runs_programs_runs_none() {
         ("git_checkout", json!({ "target": "topic", "create": true })),
         ("git_branch", json!({ "action": "create", "name": "b" })),
     ] {
-        bench.call(tool, input.clone()).await.unwrap_or_else(|err| panic!("{tool} {input}: {err}"));
+        // Every file goes through the hostile filter, so what would record content is refused.
+        match (tool, bench.call(tool, input.clone()).await) {
+            ("git_add", outcome) => assert!(outcome.unwrap_err().contains("filter"), "{input}"),
+            ("git_commit", outcome) => assert!(outcome.unwrap_err().contains("nothing is staged")),
+            (_, outcome) => drop(outcome.unwrap_or_else(|err| panic!("{tool} {input}: {err}"))),
+        }
         assert!(!mark.exists(), "{tool} {input} ran a program");
+    }
+    bench.write(".git/info/attributes", "* diff=evil merge=evil\n");
+    for (tool, input) in [
+        ("git_add", json!({ "all": true })),
+        ("git_commit", json!({ "message": "m" })),
+        ("git_show", json!({ "revision": "HEAD" })),
+    ] {
+        bench.call(tool, input).await.unwrap();
+        assert!(!mark.exists(), "{tool} ran a program");
     }
     bench.write("f", "again\n");
     bench.call("git_stash", json!({ "action": "push" })).await.unwrap();
@@ -266,4 +278,88 @@ async fn a_repository_that_runs_programs_runs_none() {
     assert!(!mark.exists(), "git_stash ran a program");
     git(&bench.root, &["config", "future.runcommand", &evil]);
     bench.check_refused("git_status", json!({}), "denied", "`future.runcommand`").await;
+}
+
+/// Ways to a configuration that Git reads under another name than a naive reader, each of which ran a program.
+#[tokio::test]
+async fn configurations_under_other_names_run_nothing() {
+    for (header, attribute, expected) in [
+        ("[filter.EVIL]", "evil", None),
+        ("[filter \"a=b\"]", "a=b", Some("cannot be overridden")),
+        ("[FILTER \"Mixed\"]", "Mixed", None),
+    ] {
+        let bench = bench();
+        let mark = bench.root.join("mark");
+        let config = bench.root.join(".git/config");
+        let mut text = fs::read_to_string(&config).unwrap();
+        text.push_str(&format!("{header}\n\tclean = touch {}\n", mark.display()));
+        fs::write(&config, text).unwrap();
+        bench.write(".git/info/attributes", format!("* filter={attribute}\n"));
+        bench.write("f", "ONE\nTWO\n");
+        let status = bench.call("git_status", json!({})).await;
+        assert_eq!(
+            status.err().map(|err| err.contains("cannot be overridden")),
+            expected.map(|_| true),
+            "{header}"
+        );
+        assert!(!mark.exists(), "{header} ran a program");
+    }
+}
+
+#[tokio::test]
+async fn content_that_a_filter_should_see_is_not_recorded_without_it() {
+    let bench = bench();
+    bench.write(".gitattributes", "secret filter=crypt\n");
+    bench.write("secret", "password\n");
+    for (tool, input) in [("git_add", json!({ "all": true })), ("git_stash", json!({ "action": "push" }))] {
+        bench.check_refused(tool, input, "denied", "`secret` changed and goes through a filter").await;
+    }
+}
+
+#[tokio::test]
+async fn links_inside_a_repository_are_refused() {
+    for place in ["COMMIT_EDITMSG", "logs/HEAD", "refs/heads/x"] {
+        let bench = bench();
+        let path = bench.root.join(".git").join(place);
+        // What Git made there itself.
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+        bench.check_refused("git_log", json!({}), "denied", "is a link or a special file").await;
+    }
+    let bench = bench();
+    bench.write(".git/objects/info/alternates", "/tmp\n");
+    bench.check_refused("git_log", json!({}), "denied", "objects of another repository").await;
+    fs::remove_file(bench.root.join(".git/objects/info/alternates")).unwrap();
+    bench.write(".git/commondir", "elsewhere \n");
+    bench.write(".git/elsewhere /config", "[core]\n\tfsmonitor = touch mark\n[future]\n\trunCommand = x\n");
+    bench.check_refused("git_status", json!({}), "denied", "`future.runcommand`").await;
+}
+
+#[tokio::test]
+async fn a_hostile_submodule_runs_nothing() {
+    let bench = bench();
+    let sub = bench.root.join("sub");
+    fs::create_dir(&sub).unwrap();
+    git(&sub, &["init", "--quiet"]);
+    bench.write("sub/s", "one\n");
+    git(&sub, &["add", "."]);
+    git(&sub, &["commit", "--quiet", "-m", "s"]);
+    git(&bench.root, &["add", "sub"]);
+    git(&bench.root, &["commit", "--quiet", "-m", "sub"]);
+    let mark = bench.root.join("mark");
+    git(&sub, &["config", "filter.evil.clean", &format!("touch {}", mark.display())]);
+    bench.write("sub/.git/info/attributes", "* filter=evil\n");
+    bench.write("sub/s", "TWO\n");
+    bench.write("f", "changed\n");
+    for (tool, input) in [
+        ("git_status", json!({})),
+        ("git_diff", json!({})),
+        ("git_add", json!({ "paths": ["f"] })),
+        ("git_commit", json!({ "message": "m" })),
+        ("git_stash", json!({ "action": "push" })),
+    ] {
+        // Whether it succeeds is not the question.
+        let _ = bench.call(tool, input).await;
+        assert!(!mark.exists(), "{tool} ran a program of the submodule");
+    }
 }

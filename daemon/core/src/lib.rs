@@ -7,6 +7,7 @@ pub mod ctx;
 pub mod error;
 pub mod pipeline;
 pub mod registry;
+pub mod reserved;
 pub mod schema;
 pub mod tool;
 pub mod workspace;

@@ -58,8 +58,32 @@ impl<M: Message> Sender<M> {
         frame.push(u8::from(descriptor.is_some()));
         message.encode(&mut frame).map_err(io::Error::other)?;
 
+        // In a task of its own: a caller that is given up in the middle must not leave half a frame.
+        let this = self.clone_untyped();
+        tokio::spawn(async move { this.write(&frame, descriptor).await }).await.map_err(io::Error::other)?
+    }
+
+    /// Tells the other end that nothing more comes.
+    pub(crate) fn close(&self) {
+        // It may be gone already.
+        let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Write);
+    }
+
+    fn clone_untyped(&self) -> Pen {
+        Pen { stream: self.stream.clone(), turn: self.turn.clone() }
+    }
+}
+
+/// Writes whole frames.
+struct Pen {
+    stream: Arc<UnixStream>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Pen {
+    async fn write(&self, frame: &[u8], descriptor: Option<OwnedFd>) -> io::Result<()> {
         let _turn = self.turn.lock().await;
-        let mut rest = frame.as_slice();
+        let mut rest = frame;
         let mut descriptor = descriptor;
         while !rest.is_empty() {
             let sent = self

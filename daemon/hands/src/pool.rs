@@ -31,6 +31,9 @@ use tokio::{
 /// Hands that did nothing for so long are let go.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// A call that was given up and still runs after that time blocks its hands: they are killed and replaced.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
 /// How often idle ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
@@ -222,6 +225,13 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The task that reads keeps the socket open; hands must see the end all the same.
+        self.sender.close();
+    }
+}
+
 async fn keep_before(ctx: &CallCtx, path: String, file: Option<OwnedFd>) -> Result<()> {
     let (kept, answered) = oneshot::channel();
     ctx.forward(Outgoing::BeforeImage { path, file, kept }).await?;
@@ -242,6 +252,23 @@ fn answer(id: u64, result: Result<String>) -> Kept {
     }
 }
 
+/// Waits until a call that was given up has ended, or its process has.
+async fn ended(mut inbox: mpsc::Receiver<(Reply, Option<OwnedFd>)>) {
+    while let Some((reply, _)) = inbox.recv().await {
+        if matches!(reply, Reply::Done(_)) {
+            return;
+        }
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended meanwhile; its child handle keeps the number from being used again until then.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
 /// Forgets a call, and stops it if it is given up before its end.
 struct CallGuard<'a> {
     process: &'a Process,
@@ -256,9 +283,22 @@ impl Drop for CallGuard<'_> {
             lock(&self.process.calls).waiting.as_mut().and_then(|waiting| waiting.remove(&id)).is_some();
         if was_alive && !self.is_done {
             let sender = self.process.sender.clone();
+            let (replies, inbox) = mpsc::channel(1);
+            if let Some(waiting) = lock(&self.process.calls).waiting.as_mut() {
+                waiting.insert(id, replies);
+            }
+            let (calls, pid) = (self.process.calls.clone(), self.process.pid);
             tokio::spawn(async move {
                 // Hands that are gone need no cancel.
                 let _ = sender.send(&ToHands { request: Some(Request::Cancel(id)) }, None).await;
+                let has_ended = tokio::time::timeout(STUCK_AFTER, ended(inbox)).await.is_ok();
+                if let Some(waiting) = lock(&calls).waiting.as_mut() {
+                    waiting.remove(&id);
+                }
+                if !has_ended {
+                    tracing::warn!(pid, "hands do not let go of a call that was given up; they are replaced");
+                    kill(pid);
+                }
             });
         }
     }

@@ -4,10 +4,12 @@ use crate::{
     channel::{self, Receiver, Sender},
     protocol::{Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION},
 };
+use futures_util::FutureExt as _;
 use skynet_core::{CallCtx, Canonical, Error, Registry, Result, Workspace, ctx::Outgoing};
 use std::{
     collections::HashMap,
     io,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
@@ -95,16 +97,19 @@ async fn run(
     let id = call.id;
     let (outgoing, mut messages) = mpsc::channel(16);
     let relay = {
-        let (running, sender) = (running.clone(), sender.clone());
+        let (running, sender, cancel) = (running.clone(), sender.clone(), cancel.clone());
         async move {
             while let Some(message) = messages.recv().await {
-                if relay(id, message, &running, &sender).await.is_err() {
+                if relay(id, message, &running, &cancel, &sender).await.is_err() {
                     return;
                 }
             }
         }
     };
-    let tool = async {
+    let tool = async move {
+        if cancel.is_cancelled() {
+            return Err(Error::canceled("the call was given up before it began"));
+        }
         let entry = registry.find(&call.tool)?;
         let input = Canonical::parse(&call.input)?;
         let max_bytes = usize::try_from(call.max_bytes).unwrap_or(usize::MAX);
@@ -112,7 +117,9 @@ async fn run(
         let ctx = CallCtx::new(cancel, max_bytes, effect, Some(workspace), outgoing);
         entry.run(&ctx, &input).await
     };
-    let (result, ()) = tokio::join!(tool, relay);
+    // The tool owns its channel, so the relay ends with it, also by a panic.
+    let (result, ()) = tokio::join!(AssertUnwindSafe(tool).catch_unwind(), relay);
+    let result = result.unwrap_or_else(|_| Err(Error::internal("the tool failed by a defect of Skynet")));
     lock(running).remove(&id);
     let done = match result {
         Ok(output) => Done { id, output, failure: None },
@@ -122,7 +129,13 @@ async fn run(
     let _ = send(&sender, Reply::Done(done), None).await;
 }
 
-async fn relay(id: u64, message: Outgoing, running: &Running, sender: &Sender<FromHands>) -> io::Result<()> {
+async fn relay(
+    id: u64,
+    message: Outgoing,
+    running: &Running,
+    cancel: &CancellationToken,
+    sender: &Sender<FromHands>,
+) -> io::Result<()> {
     let wait = |kept: oneshot::Sender<Result<String>>| {
         if let Some(call) = lock(running).get_mut(&id) {
             call.kept = Some(kept);
@@ -139,7 +152,7 @@ async fn relay(id: u64, message: Outgoing, running: &Running, sender: &Sender<Fr
             wait(answer);
             send(sender, Reply::Before(Before { id, path }), file).await?;
             // The tool may have stopped waiting because it was canceled.
-            let _ = kept.send(received(answered.await).map(|_| ()));
+            let _ = kept.send(received(answered, cancel).await.map(|_| ()));
             Ok(())
         }
         Outgoing::Blob { file, name, media_type, stored } => {
@@ -147,14 +160,19 @@ async fn relay(id: u64, message: Outgoing, running: &Running, sender: &Sender<Fr
             wait(answer);
             send(sender, Reply::Blob(Blob { id, name, media_type }), Some(file)).await?;
             // As above.
-            let _ = stored.send(received(answered.await));
+            let _ = stored.send(received(answered, cancel).await);
             Ok(())
         }
     }
 }
 
-fn received(answer: std::result::Result<Result<String>, oneshot::error::RecvError>) -> Result<String> {
-    answer.unwrap_or_else(|_| Err(Error::canceled("the daemon did not answer")))
+/// Waits for the daemon's answer. A daemon that gave the call up answers nothing, but it has canceled.
+async fn received(answer: oneshot::Receiver<Result<String>>, cancel: &CancellationToken) -> Result<String> {
+    tokio::select! {
+        biased;
+        answer = answer => answer.unwrap_or_else(|_| Err(Error::canceled("the daemon did not answer"))),
+        () = cancel.cancelled() => Err(Error::canceled("the call was given up")),
+    }
 }
 
 async fn send(

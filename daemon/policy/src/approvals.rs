@@ -172,14 +172,14 @@ impl Approvals {
         Ok(approval)
     }
 
-    /// Takes an answered request out of the queue; `None` while it is pending.
+    /// Takes an answered request out of the queue; `None` while it is pending, `Pending` when it is gone.
     pub(crate) fn take(&self, id: &str) -> Option<State> {
         let state = {
             let mut entries = self.lock();
             match entries.get(id).map(|entry| entry.state) {
                 Some(State::Pending) => return None,
-                // An expired request was denied by silence.
-                None => State::Denied,
+                // Answered for another call like it, or expired: nobody answered this one.
+                None => State::Pending,
                 Some(state) => {
                     entries.remove(id);
                     state

@@ -54,18 +54,17 @@ impl Layer for Audit {
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         let started = Instant::now();
-        if call.resend {
-            let known = self.journal.lookup(call.id).map_err(|err| {
-                Error::unavailable(
-                    "the call journal cannot be read, so it is unknown whether this call ran before",
-                )
-                .with_source(err)
-            })?;
-            match known {
-                Known::Settled(outcome) => return outcome,
-                Known::Interrupted => return Err(interrupted(call)),
-                Known::Nothing => {}
-            }
+        // Not only for frames marked as sent again: two connections may carry the same frame.
+        let known = self.journal.lookup(call.id).map_err(|err| {
+            Error::unavailable(
+                "the call journal cannot be read, so it is unknown whether this call ran before",
+            )
+            .with_source(err)
+        })?;
+        match known {
+            Known::Settled(outcome) => return outcome,
+            Known::Interrupted => return Err(interrupted(call)),
+            Known::Nothing => {}
         }
         let outcome = next.run(call).await;
         match self.record(call, &outcome, started).await {

@@ -61,7 +61,10 @@ impl Confirm {
             tokio::select! {
                 // An approval given before the call was made again counts, whoever else could be asked.
                 biased;
-                state = &mut queue => return Outcome::Decided(state, "skynetctl"),
+                state = &mut queue => return match state {
+                    State::Pending => Outcome::NobodyAnswered,
+                    State::Approved | State::Denied => Outcome::Decided(state, "skynetctl"),
+                },
                 answer = &mut dialog, if can_dialog => match answer {
                     Some(agreed) => {
                         self.approvals.withdraw(&approval.id);

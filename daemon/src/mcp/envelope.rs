@@ -22,6 +22,13 @@ pub(super) struct Envelope {
     pub(super) arguments: Bytes,
 }
 
+impl Envelope {
+    /// Bytes it holds in memory.
+    pub(super) fn size(&self) -> usize {
+        self.json.len() + self.arguments.len()
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Kind {
     Request(RequestId),

@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -76,6 +76,7 @@ struct State {
     batches: HashMap<u64, Batch>,
     revision: String,
     leaving: Option<Leaving>,
+    left_at: Option<Instant>,
 }
 
 /// The frames of one connection.
@@ -129,7 +130,10 @@ impl Inbox {
 
     /// No more frames come.
     pub(crate) fn close(&self, leaving: Leaving) {
-        self.lock().leaving.get_or_insert(leaving);
+        let mut state = self.lock();
+        state.leaving.get_or_insert(leaving);
+        state.left_at.get_or_insert_with(Instant::now);
+        drop(state);
         self.arrived.notify_one();
     }
 
@@ -149,16 +153,18 @@ impl Inbox {
             let arrived = self.arrived.notified();
             let has_requests = {
                 let mut state = self.lock();
+                if state.leaving == Some(Leaving::Lost) {
+                    return None;
+                }
                 if let Some(taken) = self.take_one(&mut state) {
                     drop(state);
                     self.taken.notify_one();
                     return Some(taken);
                 }
-                match (state.leaving, state.waiting.is_empty()) {
-                    (Some(Leaving::Lost), _) => return None,
-                    (Some(Leaving::Goodbye), true) => break,
-                    (_, is_empty) => !is_empty,
+                if state.leaving.is_some() && state.waiting.is_empty() {
+                    break;
                 }
+                !state.waiting.is_empty()
             };
             tokio::select! {
                 () = arrived => {}
@@ -167,8 +173,9 @@ impl Inbox {
             }
         }
         // Half-close: answers that come soon are still delivered. The limit only bounds the wait.
-        let _ = timeout(FAREWELL, self.all_settled()).await;
-        self.outbound.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let until = self.lock().left_at.map_or_else(Instant::now, |at| at + FAREWELL);
+        let _ = timeout_at(until, self.all_settled()).await;
+        self.hang_up();
         None
     }
 
@@ -204,6 +211,8 @@ impl Inbox {
     }
 
     async fn push_batch(&self, sequence: u64, line: &Bytes, resend: bool) {
+        // After a reconnection the batch may be here before the replayed handshake is answered.
+        let _ = timeout(FAREWELL, self.agreed()).await;
         if self.revision() != BATCH_REVISION {
             let message =
                 format!("batches exist only in revision {BATCH_REVISION}; send one message per line");
@@ -262,15 +271,23 @@ impl Inbox {
             Kind::Cancel(id) => {
                 let (origin, was_waiting) = {
                     let mut state = self.lock();
-                    let before = state.waiting.len();
-                    state.waiting.retain(|waiting| waiting.envelope.kind != Kind::Request(id.clone()));
-                    (state.in_flight.remove(id), state.waiting.len() < before)
+                    let State { waiting, waiting_bytes, in_flight, .. } = &mut *state;
+                    let before = waiting.len();
+                    waiting.retain(|one| {
+                        let is_kept = one.envelope.kind != Kind::Request(id.clone());
+                        if !is_kept {
+                            *waiting_bytes -= one.envelope.size();
+                        }
+                        is_kept
+                    });
+                    (in_flight.remove(id), waiting.len() < before)
                 };
                 // The client expects no answer, but the shim must no longer resend the frame.
                 if let Some(origin) = origin {
                     self.settle_origin(origin, None).await;
                 }
                 self.settled.notify_waiters();
+                self.taken.notify_one();
                 if was_waiting {
                     return;
                 }
@@ -278,7 +295,7 @@ impl Inbox {
             Kind::Notification | Kind::Response => {}
         }
         let mut state = self.lock();
-        state.waiting_bytes += envelope.arguments.len() + envelope.json.len();
+        state.waiting_bytes += envelope.size();
         state.waiting.push_back(Waiting { envelope, origin, resend });
         drop(state);
         self.arrived.notify_one();
@@ -296,7 +313,7 @@ impl Inbox {
             Some(_) => (0, None),
         };
         let Waiting { envelope, origin, resend } = state.waiting.remove(place)?;
-        state.waiting_bytes -= envelope.arguments.len() + envelope.json.len();
+        state.waiting_bytes -= envelope.size();
         let call = CallId { session: self.session, sequence: origin.sequence, index: origin.index };
         Some(Taken {
             envelope,
@@ -333,6 +350,30 @@ impl Inbox {
             }
             settled.await;
         }
+    }
+
+    /// Waits until a revision is agreed on, or nothing is under way that could agree on one.
+    async fn agreed(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if !self.revision().is_empty() || self.lock().in_flight.is_empty() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Waits until the other end takes no more answers.
+    pub(crate) async fn disconnected(&self) {
+        let outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(outbound) = outbound {
+            outbound.closed().await;
+        }
+    }
+
+    /// Lets go of the connection, whoever still holds this.
+    pub(crate) fn hang_up(&self) {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn has_room(&self) -> bool {

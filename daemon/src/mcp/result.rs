@@ -59,7 +59,10 @@ fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &s
     line.extend_from_slice(br#""content":[{"type":"text","text":"#);
     // The output is UTF-8, because it is JSON.
     let text = String::from_utf8_lossy(output);
-    line.extend_from_slice(&serde_json::to_vec(&text).unwrap_or_default());
+    if let Err(err) = serde_json::to_writer(&mut line, &text) {
+        // Writing text to memory cannot fail.
+        tracing::error!(error = %err, "an answer cannot be quoted");
+    }
     line.push(b'}');
     for link in &answer.links {
         let block = if revision >= LINKS_SINCE || revision.is_empty() {

@@ -13,6 +13,7 @@ use rmcp::{
     transport::Transport,
 };
 use skynet_core::{CallId, call::Slot};
+use skynet_proto::MAX_FRAME_BYTES;
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
@@ -58,7 +59,9 @@ impl Wire {
                 if let Kind::Request(id) = &taken.envelope.kind {
                     let message = format!("the parameters do not fit the method: {err}");
                     let answer = error_json(Some(id), ErrorCode::INVALID_PARAMS.0, &message);
-                    self.inbox.settle(Some(id), answer).await;
+                    // In a task of its own, because rmcp drops this future at every other event.
+                    let (inbox, id) = (self.inbox.clone(), id.clone());
+                    tokio::spawn(async move { inbox.settle(Some(&id), answer).await });
                 }
                 return None;
             }
@@ -111,6 +114,16 @@ impl Transport<RoleServer> for Wire {
             }
             JsonRpcMessage::Error(error) => (error.id.clone(), encode(&item)),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => (None, encode(&item)),
+        };
+        // A longer one would break the connection, and the shim would ask for it again on the next.
+        let line = if line.len() < MAX_FRAME_BYTES {
+            line
+        } else {
+            error_json(
+                id.as_ref(),
+                ErrorCode::INTERNAL_ERROR.0,
+                "the answer is too long; ask for less, or in parts",
+            )
         };
         async move {
             match &id {

@@ -154,6 +154,10 @@ impl Ledger {
         if let Err(reason) = &*self.shared().synced.borrow() {
             return Err(Error::Stopped(reason.clone()));
         }
+        // Before the record: one that is refused must leave nothing behind.
+        if writer.length >= self.shared().segment_bytes {
+            self.rotate(&mut writer)?;
+        }
         let sequence = writer.sequence + 1;
         let mut json = format!(r#"{{"seq":{sequence},"at":"{}","#, now()).into_bytes();
         json.extend_from_slice(members);
@@ -183,9 +187,6 @@ impl Ledger {
             offset,
             length: u32::try_from(line.len()).unwrap_or(u32::MAX),
         };
-        if writer.length >= self.shared().segment_bytes {
-            self.rotate(&mut writer)?;
-        }
         self.shared().written.send_replace(sequence);
         // Once it is awake, the syncer waits for its time, not for more records.
         let was_clean = !std::mem::replace(&mut writer.is_dirty, true);
@@ -306,7 +307,11 @@ impl Ledger {
 
     fn rotate(&self, writer: &mut Writer) -> Result<()> {
         let directory = &self.shared().directory;
-        writer.file.sync_data().map_err(at(segment::path(directory, writer.segment)))?;
+        if let Err(err) = writer.file.sync_data() {
+            // The kernel reports such a failure once; the syncer would never hear of it.
+            let _ = self.shared().synced.send_replace(Err(err.to_string()));
+            return Err(at(segment::path(directory, writer.segment))(err));
+        }
         let path = segment::path(directory, writer.segment + 1);
         writer.file = Arc::new(open_segment(&path)?);
         writer.segment += 1;
@@ -354,8 +359,12 @@ fn sync_once(shared: &Shared) -> bool {
     if let Err(reason) = &result {
         tracing::error!(reason, "the ledger cannot be synced; mutating calls are refused from now on");
     }
-    // What was announced before does not matter.
-    let _ = shared.synced.send_replace(result);
+    shared.synced.send_modify(|state| {
+        // A failure is for good.
+        if state.is_ok() {
+            *state = result;
+        }
+    });
     !closed && !is_broken
 }
 

@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace, error::IoContext as _,
 };
-use std::{ffi::OsStr, fs::File, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    path::Path,
+    time::Duration,
+};
 
 pub(crate) struct FilesCopy;
 
@@ -58,7 +64,11 @@ impl Tool for FilesCopy {
                 to.path
             )));
         }
-        if to.path.as_path().starts_with(from.as_path()) {
+        // Judged is where it really is: `.` and links hide that a place lies inside another.
+        let entry = workspace.open_at(&from, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+        let real = workspace.locate(entry.as_fd());
+        let real = real.ok_or_else(|| Error::conflict(format!("`{from}` was moved out of the workspace")))?;
+        if real == RelativePath::root() || to.path.as_path().starts_with(real.as_path()) {
             return Err(Error::invalid_input(format!("`{}` lies inside `{from}`", to.path)));
         }
         to.keep_before(ctx).await?;

@@ -43,14 +43,14 @@ impl Tool for FilesRestore {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
-        let trash = Trash::of_workspace(workspace)?;
-        let deleted = trash.find(&input.trash_id).map_err(|err| explain(&err, &trash))?;
+        let (trash, name) = Trash::of_id(workspace, &input.trash_id)?;
+        let deleted = trash.find(name).map_err(|err| explain(&err, &trash))?;
         let path = workspace.relative(input.to.as_deref().unwrap_or(&deleted.path))?;
         make_parents(workspace, &path)?;
         let target = Target::entry(workspace, &path)?;
         target.keep_before(ctx).await?;
         ctx.check_canceled()?;
-        trash.put_back(&deleted.id, &target)?;
+        trash.put_back(name, &target)?;
         Ok(Output { path: target.path.to_string(), deleted_at: deleted.deleted_at })
     }
 }

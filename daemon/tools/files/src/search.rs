@@ -14,6 +14,9 @@ use std::{io, time::Duration};
 /// Longer lines are cut: they are generated, and one of them can fill an answer.
 const LONGEST_LINE: usize = 500;
 
+/// A line that is longer than that many bytes is not searched, nor the rest of its file.
+const LONGEST_BUFFERED: usize = 64 << 20;
+
 /// A regular expression may not compile to more, in bytes.
 const REGEX_BYTES: usize = 10 << 20;
 
@@ -115,6 +118,7 @@ impl Tool for FilesSearch {
         let glob = input.glob.as_deref().map(walk::glob).transpose()?;
         let mut searcher = SearcherBuilder::new()
             .binary_detection(BinaryDetection::quit(0))
+            .heap_limit(Some(LONGEST_BUFFERED))
             .before_context(input.context as usize)
             .after_context(input.context as usize)
             .build();
@@ -151,9 +155,9 @@ impl Tool for FilesSearch {
                 ctx.progress(f64::from(files_searched), None, format!("searched {files_searched} files"));
             }
             found.path = shown;
-            if let Err(err) = searcher.search_file(&matcher, &file, &mut found) {
+            // A file that cannot be read on, or whose line is too long, is passed over.
+            if searcher.search_file(&matcher, &file, &mut found).is_err() {
                 ctx.check_canceled()?;
-                return Err(Error::from_io(err, &found.path));
             }
             if found.is_full {
                 break;

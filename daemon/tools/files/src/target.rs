@@ -2,39 +2,17 @@
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use sha2::{Digest as _, Sha256};
-use skynet_core::{CallCtx, Error, RelativePath, Result, Workspace, canonical::hex, error::IoContext as _};
+use skynet_core::{
+    CallCtx, Error, RelativePath, Result, Workspace, canonical::hex, error::IoContext as _, reserved,
+};
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     path::{Component, Path},
     sync::atomic::{AtomicU32, Ordering},
 };
-
-/// Names that Git, editors, shells and agents read as instructions, at any depth.
-const RESERVED: [&str; 17] = [
-    ".git",
-    ".gitmodules",
-    ".mcp.json",
-    ".claude",
-    ".codex",
-    ".cursor",
-    ".gemini",
-    ".windsurf",
-    ".vscode",
-    ".idea",
-    ".zed",
-    ".envrc",
-    ".direnv",
-    ".devcontainer",
-    ".husky",
-    ".skynet.toml",
-    "opencode.json",
-];
-
-/// The start of the trash directory's name; what is in it is reached by `files_restore` only.
-pub(crate) const TRASH_PREFIX: &str = ".Trash-";
 
 /// An open directory and a name in it.
 pub(crate) struct Target {
@@ -53,7 +31,7 @@ impl Target {
             .locate(directory.as_fd())
             .ok_or_else(|| Error::conflict(format!("`{parent}` was moved out of the workspace")))?;
         let path = real.join(name);
-        check_reserved(path.as_path())?;
+        reserved::check(workspace, &path)?;
         Ok(Self { directory, name: name.as_os_str().to_owned(), path })
     }
 
@@ -209,22 +187,5 @@ fn regular(fd: OwnedFd, path: &RelativePath) -> Result<File> {
             Err(Error::invalid_input(format!("`{path}` is a directory; use `files_list`")))
         }
         other => Err(Error::invalid_input(format!("`{path}` is no regular file but a {other:?}"))),
-    }
-}
-
-fn check_reserved(path: &Path) -> Result<()> {
-    let reserved = path.components().find_map(|part| {
-        let name: &OsStr = part.as_os_str();
-        let text = name.to_string_lossy();
-        (RESERVED.iter().any(|reserved| text.eq_ignore_ascii_case(reserved))
-            || text.starts_with(TRASH_PREFIX))
-        .then(|| text.into_owned())
-    });
-    match reserved {
-        None => Ok(()),
-        Some(name) => Err(Error::denied(format!(
-            "`{}` cannot be changed by the files tools: `{name}` holds what other programs of the user run or trust",
-            path.display()
-        ))),
     }
 }

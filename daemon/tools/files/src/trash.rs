@@ -1,9 +1,9 @@
 //! The trash: `.Trash-<uid>` on the filesystem of what is deleted, in the layout of the freedesktop.org Trash
 //! specification 1.0 (`files/` and `info/`), so that desktops show it too.
 
-use crate::target::{TRASH_PREFIX, Target};
+use crate::target::Target;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
-use skynet_core::{Error, RelativePath, Result, Workspace, error::IoContext as _};
+use skynet_core::{Error, RelativePath, Result, Workspace, error::IoContext as _, reserved::TRASH_PREFIX};
 use std::{
     fs::File,
     io::{Read as _, Write as _},
@@ -23,6 +23,8 @@ pub(crate) struct Deleted {
 
 /// An open trash directory.
 pub(crate) struct Trash {
+    /// The directory that holds it.
+    home: RelativePath,
     files: OwnedFd,
     info: OwnedFd,
 }
@@ -44,9 +46,18 @@ impl Trash {
         Self::open(workspace, &home)
     }
 
-    /// The trash in the workspace itself.
-    pub(crate) fn of_workspace(workspace: &Workspace) -> Result<Self> {
-        Self::open(workspace, &RelativePath::root())
+    /// The trash that an id names, and the name in it: `<home>//<name>`, or the name alone for the trash of the
+    /// workspace itself.
+    pub(crate) fn of_id<'a>(workspace: &Workspace, id: &'a str) -> Result<(Self, &'a str)> {
+        match id.rsplit_once("//") {
+            Some((home, name)) => Ok((Self::open(workspace, &workspace.relative(home)?)?, name)),
+            None => Ok((Self::open(workspace, &RelativePath::root())?, id)),
+        }
+    }
+
+    /// The id of a name in this trash.
+    fn id_of(&self, name: &str) -> String {
+        if self.home == RelativePath::root() { name.to_owned() } else { format!("{}//{name}", self.home) }
     }
 
     fn open(workspace: &Workspace, home: &RelativePath) -> Result<Self> {
@@ -58,7 +69,7 @@ impl Trash {
         if let Ok(fd) = rustix::fs::openat(&root, ".gitignore", flags, Mode::RUSR | Mode::WUSR) {
             File::from(fd).write_all(b"*\n").on(".gitignore of the trash")?;
         }
-        Ok(Self { files: open_own(&root, "files")?, info: open_own(&root, "info")? })
+        Ok(Self { home: home.clone(), files: open_own(&root, "files")?, info: open_own(&root, "info")? })
     }
 
     /// Moves an entry into the trash.
@@ -90,7 +101,7 @@ impl Trash {
                 let _ = rustix::fs::unlinkat(&self.info, &info, AtFlags::empty());
                 return Err(err);
             }
-            return Ok(Deleted { id, path, deleted_at });
+            return Ok(Deleted { id: self.id_of(&id), path, deleted_at });
         }
         Err(Error::conflict(format!("the trash holds too many entries named `{name}`")))
     }

@@ -3,11 +3,10 @@
 //! The walk goes by path. A directory that is swapped for a link in mid-walk could show names from elsewhere,
 //! never content: files are opened beneath the workspace's descriptor.
 
-use crate::target::TRASH_PREFIX;
 use globset::{GlobBuilder, GlobMatcher};
 use ignore::{Walk, WalkBuilder};
 use rustix::fs::{Mode, OFlags};
-use skynet_core::{Error, RelativePath, Result, Workspace};
+use skynet_core::{Error, RelativePath, Result, Workspace, reserved::TRASH_PREFIX};
 use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -32,6 +31,8 @@ pub(crate) fn walk(workspace: &Workspace, path: &RelativePath, scope: Scope) -> 
         .git_global(false)
         .ignore(!scope.with_ignored)
         .require_git(false)
+        // A `.gitignore` above the workspace, such as that of a home under version control, is not about it.
+        .parents(false)
         .max_depth(scope.max_depth)
         .follow_links(false)
         .sort_by_file_name(Ord::cmp)

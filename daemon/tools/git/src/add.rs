@@ -44,6 +44,7 @@ impl Tool for GitAdd {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
         let repository = Repository::find(workspace, &input.repository)?;
+        let repository = if input.unstage { repository } else { repository.for_recording(ctx).await? };
         let command: &[&str] = match (input.unstage, input.all, input.paths.is_empty()) {
             (true, _, false) => &["reset", "--quiet"],
             (true, true, true) => &["reset", "--quiet"],

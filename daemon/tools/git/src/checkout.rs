@@ -59,8 +59,10 @@ impl Tool for GitCheckout {
         let mut arguments: Vec<OsString> = Vec::new();
         if input.paths.is_empty() {
             let target = target.ok_or_else(|| Error::invalid_input("give `target` or `paths`"))?;
-            arguments
-                .extend(["checkout", "--quiet", "--no-guess", "--no-recurse-submodules"].map(OsString::from));
+            arguments.extend(
+                ["checkout", "--quiet", "--no-guess", "--no-recurse-submodules", "--no-overwrite-ignore"]
+                    .map(OsString::from),
+            );
             if input.force {
                 arguments.push("--force".into());
             }

@@ -53,6 +53,7 @@ impl Tool for GitCommit {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let repository = Repository::find(ctx.workspace()?, &input.repository)?;
+        let repository = if input.all { repository.for_recording(ctx).await? } else { repository };
         let identity = repository.identity(input.sign);
         let message = format!("--message={}", input.message);
         let mut arguments = vec!["commit", "--quiet", "--no-verify", "--cleanup=whitespace", &message];

@@ -57,7 +57,8 @@ pub(crate) struct Output {
 }
 
 /// Options that keep Git from running drivers and from coloring.
-pub(crate) const PLAIN: [&str; 3] = ["--no-ext-diff", "--no-textconv", "--no-color"];
+pub(crate) const PLAIN: [&str; 4] =
+    ["--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty"];
 
 impl Tool for GitDiff {
     const NAME: &'static str = "git_diff";

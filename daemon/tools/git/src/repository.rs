@@ -1,14 +1,17 @@
 //! One repository in the workspace, and the only way `git` is run on it.
 
-use crate::config::{Identity, overrides};
+use crate::config::{Filters, Identity, overrides, read_small, refuse_worktree};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use skynet_core::{CallCtx, Error, RelativePath, Result, Workspace, error::IoContext as _};
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::fs::FileExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{FileExt as _, FileTypeExt as _},
+        },
     },
     path::{Component, Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -28,7 +31,18 @@ pub(crate) struct Repository {
     /// Relative to the workspace.
     prefix: RelativePath,
     git_directory: PathBuf,
+    common: PathBuf,
+    configurations: Vec<PathBuf>,
     arguments: Vec<String>,
+}
+
+/// How Git takes paths.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pathspecs {
+    /// Letter by letter: what callers name.
+    Literal,
+    /// As in gitglossary(7), "pathspec": what is written here.
+    Magic,
 }
 
 /// What Git wrote, still in memory of the kernel.
@@ -62,17 +76,48 @@ impl Repository {
     fn open(workspace: &Workspace, prefix: RelativePath) -> Result<Self> {
         let work_tree: PathBuf = workspace.path().join(prefix.as_path()).components().collect();
         let git_directory = git_directory(&work_tree)?;
-        let common = common_directory(&git_directory);
-        let files = [common.join("config"), git_directory.join("config.worktree")];
-        let arguments = overrides(&[&files[0], &files[1]])?;
-        Ok(Self { work_tree, prefix, git_directory, arguments })
+        let common = common_directory(&git_directory)?;
+        check_layout(&git_directory)?;
+        check_layout(&common)?;
+        refuse_worktree(&common.join("config"))?;
+        refuse_worktree(&git_directory.join("config.worktree"))?;
+        let configurations = configurations(&git_directory, &common)?;
+        let arguments = overrides(&configurations, Filters::Off)?;
+        Ok(Self { work_tree, prefix, git_directory, common, configurations, arguments })
+    }
+
+    /// The same repository for commands that put contents into the history: filters fail instead of being left
+    /// out, and the configurations of submodules are disarmed too, because Git asks them for their state.
+    pub(crate) async fn for_recording(mut self, ctx: &CallCtx) -> Result<Self> {
+        let listed = self.check(ctx, &[], ["ls-files", "--stage", "-z"]).await?.bytes()?;
+        let listed = String::from_utf8_lossy(&listed);
+        let links = listed.split('\0').filter(|line| line.starts_with("160000 "));
+        for path in links.filter_map(|line| line.split_once('\t')).map(|(_, path)| path) {
+            let tree = self.work_tree.join(path);
+            let Some(directory) = submodule_directory(&tree)? else { continue };
+            let common = common_directory(&directory)?;
+            check_layout(&directory)?;
+            self.configurations.extend(configurations(&directory, &common)?);
+        }
+        self.arguments = overrides(&self.configurations, Filters::Fail)?;
+        // A filter that only the user's own configuration defines is unknown here, and Git would leave it out.
+        let changed = ["ls-files", "--modified", "--others", "--exclude-standard", "-z", "--", "."];
+        let changed = changed.into_iter().chain([":(exclude,attr:!filter)", ":(exclude,attr:-filter)"]);
+        let filtered = self.run_with(ctx, &[], changed, Pathspecs::Magic).await?;
+        let filtered = filtered.text()?;
+        match filtered.split('\0').next().filter(|path| !path.is_empty()) {
+            None => Ok(self),
+            Some(path) => Err(Error::denied(format!(
+                "`{path}` changed and goes through a filter by .gitattributes (as for Git LFS), which is not run here; record it with git itself"
+            ))),
+        }
     }
 
     /// The user's name, address and signing key as `-c` arguments, where the repository does not set them.
     pub(crate) fn identity(&self, wants_signature: bool) -> Vec<String> {
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         let of_user = Identity::read(&[&home.join(".config/git/config"), &home.join(".gitconfig")]);
-        let of_repository = Identity::read(&[&common_directory(&self.git_directory).join("config")]);
+        let of_repository = Identity::read(&[&self.common.join("config")]);
         let mut settings = Vec::new();
         let mut add = |key: &str, own: Option<String>, inherited: Option<String>| {
             if let (None, Some(value)) = (own, inherited) {
@@ -109,6 +154,20 @@ impl Repository {
         I: IntoIterator<Item = A>,
         A: Into<OsString>,
     {
+        self.run_with(ctx, settings, arguments, Pathspecs::Literal).await
+    }
+
+    async fn run_with<I, A>(
+        &self,
+        ctx: &CallCtx,
+        settings: &[String],
+        arguments: I,
+        pathspecs: Pathspecs,
+    ) -> Result<Output>
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
         let (stdout, stderr) = (scratch("git-stdout")?, scratch("git-stderr")?);
         let inherited = ["PATH", "HOME", "GNUPGHOME", "SSH_AUTH_SOCK"];
         let environment = inherited.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
@@ -124,11 +183,12 @@ impl Repository {
                 ("GIT_OPTIONAL_LOCKS", "0"),
                 ("GIT_NO_LAZY_FETCH", "1"),
                 ("GIT_ALLOW_PROTOCOL", "none"),
-                ("GIT_LITERAL_PATHSPECS", "1"),
+                ("GIT_LITERAL_PATHSPECS", if pathspecs == Pathspecs::Literal { "1" } else { "0" }),
                 ("GIT_ADVICE", "0"),
                 ("LC_ALL", "C.UTF-8"),
             ])
             .env("GIT_DIR", &self.git_directory)
+            .env("GIT_COMMON_DIR", &self.common)
             .env("GIT_WORK_TREE", &self.work_tree)
             .current_dir(&self.work_tree)
             .args(&self.arguments)
@@ -272,10 +332,14 @@ fn git_directory(work_tree: &Path) -> Result<PathBuf> {
             dot_git.display()
         ))
     };
-    let text = fs::read_to_string(&dot_git).map_err(|err| broken().with_source(err))?;
+    let read = |path: &Path| -> Result<String> {
+        let bytes = read_small(path).map_err(|err| broken().with_source(err))?.ok_or_else(broken)?;
+        String::from_utf8(bytes).map_err(|_| broken())
+    };
+    let text = read(&dot_git)?;
     let target = text.strip_prefix("gitdir:").map(str::trim).ok_or_else(broken)?;
     let directory: PathBuf = work_tree.join(target);
-    let back = fs::read_to_string(directory.join("gitdir")).map_err(|err| broken().with_source(err))?;
+    let back = read(&directory.join("gitdir"))?;
     let is_same = |a: &Path, b: &Path| {
         use std::os::unix::fs::MetadataExt as _;
         matches!((fs::metadata(a), fs::metadata(b)), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
@@ -283,8 +347,78 @@ fn git_directory(work_tree: &Path) -> Result<PathBuf> {
     if is_same(Path::new(back.trim()), &dot_git) { Ok(directory) } else { Err(broken()) }
 }
 
-/// Where a linked worktree shares its configuration (gitrepository-layout(5), `commondir`).
-fn common_directory(git_directory: &Path) -> PathBuf {
-    fs::read_to_string(git_directory.join("commondir"))
-        .map_or_else(|_| git_directory.to_owned(), |text| git_directory.join(text.trim()))
+/// Where a submodule's repository is; `None` if it is not checked out. Only its configuration matters here.
+fn submodule_directory(tree: &Path) -> Result<Option<PathBuf>> {
+    let dot_git = tree.join(".git");
+    if dot_git.is_dir() {
+        return Ok(Some(dot_git));
+    }
+    let denied = |err| Error::denied(format!("`{}` cannot be read", dot_git.display())).with_source(err);
+    let bytes = read_small(&dot_git).map_err(denied)?.unwrap_or_default();
+    let target = bytes.strip_prefix(b"gitdir: ").map(<[u8]>::trim_ascii_end);
+    Ok(target.map(|target| tree.join(OsStr::from_bytes(target))))
+}
+
+/// Where a linked worktree shares its configuration (gitrepository-layout(5), `commondir`). Read as Git reads it:
+/// all bytes, without the line feeds at the end.
+fn common_directory(git_directory: &Path) -> Result<PathBuf> {
+    let denied = |err| Error::denied("the repository's `commondir` cannot be read").with_source(err);
+    let Some(bytes) = read_small(&git_directory.join("commondir")).map_err(denied)? else {
+        return Ok(git_directory.to_owned());
+    };
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+    Ok(git_directory.join(OsStr::from_bytes(bytes.get(..end).unwrap_or_default())))
+}
+
+/// Every configuration that some command may read: of the repository, and of each of its working trees.
+fn configurations(git_directory: &Path, common: &Path) -> Result<Vec<PathBuf>> {
+    let mut files =
+        vec![common.join("config"), common.join("config.worktree"), git_directory.join("config.worktree")];
+    if let Ok(trees) = fs::read_dir(common.join("worktrees")) {
+        for tree in trees {
+            files.push(tree.on("worktrees")?.path().join("config.worktree"));
+        }
+    }
+    Ok(files)
+}
+
+/// Refuses links and special files where Git writes or reads by name: through them it would reach files outside
+/// of the workspace. Loose objects are left out; they are named by their content.
+fn check_layout(git_directory: &Path) -> Result<()> {
+    let refuse = |path: &Path, what: &str| {
+        Error::denied(format!(
+            "`{}` of the repository {what}; the git tools do not follow it",
+            path.display()
+        ))
+    };
+    let alternates = git_directory.join("objects/info/alternates");
+    if alternates.symlink_metadata().is_ok() {
+        return Err(refuse(Path::new("objects/info/alternates"), "leads to objects of another repository"));
+    }
+    let mut open = vec![git_directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        let below = directory.strip_prefix(git_directory).unwrap_or(&directory).to_owned();
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries {
+            let entry = entry.on(below.display())?;
+            let place = below.join(entry.file_name());
+            let kind = entry.file_type().on(place.display())?;
+            if !kind.is_dir() && !kind.is_file() {
+                // Builtin helpers of Git leave a socket here.
+                if kind.is_socket() {
+                    continue;
+                }
+                return Err(refuse(&place, "is a link or a special file"));
+            }
+            // Hooks are not run, and modules are checked where they are used.
+            let is_content = ["hooks", "modules", "lfs"].iter().any(|name| place == Path::new(name))
+                || (below == Path::new("objects")
+                    && place != Path::new("objects/info")
+                    && place != Path::new("objects/pack"));
+            if kind.is_dir() && !is_content {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }

@@ -74,6 +74,8 @@ impl Tool for GitStash {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let repository = Repository::find(ctx.workspace()?, &input.repository)?;
+        let repository =
+            if input.action == Action::Push { repository.for_recording(ctx).await? } else { repository };
         let identity = repository.identity(false);
         let entry = format!("stash@{{{}}}", input.index);
         let message = format!("--message={}", input.message.as_deref().unwrap_or_default());

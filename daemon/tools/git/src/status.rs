@@ -65,7 +65,14 @@ impl Tool for GitStatus {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let repository = Repository::find(ctx.workspace()?, &input.repository)?;
-        let arguments = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all"];
+        let arguments = [
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "-z",
+            "--untracked-files=all",
+            "--ignore-submodules=dirty",
+        ];
         let output = repository.check(ctx, &[], arguments).await?;
         Ok(parse(&output.text()?))
     }

@@ -4,9 +4,10 @@ use crate::{
     repository::Repository,
     revision::{Revision, default_repository},
 };
+use rustix::fs::{AtFlags, FileType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, reserved};
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) struct GitWorktree;
@@ -36,7 +37,7 @@ pub(crate) struct Input {
     /// With `add`: the branch to check out there, made at the head if it does not exist.
     #[serde(default)]
     branch: Option<Revision>,
-    /// With `remove`: even if changes are lost; this asks a human.
+    /// With `remove`: even if changes are lost.
     #[serde(default)]
     force: bool,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Tree {
 
 impl Tool for GitWorktree {
     const NAME: &'static str = "git_worktree";
-    const SUMMARY: &'static str = "List, add or remove linked working trees, to work on several branches side by side inside the workspace.";
+    const SUMMARY: &'static str = "List, add or remove linked working trees, to work on several branches side by side inside the workspace. Removing asks a human.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
@@ -67,10 +68,11 @@ impl Tool for GitWorktree {
     type Output = Output;
 
     fn effect(&self, input: &Input) -> Effect {
-        match (input.action, input.force) {
-            (Action::List, _) => Effect::Read,
-            (Action::Remove, true) => Effect::Destroy,
-            (Action::Add | Action::Remove, _) => Effect::Write,
+        match input.action {
+            Action::List => Effect::Read,
+            Action::Add => Effect::Write,
+            // Git asks nobody about ignored files in it.
+            Action::Remove => Effect::Destroy,
         }
     }
 
@@ -86,7 +88,19 @@ impl Tool for GitWorktree {
             let parent = workspace.open_directory(&parent)?;
             let real = workspace.locate(std::os::fd::AsFd::as_fd(&parent));
             let real = real.ok_or_else(|| Error::denied(format!("`{path}` leads out of the workspace")))?;
-            Ok(workspace.path().join(real.join(name).as_path()).into_os_string())
+            let place = real.join(name);
+            reserved::check(workspace, &place)?;
+            // Git would follow a link.
+            let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+            match (input.action, found) {
+                (Action::Add, Ok(_)) => Err(Error::conflict(format!("`{path}` exists already"))),
+                (Action::Remove, Ok(stat))
+                    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory =>
+                {
+                    Err(Error::invalid_input(format!("`{path}` is no directory")))
+                }
+                _ => Ok(workspace.path().join(place.as_path()).into_os_string()),
+            }
         };
         let mut arguments: Vec<OsString> = vec!["worktree".into()];
         match input.action {

@@ -1,0 +1,75 @@
+//! Names that programs of the user read as instructions. What is written there runs later, with his rights and
+//! outside of any policy, so tools that write files leave them alone.
+
+use crate::{Error, RelativePath, Result, Workspace};
+use rustix::fs::{Mode, OFlags};
+use std::path::Path;
+
+/// At any depth, in any case.
+const NAMES: [&str; 19] = [
+    ".git",
+    ".gitmodules",
+    ".mcp.json",
+    ".claude",
+    ".codex",
+    ".cursor",
+    ".gemini",
+    ".windsurf",
+    ".vscode",
+    ".idea",
+    ".zed",
+    ".envrc",
+    ".direnv",
+    ".devcontainer",
+    ".husky",
+    ".opencode",
+    ".skynet.toml",
+    "opencode.json",
+    "opencode.jsonc",
+];
+
+/// The start of the trash directory's name; what is in it is reached by `files_restore` only.
+pub const TRASH_PREFIX: &str = ".Trash-";
+
+/// What makes a directory a repository for Git, whatever its name (gitrepository-layout(5)).
+const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
+
+/// Refuses a path, links resolved, that must not be written.
+///
+/// # Errors
+/// `Denied`, naming what is reserved.
+pub fn check(workspace: &Workspace, path: &RelativePath) -> Result<()> {
+    let reserved = path.as_path().components().find_map(|part| {
+        let text = part.as_os_str().to_string_lossy();
+        let is_reserved =
+            NAMES.iter().any(|name| text.eq_ignore_ascii_case(name)) || text.starts_with(TRASH_PREFIX);
+        is_reserved.then(|| text.into_owned())
+    });
+    if let Some(name) = reserved {
+        return Err(Error::denied(format!(
+            "`{path}` cannot be changed by tools: `{name}` holds what other programs of the user run or trust"
+        )));
+    }
+    check_repositories(workspace, path)
+}
+
+/// A directory with the parts of a repository is one, also without `.git`: its configuration names programs.
+fn check_repositories(workspace: &Workspace, path: &RelativePath) -> Result<()> {
+    let has = |directory: &Path, name: &str| {
+        let place = RelativePath::root().join(&directory.join(name));
+        workspace.open_raw(&place, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).is_ok()
+    };
+    for (depth, directory) in path.as_path().ancestors().skip(1).enumerate() {
+        let own_name = path.as_path().file_name().filter(|_| depth == 0);
+        // The entry itself counts as there: it must not complete a repository.
+        let is_repository =
+            REPOSITORY.iter().all(|name| own_name == Some(name.as_ref()) || has(directory, name));
+        if is_repository {
+            return Err(Error::denied(format!(
+                "`{path}` cannot be changed by tools: `{}` is the inside of a Git repository",
+                directory.display()
+            )));
+        }
+    }
+    Ok(())
+}
