@@ -31,8 +31,8 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
 /// The largest HTTP/2 frame both sides take (RFC 9113, section 4.2): an answer of 200 kB is one frame and not
-/// thirteen of the default 16 KiB.
-pub const HTTP2_FRAME_BYTES: u32 = 1 << 20;
+/// thirteen of the default 16 KiB; larger ones would only make the shim keep larger buffers.
+pub const HTTP2_FRAME_BYTES: u32 = 256 << 10;
 
 /// The encoded `FileDescriptorSet` of all services, for gRPC reflection.
 #[cfg(feature = "descriptors")]
