@@ -247,6 +247,19 @@ fn a_long_result_is_a_resource_that_only_its_user_reads() {
 }
 
 #[test]
+fn an_answer_that_no_frame_holds_is_an_error() {
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    // Each quote is two bytes in the structure and four in the text.
+    fs::write(home.project.join("quotes"), "\"".repeat(4_000_000)).unwrap();
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let read = json!({ "path": "quotes", "max_bytes": 4 << 20 });
+    let err = shim.call("files_read", read).unwrap_err();
+    assert!(err.contains("too long"), "{err}");
+    assert!(shim.call("files_stat", json!({ "path": "quotes" })).is_ok());
+}
+
+#[test]
 fn a_session_without_workspace_says_how_to_get_one() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);

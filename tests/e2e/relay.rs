@@ -8,6 +8,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+fn initialize() -> Value {
+    let client = json!({ "name": "t", "version": "1" });
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
+}
+
 #[test]
 fn without_a_daemon_requests_are_answered_with_how_to_start_it() {
     let home = Home::new();
@@ -35,7 +41,7 @@ fn requests_in_a_pipe_are_answered_before_the_end() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    let initialize = initialize();
     writeln!(stdin, "{initialize}").unwrap();
     writeln!(stdin, "{}", json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).unwrap();
     for id in 1..=20 {
@@ -56,11 +62,25 @@ fn requests_in_a_pipe_are_answered_before_the_end() {
 }
 
 #[test]
+fn requests_in_a_pipe_wait_for_a_daemon_that_is_starting() {
+    let home = Home::new();
+    let mut command = home.command("skynet-shim");
+    command.arg("--socket").arg(home.socket()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{}", initialize()).unwrap();
+    drop(stdin);
+    let _daemon = Daemon::start(&home);
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("serverInfo"));
+}
+
+#[test]
 fn stdio_may_be_files() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
     let (input, output) = (home.path.join("in"), home.path.join("out"));
-    let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    let initialize = initialize();
     fs::write(&input, format!("\n{initialize}\n\n")).unwrap();
     let status = home
         .command("skynet-shim")
@@ -88,7 +108,7 @@ fn the_socket_is_found_with_home_path_and_user_alone() {
     }
     // No daemon runs: the shim starts the one beside it.
     let mut child = home.command("skynet-shim").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let initialize = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    let initialize = initialize();
     let mut stdin = child.stdin.take().unwrap();
     writeln!(stdin, "{initialize}").unwrap();
     let mut line = String::new();

@@ -21,20 +21,9 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
     ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git"]),
-    (
-        "skynetd",
-        &[
-            "skynet-core",
-            "skynet-files",
-            "skynet-git",
-            "skynet-hands",
-            "skynet-policy",
-            "skynet-proto",
-            "skynet-store",
-        ],
-    ),
+    ("skynetd", &["skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
     ("skynet-tests", &["skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
-    ("xtask", &["skynet-hands", "skynet-proto"]),
+    ("xtask", &["skynet-hands"]),
 ];
 
 /// Foreign APIs with one home each.
