@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Threads of the process. Parked ones cost next to nothing.
-pub const THREADS: usize = 3;
+pub const THREADS: usize = 16;
 
 /// Calls under way, and what they wait for.
 type Running = Arc<Mutex<HashMap<u64, RunningCall>>>;
