@@ -64,7 +64,6 @@ fn schemas_are_the_reviewed_ones() {
     );
 }
 
-/// The file is named after the tool.
 #[test]
 fn every_tool_is_called_by_a_test() {
     let tests = [include_str!("files.rs"), include_str!("git.rs")].concat();

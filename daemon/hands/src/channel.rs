@@ -26,8 +26,7 @@ const MOST_DESCRIPTORS: usize = 4;
 /// The sending end. Clones share it; a frame is never interleaved with another.
 #[derive(Clone)]
 pub(crate) struct Sender<M> {
-    stream: Arc<UnixStream>,
-    turn: Arc<Mutex<()>>,
+    pen: Pen,
     message: PhantomData<fn(M)>,
 }
 
@@ -42,7 +41,8 @@ pub(crate) struct Receiver<M> {
 /// Both ends of a connected socket.
 pub(crate) fn split<S, R>(stream: UnixStream) -> (Sender<S>, Receiver<R>) {
     let stream = Arc::new(stream);
-    let sender = Sender { stream: stream.clone(), turn: Arc::default(), message: PhantomData };
+    let pen = Pen { stream: stream.clone(), turn: Arc::default() };
+    let sender = Sender { pen, message: PhantomData };
     let receiver =
         Receiver { stream, buffer: BytesMut::new(), descriptors: VecDeque::new(), message: PhantomData };
     (sender, receiver)
@@ -59,22 +59,19 @@ impl<M: Message> Sender<M> {
         message.encode(&mut frame).map_err(io::Error::other)?;
 
         // In a task of its own: a caller that is given up in the middle must not leave half a frame.
-        let this = self.clone_untyped();
-        tokio::spawn(async move { this.write(&frame, descriptor).await }).await.map_err(io::Error::other)?
+        let pen = self.pen.clone();
+        tokio::spawn(async move { pen.write(&frame, descriptor).await }).await.map_err(io::Error::other)?
     }
 
     /// Tells the other end that nothing more comes.
     pub(crate) fn close(&self) {
         // It may be gone already.
-        let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Write);
-    }
-
-    fn clone_untyped(&self) -> Pen {
-        Pen { stream: self.stream.clone(), turn: self.turn.clone() }
+        let _ = rustix::net::shutdown(&*self.pen.stream, rustix::net::Shutdown::Write);
     }
 }
 
-/// Writes whole frames.
+/// Writes whole frames, one at a time.
+#[derive(Clone)]
 struct Pen {
     stream: Arc<UnixStream>,
     turn: Arc<Mutex<()>>,
