@@ -1,11 +1,12 @@
 //! Calls under way. A call runs in a task of its own, so that a lost connection does not stop it and a resent
 //! frame finds it again.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
+    Answer, Call, CallId, Caller, Error, Outbox, Pipeline, Registry, Result,
     call::{Ask, Before, Notes, Slot},
-    ctx::{Outgoing, Progress},
+    ctx::Progress,
 };
 use skynet_store::Blobs;
 use std::{
@@ -14,7 +15,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -90,13 +91,20 @@ impl Calls {
         }
         let (outcome, outcome_seen) = watch::channel(None);
         let (progress, progress_seen) = watch::channel(None);
-        let (outgoing, messages) = mpsc::channel(16);
         let cancel = CancellationToken::new();
         let running = Running { outcome: outcome_seen, progress: progress_seen, cancel: cancel.clone() };
         all.insert(request.id, running.clone());
         drop(all);
 
         let id = request.id;
+        let notes = Notes::default();
+        let outbox = Shelf {
+            blobs: self.blobs.clone(),
+            id,
+            uid: request.caller.uid,
+            before: notes.before.clone(),
+            progress,
+        };
         let mut call = Call {
             id,
             effect: tool.effect,
@@ -109,22 +117,12 @@ impl Calls {
             max_bytes: DEFAULT_MAX_BYTES,
             slots: request.slots,
             ask: request.ask,
-            outgoing,
-            notes: Notes::default(),
+            outbox: Arc::new(outbox),
+            notes,
         };
         let calls = self.clone();
         tokio::spawn(async move {
-            let desk = Desk {
-                blobs: calls.blobs.clone(),
-                id,
-                uid: call.caller.uid,
-                before: call.notes.before.clone(),
-                progress,
-            };
-            let result = tokio::select! {
-                result = calls.pipeline.run(&mut call) => result,
-                () = desk.serve(messages) => Err(Error::internal("a call lost its channel")),
-            };
+            let result = calls.pipeline.run(&mut call).await;
             drop(call);
             outcome.send_replace(Some(Arc::new(result)));
             calls.lock().remove(&id);
@@ -160,8 +158,8 @@ impl Calls {
     }
 }
 
-/// Takes what a running tool hands out.
-struct Desk {
+/// Keeps what a running call hands out.
+struct Shelf {
     blobs: Blobs,
     id: CallId,
     uid: u32,
@@ -169,45 +167,38 @@ struct Desk {
     progress: watch::Sender<Option<Progress>>,
 }
 
-impl Desk {
-    /// Serves until the call is dropped; the call holds a sender, so this ends last.
-    async fn serve(&self, mut messages: mpsc::Receiver<Outgoing>) {
-        while let Some(message) = messages.recv().await {
-            match message {
-                Outgoing::Progress(progress) => {
-                    self.progress.send_replace(Some(progress));
-                }
-                Outgoing::BeforeImage { path, file, kept } => {
-                    let result = self.keep(&path, file).await;
-                    let result = result.map(|digest| {
-                        self.before.lock().unwrap_or_else(PoisonError::into_inner).push((path, digest));
-                    });
-                    // The tool may have been given up.
-                    let _ = kept.send(result);
-                }
-                Outgoing::Blob { file, stored, .. } => {
-                    let owner = format!("result/{}", self.uid);
-                    let result = self.put(owner, File::from(file)).await;
-                    // As above.
-                    let _ = stored.send(result.map(|digest| format!("skynet://result/{digest}")));
-                }
-            }
-        }
+#[async_trait]
+impl Outbox for Shelf {
+    fn progress(&self, progress: Progress) {
+        self.progress.send_replace(Some(progress));
     }
 
-    async fn keep(&self, path: &str, file: Option<OwnedFd>) -> Result<Option<String>> {
-        let Some(file) = file.map(File::from) else {
-            return Ok(None);
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
+        let kept = match file {
+            Some(file) => Some(self.keep(path, File::from(file)).await?),
+            None => None,
         };
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_owned(), kept));
+        Ok(())
+    }
+
+    async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
+        let digest = self.put(format!("result/{}", self.uid), File::from(file)).await?;
+        Ok(format!("skynet://result/{digest}"))
+    }
+}
+
+impl Shelf {
+    async fn keep(&self, path: &str, file: File) -> Result<String> {
         let size = file
             .metadata()
             .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?
             .len();
         if size > MOST_BEFORE_BYTES {
             // Recorded as such: this change cannot be taken back.
-            return Ok(Some(format!("not kept: {size} bytes")));
+            return Ok(format!("not kept: {size} bytes"));
         }
-        self.put(format!("before/{}", self.id), file).await.map(Some)
+        self.put(format!("before/{}", self.id), file).await
     }
 
     async fn put(&self, owner: String, file: File) -> Result<String> {

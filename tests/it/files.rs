@@ -25,7 +25,7 @@ async fn listing_shows_links_and_survives_dangling_ones() {
     symlink("/etc", bench.root.join("out")).unwrap();
     let link = |name: &str, target: &str, leads: &str| json!({ "name": name, "kind": "symlink", "target": target, "leads": leads });
     let entries = json!([
-        { "name": "a.txt", "kind": "file" },
+        { "name": "a.txt" },
         { "name": "b", "kind": "directory" },
         link("good", "a.txt", "inside"),
         link("lost", "nowhere", "dangling"),
@@ -42,7 +42,7 @@ async fn listing_shows_links_and_survives_dangling_ones() {
 async fn names_that_are_no_utf8_are_listed() {
     let bench = bench();
     fs::write(bench.root.join(std::ffi::OsStr::from_bytes(b"bad\xff")), "x").unwrap();
-    let entries = json!([{ "name": "bad\u{fffd}", "kind": "file" }]);
+    let entries = json!([{ "name": "bad\u{fffd}" }]);
     bench.check("files_list", json!({}), json!({ "entries": entries, "total": 1, "truncated": false })).await;
     let tree = json!({ "tree": "bad\u{fffd}\n", "directories": 0, "files": 1, "truncated": false });
     bench.check("files_tree", json!({}), tree).await;

@@ -1,16 +1,22 @@
 //! The pipeline in this process, on a workspace of its own: what a call passes, without sockets.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Effect, Pipeline, Registry, Result, Toolset, Workspace,
-    call::{Ask, Notes},
-    ctx::Outgoing,
+    Answer, Call, CallId, Caller, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
+    call::{Ask, Before, Notes},
+    ctx::Progress,
 };
 use skynet_policy::{Approvals, Limits, Metrics, Rule, Rules, Services};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use std::{
+    fs::{self, File},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -94,7 +100,7 @@ impl Workbench {
     /// Calls a tool with raw input.
     pub async fn call_raw(&self, tool: &str, raw: &[u8], manner: Manner) -> Result<Answer> {
         let tool = self.registry.find(tool)?.clone();
-        let (outgoing, mut messages) = mpsc::channel(16);
+        let notes = Notes::default();
         let id = manner.id.unwrap_or(CallId { session: Uuid::new_v4(), sequence: 1, index: 0 });
         let mut call = Call {
             id,
@@ -114,22 +120,10 @@ impl Workbench {
             max_bytes: 64 << 10,
             slots: Vec::new(),
             ask: manner.ask,
-            outgoing,
-            notes: Notes::default(),
+            outbox: Arc::new(Shelf { blobs: self.services.blobs.clone(), before: notes.before.clone() }),
+            notes,
         };
-        let desk = async {
-            while let Some(message) = messages.recv().await {
-                match message {
-                    Outgoing::Progress(_) => {}
-                    Outgoing::BeforeImage { kept, .. } => drop(kept.send(Ok(()))),
-                    Outgoing::Blob { stored, .. } => drop(stored.send(Ok("skynet://result/test".into()))),
-                }
-            }
-        };
-        tokio::select! {
-            result = self.pipeline.run(&mut call) => result,
-            () = desk => unreachable!("the call holds a sender"),
-        }
+        self.pipeline.run(&mut call).await
     }
 
     /// Calls a tool; the answer as JSON, or `kind: message`.
@@ -167,6 +161,27 @@ impl Workbench {
             .unwrap()
             .map(|record| serde_json::from_slice(&record.json).unwrap())
             .collect()
+    }
+}
+
+/// Keeps what calls hand out as the daemon does.
+struct Shelf {
+    blobs: Blobs,
+    before: Arc<Mutex<Vec<Before>>>,
+}
+
+#[async_trait]
+impl Outbox for Shelf {
+    fn progress(&self, _progress: Progress) {}
+
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
+        let kept = file.map(|file| self.blobs.put("before", File::from(file)).unwrap().digest);
+        self.before.lock().unwrap().push((path.to_owned(), kept));
+        Ok(())
+    }
+
+    async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
+        Ok(format!("skynet://result/{}", self.blobs.put("result", File::from(file)).unwrap().digest))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One call on its way through the pipeline, who makes it, and what comes back.
 
-use crate::{Canonical, Effect, Entry, Error, Result, Workspace, ctx::Outgoing};
+use crate::{Canonical, Effect, Entry, Error, Outbox, Result, Workspace};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
     sync::{Arc, Mutex},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -169,7 +169,7 @@ pub struct Call {
     /// How to ask the human at the client.
     pub ask: Option<Arc<dyn Ask>>,
     /// Where progress, blobs and before-images go.
-    pub outgoing: mpsc::Sender<Outgoing>,
+    pub outbox: Arc<dyn Outbox>,
     /// For the audit log.
     pub notes: Notes,
 }

@@ -1,35 +1,23 @@
 //! What a tool sees of its call. In hands this is exactly what the socketpair protocol carries.
 
 use crate::{Effect, Error, Result, Workspace};
+use async_trait::async_trait;
 use std::{os::fd::OwnedFd, sync::Arc};
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// What a running tool sends to the daemon.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// How far it is.
-    Progress(Progress),
-    /// What is about to be changed, kept by the daemon before the change.
-    BeforeImage {
-        /// Relative to the workspace.
-        path: String,
-        /// The file as it is now, open for reading; `None` where there is none yet.
-        file: Option<OwnedFd>,
-        /// Answered once the copy is durable.
-        kept: oneshot::Sender<Result<()>>,
-    },
-    /// A result too large to be part of the answer.
-    Blob {
-        /// The content, open for reading from offset 0.
-        file: OwnedFd,
-        /// A file name to show.
-        name: String,
-        /// Like `text/plain`.
-        media_type: String,
-        /// Answered with the URI under which a client reads it.
-        stored: oneshot::Sender<Result<String>>,
-    },
+/// Takes what a running call hands out besides its answer.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Shows how far the call is. A report may be lost; the next one replaces it.
+    fn progress(&self, progress: Progress);
+
+    /// Keeps what is about to be changed: `file`, open for reading, is what `path` (relative to the workspace)
+    /// holds now, `None` where there is nothing yet. Returns once the copy is durable.
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()>;
+
+    /// Stores a result too large for the answer, from offset 0 of `file`; returns the URI under which a client
+    /// reads it. `name` is a file name to show, `media_type` like `text/plain`.
+    async fn store_blob(&self, file: OwnedFd, name: &str, media_type: &str) -> Result<String>;
 }
 
 /// How far a call is.
@@ -44,7 +32,7 @@ pub struct Progress {
 }
 
 /// The context of one call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CallCtx {
     /// Set when the client no longer wants the answer; checked in loops.
     pub cancel: CancellationToken,
@@ -53,20 +41,20 @@ pub struct CallCtx {
     /// What this input does.
     pub effect: Effect,
     workspace: Option<Arc<Workspace>>,
-    outgoing: mpsc::Sender<Outgoing>,
+    outbox: Arc<dyn Outbox>,
 }
 
 impl CallCtx {
-    /// A context whose messages arrive at `outgoing`.
+    /// A context that hands out to `outbox`.
     #[must_use]
     pub const fn new(
         cancel: CancellationToken,
         max_bytes: usize,
         effect: Effect,
         workspace: Option<Arc<Workspace>>,
-        outgoing: mpsc::Sender<Outgoing>,
+        outbox: Arc<dyn Outbox>,
     ) -> Self {
-        Self { cancel, max_bytes, effect, workspace, outgoing }
+        Self { cancel, max_bytes, effect, workspace, outbox }
     }
 
     /// The directory the caller works in.
@@ -89,18 +77,9 @@ impl CallCtx {
         if self.cancel.is_cancelled() { Err(Error::canceled("the client canceled the call")) } else { Ok(()) }
     }
 
-    /// Reports progress; dropped if the daemon is slow to take it.
+    /// Reports progress.
     pub fn progress(&self, done: f64, total: Option<f64>, message: impl Into<String>) {
-        // A full or closed channel loses one report, which the next one replaces.
-        let _ = self.outgoing.try_send(Outgoing::Progress(Progress { done, total, message: message.into() }));
-    }
-
-    /// Passes on a message that came from another process.
-    ///
-    /// # Errors
-    /// `Canceled` when the daemon no longer listens.
-    pub async fn forward(&self, message: Outgoing) -> Result<()> {
-        self.outgoing.send(message).await.map_err(|_| gone())
+        self.outbox.progress(Progress { done, total, message: message.into() });
     }
 
     /// Hands over what `path` holds before it is changed, and waits until it is kept.
@@ -108,9 +87,7 @@ impl CallCtx {
     /// # Errors
     /// What the daemon says when it cannot keep it; then nothing may be changed.
     pub async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
-        let (kept, answer) = oneshot::channel();
-        self.forward(Outgoing::BeforeImage { path: path.to_owned(), file, kept }).await?;
-        answer.await.map_err(|_| gone())?
+        self.outbox.keep_before(path, file).await
     }
 
     /// Stores a large result; returns its URI.
@@ -118,13 +95,6 @@ impl CallCtx {
     /// # Errors
     /// What the daemon says when it cannot store it.
     pub async fn store_blob(&self, file: OwnedFd, name: &str, media_type: &str) -> Result<String> {
-        let (stored, answer) = oneshot::channel();
-        let (name, media_type) = (name.to_owned(), media_type.to_owned());
-        self.forward(Outgoing::Blob { file, name, media_type, stored }).await?;
-        answer.await.map_err(|_| gone())?
+        self.outbox.store_blob(file, name, media_type).await
     }
-}
-
-fn gone() -> Error {
-    Error::canceled("the daemon no longer listens to this call")
 }

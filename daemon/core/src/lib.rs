@@ -14,7 +14,7 @@ pub mod workspace;
 
 pub use call::{Answer, Call, CallId, Caller, Link};
 pub use canonical::Canonical;
-pub use ctx::CallCtx;
+pub use ctx::{CallCtx, Outbox};
 pub use error::{Error, ErrorKind, Result};
 pub use pipeline::{Layer, Next, Pipeline};
 pub use registry::{Entry, Registry, Run, Toolset};

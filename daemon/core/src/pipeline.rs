@@ -35,7 +35,7 @@ impl Next<'_> {
             call.max_bytes,
             call.effect,
             call.caller.workspace.clone(),
-            call.outgoing.clone(),
+            call.outbox.clone(),
         );
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)

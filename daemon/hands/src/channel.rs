@@ -1,174 +1,201 @@
-//! Frames over a stream socket: length (u32, little-endian), number of descriptors (u8), message. Descriptors
-//! ride on the first byte of their frame (unix(7), `SCM_RIGHTS`).
+//! Messages over a socket of type `SOCK_SEQPACKET` (unix(7)): a packet is a message, sent and received whole.
+//!
+//! So nothing is framed, no lock keeps two senders apart, and any thread may wait for the next message. A packet is one
+//! byte of flags and the protobuf. A message too long for a packet travels in a sealed memory file (memfd_create(2))
+//! whose descriptor the packet carries, followed by the descriptor that belongs to the message, if one does.
 
 use crate::protocol::MAX_MESSAGE_BYTES;
-use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+        socketpair,
+    },
 };
 use std::{
-    collections::VecDeque,
-    io::{self, IoSlice, IoSliceMut},
-    marker::PhantomData,
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Write as _},
     mem::MaybeUninit,
-    os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt as _,
+    },
 };
-use tokio::{io::Interest, net::UnixStream, sync::Mutex};
+use tokio::{io::Interest, net::UnixStream};
 
-const HEADER_BYTES: usize = 5;
-const READ_BYTES: usize = 64 << 10;
-/// No message carries more.
-const MOST_DESCRIPTORS: usize = 4;
+/// Packets are not longer; the kernel's default for socket buffers is 208 KiB (socket(7), `wmem_default`).
+const PACKET_BYTES: usize = 128 << 10;
 
-/// The sending end. Clones share it; a frame is never interleaved with another.
-#[derive(Clone)]
-pub(crate) struct Sender<M> {
-    pen: Pen,
-    message: PhantomData<fn(M)>,
+/// The message is in the first descriptor.
+const IN_FILE: u8 = 1;
+/// The last descriptor belongs to the message.
+const WITH_DESCRIPTOR: u8 = 2;
+const MOST_DESCRIPTORS: usize = 2;
+
+/// A memory file with these can no longer change.
+const SEALED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
+
+/// A connected pair of sockets.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// The receiving end.
-pub(crate) struct Receiver<M> {
-    stream: Arc<UnixStream>,
-    buffer: BytesMut,
-    descriptors: VecDeque<OwnedFd>,
-    message: PhantomData<fn() -> M>,
+/// Where packets arrive, reused from message to message.
+pub(crate) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; PACKET_BYTES])
+    }
 }
 
-/// Both ends of a connected socket.
-pub(crate) fn split<S, R>(stream: UnixStream) -> (Sender<S>, Receiver<R>) {
-    let stream = Arc::new(stream);
-    let pen = Pen { stream: stream.clone(), turn: Arc::default() };
-    let sender = Sender { pen, message: PhantomData };
-    let receiver =
-        Receiver { stream, buffer: BytesMut::new(), descriptors: VecDeque::new(), message: PhantomData };
-    (sender, receiver)
+/// A message and its descriptor; `None` once the other end is closed.
+type Received<M> = Option<(M, Option<OwnedFd>)>;
+
+/// The end of a process whose threads wait.
+pub(crate) struct BlockingSocket(OwnedFd);
+
+impl BlockingSocket {
+    pub(crate) const fn new(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    pub(crate) fn send(&self, message: &impl Message, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+        Packet::new(message)?.send(self.0.as_fd(), descriptor)
+    }
+
+    pub(crate) fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
+        receive(self.0.as_fd(), buffer)
+    }
 }
 
-impl<M: Message> Sender<M> {
-    /// Sends one message with its descriptor, if it has one.
-    pub(crate) async fn send(&self, message: &M, descriptor: Option<OwnedFd>) -> io::Result<()> {
-        let length = message.encoded_len();
-        let header = u32::try_from(length).map_err(io::Error::other)?.to_le_bytes();
-        let mut frame = Vec::with_capacity(length + HEADER_BYTES);
-        frame.extend_from_slice(&header);
-        frame.push(u8::from(descriptor.is_some()));
-        message.encode(&mut frame).map_err(io::Error::other)?;
+/// The end of a process that waits for many. tokio has no type for packets; of its stream only the readiness is used.
+pub(crate) struct AsyncSocket(UnixStream);
 
-        // In a task of its own: a caller that is given up in the middle must not leave half a frame.
-        let pen = self.pen.clone();
-        tokio::spawn(async move { pen.write(&frame, descriptor).await }).await.map_err(io::Error::other)?
+impl AsyncSocket {
+    /// Must be called in a runtime.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self(UnixStream::from_std(socket)?))
+    }
+
+    /// Cancel-safe: the message is sent or not.
+    pub(crate) async fn send(&self, message: &impl Message, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+        let packet = Packet::new(message)?;
+        self.0.async_io(Interest::WRITABLE, || packet.send(self.0.as_fd(), descriptor)).await
+    }
+
+    /// Cancel-safe.
+    pub(crate) async fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
+        self.0.async_io(Interest::READABLE, || receive(self.0.as_fd(), buffer)).await
     }
 
     /// Tells the other end that nothing more comes.
     pub(crate) fn close(&self) {
         // It may be gone already.
-        let _ = rustix::net::shutdown(&*self.pen.stream, rustix::net::Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Write);
     }
 }
 
-/// Writes whole frames, one at a time.
-#[derive(Clone)]
-struct Pen {
-    stream: Arc<UnixStream>,
-    turn: Arc<Mutex<()>>,
+/// A message ready to be sent.
+struct Packet {
+    bytes: Vec<u8>,
+    file: Option<OwnedFd>,
 }
 
-impl Pen {
-    async fn write(&self, frame: &[u8], descriptor: Option<OwnedFd>) -> io::Result<()> {
-        let _turn = self.turn.lock().await;
-        let mut rest = frame;
-        let mut descriptor = descriptor;
-        while !rest.is_empty() {
-            let sent = self
-                .stream
-                .async_io(Interest::WRITABLE, || {
-                    let borrowed = descriptor.as_ref().map(|fd| [fd.as_fd()]);
-                    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                    let mut control = SendAncillaryBuffer::new(&mut space);
-                    if let Some(fds) = &borrowed {
-                        control.push(SendAncillaryMessage::ScmRights(fds));
-                    }
-                    let sent =
-                        sendmsg(&self.stream, &[IoSlice::new(rest)], &mut control, SendFlags::NOSIGNAL)?;
-                    Ok(sent)
-                })
-                .await?;
-            descriptor = None;
-            rest = rest.get(sent..).unwrap_or_default();
-        }
-        Ok(())
-    }
-}
-
-impl<M: Message + Default> Receiver<M> {
-    /// The next message and its descriptor; `None` once the other end is closed.
-    pub(crate) async fn receive(&mut self) -> io::Result<Option<(M, Option<OwnedFd>)>> {
-        loop {
-            if let Some(frame) = self.next_frame()? {
-                return Ok(Some(frame));
-            }
-            if self.fill().await? == 0 {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
-            }
-        }
-    }
-
-    fn next_frame(&mut self) -> io::Result<Option<(M, Option<OwnedFd>)>> {
-        let Some(&[a, b, c, d, count]) = self.buffer.first_chunk::<HEADER_BYTES>() else {
-            return Ok(None);
-        };
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+impl Packet {
+    fn new(message: &impl Message) -> io::Result<Self> {
+        let length = message.encoded_len();
         if length > MAX_MESSAGE_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
+            return Err(invalid("a message is too long"));
         }
-        if self.buffer.len() < HEADER_BYTES + length {
-            self.buffer.reserve(HEADER_BYTES + length - self.buffer.len());
-            return Ok(None);
+        if length >= PACKET_BYTES {
+            let file = memfd_create("skynet-message", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+            let mut file = File::from(file);
+            file.write_all(&message.encode_to_vec())?;
+            fcntl_add_seals(&file, SEALED)?;
+            return Ok(Self { bytes: vec![IN_FILE], file: Some(file.into()) });
         }
-        self.buffer.advance(HEADER_BYTES);
-        let body: Bytes = self.buffer.split_to(length).freeze();
-        let descriptor = if count > 0 {
-            let missing = || io::Error::new(io::ErrorKind::InvalidData, "a descriptor is missing");
-            Some(self.descriptors.pop_front().ok_or_else(missing)?)
-        } else {
-            None
-        };
-        Ok(Some((M::decode(body).map_err(io::Error::other)?, descriptor)))
+        let mut bytes = Vec::with_capacity(length + 1);
+        bytes.push(0);
+        message.encode(&mut bytes).map_err(io::Error::other)?;
+        Ok(Self { bytes, file: None })
     }
 
-    async fn fill(&mut self) -> io::Result<usize> {
-        let Self { stream, buffer, descriptors, .. } = self;
-        let start = buffer.len();
-        let room = (buffer.capacity() - start).max(READ_BYTES);
-        buffer.resize(start + room, 0);
-        let read = stream
-            .async_io(Interest::READABLE, || {
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-                let mut control = RecvAncillaryBuffer::new(&mut space);
-                let target = buffer.get_mut(start..).unwrap_or_default();
-                let got = recvmsg(
-                    &**stream,
-                    &mut [IoSliceMut::new(target)],
-                    &mut control,
-                    RecvFlags::CMSG_CLOEXEC,
-                )?;
-                for message in control.drain() {
-                    if let RecvAncillaryMessage::ScmRights(fds) = message {
-                        descriptors.extend(fds);
-                    }
-                }
-                Ok(got.bytes)
-            })
-            .await;
-        buffer.truncate(start + read.as_ref().map_or(0, |count| *count));
-        read
+    fn send(&self, socket: BorrowedFd<'_>, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+        let (flags, rest) = self.bytes.split_first().ok_or_else(|| invalid("an empty packet"))?;
+        let flags = [flags | if descriptor.is_some() { WITH_DESCRIPTOR } else { 0 }];
+        let descriptors: Vec<BorrowedFd<'_>> = self.file.iter().chain(descriptor).map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        loop {
+            let parts = [IoSlice::new(&flags), IoSlice::new(rest)];
+            match sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
     }
+}
+
+fn receive<M: Message + Default>(socket: BorrowedFd<'_>, buffer: &mut Buffer) -> io::Result<Received<M>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut parts = [IoSliceMut::new(&mut buffer.0)];
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(got) => break got,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    };
+    let mut descriptors: Vec<OwnedFd> = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let Some((flags, body)) = buffer.0.get(..got.bytes).and_then(<[u8]>::split_first) else {
+        return Ok(None);
+    };
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(invalid("a packet is too long"));
+    }
+    let expected = usize::from(flags & IN_FILE != 0) + usize::from(flags & WITH_DESCRIPTOR != 0);
+    if descriptors.len() != expected {
+        return Err(invalid("a packet without its descriptors"));
+    }
+    let descriptor = if flags & WITH_DESCRIPTOR == 0 { None } else { descriptors.pop() };
+    let message = match descriptors.pop() {
+        Some(file) => M::decode(&*read_sealed(&File::from(file))?),
+        None => M::decode(body),
+    };
+    Ok(Some((message.map_err(io::Error::other)?, descriptor)))
+}
+
+/// The other end is not trusted: reading anything else could wait for ever.
+fn read_sealed(file: &File) -> io::Result<Vec<u8>> {
+    if !fcntl_get_seals(file)?.contains(SEALED) {
+        return Err(invalid("a message in a file that may change"));
+    }
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    if length > MAX_MESSAGE_BYTES {
+        return Err(invalid("a message is too long"));
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }

@@ -7,7 +7,7 @@ pub mod protocol;
 mod server;
 
 pub use pool::Pool;
-pub use server::{THREADS, serve};
+pub use server::serve;
 
 use skynet_core::{Registry, Result};
 

@@ -1,15 +1,12 @@
 //! The daemon's end: one process per workspace, started when first needed, replaced when it dies.
 
 use crate::{
-    channel::{self, Receiver, Sender},
-    protocol::{Blob, Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION},
+    channel::{self, AsyncSocket, Buffer},
+    protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use skynet_core::{
-    CallCtx, Canonical, Error, Result, Run, Workspace,
-    ctx::{Outgoing, Progress},
-};
+use skynet_core::{CallCtx, Canonical, Error, Result, Run, Workspace};
 use std::{
     collections::HashMap,
     io,
@@ -23,9 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    net::UnixStream,
     process::Command,
-    sync::{Mutex as AsyncMutex, mpsc, oneshot},
+    sync::{Mutex as AsyncMutex, mpsc},
 };
 
 /// Hands that did nothing for so long are let go.
@@ -115,7 +111,7 @@ impl Run for Pool {
 
 struct Process {
     pid: u32,
-    sender: Sender<ToHands>,
+    socket: Arc<AsyncSocket>,
     next: AtomicU64,
     calls: Arc<Mutex<Calls>>,
 }
@@ -131,38 +127,37 @@ struct Calls {
 
 impl Process {
     async fn start(program: &std::path::Path, workspace: &Workspace) -> io::Result<Arc<Self>> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
+        let (ours, theirs) = channel::pair()?;
         let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         // No `pre_exec`, uid or groups: the standard library then uses posix_spawn, which costs the same
         // however large this process is.
         let mut child = Command::new(program)
             .env_clear()
             .envs(kept)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().unwrap_or(0);
-        let (sender, mut receiver): (Sender<ToHands>, Receiver<FromHands>) =
-            channel::split(UnixStream::from_std(ours)?);
+        let socket = Arc::new(AsyncSocket::new(ours)?);
         let open = ToHands { request: Some(Request::Open(Open { version: VERSION })) };
-        sender.send(&open, Some(workspace.as_descriptor().try_clone_to_owned()?)).await?;
-        match receiver.receive().await? {
+        socket.send(&open, Some(&workspace.as_descriptor().try_clone_to_owned()?)).await?;
+        let mut buffer = Buffer::new();
+        match socket.receive(&mut buffer).await? {
             Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => {}
             _ => return Err(io::Error::other("hands did not report ready")),
         }
         let calls = Arc::new(Mutex::new(Calls { waiting: Some(HashMap::new()), last_used: Instant::now() }));
-        let waiting = calls.clone();
+        let (receiver, waiting) = (socket.clone(), calls.clone());
         tokio::spawn(async move {
-            let reason = pump(receiver, &waiting).await;
+            let reason = pump(&receiver, buffer, &waiting).await;
             lock(&waiting).waiting = None;
             let status = child.wait().await;
             tracing::info!(pid, ?status, ?reason, "hands ended");
         });
         tracing::info!(pid, workspace = %workspace.path().display(), "hands started");
-        Ok(Arc::new(Self { pid, sender, next: AtomicU64::new(1), calls }))
+        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls }))
     }
 
     fn is_alive(&self) -> bool {
@@ -200,19 +195,20 @@ impl Process {
             match reply {
                 Reply::Done(done) => {
                     guard.is_done = true;
-                    return Some(done.failure.map_or(Ok(done.output), |failure| Err(failure.into())));
+                    return Some(
+                        done.failure.map_or_else(|| one_line(done.output), |failure| Err(failure.into())),
+                    );
                 }
-                Reply::Progress(progress) => {
-                    let (done, total, message) = (progress.done, progress.total, progress.message);
-                    // Nobody listens to the progress of a call that is being given up.
-                    let _ = ctx.forward(Outgoing::Progress(Progress { done, total, message })).await;
-                }
+                Reply::Progress(progress) => ctx.progress(progress.done, progress.total, progress.message),
                 Reply::Before(before) => {
-                    let kept = keep_before(ctx, before.path, descriptor).await.map(|()| String::new());
+                    let kept = ctx.keep_before(&before.path, descriptor).await.map(|()| String::new());
                     self.send(Request::Kept(answer(id, kept))).await.ok()?;
                 }
                 Reply::Blob(blob) => {
-                    let stored = store_blob(ctx, blob, descriptor).await;
+                    let stored = match descriptor {
+                        Some(file) => ctx.store_blob(file, &blob.name, &blob.media_type).await,
+                        None => Err(Error::internal("hands sent a blob without descriptor")),
+                    };
                     self.send(Request::Kept(answer(id, stored))).await.ok()?;
                 }
                 Reply::Ready(_) => {}
@@ -221,28 +217,23 @@ impl Process {
     }
 
     async fn send(&self, request: Request) -> io::Result<()> {
-        self.sender.send(&ToHands { request: Some(request) }, None).await
+        self.socket.send(&ToHands { request: Some(request) }, None).await
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // The task that reads keeps the socket open; hands must see the end all the same.
-        self.sender.close();
+        self.socket.close();
     }
 }
 
-async fn keep_before(ctx: &CallCtx, path: String, file: Option<OwnedFd>) -> Result<()> {
-    let (kept, answered) = oneshot::channel();
-    ctx.forward(Outgoing::BeforeImage { path, file, kept }).await?;
-    answered.await.map_err(|_| Error::canceled("the call was given up"))?
-}
-
-async fn store_blob(ctx: &CallCtx, blob: Blob, file: Option<OwnedFd>) -> Result<String> {
-    let file = file.ok_or_else(|| Error::internal("hands sent a blob without descriptor"))?;
-    let (stored, answered) = oneshot::channel();
-    ctx.forward(Outgoing::Blob { file, name: blob.name, media_type: blob.media_type, stored }).await?;
-    answered.await.map_err(|_| Error::canceled("the call was given up"))?
+/// An output is spliced into a line for the client as it is, so hands must not be able to end that line.
+fn one_line(output: Bytes) -> Result<Bytes> {
+    if std::str::from_utf8(&output).is_err() || output.iter().any(|byte| *byte < 0x20) {
+        return Err(Error::internal("the tool's answer is not one line of JSON"));
+    }
+    Ok(output)
 }
 
 fn answer(id: u64, result: Result<String>) -> Kept {
@@ -282,7 +273,7 @@ impl Drop for CallGuard<'_> {
         let was_alive =
             lock(&self.process.calls).waiting.as_mut().and_then(|waiting| waiting.remove(&id)).is_some();
         if was_alive && !self.is_done {
-            let sender = self.process.sender.clone();
+            let socket = self.process.socket.clone();
             let (replies, inbox) = mpsc::channel(1);
             if let Some(waiting) = lock(&self.process.calls).waiting.as_mut() {
                 waiting.insert(id, replies);
@@ -290,7 +281,7 @@ impl Drop for CallGuard<'_> {
             let (calls, pid) = (self.process.calls.clone(), self.process.pid);
             tokio::spawn(async move {
                 // Hands that are gone need no cancel.
-                let _ = sender.send(&ToHands { request: Some(Request::Cancel(id)) }, None).await;
+                let _ = socket.send(&ToHands { request: Some(Request::Cancel(id)) }, None).await;
                 let has_ended = tokio::time::timeout(STUCK_AFTER, ended(inbox)).await.is_ok();
                 if let Some(waiting) = lock(&calls).waiting.as_mut() {
                     waiting.remove(&id);
@@ -305,8 +296,8 @@ impl Drop for CallGuard<'_> {
 }
 
 /// Hands each reply to the call it belongs to, until the process closes its end.
-async fn pump(mut receiver: Receiver<FromHands>, calls: &Mutex<Calls>) -> io::Result<()> {
-    while let Some((message, descriptor)) = receiver.receive().await? {
+async fn pump(socket: &AsyncSocket, mut buffer: Buffer, calls: &Mutex<Calls>) -> io::Result<()> {
+    while let Some((message, descriptor)) = socket.receive::<FromHands>(&mut buffer).await? {
         let Some(reply) = message.reply else { continue };
         let inbox = reply.call().and_then(|id| lock(calls).waiting.as_ref()?.get(&id).cloned());
         if let Some(inbox) = inbox {

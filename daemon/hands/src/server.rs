@@ -1,189 +1,250 @@
 //! The end of the protocol that runs tools.
+//!
+//! Every thread waits for the next message, and the one that gets a call runs it: a call crosses from one thread to
+//! another only between the processes. Before a thread turns to a call it makes sure that another one listens,
+//! so that cancels are always heard.
 
 use crate::{
-    channel::{self, Receiver, Sender},
+    channel::{BlockingSocket, Buffer},
     protocol::{Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION},
 };
-use futures_util::FutureExt as _;
-use skynet_core::{CallCtx, Canonical, Error, Registry, Result, Workspace, ctx::Outgoing};
+use async_trait::async_trait;
+use skynet_core::{CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace, ctx};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
 };
-use tokio::{
-    net::UnixStream,
-    sync::{Semaphore, mpsc, oneshot},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Threads of the process. Parked ones cost next to nothing.
-pub const THREADS: usize = 16;
+/// At most; one of them always listens. They are started when needed and then stay.
+const THREADS: usize = 16;
 
-/// Calls under way, and what they wait for.
-type Running = Arc<Mutex<HashMap<u64, RunningCall>>>;
+/// The thread that got the call has it in the table within microseconds, so few are enough.
+const EARLY_CANCELS: usize = 64;
 
+/// Serves calls from `socket` until the daemon closes it. Calls that are still under way then are canceled, not
+/// waited for: the caller ends the process. `runtime` drives what tools wait for.
+///
+/// # Errors
+/// When the first message is not `Open` with a workspace, or the socket fails.
+pub fn serve(socket: OwnedFd, registry: Registry, runtime: Handle) -> io::Result<()> {
+    let socket = BlockingSocket::new(socket);
+    let first = socket.receive(&mut Buffer::new())?;
+    let Some((ToHands { request: Some(Request::Open(open)) }, Some(root))) = first else {
+        return Err(unexpected());
+    };
+    if open.version != VERSION {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "daemon and hands are of different versions"));
+    }
+    let workspace = Arc::new(Workspace::from_descriptor(root).map_err(io::Error::other)?);
+    let (ended, end) = mpsc::channel();
+    let state = State { threads: 1, listening: 1, ..State::default() };
+    let hands = Arc::new(Hands { socket, registry, workspace, runtime, state: Mutex::new(state), ended });
+    hands.send(Reply::Ready(Open { version: VERSION }), None)?;
+    hands.start_thread()?;
+    let result = end.recv().map_err(io::Error::other)?;
+    // The daemon is gone: nobody wants the rest.
+    hands.lock().calls.values().for_each(|call| call.cancel.cancel());
+    result
+}
+
+struct Hands {
+    socket: BlockingSocket,
+    registry: Registry,
+    workspace: Arc<Workspace>,
+    runtime: Handle,
+    state: Mutex<State>,
+    ended: mpsc::Sender<io::Result<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    threads: usize,
+    /// How many of them run no call.
+    listening: usize,
+    calls: HashMap<u64, RunningCall>,
+    /// Calls for which there was no thread.
+    waiting: VecDeque<Call>,
+    /// The newest cancels of unknown calls: of ones that have ended, or that another thread is just taking.
+    early_cancels: VecDeque<u64>,
+}
+
+impl State {
+    fn begin(&mut self, id: u64) {
+        let call = RunningCall::default();
+        if self.early_cancels.contains(&id) {
+            call.cancel.cancel();
+        }
+        self.calls.insert(id, call);
+    }
+
+    fn cancel(&mut self, id: u64) {
+        match self.calls.get(&id) {
+            Some(call) => call.cancel.cancel(),
+            None => {
+                self.early_cancels.push_back(id);
+                if self.early_cancels.len() > EARLY_CANCELS {
+                    self.early_cancels.pop_front();
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
 struct RunningCall {
     cancel: CancellationToken,
     /// A call waits for one descriptor at a time.
     kept: Option<oneshot::Sender<Result<String>>>,
 }
 
-/// Serves calls from `stream` until it closes.
-///
-/// # Errors
-/// When the first message is not `Open` with a workspace, or the socket fails.
-pub async fn serve(stream: UnixStream, registry: Registry) -> io::Result<()> {
-    let (sender, mut receiver): (Sender<FromHands>, Receiver<ToHands>) = channel::split(stream);
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let Some((ToHands { request: Some(Request::Open(open)) }, Some(root))) = receiver.receive().await? else {
-        return Err(invalid("the first message must be `Open` with a workspace"));
-    };
-    if open.version != VERSION {
-        return Err(invalid("daemon and hands are of different versions"));
+impl Hands {
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        let hands = self.clone();
+        thread::Builder::new().spawn(move || {
+            let result = hands.listen();
+            // Whoever is first ends the process.
+            let _ = hands.ended.send(result);
+        })?;
+        Ok(())
     }
-    let workspace = Arc::new(Workspace::from_descriptor(root).map_err(io::Error::other)?);
-    send(&sender, Reply::Ready(Open { version: VERSION }), None).await?;
 
-    let registry = Arc::new(registry);
-    let running = Running::default();
-    let places = Arc::new(Semaphore::new(THREADS - 1));
-    while let Some((message, _)) = receiver.receive().await? {
-        match message.request {
-            Some(Request::Call(call)) => {
-                let cancel = CancellationToken::new();
-                lock(&running).insert(call.id, RunningCall { cancel: cancel.clone(), kept: None });
-                let (registry, running, workspace, sender) =
-                    (registry.clone(), running.clone(), workspace.clone(), sender.clone());
-                let places = places.clone();
-                tokio::spawn(async move {
-                    // Never closed, so there is always a permit.
-                    let _place = places.acquire_owned().await;
-                    run(call, &registry, &running, workspace, cancel, sender).await;
-                });
-            }
-            Some(Request::Cancel(id)) => {
-                if let Some(call) = lock(&running).get(&id) {
-                    call.cancel.cancel();
-                }
-            }
-            Some(Request::Kept(kept)) => settle(&running, kept),
-            Some(Request::Open(_)) | None => return Err(invalid("an unexpected message")),
-        }
-    }
-    // The daemon is gone: nobody wants the rest.
-    lock(&running).values().for_each(|call| call.cancel.cancel());
-    Ok(())
-}
-
-fn settle(running: &Running, kept: Kept) {
-    let waiting = lock(running).get_mut(&kept.id).and_then(|call| call.kept.take());
-    if let Some(waiting) = waiting {
-        let result = kept.failure.map_or(Ok(kept.uri), |failure| Err(failure.into()));
-        // The tool may have stopped waiting because it was canceled.
-        let _ = waiting.send(result);
-    }
-}
-
-async fn run(
-    call: Call,
-    registry: &Registry,
-    running: &Running,
-    workspace: Arc<Workspace>,
-    cancel: CancellationToken,
-    sender: Sender<FromHands>,
-) {
-    let id = call.id;
-    let (outgoing, mut messages) = mpsc::channel(16);
-    let relay = {
-        let (running, sender, cancel) = (running.clone(), sender.clone(), cancel.clone());
-        async move {
-            while let Some(message) = messages.recv().await {
-                if relay(id, message, &running, &cancel, &sender).await.is_err() {
-                    return;
-                }
+    fn listen(self: &Arc<Self>) -> io::Result<()> {
+        let mut buffer = Buffer::new();
+        while let Some((message, _)) = self.socket.receive::<ToHands>(&mut buffer)? {
+            match message.request {
+                Some(Request::Call(call)) => self.take(call)?,
+                Some(Request::Cancel(id)) => self.lock().cancel(id),
+                Some(Request::Kept(kept)) => self.settle(kept),
+                Some(Request::Open(_)) | None => return Err(unexpected()),
             }
         }
-    };
-    let tool = async move {
+        Ok(())
+    }
+
+    /// Runs a call, and those that came to wait meanwhile; or lets it wait, if nobody else would listen.
+    fn take(self: &Arc<Self>, call: Call) -> io::Result<()> {
+        {
+            let mut state = self.lock();
+            state.begin(call.id);
+            if state.listening == 1 {
+                if state.threads == THREADS {
+                    state.waiting.push_back(call);
+                    return Ok(());
+                }
+                self.start_thread()?;
+                state.threads += 1;
+                state.listening += 1;
+            }
+            state.listening -= 1;
+        }
+        let mut next = Some(call);
+        while let Some(call) = next {
+            self.run(call)?;
+            let mut state = self.lock();
+            next = state.waiting.pop_front();
+            if next.is_none() {
+                state.listening += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(self: &Arc<Self>, call: Call) -> io::Result<()> {
+        let id = call.id;
+        let result = catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(self.perform(call))));
+        let result = result.unwrap_or_else(|_| Err(Error::internal("the tool failed by a defect of Skynet")));
+        self.lock().calls.remove(&id);
+        let done = match result {
+            Ok(output) => Done { id, output, failure: None },
+            Err(err) => Done { id, output: bytes::Bytes::new(), failure: Some(err.into()) },
+        };
+        self.send(Reply::Done(done), None)
+    }
+
+    async fn perform(self: &Arc<Self>, call: Call) -> Result<bytes::Bytes> {
+        let cancel = self.lock().calls.get(&call.id).map(|call| call.cancel.clone()).unwrap_or_default();
         if cancel.is_cancelled() {
             return Err(Error::canceled("the call was given up before it began"));
         }
-        let entry = registry.find(&call.tool)?;
+        let entry = self.registry.find(&call.tool)?;
         let input = Canonical::parse(&call.input)?;
         let max_bytes = usize::try_from(call.max_bytes).unwrap_or(usize::MAX);
         let effect = entry.effect_of(&input)?;
-        let ctx = CallCtx::new(cancel, max_bytes, effect, Some(workspace), outgoing);
+        let outbox = ToDaemon { hands: self.clone(), id: call.id, cancel: cancel.clone() };
+        let ctx = CallCtx::new(cancel, max_bytes, effect, Some(self.workspace.clone()), Arc::new(outbox));
         entry.run(&ctx, &input).await
-    };
-    // The tool owns its channel, so the relay ends with it, also by a panic.
-    let (result, ()) = tokio::join!(AssertUnwindSafe(tool).catch_unwind(), relay);
-    let result = result.unwrap_or_else(|_| Err(Error::internal("the tool failed by a defect of Skynet")));
-    lock(running).remove(&id);
-    let done = match result {
-        Ok(output) => Done { id, output, failure: None },
-        Err(err) => Done { id, output: bytes::Bytes::new(), failure: Some(err.into()) },
-    };
-    // Without a daemon there is nobody to tell, and the receive loop ends as well.
-    let _ = send(&sender, Reply::Done(done), None).await;
-}
+    }
 
-async fn relay(
-    id: u64,
-    message: Outgoing,
-    running: &Running,
-    cancel: &CancellationToken,
-    sender: &Sender<FromHands>,
-) -> io::Result<()> {
-    let wait = |kept: oneshot::Sender<Result<String>>| {
-        if let Some(call) = lock(running).get_mut(&id) {
-            call.kept = Some(kept);
-        }
-    };
-    match message {
-        Outgoing::Progress(progress) => {
-            let progress =
-                Progress { id, done: progress.done, total: progress.total, message: progress.message };
-            send(sender, Reply::Progress(progress), None).await
-        }
-        Outgoing::BeforeImage { path, file, kept } => {
-            let (answer, answered) = oneshot::channel();
-            wait(answer);
-            send(sender, Reply::Before(Before { id, path }), file).await?;
+    fn settle(&self, kept: Kept) {
+        let waiting = self.lock().calls.get_mut(&kept.id).and_then(|call| call.kept.take());
+        if let Some(waiting) = waiting {
+            let result = kept.failure.map_or(Ok(kept.uri), |failure| Err(failure.into()));
             // The tool may have stopped waiting because it was canceled.
-            let _ = kept.send(received(answered, cancel).await.map(|_| ()));
-            Ok(())
+            let _ = waiting.send(result);
         }
-        Outgoing::Blob { file, name, media_type, stored } => {
-            let (answer, answered) = oneshot::channel();
-            wait(answer);
-            send(sender, Reply::Blob(Blob { id, name, media_type }), Some(file)).await?;
-            // As above.
-            let _ = stored.send(received(answered, cancel).await);
-            Ok(())
+    }
+
+    fn send(&self, reply: Reply, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+        self.socket.send(&FromHands { reply: Some(reply) }, descriptor)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one call hands out, on its way to the daemon.
+struct ToDaemon {
+    hands: Arc<Hands>,
+    id: u64,
+    cancel: CancellationToken,
+}
+
+impl ToDaemon {
+    /// Sends what the daemon answers with [`Kept`], and waits for that.
+    async fn ask(&self, reply: Reply, descriptor: Option<&OwnedFd>) -> Result<String> {
+        let (answer, answered) = oneshot::channel();
+        if let Some(call) = self.hands.lock().calls.get_mut(&self.id) {
+            call.kept = Some(answer);
+        }
+        self.hands
+            .send(reply, descriptor)
+            .map_err(|err| Error::canceled("the daemon cannot be told").with_source(err))?;
+        tokio::select! {
+            biased;
+            answer = answered => answer.unwrap_or_else(|_| Err(Error::canceled("the daemon did not answer"))),
+            // A daemon that gave the call up answers nothing, but it has canceled.
+            () = self.cancel.cancelled() => Err(Error::canceled("the call was given up")),
         }
     }
 }
 
-/// Waits for the daemon's answer. A daemon that gave the call up answers nothing, but it has canceled.
-async fn received(answer: oneshot::Receiver<Result<String>>, cancel: &CancellationToken) -> Result<String> {
-    tokio::select! {
-        biased;
-        answer = answer => answer.unwrap_or_else(|_| Err(Error::canceled("the daemon did not answer"))),
-        () = cancel.cancelled() => Err(Error::canceled("the call was given up")),
+#[async_trait]
+impl Outbox for ToDaemon {
+    fn progress(&self, progress: ctx::Progress) {
+        let ctx::Progress { done, total, message } = progress;
+        // Without a daemon there is nobody to tell, and the threads that listen notice as well.
+        let _ = self.hands.send(Reply::Progress(Progress { id: self.id, done, total, message }), None);
+    }
+
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
+        let before = Reply::Before(Before { id: self.id, path: path.to_owned() });
+        self.ask(before, file.as_ref()).await.map(drop)
+    }
+
+    async fn store_blob(&self, file: OwnedFd, name: &str, media_type: &str) -> Result<String> {
+        let blob = Blob { id: self.id, name: name.to_owned(), media_type: media_type.to_owned() };
+        self.ask(Reply::Blob(blob), Some(&file)).await
     }
 }
 
-async fn send(
-    sender: &Sender<FromHands>,
-    reply: Reply,
-    descriptor: Option<std::os::fd::OwnedFd>,
-) -> io::Result<()> {
-    sender.send(&FromHands { reply: Some(reply) }, descriptor).await
-}
-
-fn lock(running: &Running) -> MutexGuard<'_, HashMap<u64, RunningCall>> {
-    // Each change is one insert or remove, so a panic leaves it whole.
-    running.lock().unwrap_or_else(PoisonError::into_inner)
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an unexpected message")
 }

@@ -5,10 +5,7 @@ use crate::{
     rules::{Rules, Verdict},
 };
 use async_trait::async_trait;
-use skynet_core::{
-    Answer, Call, Error, Layer, Next, Result,
-    ctx::{Outgoing, Progress},
-};
+use skynet_core::{Answer, Call, Error, Layer, Next, Result, ctx::Progress};
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -77,8 +74,7 @@ impl Confirm {
                 _ = reminder.tick() => {
                     reminders += 1.0;
                     let message = format!("waiting for approval {} of `{}`", approval.id, approval.tool);
-                    // A lost reminder is followed by another.
-                    let _ = call.outgoing.try_send(Outgoing::Progress(Progress { done: reminders, total: None, message }));
+                    call.outbox.progress(Progress { done: reminders, total: None, message });
                 }
                 () = tokio::time::sleep_until(deadline) => return Outcome::NobodyAnswered,
                 () = call.cancel.cancelled() => return Outcome::Canceled,

@@ -9,6 +9,9 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 pub(crate) struct FilesList;
 
+/// Entries between two looks at whether the call is still wanted.
+const CHECK_EVERY: usize = 256;
+
 fn default_path() -> String {
     ".".into()
 }
@@ -52,8 +55,9 @@ pub(crate) struct Output {
 pub(crate) struct Entry {
     /// Its name; bytes that are no UTF-8 are shown as U+FFFD.
     name: String,
-    /// What it is.
-    kind: Kind,
+    /// What it is; absent for a regular file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
     /// Of a symbolic link, what it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
@@ -84,8 +88,10 @@ impl Tool for FilesList {
         let path = workspace.relative(&input.path)?;
         let directory = workspace.open_directory(&path)?;
         let mut names: Vec<(Vec<u8>, FileType)> = Vec::new();
-        for found in Dir::read_from(&directory).on(&path)? {
-            ctx.check_canceled()?;
+        for (count, found) in Dir::read_from(&directory).on(&path)?.enumerate() {
+            if count % CHECK_EVERY == 0 {
+                ctx.check_canceled()?;
+            }
             let found = found.on(&path)?;
             let name = found.file_name().to_bytes();
             let is_wanted = name != b"." && name != b".." && (input.hidden || !name.starts_with(b"."));
@@ -98,12 +104,12 @@ impl Tool for FilesList {
         let limit = input.limit as usize;
         let mut entries = Vec::with_capacity(total.min(limit));
         for (name, kind) in names.into_iter().take(limit) {
-            let name = OsStr::from_bytes(&name);
-            let place = || path.join(Path::new(name));
+            let raw = OsStr::from_bytes(&name);
+            let place = || path.join(Path::new(raw));
             // Some filesystems do not tell the kind while listing.
             let stat = if input.details || kind == FileType::Unknown {
                 // An entry that vanished meanwhile is simply not there.
-                let Ok(stat) = entry::stat_in(&directory, name, &place()) else {
+                let Ok(stat) = entry::stat_in(&directory, raw, &place()) else {
                     continue;
                 };
                 Some(stat)
@@ -112,19 +118,20 @@ impl Tool for FilesList {
             };
             let kind = stat.as_ref().map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
             let link = if kind == FileType::Symlink {
-                entry::read_link(workspace, &directory, name, &place()).ok()
+                entry::read_link(workspace, &directory, raw, &place()).ok()
             } else {
                 None
             };
             let details = stat.filter(|_| input.details);
             entries.push(Entry {
-                name: name.to_string_lossy().into_owned(),
-                kind: kind.into(),
+                kind: Some(Kind::from(kind)).filter(|kind| *kind != Kind::File),
                 target: link.as_ref().map(|link| link.target.clone()),
                 leads: link.map(|link| link.leads),
                 size_bytes: details.as_ref().map(entry::size_of),
                 mode: details.as_ref().map(|stat| entry::octal(stat.st_mode)),
                 modified_at: details.as_ref().map(entry::modified_at),
+                name: String::from_utf8(name)
+                    .unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned()),
             });
         }
         Ok(Output { entries, total, truncated: total > limit })

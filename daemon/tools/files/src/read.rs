@@ -208,6 +208,9 @@ fn select(
     line_count: Option<u64>,
     max_bytes: usize,
 ) -> Result<(&str, Option<u64>)> {
+    if line_count.is_none() && rest.len() <= max_bytes {
+        return Ok((rest, None));
+    }
     let mut end = 0;
     let mut line = start_line;
     while end < rest.len() && line_count.is_none_or(|count| line - start_line < count) {
@@ -231,12 +234,7 @@ fn offset_of_line(text: &str, line: u64) -> usize {
     let skipped = usize::try_from(line - 1).unwrap_or(usize::MAX);
     match skipped.checked_sub(1) {
         None => 0,
-        Some(nth) => text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .nth(nth)
-            .map_or(text.len(), |(at, _)| at + 1),
+        Some(nth) => text.match_indices('\n').nth(nth).map_or(text.len(), |(at, _)| at + 1),
     }
 }
 

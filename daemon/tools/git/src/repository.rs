@@ -78,12 +78,24 @@ impl Repository {
         let git_directory = git_directory(&work_tree)?;
         let common = common_directory(&git_directory)?;
         check_layout(&git_directory)?;
-        check_layout(&common)?;
+        if common != git_directory {
+            check_layout(&common)?;
+        }
         refuse_worktree(&common.join("config"))?;
         refuse_worktree(&git_directory.join("config.worktree"))?;
         let configurations = configurations(&git_directory, &common)?;
         let arguments = overrides(&configurations, Filters::Off)?;
         Ok(Self { work_tree, prefix, git_directory, common, configurations, arguments })
+    }
+
+    /// Absolute.
+    pub(crate) fn work_tree(&self) -> &Path {
+        &self.work_tree
+    }
+
+    /// Absolute, checked to hold nothing that leads out of the workspace.
+    pub(crate) fn git_directory(&self) -> &Path {
+        &self.git_directory
     }
 
     /// The same repository for commands that put contents into the history: filters fail instead of being left
@@ -340,11 +352,13 @@ fn git_directory(work_tree: &Path) -> Result<PathBuf> {
     let target = text.strip_prefix("gitdir:").map(str::trim).ok_or_else(broken)?;
     let directory: PathBuf = work_tree.join(target);
     let back = read(&directory.join("gitdir"))?;
-    let is_same = |a: &Path, b: &Path| {
-        use std::os::unix::fs::MetadataExt as _;
-        matches!((fs::metadata(a), fs::metadata(b)), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
-    };
     if is_same(Path::new(back.trim()), &dot_git) { Ok(directory) } else { Err(broken()) }
+}
+
+/// Whether two paths lead to one file.
+pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    matches!((fs::metadata(a), fs::metadata(b)), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
 /// Where a submodule's repository is; `None` if it is not checked out. Only its configuration matters here.

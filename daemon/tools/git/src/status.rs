@@ -1,5 +1,8 @@
 //! Shows the state of a working tree.
 
+mod by_library;
+mod by_program;
+
 use crate::{repository::Repository, revision::default_repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +21,7 @@ pub(crate) struct Input {
     repository: String,
 }
 
-#[derive(Default, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The branch, absent when the head is detached.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +44,7 @@ pub(crate) struct Output {
     total: usize,
 }
 
-#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Entry {
     /// Where it is now.
     path: String,
@@ -65,93 +68,233 @@ impl Tool for GitStatus {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let repository = Repository::find(ctx.workspace()?, &input.repository)?;
-        let arguments = [
-            "status",
-            "--porcelain=v2",
-            "--branch",
-            "-z",
-            "--untracked-files=all",
-            "--ignore-submodules=dirty",
-        ];
-        let output = repository.check(ctx, &[], arguments).await?;
-        Ok(parse(&output.text()?))
-    }
-}
-
-/// Reads `git status --porcelain=v2 --branch -z` (git-status(1), "Porcelain Format Version 2").
-fn parse(text: &str) -> Output {
-    let mut output = Output::default();
-    let mut records = text.split('\0');
-    while let Some(record) = records.next() {
-        let mut words = record.split(' ');
-        let entry = match words.next() {
-            Some("#") => {
-                header(&mut output, record);
-                None
+        let status = match by_library::status(ctx, &repository) {
+            Ok(status) => status,
+            // Formats that gix does not read yet, such as reftable and SHA-256.
+            Err(_) => {
+                ctx.check_canceled()?;
+                by_program::status(ctx, &repository).await?
             }
-            Some("1") => entry(record, 8, None),
-            Some("2") => entry(record, 9, records.next()),
-            Some("u") => entry(record, 10, None),
-            Some("?") => {
-                record.get(2..).map(|path| Entry { path: path.into(), index: '?', worktree: '?', from: None })
-            }
-            _ => None,
         };
-        output.total += usize::from(entry.is_some());
-        if output.entries.len() < MOST_ENTRIES {
-            output.entries.extend(entry);
-        }
-    }
-    output.clean = output.total == 0;
-    output
-}
-
-fn header(output: &mut Output, record: &str) {
-    let mut words = record.split(' ').skip(1);
-    match (words.next(), words.next(), words.next()) {
-        (Some("branch.oid"), Some(oid), _) if oid != "(initial)" => output.head = Some(oid.into()),
-        (Some("branch.head"), Some(name), _) if name != "(detached)" => output.branch = Some(name.into()),
-        (Some("branch.upstream"), Some(name), _) => output.upstream = Some(name.into()),
-        (Some("branch.ab"), Some(ahead), Some(behind)) => {
-            output.ahead = ahead.trim_start_matches('+').parse().unwrap_or(0);
-            output.behind = behind.trim_start_matches('-').parse().unwrap_or(0);
-        }
-        _ => {}
+        Ok(status.into())
     }
 }
 
-/// A line whose path follows `fields` others.
-fn entry(record: &str, fields: usize, from: Option<&str>) -> Option<Entry> {
-    let mut words = record.splitn(fields + 1, ' ');
-    let mut states = words.nth(1)?.chars();
-    let path = words.nth(fields - 2)?.to_owned();
-    Some(Entry { path, index: states.next()?, worktree: states.next()?, from: from.map(str::to_owned) })
+/// What either way of asking finds.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Status {
+    branch: Option<String>,
+    head: Option<String>,
+    upstream: Option<String>,
+    ahead: u64,
+    behind: u64,
+    /// Tracked ones by path, then untracked ones by path.
+    entries: Vec<Entry>,
+}
+
+impl From<Status> for Output {
+    fn from(status: Status) -> Self {
+        let Status { branch, head, upstream, ahead, behind, mut entries } = status;
+        let total = entries.len();
+        entries.truncate(MOST_ENTRIES);
+        Self { branch, head, upstream, ahead, behind, clean: total == 0, entries, total }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skynet_core::{Outbox, Workspace, ctx::Progress};
+    use std::{
+        fs,
+        os::{
+            fd::OwnedFd,
+            unix::fs::{PermissionsExt as _, symlink},
+        },
+        path::Path,
+        process::Command,
+        sync::Arc,
+    };
 
-    #[test]
-    fn every_kind_of_line_is_read() {
-        let text = "# branch.oid abc\0# branch.head main\0# branch.upstream o/main\0# branch.ab +2 -1\0\
-            1 .M N... 100644 100644 100644 a b some file\x002 R. N... 100644 100644 100644 a b R100 new\0old\0\
-            u UU N... 1 2 3 4 a b c both\0? extra\0";
-        let output = parse(text);
-        let entry = |path: &str, index, worktree, from: Option<&str>| Entry {
-            path: path.into(),
-            index,
-            worktree,
-            from: from.map(str::to_owned),
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl Outbox for Nowhere {
+        fn progress(&self, _progress: Progress) {}
+        async fn keep_before(&self, _path: &str, _file: Option<OwnedFd>) -> Result<()> {
+            Ok(())
+        }
+        async fn store_blob(&self, _file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
+            Ok(String::new())
+        }
+    }
+
+    /// Runs a line of arguments; failure is the caller's business, because a merge that conflicts fails.
+    fn git(directory: &Path, line: &str) {
+        let status = Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@x", "-c", "protocol.file.allow=always"])
+            .args(["-c", "init.defaultBranch=main", "-c", "commit.gpgSign=false"])
+            .args(line.split(' '))
+            .current_dir(directory)
+            .output();
+        assert!(status.is_ok(), "{line}: {status:?}");
+    }
+
+    /// Both ways must find the same; returns it as `XY path`, `XY path <- from`.
+    async fn agreed(root: &Path, path: &str) -> (Status, Vec<String>) {
+        let workspace = Arc::new(Workspace::open(root).unwrap());
+        let repository = Repository::find(&workspace, path).unwrap();
+        let ctx = CallCtx::new(Default::default(), 1 << 20, Effect::Read, Some(workspace), Arc::new(Nowhere));
+        let by_library = by_library::status(&ctx, &repository).unwrap();
+        assert_eq!(by_library, by_program::status(&ctx, &repository).await.unwrap());
+        let show = |entry: &Entry| {
+            let from = entry.from.as_ref().map_or(String::new(), |from| format!(" <- {from}"));
+            format!("{}{} {}{from}", entry.index, entry.worktree, entry.path)
         };
-        let expected = [
-            entry("some file", '.', 'M', None),
-            entry("new", 'R', '.', Some("old")),
-            entry("both", 'U', 'U', None),
-            entry("extra", '?', '?', None),
-        ];
-        assert_eq!(output.entries, expected);
-        assert_eq!((output.branch.as_deref(), output.ahead, output.behind), (Some("main"), 2, 1));
-        assert!(parse("# branch.oid (initial)\0# branch.head main\0").clean);
+        let lines = by_library.entries.iter().map(show).collect();
+        (by_library, lines)
+    }
+
+    fn start() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        git(directory.path(), "init --quiet");
+        directory
+    }
+
+    fn write(root: &Path, path: &str, content: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    #[tokio::test]
+    async fn changes_of_every_kind() {
+        let keep = start();
+        let root = keep.path();
+        assert_eq!(agreed(root, ".").await.1, Vec::<String>::new());
+        let long = "a line\n".repeat(30);
+        for name in ["same", "edited", "staged", "both", "gone", "removed", "typed", "mode", "d/é ö"] {
+            write(root, name, &format!("{name}\n"));
+        }
+        write(root, "old name", &long);
+        write(root, "moved and edited", &(long.clone() + "x\n"));
+        write(root, "crlf", "one\ntwo\n");
+        write(root, ".gitattributes", "crlf text eol=crlf\n");
+        write(root, ".gitignore", "*.log\nbuild/\n");
+        assert_eq!(agreed(root, ".").await.1.len(), 14);
+        git(root, "add .");
+        assert_eq!(agreed(root, ".").await.1.first().unwrap(), "A. .gitattributes");
+        git(root, "commit --quiet --message=first");
+        assert_eq!(agreed(root, "d").await.1, Vec::<String>::new());
+
+        for name in ["edited", "staged", "both"] {
+            write(root, name, "changed\n");
+        }
+        git(root, "add staged both");
+        write(root, "both", "again\n");
+        fs::remove_file(root.join("gone")).unwrap();
+        git(root, "rm --quiet removed");
+        fs::remove_file(root.join("typed")).unwrap();
+        symlink("same", root.join("typed")).unwrap();
+        fs::set_permissions(root.join("mode"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(root.join("old name"), root.join("new name")).unwrap();
+        git(root, "add --all old* new*");
+        fs::rename(root.join("moved and edited"), root.join("d/moved")).unwrap();
+        write(root, "d/moved", &(long + "y\n"));
+        git(root, "add --all moved* d");
+        write(root, "crlf", "one\r\ntwo\r\n");
+        write(root, "intended", "x");
+        git(root, "add --intent-to-add intended");
+        write(root, "new/deep/file", "x");
+        write(root, "noise.log", "x");
+        write(root, "build/out", "x");
+        fs::create_dir(root.join("empty")).unwrap();
+        fs::create_dir(root.join("nested")).unwrap();
+        git(&root.join("nested"), "init --quiet");
+        write(root, "nested/file", "x");
+        symlink("nowhere", root.join("dangling")).unwrap();
+        assert_eq!(
+            agreed(root, ".").await.1,
+            [
+                "MM both",
+                // Of another size is changed, whatever the filter for line endings makes of it: so says Git.
+                ".M crlf",
+                "R. d/moved <- moved and edited",
+                ".M edited",
+                ".D gone",
+                ".A intended",
+                ".M mode",
+                "R. new name <- old name",
+                "D. removed",
+                "M. staged",
+                ".T typed",
+                "?? dangling",
+                "?? nested/",
+                "?? new/deep/file",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn conflicts_of_every_kind() {
+        let keep = start();
+        let root = keep.path();
+        for name in ["both", "ours", "theirs"] {
+            write(root, name, "base\n");
+        }
+        git(root, "add .");
+        git(root, "commit --quiet --message=base");
+        git(root, "checkout --quiet -b other");
+        write(root, "both", "other\n");
+        write(root, "ours", "other\n");
+        write(root, "added", "other\n");
+        git(root, "rm --quiet theirs");
+        git(root, "add .");
+        git(root, "commit --quiet --message=other");
+        git(root, "checkout --quiet main");
+        write(root, "both", "main\n");
+        write(root, "theirs", "main\n");
+        write(root, "added", "main\n");
+        git(root, "rm --quiet ours");
+        git(root, "add .");
+        git(root, "commit --quiet --message=main");
+        git(root, "merge --quiet other");
+        assert_eq!(agreed(root, ".").await.1, ["AA added", "UU both", "DU ours", "UD theirs"]);
+    }
+
+    #[tokio::test]
+    async fn branches_upstreams_worktrees_and_submodules() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = keep.path();
+        git(root, "init --quiet origin");
+        let origin = root.join("origin");
+        git(&origin, "commit --quiet --allow-empty --message=1");
+        git(root, "clone --quiet origin work");
+        let work = root.join("work");
+        git(&work, "commit --quiet --allow-empty --message=2");
+        git(&work, "commit --quiet --allow-empty --message=3");
+        git(&origin, "commit --quiet --allow-empty --message=4");
+        git(&work, "fetch --quiet");
+        let (status, _) = agreed(root, "work").await;
+        assert_eq!((status.upstream.as_deref(), status.ahead, status.behind), (Some("origin/main"), 2, 1));
+        git(&work, "branch --quiet --track local main");
+        git(&work, "checkout --quiet local");
+        assert_eq!(agreed(root, "work").await.0.upstream.as_deref(), Some("main"));
+        git(&work, "worktree add --quiet tree origin/main");
+        let (status, _) = agreed(root, "work/tree").await;
+        assert_eq!((status.branch, status.head.is_some()), (None, true));
+        git(&work, "checkout --quiet --orphan unborn");
+        assert_eq!(agreed(root, "work").await.0.head, None);
+        git(&work, "checkout --quiet main");
+        git(&work, "update-ref -d refs/remotes/origin/main");
+        agreed(root, "work").await;
+
+        git(&work, "submodule --quiet add ../origin module");
+        git(&work, "commit --quiet --message=module");
+        let (module, before) = (work.join("module"), agreed(root, "work").await.1);
+        write(&module, "untracked", "x");
+        assert_eq!(agreed(root, "work").await.1, before);
+        git(&module, "commit --quiet --allow-empty --message=5");
+        assert_eq!(agreed(root, "work").await.1.first().unwrap(), ".M module");
     }
 }
