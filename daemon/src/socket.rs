@@ -2,15 +2,16 @@
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, Mode};
-use skynet_proto::socket::check_private;
+use skynet_proto::{socket::check_private, stream::QuietStream};
 use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
+use tonic::transport::server::Connected as _;
 
 /// Makes a directory that only this user can enter, or checks that an existing one is.
 pub(crate) fn private_directory(path: &Path, uid: u32) -> Result<()> {
@@ -54,19 +55,17 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
 }
 
 /// The connections of this uid; others are dropped at once.
-pub(crate) fn accept_own(listener: UnixListener, uid: u32) -> impl Stream<Item = io::Result<UnixStream>> {
-    UnixListenerStream::new(listener).filter(move |connection| {
-        let Ok(stream) = connection else { return true };
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == uid => true,
-            Ok(peer) => {
-                tracing::warn!(uid = peer.uid(), "a connection of another user was refused");
-                false
-            }
-            Err(err) => {
-                tracing::warn!(error = %err, "a connection without credentials was refused");
-                false
-            }
+pub(crate) fn accept_own(listener: UnixListener, uid: u32) -> impl Stream<Item = io::Result<QuietStream>> {
+    UnixListenerStream::new(listener).filter_map(move |connection| {
+        let stream = match connection.and_then(QuietStream::new) {
+            Ok(stream) => stream,
+            Err(err) => return Some(Err(err)),
+        };
+        let peer = stream.connect_info().peer_cred.map(|peer| peer.uid());
+        if peer == Some(uid) {
+            return Some(Ok(stream));
         }
+        tracing::warn!(uid = peer, "a connection of another user was refused");
+        None
     })
 }

@@ -1,5 +1,5 @@
 //! The gRPC contract between `skynetd` and its clients: the relay that carries MCP, and the typed admin API.
-//! Holds generated types and the few facts both sides must agree on; never logic.
+//! Holds generated types, the few facts both sides must agree on, and how both use their socket.
 
 #[allow(
     missing_docs,
@@ -39,3 +39,4 @@ pub const HTTP2_FRAME_BYTES: u32 = 256 << 10;
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/skynet.v1.bin"));
 
 pub mod socket;
+pub mod stream;

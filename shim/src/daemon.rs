@@ -5,6 +5,7 @@ use hyper_util::rt::TokioIo;
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, ClientMessage, ENVELOPE_VERSION, Frame, Goodbye, HTTP2_FRAME_BYTES, Hello,
     MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES, ServerMessage, client_message::Kind, relay_client::RelayClient,
+    stream::QuietStream,
 };
 use std::{
     io,
@@ -68,7 +69,7 @@ pub(crate) async fn dial(
     let socket = arguments.socket.clone();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
-        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+        async move { Ok::<_, io::Error>(TokioIo::new(QuietStream::new(UnixStream::connect(socket).await?)?)) }
     });
     let channel =
         endpoint.connect_with_connector(connector).await.map_err(|err| DialError::Absent(err.to_string()))?;

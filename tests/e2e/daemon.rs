@@ -56,7 +56,7 @@ fn a_torn_ledger_is_repaired_and_a_changed_one_found() {
         shim.call("files_list", json!({})).unwrap();
     }
     daemon.kill();
-    let segment = home.path.join("state/ledger/audit/0000000001.jsonl");
+    let segment = home.state.join("ledger/audit/0000000001.jsonl");
     let mut bytes = fs::read(&segment).unwrap();
     let whole = bytes.len();
     bytes.extend_from_slice(b"deadbeef {\"seq\":4,\"at");
@@ -81,7 +81,7 @@ fn a_torn_ledger_is_repaired_and_a_changed_one_found() {
 fn a_damaged_state_database_is_replaced() {
     let home = Home::new();
     drop(Daemon::start(&home));
-    let database = home.path.join("state/state/db");
+    let database = home.state.join("state/db");
     fs::remove_file(&database).unwrap();
     fs::create_dir(&database).unwrap();
     let _daemon = Daemon::start(&home);

@@ -10,6 +10,7 @@
 
 mod ctl;
 mod daemon;
+mod disk;
 mod protocol;
 mod relay;
 mod restart;

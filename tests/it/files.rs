@@ -373,6 +373,46 @@ async fn moving_and_copying_never_replace_unasked() {
 }
 
 #[tokio::test]
+async fn a_copy_is_whole_or_not_there() {
+    let bench = bench();
+    bench.write("tree/a", "1");
+    bench.write("tree/deep/secret", "2");
+    let secret = bench.root.join("tree/deep/secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let copy = json!({ "from": "tree", "to": "copy" });
+    bench.check_refused("files_copy", copy.clone(), "denied", "tree/deep/secret").await;
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(&bench.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["tree"]);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+    // Together these three would be a repository, with a configuration that names programs.
+    for name in ["HEAD", "objects", "refs", ".envrc"] {
+        bench.write(&format!("tree/{name}"), "x");
+    }
+    let answer = bench.call("files_copy", copy).await.unwrap();
+    assert_eq!((&answer["files"], answer["skipped"].as_array().unwrap().len()), (&json!(4), 2), "{answer}");
+    assert_eq!(names(), ["copy", "tree"]);
+    let mode = fs::metadata(bench.root.join("copy/deep/secret")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let onto = json!({ "from": "tree/a", "to": "copy", "overwrite": true });
+    bench.check_refused("files_copy", onto, "conflict", "neither merged nor replaced").await;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        bench.root.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let fifo = json!({ "from": "fifo", "to": "other" });
+    bench.check_refused("files_copy", fifo, "invalid_input", "cannot be copied").await;
+}
+
+#[tokio::test]
 async fn what_is_deleted_can_be_restored() {
     let bench = bench();
     for content in ["first", "second"] {

@@ -22,6 +22,17 @@ pub fn find(name: &str, file: &str) -> Option<PathBuf> {
     None
 }
 
+/// A filesystem of 32 MiB that this test may fill, or `None` after saying on stderr what makes one. Tests that use it
+/// run one at a time, in directories of their own.
+#[must_use]
+pub fn small_disk() -> Option<PathBuf> {
+    let found = std::env::var_os("SKYNET_SMALL_DISK").map(PathBuf::from);
+    if found.is_none() {
+        eprintln!("SKIP small disk: `cargo xtask test` as root, where it may mount, makes one");
+    }
+    found
+}
+
 fn default_root() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     home.join(".cache/skynet-env")

@@ -23,6 +23,8 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Home {
     pub path: PathBuf,
     pub project: PathBuf,
+    /// Where the daemon keeps its state.
+    pub state: PathBuf,
     _keep: tempfile::TempDir,
 }
 
@@ -35,7 +37,8 @@ impl Home {
         let project = path.join("project");
         fs::create_dir(&project).unwrap();
         fs::DirBuilder::new().mode(0o700).create(path.join("run")).unwrap();
-        Self { path, project, _keep: keep }
+        let state = path.join("state");
+        Self { path, project, state, _keep: keep }
     }
 
     #[must_use]
@@ -102,7 +105,7 @@ impl Daemon {
             .arg("--socket")
             .arg(home.socket())
             .arg("--state")
-            .arg(home.path.join("state"))
+            .arg(&home.state)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

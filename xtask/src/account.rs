@@ -4,6 +4,7 @@ use crate::shell;
 use anyhow::{Context as _, Result};
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,7 +14,15 @@ pub(crate) enum Account {
     /// Whoever started this.
     Own,
     /// Another one, because this is root.
-    Other { name: String, home: PathBuf },
+    Other(Entry),
+}
+
+/// What passwd(5) says of an account.
+pub(crate) struct Entry {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: PathBuf,
 }
 
 impl Account {
@@ -22,19 +31,18 @@ impl Account {
         if !shell::is_root() {
             return Ok(Self::Own);
         }
-        if home_of(name).is_none() {
+        if Entry::find(name).is_none() {
             shell::step(&format!("making the unprivileged account `{name}`"));
             shell::run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", name]))?;
         }
-        let home = home_of(name).with_context(|| format!("the account `{name}` has no home"))?;
-        Ok(Self::Other { name: name.to_owned(), home })
+        Entry::find(name).map(Self::Other).with_context(|| format!("there is no account `{name}`"))
     }
 
     /// Its home directory.
     pub(crate) fn home(&self) -> PathBuf {
         match self {
             Self::Own => std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default(),
-            Self::Other { home, .. } => home.clone(),
+            Self::Other(entry) => entry.home.clone(),
         }
     }
 
@@ -42,7 +50,7 @@ impl Account {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Own => std::env::var("USER").unwrap_or_else(|_| "user".into()),
-            Self::Other { name, .. } => name.clone(),
+            Self::Other(entry) => entry.name.clone(),
         }
     }
 
@@ -50,11 +58,12 @@ impl Account {
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         match self {
             Self::Own => Command::new(program),
-            Self::Other { name, home } => {
-                let mut command = Command::new("setpriv");
+            Self::Other(Entry { name, uid, gid, home }) => {
+                let mut command = Command::new(program);
                 command
-                    .args(["--reuid", name, "--regid", name, "--init-groups"])
-                    .arg(program)
+                    // The standard library then drops all other groups as well.
+                    .uid(*uid)
+                    .gid(*gid)
                     .env_clear()
                     .env("HOME", home)
                     .env("USER", name)
@@ -66,6 +75,16 @@ impl Account {
         }
     }
 
+    /// Gives it what root wrote, with all that is below.
+    pub(crate) fn own(&self, path: &Path) -> Result<()> {
+        match self {
+            Self::Own => Ok(()),
+            Self::Other(Entry { name, .. }) => {
+                shell::run(Command::new("chown").args(["-R", &format!("{name}:")]).arg(path))
+            }
+        }
+    }
+
     /// Makes a directory of this account.
     pub(crate) fn make_directory(&self, path: &Path) -> Result<()> {
         shell::run(self.command("mkdir").arg("-p").arg(path))
@@ -73,9 +92,14 @@ impl Account {
     }
 }
 
-/// Reads passwd(5).
-fn home_of(name: &str) -> Option<PathBuf> {
-    let text = fs::read_to_string("/etc/passwd").ok()?;
-    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split(':').nth(5).map(PathBuf::from)
+impl Entry {
+    fn find(name: &str) -> Option<Self> {
+        let text = fs::read_to_string("/etc/passwd").ok()?;
+        let fields: Vec<&str> = text
+            .lines()
+            .map(|line| line.split(':').collect())
+            .find(|fields: &Vec<&str>| fields.first() == Some(&name))?;
+        let number = |at: usize| fields.get(at)?.parse().ok();
+        Some(Self { name: name.to_owned(), uid: number(2)?, gid: number(3)?, home: fields.get(5)?.into() })
+    }
 }

@@ -54,12 +54,7 @@ pub(crate) fn up_for_tests() -> Result<()> {
 
 /// Installs components that are missing or of another version.
 pub(crate) fn up(names: &[&str]) -> Result<()> {
-    shell::install_packages(&[
-        ("git", "git"),
-        ("node", "nodejs"),
-        ("npm", "npm"),
-        ("setpriv", "util-linux"),
-    ])?;
+    shell::install_packages(&[("git", "git"), ("node", "nodejs"), ("npm", "npm")])?;
     for name in names {
         let source = crate::root().join("tests/components").join(name);
         let target = directory().join(name);

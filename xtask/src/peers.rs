@@ -54,7 +54,7 @@ impl Bench {
             fs::write(work.join(format!("repo/file-{number}")), format!("{number}\n"))?;
         }
         let bench = Self { account, programs, work };
-        bench.own()?;
+        bench.account.own(&bench.work)?;
         for arguments in [
             &["init", "--quiet"][..],
             &["add", "."],
@@ -66,14 +66,6 @@ impl Bench {
         }
         fs::write(bench.work.join("repo/file-7"), "changed\n")?;
         Ok(bench)
-    }
-
-    /// What root wrote belongs to the account.
-    fn own(&self) -> Result<()> {
-        if let Account::Other { name, .. } = &self.account {
-            crate::shell::run(Command::new("chown").args(["-R", &format!("{name}:")]).arg(&self.work))?;
-        }
-        Ok(())
     }
 
     /// Starts the daemon, with the default policy and a durable audit log.

@@ -7,6 +7,7 @@ use clap::Args;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 #[derive(Args, Default)]
@@ -49,11 +50,14 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
         }
     }
     build::make_readable(&stage.0)?;
+    let small_disk = SmallDisk::mount(&stage.0.join("small-disk"), &account);
+    let mut variables = variables.to_vec();
+    variables.extend(small_disk.as_ref().map(|disk| ("SKYNET_SMALL_DISK", disk.0.display().to_string())));
 
     let (mut passed, mut failed) = (0, 0);
     for (name, path) in tests {
         shell::step(&format!("testing {name} as {}", account.name()));
-        let (more_passed, more_failed) = run_one(&account, &path, &stage.0, options, variables)?;
+        let (more_passed, more_failed) = run_one(&account, &path, &stage.0, options, &variables)?;
         passed += more_passed;
         failed += more_failed;
     }
@@ -113,6 +117,32 @@ fn run_one(
         counts.1 = 1;
     }
     Ok(counts)
+}
+
+/// A disk that the tests may fill; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts one where this process may; elsewhere the tests that need it say that they are skipped.
+    fn mount(path: &Path, account: &Account) -> Option<Self> {
+        if !shell::is_root() {
+            return None;
+        }
+        fs::create_dir_all(path).ok()?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=32m", "skynet-small-disk"]).arg(path);
+        shell::run(&mut mount).ok()?;
+        let disk = Self(path.to_owned());
+        account.own(path).ok()?;
+        Some(disk)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A process that still uses it keeps it, out of sight.
+        let _ = shell::run(Command::new("umount").arg("--lazy").arg(&self.0));
+    }
 }
 
 /// Programs and tests, side by side in a directory that anybody can enter.

@@ -77,9 +77,7 @@ fn clone_for(account: &Account) -> Result<PathBuf> {
         fs::write(project.join("README.md"), "# A project\n\nFor trying skynet.\n")?;
         shell::run(Command::new("git").args(["init", "--quiet"]).arg(&project))?;
     }
-    if let Account::Other { name, .. } = account {
-        shell::run(Command::new("chown").args(["-R", &format!("{name}:")]).arg(&project))?;
-    }
+    account.own(&project)?;
     Ok(project)
 }
 

@@ -23,7 +23,7 @@ use std::{
         unix::fs::FileExt as _,
     },
 };
-use tokio::{io::Interest, net::UnixStream};
+use tokio::net::unix::pipe;
 
 /// Packets are not longer; the kernel's default for socket buffers is 208 KiB (socket(7), `wmem_default`).
 const PACKET_BYTES: usize = 128 << 10;
@@ -71,33 +71,56 @@ impl BlockingSocket {
     }
 }
 
-/// The end of a process that waits for many. tokio has no type for packets; of its stream only the readiness is used.
-pub(crate) struct AsyncSocket(UnixStream);
+/// The end of a process that waits for many. Like the daemon's connections (`skynet_proto::stream`) it is woken for
+/// writability only while its buffer is full; here too, tokio's pipe stands for "any descriptor, one direction".
+pub(crate) struct AsyncSocket {
+    socket: OwnedFd,
+    readable: pipe::Receiver,
+}
 
 impl AsyncSocket {
     /// Must be called in a runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        let socket = std::os::unix::net::UnixStream::from(socket);
-        socket.set_nonblocking(true)?;
-        Ok(Self(UnixStream::from_std(socket)?))
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let readable = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?)?;
+        Ok(Self { socket, readable })
     }
 
     /// Cancel-safe: the message is sent or not.
     pub(crate) async fn send(&self, message: &impl Message, descriptor: Option<&OwnedFd>) -> io::Result<()> {
         let packet = Packet::new(message)?;
-        self.0.async_io(Interest::WRITABLE, || packet.send(self.0.as_fd(), descriptor)).await
+        let send = || packet.send(self.socket.as_fd(), descriptor);
+        let mut sent = send();
+        if is_full(&sent) {
+            let writable = pipe::Sender::from_owned_fd_unchecked(self.socket.try_clone()?)?;
+            while is_full(&sent) {
+                writable.writable().await?;
+                sent = writable.try_io(send);
+            }
+        }
+        sent
     }
 
     /// Cancel-safe.
     pub(crate) async fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
-        self.0.async_io(Interest::READABLE, || receive(self.0.as_fd(), buffer)).await
+        loop {
+            self.readable.readable().await?;
+            match self.readable.try_io(|| receive(self.socket.as_fd(), buffer)) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                received => return received,
+            }
+        }
     }
 
     /// Tells the other end that nothing more comes.
     pub(crate) fn close(&self) {
         // It may be gone already.
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
+}
+
+fn is_full(sent: &io::Result<()>) -> bool {
+    sent.as_ref().is_err_and(|err| err.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// A message ready to be sent.

@@ -5,21 +5,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use skynet_core::{Answer, Call, Error, Layer, Next, Result};
-use skynet_store::{Journal, Table, Tables, journal::Intent};
+use skynet_store::{Journal, Ledger, Table, Tables, journal::Intent};
 use std::{sync::Arc, time::Duration};
 
 pub(crate) struct Cache {
     /// By tool, scope and input: when it expires (milliseconds since 1970), and the JSON.
     answers: Table<(i64, String)>,
     journal: Arc<Journal>,
+    audit: Ledger,
 }
 
 impl Cache {
-    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>) -> Result<Self> {
+    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger) -> Result<Self> {
         let answers = tables
             .table("cache")
             .map_err(|err| Error::unavailable("the cache does not open").with_source(err))?;
-        Ok(Self { answers, journal })
+        Ok(Self { answers, journal, audit })
     }
 
     fn find(&self, key: &str) -> Option<Answer> {
@@ -65,7 +66,12 @@ impl Layer for Cache {
                 uid: call.caller.uid,
                 input_digest: call.input()?.digest(),
             };
-            self.journal.begin(call.id, intent).await.map_err(|err| {
+            // What cannot be recorded must not happen, so its line in the audit log gets its room first.
+            let begun = match self.audit.make_room() {
+                Ok(()) => self.journal.begin(call.id, intent).await,
+                Err(err) => Err(err),
+            };
+            begun.map_err(|err| {
                 let reason = if err.is_disk_full() {
                     "the disk of the daemon's state is full"
                 } else {

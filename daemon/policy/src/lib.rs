@@ -67,7 +67,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.rules.clone(), on.approvals.clone(), on.confirm_wait)),
         // A miss writes the intent of a mutating call, durably, before its effect.
-        Box::new(cache::Cache::new(&on.tables, on.journal.clone())?),
+        Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())?),
         // What does not fit the answer is kept and linked.
         Box::new(bound::Bound::new(on.blobs.clone())),
         // Innermost: measures the tool alone; below it a panic becomes an error.

@@ -138,12 +138,13 @@ impl Journal {
         Ok((Self { ledger, calls: Mutex::new(calls) }, open.into_values().collect()))
     }
 
-    /// Records, durably, that a call is about to have its effect.
+    /// Records, durably, that a call is about to have its effect, and makes sure that its end can be recorded too.
     ///
     /// # Errors
     /// What the filesystem says; then the call must not run.
     pub async fn begin(&self, id: CallId, intent: Intent) -> Result<()> {
         let entry = Entry { intent: Some(intent), ..Entry::new(Kind::Intent, id.to_string()) };
+        self.ledger.make_room()?;
         let position = self.ledger.append(&to_json(&entry)?)?;
         self.lock().states.insert(id, State::Begun);
         self.ledger.sync(position).await

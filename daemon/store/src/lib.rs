@@ -6,11 +6,13 @@ pub mod journal;
 pub mod ledger;
 mod segment;
 pub mod tables;
+mod verify;
 
 pub use blobs::Blobs;
 pub use journal::Journal;
 pub use ledger::{Ledger, Position};
 pub use tables::{Table, Tables};
+pub use verify::Verdict;
 
 use std::{io, path::PathBuf};
 

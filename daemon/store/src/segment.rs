@@ -76,3 +76,10 @@ pub(crate) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line>> + 
         }
     }))
 }
+
+/// Reads the number that every record starts with.
+pub(crate) fn sequence_of(json: &[u8]) -> Option<u64> {
+    let digits = json.strip_prefix(br#"{"seq":"#)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+}

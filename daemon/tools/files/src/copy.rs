@@ -5,12 +5,15 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace, error::IoContext as _,
+    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace, error::IoContext as _, reserved,
 };
 use std::{
     ffi::OsStr,
     fs::File,
-    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::Path,
     time::Duration,
 };
@@ -53,16 +56,24 @@ impl Tool for FilesCopy {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
         let from = workspace.relative(&input.from)?;
-        let stat = workspace.stat(&from)?;
+        let kind = FileType::from_raw_mode(workspace.stat(&from)?.st_mode);
+        if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink) {
+            return Err(Error::invalid_input(format!("`{from}` is a {kind:?}, which cannot be copied")));
+        }
         let to = workspace.relative(&input.to)?;
         make_parents(workspace, &to)?;
         let to = Target::entry(workspace, &to)?;
         let existing = if input.overwrite { Existing::Replace } else { Existing::Fail };
-        if to.stat()?.is_some() && existing == Existing::Fail {
-            return Err(Error::conflict(format!(
-                "`{}` exists already; set `overwrite` to replace a file",
-                to.path
-            )));
+        let there = to.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let advice = match there {
+            Some(_) if existing == Existing::Fail => Some("set `overwrite` to replace a file"),
+            Some(there) if [kind, there].contains(&FileType::Directory) => {
+                Some("directories are neither merged nor replaced")
+            }
+            _ => None,
+        };
+        if let Some(advice) = advice {
+            return Err(Error::conflict(format!("`{}` exists already; {advice}", to.path)));
         }
         // Judged is where it really is: `.` and links hide that a place lies inside another.
         let entry = workspace.open_at(&from, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
@@ -73,7 +84,16 @@ impl Tool for FilesCopy {
         }
         to.keep_before(ctx).await?;
         let mut copy = Copy { ctx, workspace, files: 0, size_bytes: 0, skipped: Vec::new() };
-        copy.entry(&from, FileType::from_raw_mode(stat.st_mode), &to, existing)?;
+        let scratch = to.scratch()?;
+        let copied = copy.entry(&from, kind, &scratch, &to.path).and_then(|()| {
+            rustix::fs::syncfs(&scratch.directory).on(&to.path)?;
+            scratch.settle(&to, existing)
+        });
+        if let Err(err) = copied {
+            // Best effort: the error that counts is the first one.
+            let _ = remove_tree(&scratch.directory, &scratch.name);
+            return Err(err);
+        }
         Ok(Output {
             to: to.path.to_string(),
             files: copy.files,
@@ -92,16 +112,23 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn entry(&mut self, from: &RelativePath, kind: FileType, to: &Target, existing: Existing) -> Result<()> {
+    /// Copies an entry to `to`, a scratch place that becomes `place` in the end.
+    fn entry(
+        &mut self,
+        from: &RelativePath,
+        kind: FileType,
+        to: &Target,
+        place: &RelativePath,
+    ) -> Result<()> {
         self.ctx.check_canceled()?;
         match kind {
-            FileType::RegularFile => self.file(from, to, existing),
-            FileType::Directory => self.directory(from, to),
+            FileType::RegularFile => self.file(from, to),
+            FileType::Directory => self.directory(from, to, place),
             FileType::Symlink => {
                 let (parent, name) = from.split()?;
                 let directory = self.workspace.open_directory(&parent)?;
                 let text = rustix::fs::readlinkat(directory, name, Vec::new()).on(from)?;
-                rustix::fs::symlinkat(text, &to.directory, &to.name).on(&to.path)
+                rustix::fs::symlinkat(text, &to.directory, &to.name).on(place)
             }
             _ => {
                 self.skipped.push(from.to_string());
@@ -110,21 +137,15 @@ impl Copy<'_> {
         }
     }
 
-    fn file(&mut self, from: &RelativePath, to: &Target, existing: Existing) -> Result<()> {
+    fn file(&mut self, from: &RelativePath, to: &Target) -> Result<()> {
         let mut source = open_regular(self.workspace, from)?;
         let mode = Mode::from_raw_mode(rustix::fs::fstat(&source).on(from)?.st_mode);
-        if existing == Existing::Replace {
-            match rustix::fs::unlinkat(&to.directory, &to.name, AtFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(err) => return Err(err).on(&to.path),
-            }
-        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&to.directory, &to.name, flags, mode).on(&to.path)?;
+        let fd = rustix::fs::openat(&to.directory, &to.name, flags, mode).on(from)?;
         let mut copy = File::from(fd);
         // The standard library shares blocks or copies in the kernel where the filesystem can.
-        self.size_bytes += std::io::copy(&mut source, &mut copy).on(&to.path)?;
-        rustix::fs::fchmod(&copy, mode).on(&to.path)?;
+        self.size_bytes += std::io::copy(&mut source, &mut copy).on(from)?;
+        rustix::fs::fchmod(&copy, mode).on(from)?;
         self.files += 1;
         if self.files.is_multiple_of(200) {
             self.ctx.progress(self.files as f64, None, format!("copied {} files", self.files));
@@ -132,23 +153,48 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn directory(&mut self, from: &RelativePath, to: &Target) -> Result<()> {
+    fn directory(&mut self, from: &RelativePath, to: &Target, place: &RelativePath) -> Result<()> {
         let source = self.workspace.open_directory(from)?;
         let mode = Mode::from_raw_mode(rustix::fs::fstat(&source).on(from)?.st_mode);
-        rustix::fs::mkdirat(&to.directory, &to.name, mode | Mode::RWXU).on(&to.path)?;
+        rustix::fs::mkdirat(&to.directory, &to.name, mode | Mode::RWXU).on(place)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&to.directory, &to.name, flags, Mode::empty()).on(place)?;
         for entry in Dir::read_from(&source).on(from)? {
             let entry = entry.on(from)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
             }
-            let place = from.join(Path::new(name));
-            let stat = rustix::fs::statat(&source, name, AtFlags::SYMLINK_NOFOLLOW).on(&place)?;
-            match Target::entry(self.workspace, &to.path.join(Path::new(name))) {
-                Ok(to) => self.entry(&place, FileType::from_raw_mode(stat.st_mode), &to, Existing::Fail)?,
-                Err(_) => self.skipped.push(place.to_string()),
+            let (from, place) = (from.join(Path::new(name)), place.join(Path::new(name)));
+            let kind = rustix::fs::statat(&source, name, AtFlags::SYMLINK_NOFOLLOW).on(&from)?.st_mode;
+            let path = to.path.join(Path::new(name));
+            // Where it will be decides, and where it is: that tells what lies beside it.
+            let checked = reserved::check(self.workspace, &place).and(reserved::check(self.workspace, &path));
+            if checked.is_err() {
+                self.skipped.push(from.to_string());
+                continue;
             }
+            let to = Target { directory: made.try_clone().on(&place)?, name: name.to_owned(), path };
+            self.entry(&from, FileType::from_raw_mode(kind), &to, &place)?;
         }
         Ok(())
     }
+}
+
+/// Removes what a copy left that did not come to its end.
+fn remove_tree(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Err(rustix::io::Errno::ISDIR) => {}
+        done => return done,
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    for entry in Dir::read_from(&inside)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            remove_tree(&inside, name)?;
+        }
+    }
+    rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)
 }

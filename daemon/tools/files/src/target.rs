@@ -78,30 +78,41 @@ impl Target {
         ctx.keep_before(&self.path.to_string(), file.map(OwnedFd::from)).await
     }
 
-    /// Replaces the file by `content`, atomically and durably, with these permissions.
-    pub(crate) fn replace(&self, content: &[u8], mode: Mode, existing: Existing) -> Result<()> {
+    /// A name beside this one that nobody uses, for something that becomes this one once it is whole.
+    pub(crate) fn scratch(&self) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".skynet-{}-{number}.tmp", std::process::id());
+        let name = OsString::from(format!(".skynet-{}-{number}.tmp", std::process::id()));
+        let path = self.path.split()?.0.join(Path::new(&name));
+        Ok(Self { directory: self.directory.try_clone().on(&self.path)?, name, path })
+    }
+
+    /// Gives this scratch its final name, atomically and durably.
+    pub(crate) fn settle(&self, place: &Self, existing: Existing) -> Result<()> {
+        let flags = match existing {
+            Existing::Replace => RenameFlags::empty(),
+            Existing::Fail => RenameFlags::NOREPLACE,
+        };
+        rustix::fs::renameat_with(&self.directory, &self.name, &place.directory, &place.name, flags)
+            .and_then(|()| rustix::fs::fsync(&place.directory))
+            .on(&place.path)
+    }
+
+    /// Replaces the file by `content`, atomically and durably, with these permissions.
+    pub(crate) fn replace(&self, content: &[u8], mode: Mode, existing: Existing) -> Result<()> {
+        let scratch = self.scratch()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd =
-            rustix::fs::openat(&self.directory, &temporary, flags, Mode::RUSR | Mode::WUSR).on(&self.path)?;
+        let fd = rustix::fs::openat(&scratch.directory, &scratch.name, flags, Mode::RUSR | Mode::WUSR)
+            .on(&self.path)?;
         let write = || -> io::Result<()> {
             let mut file = File::from(fd);
             file.write_all(content)?;
             rustix::fs::fchmod(&file, mode)?;
-            file.sync_all()?;
-            let flags = match existing {
-                Existing::Replace => RenameFlags::empty(),
-                Existing::Fail => RenameFlags::NOREPLACE,
-            };
-            rustix::fs::renameat_with(&self.directory, &temporary, &self.directory, &self.name, flags)?;
-            Ok(rustix::fs::fsync(&self.directory)?)
+            file.sync_all()
         };
-        write().map_err(|err| {
+        write().on(&self.path).and_then(|()| scratch.settle(self, existing)).inspect_err(|_| {
             // Best effort: the error that counts is the first one.
-            let _ = rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty());
-            Error::from_io(err, &self.path.to_string())
+            let _ = rustix::fs::unlinkat(&scratch.directory, &scratch.name, AtFlags::empty());
         })
     }
 }

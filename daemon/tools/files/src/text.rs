@@ -4,6 +4,7 @@ use encoding_rs::{Encoding, UTF_8};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{Error, Result};
+use std::borrow::Cow;
 
 /// A NUL among the first bytes means that a file is no text; ripgrep and Git look at as many.
 const PROBE_BYTES: usize = 8192;
@@ -30,7 +31,7 @@ pub(crate) fn is_binary(head: &[u8]) -> bool {
 }
 
 /// Text and the name of its encoding.
-pub(crate) fn decode(content: &[u8], wanted: Wanted) -> Result<(String, &'static str)> {
+pub(crate) fn decode(content: &[u8], wanted: Wanted) -> Result<(Cow<'_, str>, &'static str)> {
     let chosen = match wanted {
         Wanted::Auto | Wanted::Base64 => None,
         Wanted::Utf8 => Some(UTF_8),
@@ -46,19 +47,19 @@ pub(crate) fn decode(content: &[u8], wanted: Wanted) -> Result<(String, &'static
                 encoding.name()
             )));
         }
-        return Ok((text.into_owned(), encoding.name()));
+        return Ok((text, encoding.name()));
     }
     if let Some((encoding, _)) = Encoding::for_bom(content) {
         let (text, had_errors) = encoding.decode_with_bom_removal(content);
         if !had_errors {
-            return Ok((text.into_owned(), encoding.name()));
+            return Ok((text, encoding.name()));
         }
     }
     match std::str::from_utf8(content) {
-        Ok(text) => Ok((text.to_owned(), UTF_8.name())),
+        Ok(text) => Ok((Cow::Borrowed(text), UTF_8.name())),
         Err(_) => {
             let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(content);
-            Ok((text.into_owned(), encoding_rs::WINDOWS_1252.name()))
+            Ok((text, encoding_rs::WINDOWS_1252.name()))
         }
     }
 }
@@ -78,7 +79,7 @@ mod tests {
         ] {
             assert!(!is_binary(content));
             let (text, name) = decode(content, Wanted::Auto).unwrap();
-            assert_eq!((text.as_str(), name), expected);
+            assert_eq!((&*text, name), expected);
         }
         assert!(is_binary(b"\x7fELF\0\0"));
         assert!(decode(b"\xff", Wanted::Utf8).is_err());

@@ -1,11 +1,12 @@
 //! One repository in the workspace, and the only way `git` is run on it.
 
 use crate::config::{Filters, Identity, overrides, read_small, refuse_worktree};
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use skynet_core::{CallCtx, Error, RelativePath, Result, Workspace, error::IoContext as _};
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
+    io::Seek as _,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::{
@@ -20,6 +21,9 @@ use tokio::process::Command;
 
 /// An error message of Git is shown up to that length.
 const MOST_STDERR_BYTES: u64 = 4096;
+
+/// Output may not be longer; Git fails when it writes more.
+const MOST_OUTPUT_BYTES: u64 = 256 << 20;
 
 /// Output that is parsed may not be longer.
 const MOST_PARSED_BYTES: u64 = 32 << 20;
@@ -221,7 +225,7 @@ impl Repository {
                 return Err(Error::canceled("the client canceled the call"));
             }
         };
-        Ok(Output { status, stdout, stderr })
+        Ok(Output { status, stdout: written(stdout)?, stderr: written(stderr)? })
     }
 
     /// Runs `git` and takes failure for an error.
@@ -327,8 +331,26 @@ impl Output {
     }
 }
 
+/// A file in memory that cannot grow over its limit: it has that size from the beginning, without taking any room.
 fn scratch(name: &str) -> Result<File> {
-    Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC).on(name)?))
+    let file = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).on(name)?);
+    file.set_len(MOST_OUTPUT_BYTES).on(name)?;
+    fcntl_add_seals(&file, SealFlags::GROW).on(name)?;
+    Ok(file)
+}
+
+/// The same file with the length that was written: its position, which all its descriptors share.
+fn written(mut scratch: File) -> Result<File> {
+    /// The kernel refuses the whole of a page that does not fit.
+    const PAGE_BYTES: u64 = 4096;
+    let length = scratch.stream_position().on("git")?;
+    if length + PAGE_BYTES > MOST_OUTPUT_BYTES {
+        return Err(Error::invalid_input(format!(
+            "git wrote more than {MOST_OUTPUT_BYTES} bytes; ask for less, such as one path"
+        )));
+    }
+    scratch.set_len(length).on("git")?;
+    Ok(scratch)
 }
 
 /// The directory that `.git` is or points to (gitrepository-layout(5)). One that lies outside of the working tree
@@ -435,4 +457,27 @@ fn check_layout(git_directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    #[test]
+    fn output_ends_where_git_stopped_and_has_a_limit() {
+        let file = scratch("test").unwrap();
+        file.try_clone().unwrap().write_all(b"some words").unwrap();
+        let mut text = String::new();
+        let mut file = written(file).unwrap();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "some words");
+
+        let file = scratch("test").unwrap();
+        let mut copy = file.try_clone().unwrap();
+        copy.seek(std::io::SeekFrom::Start(MOST_OUTPUT_BYTES - 100)).unwrap();
+        assert!(copy.write_all(&[b'x'; 5000]).is_err());
+        assert!(written(file).unwrap_err().message.contains("wrote more than"));
+    }
 }
