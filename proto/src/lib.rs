@@ -24,11 +24,11 @@ pub const MAX_FRAME_BYTES: usize = 16 << 20;
 pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES + 4096;
 
 /// HTTP/2 flow-control window of one stream, in bytes: wide enough that an answer of 1 MB never waits for
-/// a window update (RFC 9113, section 5.2).
-pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// a window update (RFC 9113, section 5.2), and no wider, because a busy shim buffers as much.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// HTTP/2 flow-control window of a whole connection, in bytes.
-pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 
 /// The largest HTTP/2 frame both sides take (RFC 9113, section 4.2): an answer of 200 kB is one frame and not
 /// thirteen of the default 16 KiB; larger ones would only make the shim keep larger buffers.
