@@ -16,16 +16,31 @@ pub(super) const INVALID_REQUEST: i32 = -32600;
 #[derive(Debug)]
 pub(super) struct Envelope {
     pub(super) kind: Kind,
-    /// For rmcp: the line, without the arguments of a tool call.
-    pub(super) json: Bytes,
-    /// The arguments of a tool call, as they came.
-    pub(super) arguments: Bytes,
+    pub(super) body: Body,
+}
+
+/// What is left for rmcp to read.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// All of the line.
+    Line(Bytes),
+    /// A tool call, in parts: rmcp tries every kind of message in turn, and by far most are of this kind.
+    Call {
+        id: RequestId,
+        /// Method and parameters, without the arguments.
+        request: String,
+        /// The arguments, as they came.
+        arguments: Bytes,
+    },
 }
 
 impl Envelope {
     /// Bytes it holds in memory.
     pub(super) fn size(&self) -> usize {
-        self.json.len() + self.arguments.len()
+        match &self.body {
+            Body::Line(line) => line.len(),
+            Body::Call { request, arguments, .. } => request.len() + arguments.len(),
+        }
     }
 }
 
@@ -107,9 +122,9 @@ pub(super) fn read(line: &Bytes) -> Result<Envelope, Refusal> {
     if parsed.jsonrpc.as_deref() != Some("2.0") {
         return Err(Refusal::invalid(id, "`jsonrpc` must be \"2.0\""));
     }
-    let plain = |kind| Ok(Envelope { kind, json: line.clone(), arguments: Bytes::new() });
+    let plain = |kind| Ok(Envelope { kind, body: Body::Line(line.clone()) });
     match (parsed.method.as_deref(), id, parsed.result.is_some() || parsed.error.is_some()) {
-        (Some("tools/call"), Some(id), false) => read_call(line, id, &parsed),
+        (Some("tools/call"), Some(id), false) => Ok(read_call(line, id, &parsed)),
         (Some(_), Some(id), false) => plain(Kind::Request(id)),
         (Some("notifications/cancelled"), None, false) => {
             let params = parsed.params.and_then(|raw| serde_json::from_str::<CancelParams>(raw.get()).ok());
@@ -121,20 +136,17 @@ pub(super) fn read(line: &Bytes) -> Result<Envelope, Refusal> {
     }
 }
 
-fn read_call(line: &Bytes, id: RequestId, parsed: &Line<'_>) -> Result<Envelope, Refusal> {
+fn read_call(line: &Bytes, id: RequestId, parsed: &Line<'_>) -> Envelope {
     let params = parsed.params.map(|raw| serde_json::from_str::<CallParams<'_>>(raw.get()));
     // rmcp answers other shapes, so that its words stay the same for all methods.
     let Some(Ok(params)) = params else {
-        return Ok(Envelope { kind: Kind::Request(id), json: line.clone(), arguments: Bytes::new() });
+        return Envelope { kind: Kind::Request(id), body: Body::Line(line.clone()) };
     };
     let arguments = params.arguments.map_or_else(Bytes::new, |raw| line.slice_ref(raw.get().as_bytes()));
     let meta = params.meta.map_or("{}", RawValue::get);
     let name = Value::from(params.name.as_ref());
-    let id_json = id.clone().into_json_value();
-    let json = format!(
-        r#"{{"jsonrpc":"2.0","id":{id_json},"method":"tools/call","params":{{"name":{name},"_meta":{meta}}}}}"#
-    );
-    Ok(Envelope { kind: Kind::Request(id), json: json.into(), arguments })
+    let request = format!(r#"{{"method":"tools/call","params":{{"name":{name},"_meta":{meta}}}}}"#);
+    Envelope { kind: Kind::Request(id.clone()), body: Body::Call { id, request, arguments } }
 }
 
 /// Splits a batch (MCP 2025-03-26, base protocol).
@@ -202,9 +214,9 @@ mod tests {
         let line = Bytes::from(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","_meta":{"progressToken":5}}}"#,
         );
-        let envelope = read(&line).unwrap();
-        assert_eq!(&envelope.arguments[..], br#"{"b":1, "b":2}"#);
-        let json: Value = serde_json::from_slice(&envelope.json).unwrap();
-        assert_eq!(json["params"], json!({ "name": "t", "_meta": { "progressToken": 5 } }));
+        let Body::Call { id, request, arguments } = read(&line).unwrap().body else { panic!("no call") };
+        assert_eq!((id, &arguments[..]), (RequestId::Number(1), &br#"{"b":1, "b":2}"#[..]));
+        let request: Value = serde_json::from_str(&request).unwrap();
+        assert_eq!(request["params"], json!({ "name": "t", "_meta": { "progressToken": 5 } }));
     }
 }

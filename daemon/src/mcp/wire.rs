@@ -1,14 +1,17 @@
 //! rmcp's transport over an inbox: typed messages to lines and back.
 
 use super::{
-    envelope::{Kind, error_json},
+    envelope::{Body, Kind, error_json},
     inbox::{Inbox, Taken},
     result::Splices,
 };
 use bytes::Bytes;
 use rmcp::{
     RoleServer,
-    model::{ClientJsonRpcMessage, ErrorCode, GetExtensions as _, JsonRpcMessage, RequestId, ServerResult},
+    model::{
+        CallToolRequest, ClientJsonRpcMessage, ClientRequest, ErrorCode, GetExtensions as _, JsonRpcMessage,
+        RequestId, ServerResult,
+    },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -53,7 +56,8 @@ impl Wire {
             tracing::debug!("a message before the first request was dropped");
             return None;
         }
-        let mut message = match serde_json::from_slice::<ClientJsonRpcMessage>(&taken.envelope.json) {
+        let (read, arguments) = read(taken.envelope.body);
+        let mut message = match read {
             Ok(message) => message,
             Err(err) => {
                 if let Kind::Request(id) = &taken.envelope.kind {
@@ -72,7 +76,7 @@ impl Wire {
                 request.request.extensions_mut().insert(RawRequest {
                     call: taken.call,
                     resend: taken.resend,
-                    arguments: taken.envelope.arguments,
+                    arguments,
                     slot: Arc::new(Mutex::new(taken.slot)),
                 });
             }
@@ -145,6 +149,19 @@ impl Transport<RoleServer> for Wire {
 
     async fn close(&mut self) -> Result<(), Infallible> {
         Ok(())
+    }
+}
+
+/// The message for rmcp, and the arguments that are kept from it.
+fn read(body: Body) -> (serde_json::Result<ClientJsonRpcMessage>, Bytes) {
+    match body {
+        Body::Line(line) => (serde_json::from_slice(&line), Bytes::new()),
+        Body::Call { id, request, arguments } => {
+            let request = serde_json::from_str::<CallToolRequest>(&request);
+            let message =
+                request.map(|request| JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id));
+            (message, arguments)
+        }
     }
 }
 
