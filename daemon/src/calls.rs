@@ -100,7 +100,6 @@ impl Calls {
         let notes = Notes::default();
         let outbox = Shelf {
             blobs: self.blobs.clone(),
-            id,
             uid: request.caller.uid,
             before: notes.before.clone(),
             progress,
@@ -161,7 +160,6 @@ impl Calls {
 /// Keeps what a running call hands out.
 struct Shelf {
     blobs: Blobs,
-    id: CallId,
     uid: u32,
     before: Arc<Mutex<Vec<Before>>>,
     progress: watch::Sender<Option<Progress>>,
@@ -198,7 +196,7 @@ impl Shelf {
             // Recorded as such: this change cannot be taken back.
             return Ok(format!("not kept: {size} bytes"));
         }
-        self.put(format!("before/{}", self.id), file).await
+        self.put(format!("before/{}", self.uid), file).await
     }
 
     async fn put(&self, owner: String, file: File) -> Result<String> {

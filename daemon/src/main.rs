@@ -15,10 +15,6 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
-/// A call allocates a hundred small things, and glibc's allocator was a quarter of what it cost the daemon.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The Skynet daemon.
 #[derive(Parser)]
 #[command(version, about, arg_required_else_help = false)]

@@ -117,6 +117,7 @@ impl Desk {
                 tokio::time::sleep(ORPHANS_LIVE).await;
                 if !self.sessions.is_attached(session) {
                     self.calls.cancel_session(session);
+                    self.sessions.retire(session);
                 }
             }
             Leaving::Lost => {}

@@ -112,6 +112,11 @@ impl Sessions {
         }
     }
 
+    /// Keeps a session that nobody came back to only on disk, where one that does is found again.
+    pub(crate) fn retire(&self, id: Uuid) {
+        self.lock().remove(&id);
+    }
+
     pub(crate) fn is_attached(&self, id: Uuid) -> bool {
         self.lock().get(&id).is_some_and(|session| session.attachments > 0)
     }

@@ -11,9 +11,11 @@ mod build;
 mod coverage;
 mod docs;
 mod environment;
+mod fuzz;
 mod mcp;
 mod peers;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 mod torture;
@@ -52,6 +54,10 @@ enum Command {
     Bench(bench::Options),
     /// Kill daemon and hands again and again under load, and pipeline 20,000 calls.
     Torture(torture::Options),
+    /// Feed the readers of foreign bytes with whatever breaks them; needs a nightly compiler.
+    Fuzz(fuzz::Options),
+    /// Run clients against one daemon for a long time, and see whether it grows.
+    Soak(soak::Options),
     /// Measure which lines the tests run.
     Coverage,
 }
@@ -65,6 +71,8 @@ fn main() -> Result<()> {
         Command::Docs { check } => docs::run(check),
         Command::Bench(options) => bench::run(&options),
         Command::Torture(options) => torture::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Coverage => coverage::run(),
     }
 }

@@ -84,6 +84,13 @@ impl Bench {
         Ok(daemon)
     }
 
+    /// Whether the chain of the audit log is whole.
+    pub(crate) fn verify_audit(&self) -> Result<()> {
+        let mut command = self.account.command(self.programs.join("skynetctl"));
+        command.arg("--socket").arg(self.work.join(".run/s")).args(["audit", "verify"]);
+        crate::shell::run(&mut command)
+    }
+
     /// How to start a server.
     pub(crate) fn command(&self, server: Server) -> Command {
         let component = |name: &str| environment::directory().join(name);

@@ -27,8 +27,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 3] =
-    [("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix-config", "skynet-git")];
+const HOMES: [(&str, &str); 3] = [("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix", "skynet-git")];
 
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];

@@ -3,7 +3,7 @@
 //! Git runs programs named by many keys (git-config(1)). The known ones are overridden on the command line, which
 //! wins over every file. A key that looks as if it named a program and is not known refuses the repository.
 
-use gix_config::{File, Source, file::Metadata, file::init::Options};
+use gix::config::{File, Source, file::Metadata, file::init::Options};
 use rustix::fs::{Mode, OFlags};
 use skynet_core::{Error, Result};
 use std::{
