@@ -133,13 +133,14 @@ impl Hands {
             let mut state = self.lock();
             state.begin(call.id);
             if state.listening == 1 {
-                if state.threads == THREADS {
+                if state.threads < THREADS && self.start_thread().is_ok() {
+                    state.threads += 1;
+                    state.listening += 1;
+                } else if state.threads > 1 {
                     state.waiting.push_back(call);
                     return Ok(());
                 }
-                self.start_thread()?;
-                state.threads += 1;
-                state.listening += 1;
+                // The only thread, on a host that gives no second one, runs it all the same: its cancel waits.
             }
             state.listening -= 1;
         }
