@@ -12,6 +12,11 @@ fn bench() -> Workbench {
     Workbench::new(Setup::default())
 }
 
+fn make_fifo(bench: &Workbench, path: &str) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, bench.root.join(path), FileType::Fifo, Mode::RUSR, 0).unwrap();
+}
+
 const HELLO: &str = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
 
 #[tokio::test]
@@ -86,14 +91,7 @@ async fn reading_by_lines_and_encodings() {
 async fn what_is_no_file_of_the_workspace_cannot_be_read() {
     let bench = bench();
     bench.write("dir/file", "x");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        bench.root.join("fifo"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
+    make_fifo(&bench, "fifo");
     symlink("/dev/zero", bench.root.join("zero")).unwrap();
     symlink("loop", bench.root.join("loop")).unwrap();
     let sparse = fs::File::create(bench.root.join("sparse")).unwrap();
@@ -400,14 +398,7 @@ async fn a_copy_is_whole_or_not_there() {
     assert_eq!(mode & 0o777, 0o640);
     let onto = json!({ "from": "tree/a", "to": "copy", "overwrite": true });
     bench.check_refused("files_copy", onto, "conflict", "neither merged nor replaced").await;
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        bench.root.join("fifo"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
+    make_fifo(&bench, "fifo");
     let fifo = json!({ "from": "fifo", "to": "other" });
     bench.check_refused("files_copy", fifo, "invalid_input", "cannot be copied").await;
 }

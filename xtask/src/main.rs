@@ -14,6 +14,7 @@ mod environment;
 mod fuzz;
 mod mcp;
 mod peers;
+mod processes;
 mod shell;
 mod soak;
 mod test;

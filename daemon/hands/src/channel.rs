@@ -222,3 +222,41 @@ fn read_sealed(file: &File) -> io::Result<Vec<u8>> {
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Call, Request, ToHands};
+
+    fn call(length: usize) -> ToHands {
+        let call = Call { id: 1, tool: "t".into(), input: vec![b'x'; length].into(), max_bytes: 2 };
+        ToHands { request: Some(Request::Call(call)) }
+    }
+
+    #[test]
+    fn messages_of_any_length_arrive_with_their_descriptors() {
+        let (here, there) = pair().unwrap();
+        let (here, there) = (BlockingSocket::new(here), BlockingSocket::new(there));
+        let mut buffer = Buffer::new();
+        let descriptor = OwnedFd::from(File::open("/dev/null").unwrap());
+        for length in [0, PACKET_BYTES - 100, PACKET_BYTES, 5 << 20] {
+            for descriptor in [None, Some(&descriptor)] {
+                here.send(&call(length), descriptor).unwrap();
+                let (message, received) = there.receive::<ToHands>(&mut buffer).unwrap().unwrap();
+                assert!(message == call(length), "{length}");
+                assert_eq!(received.is_some(), descriptor.is_some(), "{length}");
+            }
+        }
+        drop(here);
+        assert!(there.receive::<ToHands>(&mut buffer).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_in_a_file_that_may_change_is_refused() {
+        let (here, there) = pair().unwrap();
+        let packet = Packet { bytes: vec![IN_FILE], file: Some(File::open("/dev/null").unwrap().into()) };
+        packet.send(here.as_fd(), None).unwrap();
+        let received = BlockingSocket::new(there).receive::<ToHands>(&mut Buffer::new());
+        assert!(received.is_err());
+    }
+}

@@ -312,3 +312,17 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     // Each change is one insert or remove, so a panic leaves it whole.
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_cannot_end_the_line_it_is_put_into() {
+        let json = Bytes::from_static(br#"{"text":"a\nb \u00e9"}"#);
+        assert_eq!(one_line(json.clone()).unwrap(), json);
+        for wrong in [&b"{}\n{\"jsonrpc\":\"2.0\"}"[..], b"{\"a\":\"\xff\"}"] {
+            assert!(one_line(Bytes::from_static(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}

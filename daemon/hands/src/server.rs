@@ -249,3 +249,19 @@ impl Outbox for ToDaemon {
 fn unexpected() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "an unexpected message")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_that_overtakes_its_call_counts() {
+        let mut state = State::default();
+        state.cancel(7);
+        (8..20).for_each(|id| state.begin(id));
+        state.begin(7);
+        state.cancel(8);
+        let canceled: Vec<u64> = (7..20).filter(|id| state.calls[id].cancel.is_cancelled()).collect();
+        assert_eq!(canceled, [7, 8]);
+    }
+}

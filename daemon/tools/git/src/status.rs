@@ -239,25 +239,19 @@ mod tests {
     async fn conflicts_of_every_kind() {
         let keep = start();
         let root = keep.path();
-        for name in ["both", "ours", "theirs"] {
-            write(root, name, "base\n");
-        }
-        git(root, "add .");
-        git(root, "commit --quiet --message=base");
+        let commit = |message: &str, files: &[&str], removed: &str| {
+            for name in files {
+                write(root, name, message);
+            }
+            git(root, &format!("rm --quiet --ignore-unmatch {removed}"));
+            git(root, "add .");
+            git(root, &format!("commit --quiet --message={message}"));
+        };
+        commit("base", &["both", "ours", "theirs"], "none");
         git(root, "checkout --quiet -b other");
-        write(root, "both", "other\n");
-        write(root, "ours", "other\n");
-        write(root, "added", "other\n");
-        git(root, "rm --quiet theirs");
-        git(root, "add .");
-        git(root, "commit --quiet --message=other");
+        commit("other", &["both", "ours", "added"], "theirs");
         git(root, "checkout --quiet main");
-        write(root, "both", "main\n");
-        write(root, "theirs", "main\n");
-        write(root, "added", "main\n");
-        git(root, "rm --quiet ours");
-        git(root, "add .");
-        git(root, "commit --quiet --message=main");
+        commit("main", &["both", "theirs", "added"], "ours");
         git(root, "merge --quiet other");
         assert_eq!(agreed(root, ".").await.1, ["AA added", "UU both", "DU ours", "UD theirs"]);
     }
