@@ -1,11 +1,12 @@
 //! From a configuration to a serving daemon, and down again.
 
 use crate::{
-    admin, calls::Calls, claims::Claims, config::Config, mcp, relay::Desk, sessions::Sessions, socket,
+    admin, calls::Calls, claims::Claims, config::Config, jobs::Jobs, mcp, relay::Desk, sessions::Sessions, socket,
 };
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use skynet_core::{Place, Run};
+use skynet_catalog::Catalog;
+use skynet_core::{Place, Registry, Run};
 use skynet_hands::Pool;
 use skynet_policy::{Approvals, Metrics, Rules, Services};
 use skynet_proto::{
@@ -113,10 +114,22 @@ impl House {
         };
         let hands = Pool::new(beside_this_program("skynet-hands")?);
         let runner: Arc<dyn Run> = hands.clone();
-        let registry = Arc::new(skynet_hands::registry()?.hosted(Place::Hands, &runner));
+        let catalog = Catalog::new(config.mcp.toolsets.clone());
+        let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
+        let registry = Registry::new(toolsets)?.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
+        let registry = Arc::new(registry);
+        catalog.fill(&registry).context("`mcp.toolsets`")?;
+        let jobs = Jobs::open(&tables, blobs.clone())?;
+        catalog.keep_jobs_in(jobs.clone());
+        let options = mcp::Options {
+            task_after: Duration::from_secs(config.mcp.task_after_seconds.into()),
+            job_after: Duration::from_secs(config.mcp.job_after_seconds.into()),
+        };
         let pipeline = skynet_policy::pipeline(&registry, &services)?;
         let desk = Desk {
-            tools: mcp::Server::new(&registry, blobs.clone()),
+            mcp: mcp::Server::new(&registry, blobs.clone(), services.audit.clone(), options)?,
+            catalog,
+            jobs,
             calls: Calls::new(pipeline, registry, blobs),
             sessions: Arc::new(Sessions::open(&tables)?),
             claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),

@@ -15,12 +15,15 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How much answer a call gets that does not ask for more, in bytes.
 const DEFAULT_MAX_BYTES: usize = 64 << 10;
+
+/// A reader that is further behind than that looks at everything again.
+const RECORDED_KEPT: usize = 256;
 
 /// What a path held before a change is kept up to that size.
 const MOST_BEFORE_BYTES: u64 = 64 << 20;
@@ -34,11 +37,30 @@ pub(crate) struct Request {
     pub(crate) resend: bool,
     pub(crate) slots: Vec<Slot>,
     pub(crate) ask: Option<Arc<dyn Ask>>,
+    /// W3C Trace Context.
+    pub(crate) trace_parent: Option<String>,
+}
+
+impl Request {
+    /// A call that nobody can be asked about, and that holds no place.
+    pub(crate) fn new(id: CallId, name: &str, caller: Caller, raw: Bytes) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            caller,
+            raw,
+            resend: false,
+            slots: Vec::new(),
+            ask: None,
+            trace_parent: None,
+        }
+    }
 }
 
 /// A call under way; clones see the same one.
 #[derive(Clone)]
 pub(crate) struct Running {
+    pub(crate) tool: &'static str,
     outcome: watch::Receiver<Option<Arc<Result<Answer>>>>,
     pub(crate) progress: watch::Receiver<Option<Progress>>,
     pub(crate) cancel: CancellationToken,
@@ -64,11 +86,19 @@ pub(crate) struct Calls {
     registry: Arc<Registry>,
     blobs: Blobs,
     running: Mutex<HashMap<CallId, Running>>,
+    /// The newest sessions that got something recorded.
+    recorded: broadcast::Sender<Uuid>,
 }
 
 impl Calls {
     pub(crate) fn new(pipeline: Pipeline, registry: Arc<Registry>, blobs: Blobs) -> Arc<Self> {
-        Arc::new(Self { pipeline, registry, blobs, running: Mutex::default() })
+        let recorded = broadcast::Sender::new(RECORDED_KEPT);
+        Arc::new(Self { pipeline, registry, blobs, running: Mutex::default(), recorded })
+    }
+
+    /// The session of each call, once it has ended and is in the audit log.
+    pub(crate) fn recorded(&self) -> broadcast::Receiver<Uuid> {
+        self.recorded.subscribe()
     }
 
     pub(crate) const fn registry(&self) -> &Arc<Registry> {
@@ -83,7 +113,13 @@ impl Calls {
     ///
     /// # Errors
     /// `NotFound` for a name that is no tool.
-    pub(crate) fn start(self: &Arc<Self>, request: Request) -> Result<Running> {
+    pub(crate) fn start(self: &Arc<Self>, mut request: Request) -> Result<Running> {
+        let outer = self.registry.find(&request.name)?.name;
+        let inner = skynet_catalog::unwrap(&self.registry, outer, &request.raw);
+        let via = inner.is_some().then_some(outer);
+        if let Some((name, raw)) = inner {
+            (request.name, request.raw) = (name, raw);
+        }
         let tool = self.registry.find(&request.name)?.clone();
         let mut all = self.lock();
         if let Some(same) = all.get(&request.id) {
@@ -92,15 +128,21 @@ impl Calls {
         let (outcome, outcome_seen) = watch::channel(None);
         let (progress, progress_seen) = watch::channel(None);
         let cancel = CancellationToken::new();
-        let running = Running { outcome: outcome_seen, progress: progress_seen, cancel: cancel.clone() };
+        let running = Running {
+            tool: tool.name,
+            outcome: outcome_seen,
+            progress: progress_seen,
+            cancel: cancel.clone(),
+        };
         all.insert(request.id, running.clone());
         drop(all);
 
         let id = request.id;
-        let notes = Notes::default();
+        let notes = Notes { via, trace_parent: request.trace_parent, ..Notes::default() };
         let outbox = Shelf {
             blobs: self.blobs.clone(),
             uid: request.caller.uid,
+            owner: request.caller.owner(),
             before: notes.before.clone(),
             progress,
         };
@@ -125,6 +167,8 @@ impl Calls {
             drop(call);
             outcome.send_replace(Some(Arc::new(result)));
             calls.lock().remove(&id);
+            // Nobody may be interested.
+            let _ = calls.recorded.send(id.session);
         });
         Ok(running)
     }
@@ -161,6 +205,7 @@ impl Calls {
 struct Shelf {
     blobs: Blobs,
     uid: u32,
+    owner: String,
     before: Arc<Mutex<Vec<Before>>>,
     progress: watch::Sender<Option<Progress>>,
 }
@@ -181,7 +226,7 @@ impl Outbox for Shelf {
     }
 
     async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
-        let digest = self.put(format!("result/{}", self.uid), File::from(file)).await?;
+        let digest = self.put(format!("result/{}", self.owner), File::from(file)).await?;
         Ok(format!("skynet://result/{digest}"))
     }
 }

@@ -57,6 +57,12 @@ pub(crate) struct Storage {
 pub(crate) struct Mcp {
     /// Requests of one session that are worked on at the same time; more wait.
     pub(crate) concurrent_requests: NonZeroU32,
+    /// Sets of tools that every client is shown; the others are found by `skynet_search_tools`.
+    pub(crate) toolsets: Vec<String>,
+    /// A call that runs longer becomes a task, for clients that know tasks.
+    pub(crate) task_after_seconds: u32,
+    /// A call that runs longer becomes a job, for clients that know neither tasks nor progress.
+    pub(crate) job_after_seconds: u32,
 }
 
 impl Default for Log {
@@ -85,7 +91,12 @@ impl Default for Storage {
 
 impl Default for Mcp {
     fn default() -> Self {
-        Self { concurrent_requests: NonZeroU32::MIN.saturating_add(63) }
+        Self {
+            concurrent_requests: NonZeroU32::MIN.saturating_add(63),
+            toolsets: ["files", "git", "skynet"].map(str::to_owned).to_vec(),
+            task_after_seconds: 5,
+            job_after_seconds: 45,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod boot;
 mod calls;
 mod claims;
 mod config;
+mod jobs;
 mod mcp;
 mod relay;
 mod sessions;

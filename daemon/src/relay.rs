@@ -3,17 +3,19 @@
 use crate::{
     calls::Calls,
     claims::Claims,
-    mcp::{self, Inbox, Leaving},
+    jobs::Jobs,
+    mcp::{self, Inbox, Leaving, Outgoing},
     sessions::Sessions,
 };
+use skynet_catalog::Catalog;
 use skynet_core::Caller;
 use skynet_proto::{
-    ClientMessage, ENVELOPE_VERSION, Hello, ServerMessage, Welcome, client_message::Kind,
+    ClientMessage, ENVELOPE_VERSION, Hello, Reply, ServerMessage, Welcome, client_message::Kind,
     relay_server::Relay, server_message,
 };
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::server::UdsConnectInfo};
 use uuid::Uuid;
@@ -30,7 +32,9 @@ pub(crate) struct Desk {
     pub(crate) calls: Arc<Calls>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) claims: Arc<Claims>,
-    pub(crate) tools: mcp::Server,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) mcp: mcp::Server,
     pub(crate) user: Arc<str>,
     pub(crate) concurrent_requests: usize,
     /// Set when the daemon is about to end: shims are sent away, to ask the next one.
@@ -46,7 +50,7 @@ pub(crate) fn peer<T>(request: &Request<T>) -> Result<(u32, u32), Status> {
 
 #[tonic::async_trait]
 impl Relay for Desk {
-    type AttachStream = ReceiverStream<Result<ServerMessage, Status>>;
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<ServerMessage, Status>> + Send>>;
 
     async fn attach(
         &self,
@@ -75,10 +79,12 @@ impl Relay for Desk {
         let (outbound, stream) = mpsc::channel(OUTBOUND_FRAMES);
         let welcome = Welcome { daemon_version: env!("CARGO_PKG_VERSION").into() };
         let welcome = ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) };
-        // The channel is empty and its receiver is alive.
-        let _ = outbound.send(Ok(welcome)).await;
         tokio::spawn(self.clone().converse(session, self.caller(uid, pid, &hello), inbound, outbound));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let replies = ReceiverStream::new(stream).map(|outgoing: Outgoing| {
+            let reply = Reply { answers: outgoing.answers, json: outgoing.json };
+            ServerMessage { kind: Some(server_message::Kind::Reply(reply)) }
+        });
+        Ok(Response::new(Box::pin(tokio_stream::once(welcome).chain(replies).map(Ok))))
     }
 }
 
@@ -88,7 +94,12 @@ impl Desk {
         if let Err(reason) = &workspace {
             tracing::info!(claim = hello.workspace, reason, "a session has no workspace");
         }
-        Caller { uid, user: self.user.clone(), pid, client: "unknown".into(), workspace: workspace.ok() }
+        Caller { uid, user: self.user.clone(), pid, client: "unknown".into(), workspace: workspace.ok(), token: None }
+    }
+
+    fn forget(&self, session: Uuid) {
+        self.calls.cancel_session(session);
+        self.catalog.end_session(session);
     }
 
     /// Serves MCP over one connection until the client leaves or the connection breaks.
@@ -97,12 +108,12 @@ impl Desk {
         session: Uuid,
         caller: Caller,
         inbound: Streaming<ClientMessage>,
-        outbound: mpsc::Sender<Result<ServerMessage, Status>>,
+        outbound: mpsc::Sender<Outgoing>,
     ) {
         let inbox = Arc::new(Inbox::new(session, self.concurrent_requests, outbound));
         let pump = tokio::spawn(pump(inbound, inbox.clone()));
         tokio::select! {
-            () = self.tools.serve(&self, session, caller, &inbox) => {}
+            () = self.mcp.serve(&self, session, caller, &inbox) => {}
             () = self.stop.cancelled() => inbox.close(Leaving::Lost),
         }
         pump.abort();
@@ -110,13 +121,13 @@ impl Desk {
         let is_last = self.sessions.detach(session);
         match inbox.leaving() {
             Leaving::Goodbye => {
-                self.calls.cancel_session(session);
+                self.forget(session);
                 self.sessions.end(session);
             }
             Leaving::Lost if is_last => {
                 tokio::time::sleep(ORPHANS_LIVE).await;
                 if !self.sessions.is_attached(session) {
-                    self.calls.cancel_session(session);
+                    self.forget(session);
                     self.sessions.retire(session);
                 }
             }

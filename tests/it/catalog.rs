@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 use skynet_core::{Entry, Registry};
+use skynet_tests::workbench;
 
 fn registry() -> Registry {
-    skynet_hands::registry().unwrap()
+    workbench::product()
 }
 
 #[test]
@@ -66,7 +67,13 @@ fn schemas_are_the_reviewed_ones() {
 
 #[test]
 fn every_tool_is_called_by_a_test() {
-    let tests = [include_str!("files.rs"), include_str!("git.rs")].concat();
+    let tests = [
+        include_str!("files.rs"),
+        include_str!("git.rs"),
+        include_str!("skynet.rs"),
+        include_str!("system.rs"),
+    ]
+    .concat();
     for tool in registry().iter() {
         assert!(tests.contains(&format!("\"{}\"", tool.name)), "no test calls {}", tool.name);
     }

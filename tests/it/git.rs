@@ -1,6 +1,7 @@
 //! The git family, on repositories of the real program.
 
 use serde_json::{Value, json};
+use skynet_core::call::{Ask, Asked, Question};
 use skynet_tests::workbench::{Manner, Setup, Workbench};
 use std::{fs, path::Path, process::Command, sync::Arc};
 
@@ -31,9 +32,9 @@ fn bench() -> Workbench {
 struct Agree;
 
 #[async_trait::async_trait]
-impl skynet_core::call::Ask for Agree {
-    async fn ask(&self, _question: &str) -> Option<bool> {
-        Some(true)
+impl Ask for Agree {
+    async fn ask(&self, _question: Question<'_>) -> Asked {
+        Asked::Yes
     }
 }
 

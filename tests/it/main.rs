@@ -12,3 +12,5 @@ mod catalog;
 mod files;
 mod git;
 mod pipeline;
+mod skynet;
+mod system;

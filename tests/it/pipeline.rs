@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use skynet_core::{CallCtx, CallId, Effect, ErrorKind, Place, Result, Tool, Toolset, call::Ask};
+use skynet_core::{
+    CallCtx, CallId, Effect, ErrorKind, Place, Result, Tool, Toolset,
+    call::{Ask, Asked, Question},
+};
 use skynet_policy::{ApprovalState, Limits, Verdict};
 use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{
@@ -117,7 +120,7 @@ impl Tool for ProbeCached {
 fn bench(mut setup: Setup) -> (Workbench, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
     setup.toolsets = vec![
-        Toolset::new()
+        Toolset::new("probe", "probes")
             .with(ProbeRead(runs.clone()))
             .with(ProbeWrite(runs.clone()))
             .with(ProbeDestroy(runs.clone()))
@@ -126,12 +129,12 @@ fn bench(mut setup: Setup) -> (Workbench, Arc<AtomicU32>) {
     (Workbench::new(setup), runs)
 }
 
-struct Answering(Option<bool>);
+struct Answering(Asked);
 
 #[async_trait]
 impl Ask for Answering {
-    async fn ask(&self, question: &str) -> Option<bool> {
-        assert!(question.contains("`probe_destroy` (destroy)"), "{question}");
+    async fn ask(&self, question: Question<'_>) -> Asked {
+        assert!(question.text.contains("`probe_destroy` (destroy)"), "{question:?}");
         self.0
     }
 }
@@ -239,9 +242,10 @@ async fn quotas_count_calls_per_minute_and_at_once() {
 async fn what_destroys_waits_for_a_human_at_the_client() {
     let (bench, runs) = bench(Setup::default());
     for (answer, expected) in [
-        (Some(true), None),
-        (Some(false), Some(ErrorKind::Denied)),
-        (None, Some(ErrorKind::NeedsConfirmation)),
+        (Asked::Yes, None),
+        (Asked::No, Some(ErrorKind::Denied)),
+        (Asked::Cannot, Some(ErrorKind::NeedsConfirmation)),
+        (Asked::Later, Some(ErrorKind::NeedsConfirmation)),
     ] {
         let manner = Manner { ask: Some(Arc::new(Answering(answer))), ..Manner::default() };
         let result = bench.call_raw("probe_destroy", b"{}", manner).await;

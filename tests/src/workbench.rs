@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
+use skynet_catalog::Catalog;
 use skynet_core::{
     Answer, Call, CallId, Caller, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
     call::{Ask, Before, Notes},
@@ -28,6 +29,19 @@ pub struct Workbench {
     pub root: PathBuf,
     pub workspace: Arc<Workspace>,
     _keep: tempfile::TempDir,
+}
+
+/// Every tool of the product, run in this process.
+///
+/// # Panics
+/// When two tools share a name.
+#[must_use]
+pub fn product() -> Registry {
+    let catalog = Catalog::new(vec!["files".into(), "git".into(), "skynet".into()]);
+    let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
+    let registry = Registry::new(toolsets).unwrap();
+    catalog.fill(&registry).unwrap();
+    registry
 }
 
 /// What a test varies.
@@ -75,7 +89,7 @@ impl Workbench {
             metrics: Arc::new(Metrics::default()),
         };
         let registry = if setup.toolsets.is_empty() {
-            skynet_hands::registry().unwrap()
+            product()
         } else {
             Registry::new(setup.toolsets).unwrap()
         };
@@ -112,6 +126,7 @@ impl Workbench {
                 pid: std::process::id(),
                 client: "test 1".into(),
                 workspace: Some(self.workspace.clone()),
+                token: None,
             },
             raw: Bytes::copy_from_slice(raw),
             input: None,

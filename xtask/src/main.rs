@@ -83,3 +83,10 @@ fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map_or(manifest.clone(), PathBuf::from)
 }
+
+/// Every tool of the product.
+fn product() -> Result<skynet_core::Registry> {
+    let catalog = skynet_catalog::Catalog::new(Vec::new());
+    let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
+    Ok(skynet_core::Registry::new(toolsets)?)
+}

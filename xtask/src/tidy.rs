@@ -11,7 +11,7 @@ use std::{
 };
 
 /// First-party crates a crate may depend on; a family may use core and services, never another family.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("skynet-proto", &[]),
     ("skynet-shim", &["skynet-proto"]),
     ("skynetctl", &["skynet-proto"]),
@@ -20,10 +20,12 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("skynet-policy", &["skynet-core", "skynet-store"]),
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
-    ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git"]),
-    ("skynetd", &["skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
-    ("skynet-tests", &["skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
-    ("xtask", &["skynet-hands"]),
+    ("skynet-system", &["skynet-core"]),
+    ("skynet-catalog", &["skynet-core"]),
+    ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git", "skynet-system"]),
+    ("skynetd", &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
+    ("skynet-tests", &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
+    ("xtask", &["skynet-catalog", "skynet-core", "skynet-hands"]),
 ];
 
 /// Foreign APIs with one home each.
@@ -164,7 +166,7 @@ fn source(path: &str, faults: &mut Vec<String>) -> Result<()> {
 
 /// A tool is one file named after it.
 fn tools(files: &[&str], faults: &mut Vec<String>) -> Result<()> {
-    for tool in skynet_hands::registry()?.iter() {
+    for tool in crate::product()?.iter() {
         let rest = tool.name.split_once('_').map_or(tool.name, |(_, rest)| rest);
         let path = format!("daemon/tools/{}/src/{rest}.rs", tool.family());
         if !files.contains(&path.as_str()) {

@@ -60,6 +60,30 @@ pub struct Caller {
     pub client: Arc<str>,
     /// Where it works.
     pub workspace: Option<Arc<Workspace>>,
+    /// The token it showed, if it came without a process of its own.
+    pub token: Option<Arc<Token>>,
+}
+
+impl Caller {
+    /// Whose answers, approvals and jobs are kept apart from others': a user, or one token of a user.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        match &self.token {
+            Some(token) => format!("{}/{}", self.uid, token.id),
+            None => self.uid.to_string(),
+        }
+    }
+}
+
+/// What somebody may do who shows a token: never more than its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Names it in the log; not secret.
+    pub id: String,
+    /// What its maker called it.
+    pub name: String,
+    /// What its calls may do.
+    pub effects: Vec<Effect>,
 }
 
 /// What a call returned.
@@ -131,17 +155,43 @@ pub struct Notes {
     pub rule: Option<String>,
     /// Who confirmed it, and how.
     pub confirmed_by: Option<String>,
+    /// The tool through which it was called, if it was not called by its own name.
+    pub via: Option<&'static str>,
+    /// The trace it is a part of, as the client told it (W3C Trace Context, `traceparent`).
+    pub trace_parent: Option<String>,
     /// Whether the answer came from the cache.
     pub from_cache: bool,
     /// Filled by whoever keeps what is about to change.
     pub before: Arc<Mutex<Vec<Before>>>,
 }
 
-/// Asks the human at the client; the answer is whether it may run.
+/// What a human is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// In words.
+    pub text: &'a str,
+    /// Names exactly this call of exactly this caller, whoever shows it.
+    pub digest: &'a str,
+}
+
+/// What came of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The human agrees.
+    Yes,
+    /// The human does not.
+    No,
+    /// This client has no way to ask.
+    Cannot,
+    /// The client has the question now, and makes the call again with the answer.
+    Later,
+}
+
+/// Asks the human at the client.
 #[async_trait::async_trait]
 pub trait Ask: Send + Sync {
-    /// Shows `question`; `None` when this client cannot ask.
-    async fn ask(&self, question: &str) -> Option<bool>;
+    /// Shows a question.
+    async fn ask(&self, question: Question<'_>) -> Asked;
 }
 
 /// A call on its way inward.

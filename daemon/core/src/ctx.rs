@@ -4,6 +4,7 @@ use crate::{Effect, Error, Result, Workspace};
 use async_trait::async_trait;
 use std::{os::fd::OwnedFd, sync::Arc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Takes what a running call hands out besides its answer.
 #[async_trait]
@@ -31,6 +32,15 @@ pub struct Progress {
     pub message: String,
 }
 
+/// Where a call comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its session.
+    pub session: Uuid,
+    /// [`crate::Caller::owner`].
+    pub owner: String,
+}
+
 /// The context of one call.
 #[derive(Clone)]
 pub struct CallCtx {
@@ -40,6 +50,8 @@ pub struct CallCtx {
     pub max_bytes: usize,
     /// What this input does.
     pub effect: Effect,
+    /// Whose call it is; known only to tools that run in the daemon.
+    pub origin: Option<Origin>,
     workspace: Option<Arc<Workspace>>,
     outbox: Arc<dyn Outbox>,
 }
@@ -54,7 +66,22 @@ impl CallCtx {
         workspace: Option<Arc<Workspace>>,
         outbox: Arc<dyn Outbox>,
     ) -> Self {
-        Self { cancel, max_bytes, effect, workspace, outbox }
+        Self { cancel, max_bytes, effect, origin: None, workspace, outbox }
+    }
+
+    /// The same context, of a call from `origin`.
+    #[must_use]
+    pub fn from_origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Whose call it is.
+    ///
+    /// # Errors
+    /// `Internal` in a process that is not told.
+    pub fn origin(&self) -> Result<&Origin> {
+        self.origin.as_ref().ok_or_else(|| Error::internal("this tool runs in the daemon only"))
     }
 
     /// The directory the caller works in.

@@ -1,6 +1,6 @@
 //! The one way to a tool: an ordered list of layers around it.
 
-use crate::{Answer, Call, CallCtx, Result};
+use crate::{Answer, Call, CallCtx, Result, ctx::Origin};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -36,7 +36,8 @@ impl Next<'_> {
             call.effect,
             call.caller.workspace.clone(),
             call.outbox.clone(),
-        );
+        )
+        .from_origin(Origin { session: call.id.session, owner: call.caller.owner() });
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

@@ -23,6 +23,10 @@ pub struct Entry {
     pub name: &'static str,
     /// [`Tool::SUMMARY`].
     pub summary: &'static str,
+    /// [`Tool::KEYWORDS`].
+    pub keywords: &'static str,
+    /// The name of its [`Toolset`].
+    pub toolset: &'static str,
     /// [`Tool::EFFECT`].
     pub effect: Effect,
     /// [`Tool::PLACE`].
@@ -40,12 +44,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new<T: Tool>(tool: T) -> Self {
+    fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
         let judge = tool.clone();
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
+            keywords: T::KEYWORDS,
+            toolset,
             effect: T::EFFECT,
             place: T::PLACE,
             timeout: T::TIMEOUT,
@@ -93,73 +99,85 @@ impl<T: Tool> Run for Typed<T> {
     }
 }
 
-/// The tools of one family.
-#[derive(Default)]
-pub struct Toolset(Vec<Entry>);
+/// Tools that are listed together: a family, or a part of one.
+pub struct Toolset {
+    name: &'static str,
+    summary: &'static str,
+    entries: Vec<Entry>,
+}
 
 impl Toolset {
-    /// An empty one.
+    /// An empty one. `summary` tells a model in a few words what it can do with it.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub const fn new(name: &'static str, summary: &'static str) -> Self {
+        Self { name, summary, entries: Vec::new() }
     }
 
     /// Adds a tool.
     #[must_use]
     pub fn with<T: Tool>(mut self, tool: T) -> Self {
-        self.0.push(Entry::new(tool));
+        self.entries.push(Entry::new(self.name, tool));
         self
     }
 }
 
 /// Every tool, ordered by name.
-#[derive(Default)]
-pub struct Registry(BTreeMap<&'static str, Arc<Entry>>);
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: BTreeMap<&'static str, Arc<Entry>>,
+    toolsets: BTreeMap<&'static str, &'static str>,
+}
 
 impl Registry {
     /// The tools of these sets.
     ///
     /// # Errors
-    /// `Internal` when two have the same name.
+    /// `Internal` when two tools or two sets have the same name.
     pub fn new(toolsets: impl IntoIterator<Item = Toolset>) -> Result<Self> {
-        let mut entries = BTreeMap::new();
-        for entry in toolsets.into_iter().flat_map(|toolset| toolset.0) {
-            let name = entry.name;
-            if entries.insert(name, Arc::new(entry)).is_some() {
-                return Err(Error::internal(format!("two tools are named `{name}`")));
+        let mut registry = Self::default();
+        for toolset in toolsets {
+            if registry.toolsets.insert(toolset.name, toolset.summary).is_some() {
+                return Err(Error::internal(format!("two toolsets are named `{}`", toolset.name)));
+            }
+            for entry in toolset.entries {
+                let name = entry.name;
+                if registry.entries.insert(name, Arc::new(entry)).is_some() {
+                    return Err(Error::internal(format!("two tools are named `{name}`")));
+                }
             }
         }
-        Ok(Self(entries))
+        Ok(registry)
     }
 
     /// The same tools, those of `place` run by `runner` instead of this process.
     #[must_use]
-    pub fn hosted(self, place: Place, runner: &Arc<dyn Run>) -> Self {
-        let rehost = |entry: Arc<Entry>| {
-            if entry.place == place {
-                Arc::new(Entry { runner: runner.clone(), ..Entry::clone(&entry) })
-            } else {
-                entry
-            }
-        };
-        Self(self.0.into_iter().map(|(name, entry)| (name, rehost(entry))).collect())
+    pub fn hosted(mut self, place: Place, runner: &Arc<dyn Run>) -> Self {
+        for entry in self.entries.values_mut().filter(|entry| entry.place == place) {
+            *entry = Arc::new(Entry { runner: runner.clone(), ..Entry::clone(entry) });
+        }
+        self
+    }
+
+    /// The sets with their summaries, in order of name.
+    pub fn toolsets(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.toolsets.iter().map(|(name, summary)| (*name, *summary))
     }
 
     /// In order of name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.0.values()
+        self.entries.values()
     }
 
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 
     /// The tool of that name.
@@ -167,8 +185,8 @@ impl Registry {
     /// # Errors
     /// `NotFound`, naming the tools that are spelled most alike.
     pub fn find(&self, name: &str) -> Result<&Arc<Entry>> {
-        self.0.get(name).ok_or_else(|| {
-            let nearest = nearest(self.0.keys().copied(), name);
+        self.entries.get(name).ok_or_else(|| {
+            let nearest = nearest(self.entries.keys().copied(), name);
             let nearest: Vec<_> = nearest.iter().take(3).map(|name| format!("`{name}`")).collect();
             Error::not_found(format!("no tool is named `{name}`; nearest: {}", nearest.join(", ")))
         })

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future, time::Duration};
 
 /// What a call does to the world, from harmless to far-reaching.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// Changes nothing.
@@ -54,6 +54,8 @@ pub enum Place {
     Daemon,
     /// In `skynet-hands`, as the caller, with the workspace.
     Hands,
+    /// In `skynet-hands`, as the caller, without a workspace: what it asks is about the host.
+    Host,
 }
 
 /// One capability offered to agents.
@@ -62,6 +64,8 @@ pub trait Tool: Send + Sync + 'static {
     const NAME: &'static str;
     /// For the model: what it does, point first, at most 1 KB.
     const SUMMARY: &'static str;
+    /// Other words people use for it, in English and French; only searched, never shown.
+    const KEYWORDS: &'static str = "";
     /// The least a call does; [`Tool::effect`] may raise it for an input.
     const EFFECT: Effect;
     /// Where it runs.

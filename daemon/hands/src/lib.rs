@@ -9,12 +9,18 @@ mod server;
 pub use pool::Pool;
 pub use server::serve;
 
-use skynet_core::{Registry, Result};
+use skynet_core::{Registry, Result, Toolset};
 
-/// The tools that live in hands.
+/// The tools that live in hands, with a workspace or without.
+#[must_use]
+pub fn toolsets() -> Vec<Toolset> {
+    vec![skynet_files::toolset(), skynet_git::toolset(), skynet_git::more(), skynet_system::toolset()]
+}
+
+/// The same as a registry.
 ///
 /// # Errors
 /// `Internal` when two have the same name.
 pub fn registry() -> Result<Registry> {
-    Registry::new([skynet_files::toolset(), skynet_git::toolset()])
+    Registry::new(toolsets())
 }

@@ -1,4 +1,5 @@
-//! The daemon's end: one process per workspace, started when first needed, replaced when it dies.
+//! The daemon's end: one process per workspace and one for what is asked about the host, each started when first
+//! needed and replaced when it dies.
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
@@ -36,12 +37,23 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// The variables of the daemon that its hands see.
 const ENVIRONMENT: [&str; 7] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "TMPDIR"];
 
-/// All running hands.
+/// What a process was started for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Room {
+    /// A directory, by device and inode.
+    Workspace(u64, u64),
+    Host,
+}
+
+/// All running hands. As a runner it is for the tools of workspaces; see [`Pool::host`] for the others.
 pub struct Pool {
     program: PathBuf,
     // Held while a process starts, so that two calls do not start two.
-    processes: AsyncMutex<HashMap<(u64, u64), Arc<Process>>>,
+    processes: AsyncMutex<HashMap<Room, Arc<Process>>>,
 }
+
+/// Runs the tools that ask about the host.
+struct Host(Arc<Pool>);
 
 impl Pool {
     /// A pool that starts `program`.
@@ -65,28 +77,38 @@ impl Pool {
         }
     }
 
-    async fn process(&self, workspace: &Workspace) -> Result<Arc<Process>> {
-        let stat = rustix::fs::fstat(workspace.as_descriptor()).map_err(|err| {
-            Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err))
+    /// Runs the tools that need no workspace.
+    #[must_use]
+    pub fn host(self: &Arc<Self>) -> Arc<dyn Run> {
+        Arc::new(Host(self.clone()))
+    }
+
+    async fn process(&self, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
+        let room = workspace.map_or(Ok(Room::Host), |workspace| {
+            let stat = rustix::fs::fstat(workspace.as_descriptor());
+            stat.map(|stat| Room::Workspace(stat.st_dev, stat.st_ino)).map_err(|err| {
+                Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err))
+            })
         })?;
         let mut processes = self.processes.lock().await;
-        if let Some(process) = processes.get(&(stat.st_dev, stat.st_ino)).filter(|process| process.is_alive())
-        {
+        if let Some(process) = processes.get(&room).filter(|process| process.is_alive()) {
             return Ok(process.clone());
         }
         let process = Process::start(&self.program, workspace).await.map_err(|err| {
             Error::unavailable("`skynet-hands` cannot be started; `skynetctl doctor` tells more")
                 .with_source(err)
         })?;
-        processes.insert((stat.st_dev, stat.st_ino), process.clone());
+        processes.insert(room, process.clone());
         Ok(process)
     }
-}
 
-#[async_trait]
-impl Run for Pool {
-    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
-        let workspace = ctx.workspace()?;
+    async fn call(
+        &self,
+        workspace: Option<&Workspace>,
+        ctx: &CallCtx,
+        name: &'static str,
+        input: &Canonical,
+    ) -> Result<Bytes> {
         let mut is_retry = false;
         loop {
             let process = self.process(workspace).await?;
@@ -109,6 +131,20 @@ impl Run for Pool {
     }
 }
 
+#[async_trait]
+impl Run for Pool {
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+        self.call(Some(ctx.workspace()?), ctx, name, input).await
+    }
+}
+
+#[async_trait]
+impl Run for Host {
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+        self.0.call(None, ctx, name, input).await
+    }
+}
+
 struct Process {
     pid: u32,
     socket: Arc<AsyncSocket>,
@@ -126,7 +162,7 @@ struct Calls {
 }
 
 impl Process {
-    async fn start(program: &std::path::Path, workspace: &Workspace) -> io::Result<Arc<Self>> {
+    async fn start(program: &std::path::Path, workspace: Option<&Workspace>) -> io::Result<Arc<Self>> {
         let (ours, theirs) = channel::pair()?;
         let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         // No `pre_exec`, uid or groups: the standard library then uses posix_spawn, which costs the same
@@ -142,7 +178,8 @@ impl Process {
         let pid = child.id().unwrap_or(0);
         let socket = Arc::new(AsyncSocket::new(ours)?);
         let open = ToHands { request: Some(Request::Open(Open { version: VERSION })) };
-        socket.send(&open, Some(&workspace.as_descriptor().try_clone_to_owned()?)).await?;
+        let root = workspace.map(|workspace| workspace.as_descriptor().try_clone_to_owned()).transpose()?;
+        socket.send(&open, root.as_ref()).await?;
         let mut buffer = Buffer::new();
         match socket.receive(&mut buffer).await? {
             Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => {}
@@ -156,7 +193,8 @@ impl Process {
             let status = child.wait().await;
             tracing::info!(pid, ?status, ?reason, "hands ended");
         });
-        tracing::info!(pid, workspace = %workspace.path().display(), "hands started");
+        let place = workspace.map(|workspace| workspace.path().display().to_string());
+        tracing::info!(pid, place = place.as_deref().unwrap_or("host"), "hands started");
         Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls }))
     }
 

@@ -1,6 +1,6 @@
 //! What travels over the socketpair between daemon and hands: length-prefixed protobuf, descriptors beside it.
 //!
-//! The first message is [`Open`] with the workspace's directory descriptor, answered by [`Reply::Ready`]. Then calls are
+//! The first message is [`Open`], with the workspace's directory descriptor unless it is about the host, answered by [`Reply::Ready`]. Then calls are
 //! multiplexed by a number. Both ends come from one build, so there is one version.
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub struct ToHands {
 /// What the daemon says.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Request {
-    /// With one descriptor: the workspace.
+    /// With the workspace's descriptor, if there is one.
     #[prost(message, tag = "1")]
     Open(Open),
     /// Runs a tool.

@@ -31,17 +31,17 @@ const EARLY_CANCELS: usize = 64;
 /// waited for: the caller ends the process. `runtime` drives what tools wait for.
 ///
 /// # Errors
-/// When the first message is not `Open` with a workspace, or the socket fails.
+/// When the first message is not `Open`, or the socket fails.
 pub fn serve(socket: OwnedFd, registry: Registry, runtime: Handle) -> io::Result<()> {
     let socket = BlockingSocket::new(socket);
     let first = socket.receive(&mut Buffer::new())?;
-    let Some((ToHands { request: Some(Request::Open(open)) }, Some(root))) = first else {
+    let Some((ToHands { request: Some(Request::Open(open)) }, root)) = first else {
         return Err(unexpected());
     };
     if open.version != VERSION {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "daemon and hands are of different versions"));
     }
-    let workspace = Arc::new(Workspace::from_descriptor(root).map_err(io::Error::other)?);
+    let workspace = root.map(Workspace::from_descriptor).transpose().map_err(io::Error::other)?.map(Arc::new);
     let (ended, end) = mpsc::channel();
     let state = State { threads: 1, listening: 1, ..State::default() };
     let hands = Arc::new(Hands { socket, registry, workspace, runtime, state: Mutex::new(state), ended });
@@ -56,7 +56,7 @@ pub fn serve(socket: OwnedFd, registry: Registry, runtime: Handle) -> io::Result
 struct Hands {
     socket: BlockingSocket,
     registry: Registry,
-    workspace: Arc<Workspace>,
+    workspace: Option<Arc<Workspace>>,
     runtime: Handle,
     state: Mutex<State>,
     ended: mpsc::Sender<io::Result<()>>,
@@ -178,7 +178,7 @@ impl Hands {
         let max_bytes = usize::try_from(call.max_bytes).unwrap_or(usize::MAX);
         let effect = entry.effect_of(&input)?;
         let outbox = ToDaemon { hands: self.clone(), id: call.id, cancel: cancel.clone() };
-        let ctx = CallCtx::new(cancel, max_bytes, effect, Some(self.workspace.clone()), Arc::new(outbox));
+        let ctx = CallCtx::new(cancel, max_bytes, effect, self.workspace.clone(), Arc::new(outbox));
         entry.run(&ctx, &input).await
     }
 

@@ -68,7 +68,8 @@ pub struct Approval {
     pub created_at: Timestamp,
     /// When it is void.
     pub expires_at: Timestamp,
-    key: String,
+    /// Names exactly this call of exactly this caller.
+    pub(crate) key: String,
 }
 
 /// The queue.
@@ -209,7 +210,7 @@ impl Approvals {
 }
 
 fn key(call: &Call, workspace: &str, input: &str) -> String {
-    let parts = [&call.caller.uid.to_string(), workspace, call.tool.name, input];
+    let parts = [&call.caller.owner(), workspace, call.tool.name, input];
     // Lengths first, so that no two different lists of parts hash the same bytes.
     let hasher = parts.iter().fold(Sha256::new(), |hasher, part| {
         hasher.chain_update(part.len().to_le_bytes()).chain_update(part.as_bytes())

@@ -137,6 +137,9 @@ fn line(call: &Call, outcome: &Result<Answer>, started: Instant) -> Value {
     let before = call.notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let extra = [
         ("rule", call.notes.rule.clone().map(Value::from)),
+        ("token", call.caller.token.as_ref().map(|token| token.name.clone().into())),
+        ("via", call.notes.via.map(Value::from)),
+        ("trace_parent", call.notes.trace_parent.clone().map(Value::from)),
         ("confirmed_by", call.notes.confirmed_by.clone().map(Value::from)),
         ("resend", call.resend.then(|| true.into())),
         ("from_cache", call.notes.from_cache.then(|| true.into())),

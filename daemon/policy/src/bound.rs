@@ -19,9 +19,9 @@ impl Bound {
         Self { blobs }
     }
 
-    async fn keep(&self, uid: u32, tool: &str, json: Bytes) -> Result<Link> {
+    async fn keep(&self, owner: String, tool: &str, json: Bytes) -> Result<Link> {
         let blobs = self.blobs.clone();
-        let stored = tokio::task::spawn_blocking(move || blobs.put(&format!("result/{uid}"), &json[..]))
+        let stored = tokio::task::spawn_blocking(move || blobs.put(&format!("result/{owner}"), &json[..]))
             .await
             .map_err(|err| Error::internal("storing a large answer failed").with_source(err))?
             .map_err(|err| {
@@ -55,7 +55,7 @@ impl Layer for Bound {
         }
         let mut value: Value = serde_json::from_slice(&answer.json)
             .map_err(|err| Error::internal("the answer of the tool is not JSON").with_source(err))?;
-        answer.links.push(self.keep(call.caller.uid, call.tool.name, answer.json).await?);
+        answer.links.push(self.keep(call.caller.owner(), call.tool.name, answer.json).await?);
         shrink(&mut value, call.max_bytes);
         answer.json = serde_json::to_vec(&value)
             .map_err(|err| Error::internal("a shortened answer cannot be written").with_source(err))?

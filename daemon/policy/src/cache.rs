@@ -44,7 +44,7 @@ impl Cache {
 fn key(call: &Call) -> Result<String> {
     let workspace =
         call.caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
-    Ok(format!("{}\n{}\n{workspace}\n{}", call.tool.name, call.caller.uid, call.input()?.digest()))
+    Ok(format!("{}\n{}\n{workspace}\n{}", call.tool.name, call.caller.owner(), call.input()?.digest()))
 }
 
 #[async_trait]

@@ -5,7 +5,11 @@ use crate::{
     rules::{Rules, Verdict},
 };
 use async_trait::async_trait;
-use skynet_core::{Answer, Call, Error, Layer, Next, Result, ctx::Progress};
+use skynet_core::{
+    Answer, Call, Error, Layer, Next, Result,
+    call::{Asked, Question},
+    ctx::Progress,
+};
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -21,6 +25,8 @@ pub(crate) struct Confirm {
 enum Outcome {
     Decided(State, &'static str),
     NobodyAnswered,
+    /// The client was given the question.
+    Handed,
     Canceled,
 }
 
@@ -30,11 +36,11 @@ impl Confirm {
     }
 
     async fn ask(&self, call: &Call, approval: &Approval) -> Outcome {
-        let question = question(approval);
+        let text = question(approval);
         let dialog = async {
             match &call.ask {
-                Some(ask) => ask.ask(&question).await,
-                None => None,
+                Some(ask) => ask.ask(Question { text: &text, digest: &approval.key }).await,
+                None => Asked::Cannot,
             }
         };
         let mut changes = self.approvals.changes();
@@ -63,13 +69,16 @@ impl Confirm {
                     State::Approved | State::Denied => Outcome::Decided(state, "skynetctl"),
                 },
                 answer = &mut dialog, if can_dialog => match answer {
-                    Some(agreed) => {
+                    Asked::Yes | Asked::No => {
                         self.approvals.withdraw(&approval.id);
-                        return Outcome::Decided(if agreed { State::Approved } else { State::Denied }, "client");
+                        let state = if answer == Asked::Yes { State::Approved } else { State::Denied };
+                        return Outcome::Decided(state, "client");
                     }
+                    // The entry stays: the same call comes back with the answer, or finds one in the queue.
+                    Asked::Later => return Outcome::Handed,
                     // This client cannot ask: wait only for a human who is looking at the queue.
-                    None if self.approvals.is_attended() => can_dialog = false,
-                    None => return Outcome::NobodyAnswered,
+                    Asked::Cannot if self.approvals.is_attended() => can_dialog = false,
+                    Asked::Cannot => return Outcome::NobodyAnswered,
                 },
                 _ = reminder.tick() => {
                     reminders += 1.0;
@@ -129,6 +138,7 @@ impl Layer for Confirm {
                 self.approvals.withdraw(id);
                 Err(Error::canceled("the client canceled the call while it waited for approval"))
             }
+            Outcome::Handed => Err(Error::needs_confirmation(format!("`{tool}` waits for the human at the client"))),
             Outcome::NobodyAnswered => Err(Error::needs_confirmation(format!(
                 "`{tool}` ({}) needs approval by rule `{}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{}` would allow it always",
                 call.effect, decision.rule, call.effect

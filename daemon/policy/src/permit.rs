@@ -1,6 +1,6 @@
 //! By user, tool and effect, before anything that costs.
 
-use crate::rules::{Rules, Verdict, denial};
+use crate::rules::Rules;
 use async_trait::async_trait;
 use skynet_core::{Answer, Call, Layer, Next, Result};
 use std::sync::Arc;
@@ -26,13 +26,8 @@ impl Layer for Permit {
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
-        let (caller, tool) = (&call.caller, call.tool.name);
-        let decision = self.rules.decide(&caller.user, caller.uid, tool, call.effect);
-        call.notes.rule = Some(format!("{}: {}", decision.rule, decision.verdict));
-        match decision.verdict {
-            Verdict::Deny => Err(denial(&decision, &caller.user, tool, call.effect)),
-            // Asking costs a human's time, so it waits until the input is known to be valid.
-            Verdict::Ask | Verdict::Allow => next.run(call).await,
-        }
+        // A rule that asks costs a human's time, so that waits until the input is known to be valid.
+        self.rules.judge(call)?;
+        next.run(call).await
     }
 }

@@ -2,7 +2,7 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
-use skynet_core::{Effect, Error, Result};
+use skynet_core::{Call, Effect, Error, Result};
 use std::{fmt, str::FromStr};
 
 /// What is to happen with a call, from weakest to strongest.
@@ -106,6 +106,25 @@ impl Rules {
         )
     }
 
+    /// Judges a call as far as it is known by now.
+    ///
+    /// # Errors
+    /// `Denied` by a rule, or by the token that was shown.
+    pub(crate) fn judge(&self, call: &mut Call) -> Result<()> {
+        let (caller, tool, effect) = (&call.caller, call.tool.name, call.effect);
+        if let Some(token) = caller.token.as_ref().filter(|token| !token.effects.contains(&effect)) {
+            call.notes.rule = Some(format!("token {}: deny", token.name));
+            return Err(Error::denied(format!(
+                "`{tool}` ({effect}) is not among the effects of the token `{}`; one made with `skynetctl token create --effect {effect}` would allow it",
+                token.name
+            )));
+        }
+        let decision = self.decide(&caller.user, caller.uid, tool, effect);
+        let denied = (decision.verdict == Verdict::Deny).then(|| denial(&decision, &caller.user, tool, effect));
+        call.notes.rule = Some(format!("{}: {}", decision.rule, decision.verdict));
+        denied.map_or(Ok(()), Err)
+    }
+
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -128,8 +147,7 @@ const fn default_for(effect: Effect) -> Verdict {
 }
 
 /// The refusal of a call, with the smallest change of the configuration that would allow it.
-#[must_use]
-pub(crate) fn denial(decision: &Decision, user: &str, tool: &str, effect: Effect) -> Error {
+fn denial(decision: &Decision, user: &str, tool: &str, effect: Effect) -> Error {
     Error::denied(format!(
         "`{tool}` ({effect}) is denied to `{user}` by the rule `{}`; an administrator can exempt it by narrowing that rule, so that it does not match user `{user}`, tool `{tool}`, effect `{effect}`",
         decision.rule

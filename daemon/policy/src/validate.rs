@@ -1,6 +1,6 @@
 //! The tool's own schema decides whether an input is one, and how far it goes.
 
-use crate::rules::{Rules, Verdict, denial};
+use crate::rules::Rules;
 use async_trait::async_trait;
 use jsonschema::{Draft, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value};
@@ -90,12 +90,7 @@ impl Layer for Validate {
         }
         call.input = Some(input);
         // The input may go further than the tool's declared effect, so the rules judge it again.
-        let (caller, tool) = (&call.caller, call.tool.name);
-        let decision = self.rules.decide(&caller.user, caller.uid, tool, call.effect);
-        call.notes.rule = Some(format!("{}: {}", decision.rule, decision.verdict));
-        match decision.verdict {
-            Verdict::Deny => Err(denial(&decision, &caller.user, tool, call.effect)),
-            Verdict::Ask | Verdict::Allow => next.run(call).await,
-        }
+        self.rules.judge(call)?;
+        next.run(call).await
     }
 }

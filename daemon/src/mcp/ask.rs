@@ -1,43 +1,237 @@
-//! Asking the human at the client, by elicitation (MCP 2025-06-18 and 2025-11-25).
+//! Asking the human at the client: by elicitation where a server may send requests (MCP 2025-06-18 and 2025-11-25), by
+//! an answer that asks for input where it may not (2026-07-28, multi round-trip requests).
 
+use super::wire::About;
 use async_trait::async_trait;
 use rmcp::{
-    RoleServer,
-    model::{ElicitRequestParams, ElicitationAction, ElicitationSchema},
-    service::{ElicitationMode, Peer, RequestContext},
+    ErrorData, RoleServer,
+    model::{
+        CallToolRequestParams, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
+        ElicitationSchema, GetExtensions as _, InputRequest, InputRequiredResult, RequestStateCodec, SealOptions,
+        ServerRequest,
+    },
+    service::{OriginatingRequestId, Peer, RequestContext},
 };
-use skynet_core::call::Ask;
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
+use skynet_core::{
+    Caller,
+    call::{Ask, Asked, Question},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
 
-struct Elicit(Peer<RoleServer>);
+/// The name of our question among a client's answers.
+const KEY: &str = "approval";
 
-/// How to ask through this request's client; `None` where it has no dialog.
-pub(super) fn through(context: &RequestContext<RoleServer>) -> Option<Arc<dyn Ask>> {
-    // From 2026-07-28 on a server sends no requests, and such a session stores no peer info.
-    context.peer.peer_info()?;
-    let modes = context.peer.supported_elicitation_modes();
-    modes.contains(&ElicitationMode::Form).then(|| Arc::new(Elicit(context.peer.clone())) as Arc<dyn Ask>)
+/// A question is void after that time, as an approval is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// Questions that may be open at the same time; the oldest is void beyond it.
+const MOST_OPEN: usize = 4096;
+
+/// How to ask through this request's client.
+pub(super) enum Dialog {
+    /// It shows no dialogs.
+    None,
+    /// While the call waits.
+    Elicit(Arc<Elicit>),
+    /// Between two calls.
+    Retry(Arc<Retry>),
+}
+
+impl Dialog {
+    /// For the pipeline.
+    pub(super) fn ask(&self) -> Option<Arc<dyn Ask>> {
+        match self {
+            Self::None => None,
+            Self::Elicit(elicit) => Some(elicit.clone()),
+            Self::Retry(retry) => Some(retry.clone()),
+        }
+    }
+
+    /// What the client must ask before the call can run, if it must.
+    pub(super) fn question(&self) -> Option<InputRequiredResult> {
+        match self {
+            Self::Retry(retry) => retry.raised.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Self::None | Self::Elicit(_) => None,
+        }
+    }
+}
+
+/// The form: an explicit choice, which a client that accepts dialogs unread does not make.
+fn form(question: &str) -> Option<ElicitRequestParams> {
+    let schema = ElicitationSchema::builder().required_bool("approve").build().ok()?;
+    Some(ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message: question.to_owned(),
+        requested_schema: schema,
+    })
+}
+
+fn is_agreed(result: &ElicitResult) -> bool {
+    let ticked = result.content.as_ref().and_then(|content| content.get("approve")?.as_bool());
+    result.action == ElicitationAction::Accept && ticked == Some(true)
+}
+
+/// Whether the client declared that it shows forms; a bare declaration means forms (2025-11-25, elicitation).
+fn shows_forms(context: &RequestContext<RoleServer>) -> bool {
+    let declared = context.client_capabilities().and_then(|capabilities| capabilities.elicitation);
+    declared.is_some_and(|elicitation| elicitation.form.is_some() || elicitation.url.is_none())
+}
+
+/// A dialog while the call waits.
+pub(super) struct Elicit {
+    peer: Peer<RoleServer>,
+    about: About,
+    origin: OriginatingRequestId,
 }
 
 #[async_trait]
 impl Ask for Elicit {
-    async fn ask(&self, question: &str) -> Option<bool> {
-        // An explicit choice: a client that accepts dialogs unread does not tick it.
-        let schema = ElicitationSchema::builder().required_bool("approve").build().ok()?;
-        let params = ElicitRequestParams::FormElicitationParams {
-            meta: None,
-            message: question.to_owned(),
-            requested_schema: schema,
-        };
-        match self.0.create_elicitation(params).await {
-            Ok(result) => {
-                let ticked = result.content.as_ref().and_then(|content| content.get("approve")?.as_bool());
-                Some(result.action == ElicitationAction::Accept && ticked == Some(true))
-            }
+    async fn ask(&self, question: Question<'_>) -> Asked {
+        let Some(form) = form(question.text) else { return Asked::Cannot };
+        let mut request = ElicitRequest::new(form);
+        request.extensions_mut().insert(self.about);
+        request.extensions_mut().insert(self.origin.clone());
+        match self.peer.send_request(ServerRequest::ElicitRequest(request)).await {
+            Ok(ClientResult::ElicitResult(result)) if is_agreed(&result) => Asked::Yes,
+            Ok(ClientResult::ElicitResult(_)) => Asked::No,
+            Ok(_) => Asked::Cannot,
             Err(err) => {
                 tracing::info!(error = %err, "the client could not ask");
-                None
+                Asked::Cannot
             }
         }
+    }
+}
+
+/// What a request state holds besides its seal.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    nonce: Uuid,
+    digest: String,
+}
+
+/// Seals what a client keeps for us between two calls. The state travels through the client, so nothing in it is
+/// believed but by its seal: it is bound to its owner, it ends, and it counts once. A restart of the daemon
+/// voids it: the key is never stored.
+pub(super) struct States {
+    codec: RequestStateCodec,
+    open: Mutex<HashMap<Uuid, Instant>>,
+}
+
+impl States {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+        Ok(Self { codec: RequestStateCodec::try_new(key)?, open: Mutex::default() })
+    }
+
+    fn seal(&self, owner: &str, digest: &str) -> Option<String> {
+        let sealed = Sealed { nonce: Uuid::new_v4(), digest: digest.to_owned() };
+        let options = SealOptions::new().associated_data(owner.as_bytes()).ttl(ANSWER_WITHIN);
+        let state = self.codec.seal_json_with(&sealed, &options).ok()?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, since| since.elapsed() < ANSWER_WITHIN);
+        if open.len() >= MOST_OPEN
+            && let Some(oldest) = open.iter().min_by_key(|(_, since)| **since).map(|(nonce, _)| *nonce)
+        {
+            open.remove(&oldest);
+        }
+        open.insert(sealed.nonce, Instant::now());
+        Some(state)
+    }
+
+    /// The digest that was sealed, once.
+    fn unseal(&self, owner: &str, state: &str) -> Option<String> {
+        let sealed: Sealed = self.codec.open_json_with(state, owner.as_bytes()).ok()?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&sealed.nonce).map(|_| sealed.digest)
+    }
+}
+
+/// A dialog between two calls.
+pub(super) struct Retry {
+    states: Arc<States>,
+    owner: String,
+    /// Of a call that was made again: for which question, and what the human said.
+    answer: Option<(String, bool)>,
+    raised: Mutex<Option<InputRequiredResult>>,
+}
+
+#[async_trait]
+impl Ask for Retry {
+    async fn ask(&self, question: Question<'_>) -> Asked {
+        if let Some((digest, agreed)) = &self.answer {
+            // An answer to another question is none to this one: it is asked.
+            if digest == question.digest {
+                return if *agreed { Asked::Yes } else { Asked::No };
+            }
+        }
+        let (Some(form), Some(state)) = (form(question.text), self.states.seal(&self.owner, question.digest)) else {
+            return Asked::Cannot;
+        };
+        let requests = [(KEY.to_owned(), InputRequest::Elicitation(ElicitRequest::new(form)))];
+        let raised = InputRequiredResult::new(Some(requests.into()), Some(state));
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(raised);
+        Asked::Later
+    }
+}
+
+/// How to ask through this request's client.
+///
+/// # Errors
+/// Invalid parameters for a request state that we did not give to this caller, or that was used or is too old.
+pub(super) fn through(
+    context: &RequestContext<RoleServer>,
+    request: &CallToolRequestParams,
+    caller: &Caller,
+    states: &Arc<States>,
+    about: About,
+) -> Result<Dialog, ErrorData> {
+    let is_modern = context.protocol_version().is_some_and(|version| !version.has_initialize());
+    let owner = caller.owner();
+    let mut answer = None;
+    if let Some(state) = &request.request_state {
+        // One message for every reason, so that nobody learns what was wrong with a forged one.
+        let digest = states.unseal(&owner, state).ok_or_else(|| {
+            ErrorData::invalid_params(
+                "the request state is not one of this server for this caller, was used before, or is too old; make the call again without it",
+                None,
+            )
+        })?;
+        let response = request.input_responses.as_ref().and_then(|responses| responses.get(KEY));
+        let result = response.and_then(|value| serde_json::from_value::<ElicitResult>(value.clone()).ok());
+        answer = Some((digest, result.as_ref().is_some_and(is_agreed)));
+    }
+    if !shows_forms(context) {
+        return Ok(Dialog::None);
+    }
+    if is_modern {
+        let states = states.clone();
+        return Ok(Dialog::Retry(Arc::new(Retry { states, owner, answer, raised: Mutex::default() })));
+    }
+    let origin = OriginatingRequestId(context.id.clone());
+    Ok(Dialog::Elicit(Arc::new(Elicit { peer: context.peer.clone(), about, origin })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_counts_once_for_its_owner() {
+        let states = States::new().unwrap();
+        let state = states.seal("7", "digest").unwrap();
+        assert_eq!(states.unseal("8", &state), None);
+        let mut forged = state.clone();
+        forged.replace_range(10..11, if &state[10..11] == "A" { "B" } else { "A" });
+        assert_eq!(states.unseal("7", &forged), None);
+        assert_eq!(states.unseal("7", &state), Some("digest".into()));
+        assert_eq!(states.unseal("7", &state), None);
+        assert_eq!(States::new().unwrap().unseal("7", &state), None);
     }
 }

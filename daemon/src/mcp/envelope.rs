@@ -102,6 +102,10 @@ struct CallParams<'a> {
     arguments: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "_meta")]
     meta: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "inputResponses")]
+    input_responses: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestState")]
+    request_state: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -143,9 +147,19 @@ fn read_call(line: &Bytes, id: RequestId, parsed: &Line<'_>) -> Envelope {
         return Envelope { kind: Kind::Request(id), body: Body::Line(line.clone()) };
     };
     let arguments = params.arguments.map_or_else(Bytes::new, |raw| line.slice_ref(raw.get().as_bytes()));
-    let meta = params.meta.map_or("{}", RawValue::get);
     let name = Value::from(params.name.as_ref());
-    let request = format!(r#"{{"method":"tools/call","params":{{"name":{name},"_meta":{meta}}}}}"#);
+    let mut request = format!(r#"{{"method":"tools/call","params":{{"name":{name}"#);
+    let members = [
+        ("_meta", params.meta),
+        ("inputResponses", params.input_responses),
+        ("requestState", params.request_state),
+    ];
+    for (name, value) in members {
+        if let Some(value) = value {
+            request.push_str(&format!(r#","{name}":{}"#, value.get()));
+        }
+    }
+    request.push_str("}}");
     Envelope { kind: Kind::Request(id.clone()), body: Body::Call { id, request, arguments } }
 }
 
@@ -212,11 +226,11 @@ mod tests {
     #[test]
     fn arguments_of_a_call_come_as_they_were() {
         let line = Bytes::from(
-            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","_meta":{"progressToken":5}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","requestState":"s","_meta":{"progressToken":5}}}"#,
         );
         let Body::Call { id, request, arguments } = read(&line).unwrap().body else { panic!("no call") };
         assert_eq!((id, &arguments[..]), (RequestId::Number(1), &br#"{"b":1, "b":2}"#[..]));
         let request: Value = serde_json::from_str(&request).unwrap();
-        assert_eq!(request["params"], json!({ "name": "t", "_meta": { "progressToken": 5 } }));
+        assert_eq!(request["params"], json!({ "name": "t", "_meta": { "progressToken": 5 }, "requestState": "s" }));
     }
 }

@@ -1,102 +1,68 @@
-//! What the MCP server answers: tools, calls, and the results that were too large for an answer.
+//! What the MCP server answers, request by request. What an answer is made of is in the files beside this one.
 
 use super::{
-    Inbox, Leaving, ask,
-    result::{self, Splices},
-    wire::{RawRequest, Wire},
+    Inbox, Leaving,
+    ask::{self, Dialog},
+    prompts, resources,
+    result::Splices,
+    server::Shared,
+    skills,
+    subscriptions::{self, Subscribed, Watch},
+    tasks,
+    wire::{About, RawRequest},
 };
 use crate::{calls, relay::Desk};
 use rmcp::{
-    ErrorData, RoleServer, ServerHandler, ServiceExt as _,
+    ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
-        ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-        ResourceContents, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+        CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams, CompleteResult,
+        CustomRequest, CustomResult, DiscoverResult, GetPromptRequestParams, GetPromptResponse,
+        GetSkillRequestParams, GetSkillResult, GetTaskParams, GetTaskResult, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult, PaginatedRequestParams,
+        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerConfig, SubscribeRequestParams,
+        SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
     },
-    service::RequestContext,
+    service::{NotificationContext, RequestContext, SubscriptionContext},
 };
-use skynet_core::{Caller, Effect, Entry, ErrorKind, Registry, ctx::Progress};
-use skynet_store::Blobs;
+use serde_json::Value;
+use skynet_catalog::Viewer;
+use skynet_core::{CallId, Caller, Error, ErrorKind};
 use std::sync::{Arc, PoisonError};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Shown to the model once per session; clients cut it at 2 KB.
-const INSTRUCTIONS: &str = "\
-Skynet works on the user's files and Git repositories on this Linux host, in one workspace: the directory the client \
-was started in. Paths are relative to it; nothing outside can be reached.
-- Prefer `files_edit` (exact replacements or a unified diff) over rewriting a file with `files_write`. Pass \
-`expected_sha256` from `files_read` to be told if somebody else changed it.
-- Find things with `files_search` (content, regular expressions) and `files_find` (names); both respect .gitignore.
-- `files_delete` moves to a trash; `files_restore` brings it back.
-- Calls that destroy something wait for a human. If one answers `needs_confirmation`, tell the user what to approve and \
-make the same call again afterwards.
-- Errors start with their kind: fix `invalid_input`, look again on `conflict`, do not retry `denied`. `interrupted` means \
-that it may have happened: check before calling again.
-- A result that is too long shows head and tail and a `skynet://result/...` resource with the whole; add `?offset=&length=` \
-(bytes) to read a part.";
+/// Lists stay true that long, in milliseconds, unless a notification says otherwise.
+const LISTS_LIVE_MS: u64 = 300_000;
 
-/// A part of a stored result is at most that long.
-const MOST_READ_BYTES: usize = 1 << 20;
+/// Methods that rmcp takes for unknown ones when their parameters do not fit.
+const KNOWN_METHODS: [&str; 17] = [
+    "completion/complete",
+    "initialize",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "skills/get",
+    "skills/list",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tools/call",
+    "tools/list",
+];
 
-/// What all sessions share.
-#[derive(Clone)]
-pub(crate) struct Server {
-    tools: Arc<[Tool]>,
-    blobs: Blobs,
-}
-
-impl Server {
-    pub(crate) fn new(registry: &Registry, blobs: Blobs) -> Self {
-        Self { tools: registry.iter().map(|entry| describe(entry)).collect(), blobs }
-    }
-
-    /// Serves one connection to its end.
-    pub(crate) async fn serve(&self, desk: &Desk, session: Uuid, caller: Caller, inbox: &Arc<Inbox>) {
-        while !inbox.is_closed() {
-            let splices = Arc::new(Splices::default());
-            let handler = Handler {
-                server: self.clone(),
-                desk: desk.clone(),
-                session,
-                caller: caller.clone(),
-                inbox: inbox.clone(),
-                splices: splices.clone(),
-            };
-            let stop = CancellationToken::new();
-            match handler.serve_with_ct(Wire::new(inbox.clone(), splices), stop).await {
-                Ok(service) => {
-                    if let Err(err) = service.waiting().await {
-                        tracing::error!(error = %err, "a session failed");
-                    }
-                    return;
-                }
-                // A failed handshake was answered; the client may try another.
-                Err(err) => tracing::debug!(error = %err, "a handshake failed"),
-            }
-        }
-    }
-}
-
-fn describe(entry: &Entry) -> Tool {
-    let is_read = entry.effect == Effect::Read;
-    let annotations = ToolAnnotations::new()
-        .read_only(is_read)
-        .destructive(!is_read)
-        .idempotent(is_read)
-        .open_world(entry.effect == Effect::External);
-    Tool::new(entry.name, entry.summary, entry.input_schema.clone())
-        .with_raw_output_schema(entry.output_schema.clone())
-        .with_annotations(annotations)
-}
-
-struct Handler {
-    server: Server,
-    desk: Desk,
-    session: Uuid,
-    caller: Caller,
-    inbox: Arc<Inbox>,
-    splices: Arc<Splices>,
+/// One connection.
+pub(super) struct Handler {
+    pub(super) server: Arc<Shared>,
+    pub(super) desk: Desk,
+    pub(super) session: Uuid,
+    pub(super) caller: Caller,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) splices: Arc<Splices>,
+    pub(super) subscribed: Subscribed,
 }
 
 impl Handler {
@@ -110,67 +76,104 @@ impl Handler {
         caller
     }
 
-    /// Waits for a call, passing progress on, until the client no longer wants it.
-    async fn follow(
-        &self,
-        mut running: calls::Running,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let token = context.meta.get_progress_token();
-        let mut progress = running.progress.clone();
-        let mut is_reporting = token.is_some();
-        let outcome = loop {
-            tokio::select! {
-                outcome = running.outcome() => break outcome,
-                changed = progress.changed(), if is_reporting => {
-                    is_reporting = changed.is_ok();
-                    let report = progress.borrow_and_update().clone();
-                    if let (Some(token), Some(report)) = (&token, report) {
-                        // A client that does not hear of it loses nothing but the news.
-                        let _ = context.peer.notify_progress(notification(token.clone(), report)).await;
-                    }
-                }
-                () = context.ct.cancelled() => {
-                    // A broken connection cancels nothing: the client may come back for the answer.
-                    if !(self.inbox.is_closed() && self.inbox.leaving() == Leaving::Lost) {
-                        running.cancel.cancel();
-                    }
-                    return Err(ErrorData::internal_error("canceled", None));
-                }
-            }
-        };
-        Ok(match &*outcome {
-            Ok(answer) => self.splices.keep(context.id.clone(), answer.clone()),
-            Err(err) => result::failure(err),
+    /// Whether the connection broke, rather than being ended by its client.
+    pub(super) fn is_broken(&self) -> bool {
+        self.inbox.is_closed() && self.inbox.leaving() == Leaving::Lost
+    }
+
+    /// Who looks at lists. In revisions without sessions a list must not depend on the connection.
+    fn viewer(&self, is_modern: bool) -> Viewer {
+        if !is_modern {
+            self.desk.catalog.begin_session(self.session);
         }
-        .into())
+        Viewer {
+            uid: self.caller.uid,
+            token: self.caller.token.as_ref().map(|token| token.id.clone()),
+            session: (!is_modern).then_some(self.session),
+        }
+    }
+
+    fn watch(&self, is_modern: bool) -> Watch {
+        Watch::new(&self.desk.catalog, self.viewer(is_modern), self.session, self.desk.calls.recorded())
+    }
+
+    /// A call that a request which is none stands on. `number` tells several of one request apart.
+    pub(super) async fn call_inside(
+        &self,
+        raw: &RawRequest,
+        number: u32,
+        tool: &str,
+        input: &Value,
+    ) -> Result<Value, Error> {
+        let id = CallId { index: raw.call.index | ((number + 1) << 24), ..raw.call };
+        let request = calls::Request::new(id, tool, self.caller.clone(), input.to_string().into());
+        let mut running = self.desk.calls.start(request)?;
+        let _cancel = running.cancel.clone().drop_guard();
+        match &*running.outcome().await {
+            Ok(answer) => serde_json::from_slice(&answer.json)
+                .map_err(|err| Error::internal("an answer is not JSON").with_source(err)),
+            Err(err) => Err(Error::new(err.kind, err.message.clone())),
+        }
     }
 }
 
-fn notification(token: rmcp::model::ProgressToken, report: Progress) -> ProgressNotificationParam {
-    let mut param = ProgressNotificationParam::new(token, report.done).with_message(report.message);
-    param.total = report.total;
-    param
+fn is_modern(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+fn raw(context: &RequestContext<RoleServer>) -> Result<RawRequest, ErrorData> {
+    let raw = context.extensions.get::<RawRequest>().cloned();
+    raw.ok_or_else(|| ErrorData::internal_error("a request without its frame", None))
+}
+
+/// A list with its cache hints, which older clients do not know.
+macro_rules! listed {
+    ($result:expr, $context:expr) => {{
+        let result = $result;
+        if is_modern(&$context) {
+            result.with_ttl_ms(LISTS_LIVE_MS).with_cache_scope(CacheScope::Private)
+        } else {
+            result
+        }
+    }};
 }
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().build();
-        ServerConfig::new(capabilities)
-            .with_server_info(Implementation::new("skynet", env!("CARGO_PKG_VERSION")).with_title("Skynet"))
-            .with_instructions(INSTRUCTIONS)
+        self.server.config.clone()
+    }
+
+    async fn discover(
+        &self,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<DiscoverResult, ErrorData> {
+        let versions = self.supported_protocol_versions().into_owned();
+        Ok(DiscoverResult::from_server_info(versions, self.get_info())
+            .with_ttl_ms(LISTS_LIVE_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        let telling = subscriptions::tell(
+            self.watch(false),
+            context.peer.clone(),
+            self.subscribed.clone(),
+            self.inbox.clone(),
+        );
+        tokio::spawn(telling);
     }
 
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.server.tools.to_vec()))
+        let entries = self.desk.catalog.listed(&self.viewer(is_modern(&context)));
+        Ok(listed!(ListToolsResult::with_all_items(self.server.listing.of(&entries)), context))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.server.tools.iter().find(|tool| tool.name == name).cloned()
+        self.server.listing.find(name)
     }
 
     async fn call_tool(
@@ -178,93 +181,189 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let raw = context
-            .extensions
-            .get::<RawRequest>()
-            .cloned()
-            .ok_or_else(|| ErrorData::internal_error("a request without its frame", None))?;
+        let raw = raw(&context)?;
+        let about = About(raw.call.sequence);
+        let caller = self.caller(&context);
+        let dialog = ask::through(&context, &request, &caller, &self.server.states, about)?;
         let slot = raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.desk.sessions.count_call(self.session);
+        // Makes sure that a session which has a list of its own can change it.
+        self.viewer(is_modern(&context));
         let started = self.desk.calls.start(calls::Request {
             id: raw.call,
             name: request.name.into_owned(),
-            caller: self.caller(&context),
+            caller,
             raw: raw.arguments,
             resend: raw.resend,
             slots: slot.into_iter().collect(),
-            ask: ask::through(&context),
+            ask: Dialog::ask(&dialog),
+            trace_parent: context.meta.get_traceparent().map(str::to_owned),
         });
         match started {
-            Ok(running) => self.follow(running, &context).await,
+            Ok(running) => self.follow(running, &dialog, about, &context).await,
             // A name that is no tool is an error of the protocol, not of a tool.
             Err(err) if err.kind == ErrorKind::NotFound => Err(ErrorData::invalid_params(err.message, None)),
             Err(err) => Err(ErrorData::internal_error(err.message, None)),
         }
     }
 
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        tasks::show(self, &request.task_id).await
+    }
+
+    /// A task never waits for input here: what needs a human asks before it becomes one.
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        tasks::find(self, &request.task_id).map(drop)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        tasks::cancel(self, &request.task_id)
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(listed!(ListResourcesResult::with_all_items(resources::all()), context))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(listed!(ListResourceTemplatesResult::with_all_items(resources::templates()), context))
+    }
+
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let unknown =
-            || ErrorData::resource_not_found(format!("there is no resource `{}`", request.uri), None);
-        let (digest, offset, length) = parse_result_uri(&request.uri).ok_or_else(unknown)?;
-        let blobs = self.server.blobs.clone();
-        let owner = format!("result/{}", self.caller.uid);
-        let read = tokio::task::spawn_blocking(move || blobs.read(&owner, &digest, offset, length)).await;
-        match read {
-            Ok(Ok(Some((bytes, _)))) => {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                Ok(ReadResourceResult::new(vec![ResourceContents::text(text, request.uri)]).into())
-            }
-            Ok(Ok(None)) => Err(unknown()),
-            Ok(Err(err)) => {
-                tracing::error!(error = %err, "a stored result cannot be read");
-                Err(ErrorData::internal_error("the stored result cannot be read", None))
-            }
-            Err(err) => Err(ErrorData::internal_error(err.to_string(), None)),
+        let contents = resources::read(self, &raw(&context)?, &request.uri).await?;
+        let result = ReadResourceResult::new(vec![contents]);
+        // What is read may change with the next call.
+        let result = if is_modern(&context) {
+            result.with_ttl_ms(0).with_cache_scope(CacheScope::Private)
+        } else {
+            result
+        };
+        Ok(result.into())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if request.uri != resources::SESSION_AUDIT {
+            return Err(ErrorData::invalid_params(
+                format!("`{}` never changes by itself; only `{}` can be subscribed to", request.uri, resources::SESSION_AUDIT),
+                None,
+            ));
         }
+        self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).insert(request.uri);
+        Ok(())
     }
-}
 
-/// Reads `skynet://result/<sha256>?offset=<bytes>&length=<bytes>`.
-fn parse_result_uri(uri: &str) -> Option<(String, u64, usize)> {
-    let rest = uri.strip_prefix("skynet://result/")?;
-    let (digest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.uri);
+        Ok(())
     }
-    let (mut offset, mut length) = (0, MOST_READ_BYTES);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=')? {
-            ("offset", value) => offset = value.parse().ok()?,
-            ("length", value) => length = value.parse::<usize>().ok()?.min(MOST_READ_BYTES),
-            _ => return None,
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::default();
+        accepted.tools_list_changed = requested.tools_list_changed;
+        accepted.resource_subscriptions = requested
+            .resource_subscriptions
+            .as_ref()
+            .map(|uris| uris.iter().filter(|uri| *uri == resources::SESSION_AUDIT).cloned().collect());
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        // It stays open for as long as the client does: it must not take the place of a request that works.
+        if let Ok(raw) = raw(context.request_context()) {
+            raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
-    }
-    Some((digest.to_owned(), offset, length))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn instructions_fit_what_clients_show() {
-        assert!(INSTRUCTIONS.len() <= 2048, "{}", INSTRUCTIONS.len());
-    }
-
-    #[test]
-    fn result_uris() {
-        let digest = "a".repeat(64);
-        let uri = format!("skynet://result/{digest}");
-        assert_eq!(parse_result_uri(&uri), Some((digest.clone(), 0, MOST_READ_BYTES)));
-        assert_eq!(parse_result_uri(&format!("{uri}?offset=5&length=7")), Some((digest, 5, 7)));
-        for wrong in
-            ["skynet://result/../x", "skynet://other/a", &format!("{uri}?offset=-1"), &format!("{uri}?x=1")]
-        {
-            assert_eq!(parse_result_uri(wrong), None, "{wrong}");
+        tokio::select! {
+            () = subscriptions::listen(self.watch(true), context.sink().clone(), self.inbox.clone()) => {}
+            () = context.cancelled() => {}
         }
+        Ok(())
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(listed!(ListPromptsResult::with_all_items(prompts::all()), context))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        Ok(prompts::get(&request.name, request.arguments.as_ref())?.into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        Ok(CompleteResult::new(prompts::complete(self, &raw(&context)?, &request).await?))
+    }
+
+    async fn list_skills(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListSkillsResult, ErrorData> {
+        Ok(listed!(ListSkillsResult::with_all_items(skills::all()), context))
+    }
+
+    async fn get_skill(
+        &self,
+        request: GetSkillRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetSkillResult, ErrorData> {
+        let skill = skills::all().into_iter().find(|skill| skill.uri == request.uri);
+        let skill = skill.ok_or_else(|| {
+            ErrorData::invalid_params(format!("there is no skill `{}`", request.uri), None)
+        })?;
+        Ok(GetSkillResult::new(skill))
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if KNOWN_METHODS.contains(&request.method.as_str()) {
+            let message = format!("the parameters do not fit `{}`", request.method);
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        let message = format!("there is no method `{}`", request.method);
+        Err(ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, message, None))
     }
 }

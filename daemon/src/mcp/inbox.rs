@@ -8,7 +8,7 @@ use super::envelope::{self, Envelope, Kind, Refusal};
 use bytes::{Bytes, BytesMut};
 use rmcp::model::RequestId;
 use skynet_core::{CallId, call::Slot};
-use skynet_proto::{Frame, Reply, ServerMessage, server_message};
+use skynet_proto::Frame;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc},
     time::{Instant, timeout, timeout_at},
 };
-use tonic::Status;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Waiting requests, in number and in bytes, at which reading stops.
@@ -79,6 +79,17 @@ struct State {
     left_at: Option<Instant>,
 }
 
+/// A message on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// The frame it answers, for good; 0 if it answers none.
+    pub(crate) answers: u64,
+    /// The frame under way that it is about; 0 if none. Matters where each frame has a stream of its own.
+    pub(crate) about: u64,
+    /// One line, with its line feed. Empty if there is nothing to say but that the frame is settled.
+    pub(crate) json: Bytes,
+}
+
 /// The frames of one connection.
 pub(crate) struct Inbox {
     session: Uuid,
@@ -87,15 +98,12 @@ pub(crate) struct Inbox {
     taken: Notify,
     settled: Notify,
     slots: Arc<Semaphore>,
-    outbound: Mutex<Option<mpsc::Sender<Result<ServerMessage, Status>>>>,
+    outbound: Mutex<Option<mpsc::Sender<Outgoing>>>,
+    closing: CancellationToken,
 }
 
 impl Inbox {
-    pub(crate) fn new(
-        session: Uuid,
-        concurrent: usize,
-        outbound: mpsc::Sender<Result<ServerMessage, Status>>,
-    ) -> Self {
+    pub(crate) fn new(session: Uuid, concurrent: usize, outbound: mpsc::Sender<Outgoing>) -> Self {
         Self {
             session,
             state: Mutex::default(),
@@ -104,6 +112,7 @@ impl Inbox {
             settled: Notify::new(),
             slots: Arc::new(Semaphore::new(concurrent)),
             outbound: Mutex::new(Some(outbound)),
+            closing: CancellationToken::new(),
         }
     }
 
@@ -124,7 +133,7 @@ impl Inbox {
             Ok(envelope) => {
                 self.queue(envelope, Origin { sequence, index: 0 }, frame.resend).await;
             }
-            Err(refusal) => self.send(sequence, refusal.to_json()).await,
+            Err(refusal) => self.send(sequence, 0, refusal.to_json()).await,
         }
     }
 
@@ -134,7 +143,13 @@ impl Inbox {
         state.leaving.get_or_insert(leaving);
         state.left_at.get_or_insert_with(Instant::now);
         drop(state);
+        self.closing.cancel();
         self.arrived.notify_one();
+    }
+
+    /// Set once no more frames come.
+    pub(crate) const fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     /// How the connection ended, or is about to.
@@ -194,19 +209,17 @@ impl Inbox {
         match origin {
             Some(origin) => self.settle_origin(origin, Some(answer)).await,
             // Canceled meanwhile, or never asked: the client knows what to do with it.
-            None => self.send(0, answer).await,
+            None => self.send(0, 0, answer).await,
         }
         self.settled.notify_waiters();
     }
 
-    /// Delivers something nobody asked for.
-    pub(super) async fn send(&self, answers: u64, json: Bytes) {
+    /// Delivers the answer to a frame, or something about one that nobody asked for.
+    pub(super) async fn send(&self, answers: u64, about: u64, json: Bytes) {
         let outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(outbound) = outbound {
-            let json = end_line(json);
-            let reply = ServerMessage { kind: Some(server_message::Kind::Reply(Reply { answers, json })) };
             // A connection that is gone gets its answers when it comes back and asks again.
-            let _ = outbound.send(Ok(reply)).await;
+            let _ = outbound.send(Outgoing { answers, about, json: end_line(json) }).await;
         }
     }
 
@@ -216,11 +229,11 @@ impl Inbox {
         if self.revision() != BATCH_REVISION {
             let message =
                 format!("batches exist only in revision {BATCH_REVISION}; send one message per line");
-            return self.send(sequence, Refusal::invalid(None, message).to_json()).await;
+            return self.send(sequence, 0, Refusal::invalid(None, message).to_json()).await;
         }
         let parts = match envelope::read_batch(line) {
             Ok(parts) => parts,
-            Err(refusal) => return self.send(sequence, refusal.to_json()).await,
+            Err(refusal) => return self.send(sequence, 0, refusal.to_json()).await,
         };
         // One more than there can be, so that the batch is not answered before all of it is queued.
         self.lock().batches.insert(sequence, Batch { open: 1, answers: Vec::new() });
@@ -325,7 +338,7 @@ impl Inbox {
 
     async fn settle_origin(&self, origin: Origin, answer: Option<Bytes>) {
         if origin.index == 0 {
-            return self.send(origin.sequence, answer.unwrap_or_default()).await;
+            return self.send(origin.sequence, 0, answer.unwrap_or_default()).await;
         }
         let finished = {
             let mut state = self.lock();
@@ -339,7 +352,7 @@ impl Inbox {
             }
             state.batches.remove(&origin.sequence).map(|batch| batch.answers).unwrap_or_default()
         };
-        self.send(origin.sequence, join(&finished)).await;
+        self.send(origin.sequence, 0, join(&finished)).await;
     }
 
     async fn all_settled(&self) {

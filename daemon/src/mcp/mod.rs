@@ -2,10 +2,18 @@
 
 mod ask;
 mod envelope;
+mod follow;
 mod handler;
 mod inbox;
+mod listing;
+mod prompts;
+mod resources;
 mod result;
+mod server;
+mod skills;
+mod subscriptions;
+mod tasks;
 mod wire;
 
-pub(crate) use handler::Server;
-pub(crate) use inbox::{Inbox, Leaving};
+pub(crate) use inbox::{Inbox, Leaving, Outgoing};
+pub(crate) use server::{Options, Server};

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use rmcp::model::{CallToolResult, ContentBlock, JsonRpcResponse, RequestId, ServerResult};
 use serde_json::{Value, json};
-use skynet_core::{Answer, Error};
+use skynet_core::{Answer, Error, Link};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -43,7 +43,17 @@ impl Splices {
 
 /// An error of a tool or layer, as the model sees it.
 pub(super) fn failure(err: &Error) -> CallToolResult {
-    CallToolResult::error(vec![ContentBlock::text(format!("{}: {}", err.kind, err.message))])
+    words(&format!("{}: {}", err.kind, err.message))
+}
+
+/// Anything but the tool's output: words in its place.
+pub(super) fn words(text: &str) -> CallToolResult {
+    CallToolResult::error(vec![ContentBlock::text(text)])
+}
+
+/// A resource link.
+pub(super) fn link(link: &Link) -> Value {
+    json!({ "type": "resource_link", "uri": link.uri, "name": link.name, "mimeType": link.media_type, "size": link.size_bytes })
 }
 
 fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &str) -> Bytes {
@@ -59,11 +69,11 @@ fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &s
     line.extend_from_slice(br#""content":[{"type":"text","text":"#);
     quote(output, &mut line);
     line.push(b'}');
-    for link in &answer.links {
+    for one in &answer.links {
         let block = if revision >= LINKS_SINCE || revision.is_empty() {
-            json!({ "type": "resource_link", "uri": link.uri, "name": link.name, "mimeType": link.media_type, "size": link.size_bytes })
+            link(one)
         } else {
-            let text = format!("The whole result ({} bytes) is the resource {}", link.size_bytes, link.uri);
+            let text = format!("The whole result ({} bytes) is the resource {}", one.size_bytes, one.uri);
             json!({ "type": "text", "text": text })
         };
         line.push(b',');

@@ -33,6 +33,10 @@ pub(super) struct RawRequest {
     pub(super) slot: Arc<Mutex<Option<Slot>>>,
 }
 
+/// In the extensions of our own requests and notifications: the frame under way that they are about.
+#[derive(Clone, Copy)]
+pub(super) struct About(pub(super) u64);
+
 /// One connection as rmcp sees it.
 pub(super) struct Wire {
     inbox: Arc<Inbox>,
@@ -112,6 +116,14 @@ impl Transport<RoleServer> for Wire {
         {
             inbox.set_revision(result.protocol_version.as_str());
         }
+        let about = match &item {
+            JsonRpcMessage::Request(request) => request.request.extensions().get::<About>().copied(),
+            JsonRpcMessage::Notification(notification) => {
+                notification.notification.extensions().get::<About>().copied()
+            }
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => None,
+        };
+        let about = about.map_or(0, |About(sequence)| sequence);
         let (id, line) = match &item {
             JsonRpcMessage::Response(response) => {
                 (Some(response.id.clone()), self.splices.encode(response, &inbox.revision()))
@@ -132,7 +144,7 @@ impl Transport<RoleServer> for Wire {
         async move {
             match &id {
                 Some(_) => inbox.settle(id.as_ref(), line).await,
-                None => inbox.send(0, line).await,
+                None => inbox.send(0, about, line).await,
             }
             Ok(())
         }

@@ -55,6 +55,7 @@ impl Tool for FilesFind {
     const NAME: &'static str = "files_find";
     const SUMMARY: &'static str =
         "Find files and directories by name or path with a glob, respecting .gitignore.";
+    const KEYWORDS: &'static str = "locate find file named extension glob matching pattern path | trouver localiser où chercher fichier nommé extension nom motif";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);

@@ -24,7 +24,7 @@ use skynet_core::Toolset;
 /// The files family.
 #[must_use]
 pub fn toolset() -> Toolset {
-    Toolset::new()
+    Toolset::new("files", "read, write, edit, search, move, copy, delete and restore files of the workspace")
         .with(list::FilesList)
         .with(tree::FilesTree)
         .with(read::FilesRead)

@@ -66,6 +66,7 @@ pub(crate) struct Output {
 impl Tool for FilesRead {
     const NAME: &'static str = "files_read";
     const SUMMARY: &'static str = "Read a text file, whole or a range of lines; bytes of any file with encoding `base64`. Tells the sha256 that guards a later change.";
+    const KEYWORDS: &'static str = "open cat view show display print content head tail lines | lire ouvrir afficher voir contenu montrer fichier lignes";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -95,6 +95,7 @@ pub(crate) struct Match {
 impl Tool for FilesSearch {
     const NAME: &'static str = "files_search";
     const SUMMARY: &'static str = "Search file contents by regular expression or text, like ripgrep: respects .gitignore, skips binary files, shows line numbers.";
+    const KEYWORDS: &'static str = "grep find text string occurrences usages where used mentions regex code | chercher rechercher texte mot occurrences utilisé mention contenu code expression régulière";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);

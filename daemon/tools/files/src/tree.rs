@@ -56,6 +56,7 @@ pub(crate) struct Output {
 impl Tool for FilesTree {
     const NAME: &'static str = "files_tree";
     const SUMMARY: &'static str = "Show a directory as an indented tree, respecting .gitignore. The quickest way to see how a project is laid out.";
+    const KEYWORDS: &'static str = "layout structure overview hierarchy project recursive outline | arborescence structure arbre projet hiérarchie vue ensemble";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

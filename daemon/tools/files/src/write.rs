@@ -52,6 +52,7 @@ pub(crate) struct Output {
 impl Tool for FilesWrite {
     const NAME: &'static str = "files_write";
     const SUMMARY: &'static str = "Create a file or replace its whole content, atomically. Permissions are kept. For part of a file use `files_edit`.";
+    const KEYWORDS: &'static str = "create new save overwrite store put file content | écrire créer nouveau enregistrer sauver fichier contenu";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     type Input = Input;

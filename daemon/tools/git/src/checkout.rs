@@ -42,6 +42,7 @@ pub(crate) struct Output {
 impl Tool for GitCheckout {
     const NAME: &'static str = "git_checkout";
     const SUMMARY: &'static str = "Switch to a branch or commit, create a branch, or take files back. What would lose changes asks a human.";
+    const KEYWORDS: &'static str = "switch branch go to revert discard file changes restore version | basculer changer branche passer sur revenir abandonner modifications";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);

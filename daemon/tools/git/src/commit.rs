@@ -45,6 +45,7 @@ impl Tool for GitCommit {
     const NAME: &'static str = "git_commit";
     const SUMMARY: &'static str =
         "Commit what is staged, as the user of Git's configuration. Hooks of the repository are not run.";
+    const KEYWORDS: &'static str = "record save commit staged changes message amend | valider enregistrer commiter faire commit message amender";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);

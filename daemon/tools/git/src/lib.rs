@@ -18,19 +18,25 @@ mod worktree;
 
 use skynet_core::Toolset;
 
-/// The git family.
+/// The git family: what is used all day.
 #[must_use]
 pub fn toolset() -> Toolset {
-    Toolset::new()
+    Toolset::new("git", "status, diff, log, show, add, commit, branch and checkout of Git repositories")
         .with(status::GitStatus)
         .with(diff::GitDiff)
         .with(log::GitLog)
         .with(show::GitShow)
-        .with(blame::GitBlame)
         .with(add::GitAdd)
         .with(commit::GitCommit)
         .with(branch::GitBranch)
         .with(checkout::GitCheckout)
+}
+
+/// The rest of it.
+#[must_use]
+pub fn more() -> Toolset {
+    Toolset::new("git_more", "blame, stash and worktrees of Git repositories")
+        .with(blame::GitBlame)
         .with(stash::GitStash)
         .with(worktree::GitWorktree)
 }

@@ -77,6 +77,7 @@ pub(crate) struct Commit {
 impl Tool for GitLog {
     const NAME: &'static str = "git_log";
     const SUMMARY: &'static str = "List commits, newest first, by range, path, author, message or date.";
+    const KEYWORDS: &'static str = "history commits recent past last who when author | historique journal commits récents derniers passé auteur";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);

@@ -58,6 +58,7 @@ impl Tool for GitStash {
     const NAME: &'static str = "git_stash";
     const SUMMARY: &'static str =
         "Put uncommitted changes aside and bring them back: list, push, show, apply, pop, drop.";
+    const KEYWORDS: &'static str = "shelve put aside save work in progress temporarily pop apply | remiser mettre de côté réserve travail en cours temporairement reprendre";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);

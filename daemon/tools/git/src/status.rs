@@ -61,6 +61,7 @@ impl Tool for GitStatus {
     const NAME: &'static str = "git_status";
     const SUMMARY: &'static str =
         "Show branch, upstream, and what is changed, staged, conflicted or untracked in a Git repository.";
+    const KEYWORDS: &'static str = "uncommitted dirty clean untracked modified state pending changes repository | état statut dépôt modifiés non suivis propre conflits en attente";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -1,0 +1,185 @@
+//! What clients can read: results too long for an answer, files of the workspace, the audit log of their session, jobs,
+//! and skills. Files are read by a call of `files_read`, so that every rule for calls holds for them.
+
+use super::{handler::Handler, skills, wire::RawRequest};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rmcp::{
+    ErrorData,
+    model::{Resource, ResourceContents, ResourceTemplate},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use skynet_core::{Error, ErrorKind};
+use std::{borrow::Cow, collections::VecDeque};
+
+/// The newest calls of the session that reads it.
+pub(super) const SESSION_AUDIT: &str = "skynet://session/audit";
+
+/// A part of a stored result is at most that long.
+const MOST_READ_BYTES: usize = 1 << 20;
+
+/// So many calls are shown of a session.
+const MOST_RECORDS: usize = 200;
+
+const JSON: &str = "application/json";
+
+/// What is there without asking for a name.
+pub(super) fn all() -> Vec<Resource> {
+    let audit = Resource::new(SESSION_AUDIT, "session-audit")
+        .with_title("Audit log of this session")
+        .with_description("The newest calls of this session as the audit log has them, oldest first: tool, input, outcome, duration.")
+        .with_mime_type(JSON);
+    [audit].into_iter().chain(skills::resources()).collect()
+}
+
+/// What is there by name.
+pub(super) fn templates() -> Vec<ResourceTemplate> {
+    vec![
+        ResourceTemplate::new("skynet://workspace/{+path}", "workspace-file")
+            .with_title("File of the workspace")
+            .with_description("A file by its path relative to the workspace; at most 1 MiB of it."),
+        ResourceTemplate::new("skynet://result/{sha256}{?offset,length}", "result")
+            .with_title("Result too long for an answer")
+            .with_description("A whole result that a call linked to, or `length` bytes of it from `offset`.")
+            .with_mime_type(JSON),
+    ]
+}
+
+/// Reads one.
+pub(super) async fn read(handler: &Handler, raw: &RawRequest, uri: &str) -> Result<ResourceContents, ErrorData> {
+    if let Some(contents) = skills::read(uri) {
+        return Ok(contents);
+    }
+    if uri == SESSION_AUDIT {
+        return session_audit(handler).await;
+    }
+    if let Some(path) = uri.strip_prefix("skynet://workspace/") {
+        return workspace_file(handler, raw, uri, path).await;
+    }
+    stored_result(handler, uri).await
+}
+
+fn unknown(uri: &str) -> ErrorData {
+    ErrorData::resource_not_found(format!("there is no resource `{uri}`"), Some(json!({ "uri": uri })))
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default)]
+    call: Cow<'a, str>,
+}
+
+async fn session_audit(handler: &Handler) -> Result<ResourceContents, ErrorData> {
+    let (audit, session) = (handler.server.audit.clone(), handler.session.as_simple().to_string());
+    let read = tokio::task::spawn_blocking(move || {
+        let mut newest = VecDeque::new();
+        for record in audit.records()? {
+            let line: Option<Line<'_>> = serde_json::from_slice(&record.json).ok();
+            if line.is_some_and(|line| line.call.split('.').next() == Some(&session)) {
+                newest.push_back(String::from_utf8_lossy(&record.json).into_owned());
+                if newest.len() > MOST_RECORDS {
+                    newest.pop_front();
+                }
+            }
+        }
+        Ok::<_, skynet_store::Error>(newest)
+    });
+    let newest = read.await.map_err(internal)?.map_err(internal)?;
+    let text = format!("[{}]", Vec::from(newest).join(",\n"));
+    Ok(ResourceContents::text(text, SESSION_AUDIT).with_mime_type(JSON))
+}
+
+async fn workspace_file(
+    handler: &Handler,
+    raw: &RawRequest,
+    uri: &str,
+    path: &str,
+) -> Result<ResourceContents, ErrorData> {
+    let path = percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| ErrorData::invalid_params("the path is not UTF-8", None))?;
+    let text = json!({ "path": path, "max_bytes": MOST_READ_BYTES });
+    let found = match handler.call_inside(raw, 0, "files_read", &text).await {
+        // Not text: the same bytes, as they are.
+        Err(err) if err.kind == ErrorKind::InvalidInput && err.message.contains("binary") => {
+            let bytes = json!({ "path": path, "encoding": "base64", "max_bytes": MOST_READ_BYTES });
+            handler.call_inside(raw, 1, "files_read", &bytes).await
+        }
+        found => found,
+    };
+    let found = found.map_err(|err| refusal(uri, err))?;
+    let content = found.get("content").and_then(Value::as_str).unwrap_or_default();
+    let is_bytes = found.get("encoding").and_then(Value::as_str) == Some("base64");
+    Ok(if is_bytes {
+        ResourceContents::blob(content, uri).with_mime_type("application/octet-stream")
+    } else {
+        ResourceContents::text(content, uri).with_mime_type("text/plain")
+    })
+}
+
+async fn stored_result(handler: &Handler, uri: &str) -> Result<ResourceContents, ErrorData> {
+    let (digest, offset, length) = parse_result_uri(uri).ok_or_else(|| unknown(uri))?;
+    let blobs = handler.server.blobs.clone();
+    let owner = format!("result/{}", handler.caller.owner());
+    let read = tokio::task::spawn_blocking(move || blobs.read(&owner, &digest, offset, length)).await;
+    let (bytes, _) = read.map_err(internal)?.map_err(internal)?.ok_or_else(|| unknown(uri))?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => ResourceContents::text(text, uri).with_mime_type(JSON),
+        // A part that begins or ends inside of a character.
+        Err(err) => ResourceContents::blob(STANDARD.encode(err.as_bytes()), uri).with_mime_type(JSON),
+    })
+}
+
+/// Reads `skynet://result/<sha256>?offset=<bytes>&length=<bytes>`.
+fn parse_result_uri(uri: &str) -> Option<(String, u64, usize)> {
+    let rest = uri.strip_prefix("skynet://result/")?;
+    let (digest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let (mut offset, mut length) = (0, MOST_READ_BYTES);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=')? {
+            ("offset", value) => offset = value.parse().ok()?,
+            ("length", value) => length = value.parse::<usize>().ok()?.min(MOST_READ_BYTES),
+            _ => return None,
+        }
+    }
+    Some((digest.to_owned(), offset, length))
+}
+
+/// A tool's error as one of `resources/read`.
+fn refusal(uri: &str, err: Error) -> ErrorData {
+    match err.kind {
+        ErrorKind::NotFound => {
+            ErrorData::resource_not_found(err.message, Some(json!({ "uri": uri })))
+        }
+        ErrorKind::InvalidInput | ErrorKind::Denied => ErrorData::invalid_params(err.message, None),
+        _ => ErrorData::internal_error(format!("{}: {}", err.kind, err.message), None),
+    }
+}
+
+// By value, because `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn internal(err: impl std::fmt::Display) -> ErrorData {
+    tracing::error!(error = %err, "a resource cannot be read");
+    ErrorData::internal_error("the resource cannot be read; the daemon's log says why", None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_uris() {
+        let digest = "a".repeat(64);
+        let uri = format!("skynet://result/{digest}");
+        assert_eq!(parse_result_uri(&uri), Some((digest.clone(), 0, MOST_READ_BYTES)));
+        assert_eq!(parse_result_uri(&format!("{uri}?offset=5&length=7")), Some((digest, 5, 7)));
+        for wrong in
+            ["skynet://result/../x", "skynet://other/a", &format!("{uri}?offset=-1"), &format!("{uri}?x=1")]
+        {
+            assert_eq!(parse_result_uri(wrong), None, "{wrong}");
+        }
+    }
+}

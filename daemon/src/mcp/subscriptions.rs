@@ -1,0 +1,124 @@
+//! Telling clients what changed: the list of tools, and the resources they asked to hear of.
+
+use super::{Inbox, resources::SESSION_AUDIT};
+use rmcp::{
+    RoleServer,
+    model::ResourceUpdatedNotificationParam,
+    service::{Peer, SubscriptionSendError, SubscriptionSink},
+};
+use skynet_catalog::{Catalog, Viewer};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
+use uuid::Uuid;
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum News {
+    Tools,
+    Resource(String),
+}
+
+/// Waits for what concerns one client.
+pub(super) struct Watch {
+    catalog: Arc<Catalog>,
+    viewer: Viewer,
+    session: Uuid,
+    changes: watch::Receiver<u64>,
+    recorded: broadcast::Receiver<Uuid>,
+    listed: Vec<&'static str>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        catalog: &Arc<Catalog>,
+        viewer: Viewer,
+        session: Uuid,
+        recorded: broadcast::Receiver<Uuid>,
+    ) -> Self {
+        let changes = catalog.changes();
+        let listed = names(catalog, &viewer);
+        Self { catalog: catalog.clone(), viewer, session, changes, recorded, listed }
+    }
+
+    /// The next news; `None` when no more can come.
+    async fn next(&mut self) -> Option<News> {
+        loop {
+            tokio::select! {
+                changed = self.changes.changed() => {
+                    changed.ok()?;
+                    // Somebody's list changed; whether this one's did is seen by looking.
+                    let listed = names(&self.catalog, &self.viewer);
+                    if listed != self.listed {
+                        self.listed = listed;
+                        return Some(News::Tools);
+                    }
+                }
+                session = self.recorded.recv() => match session {
+                    Ok(session) if session == self.session => return Some(News::Resource(SESSION_AUDIT.into())),
+                    Ok(_) => {}
+                    // Something was missed; it may have been ours.
+                    Err(RecvError::Lagged(_)) => return Some(News::Resource(SESSION_AUDIT.into())),
+                    Err(RecvError::Closed) => return None,
+                },
+            }
+        }
+    }
+}
+
+fn names(catalog: &Catalog, viewer: &Viewer) -> Vec<&'static str> {
+    catalog.listed(viewer).iter().map(|entry| entry.name).collect()
+}
+
+/// What a client with a session subscribed to, by URI.
+pub(super) type Subscribed = Arc<Mutex<HashSet<String>>>;
+
+/// Tells a client with a session, until the session ends.
+pub(super) async fn tell(mut watch: Watch, peer: Peer<RoleServer>, subscribed: Subscribed, inbox: Arc<Inbox>) {
+    let telling = async {
+        while let Some(news) = watch.next().await {
+            let told = match news {
+                News::Tools => peer.notify_tool_list_changed().await,
+                News::Resource(uri) => {
+                    if !subscribed.lock().unwrap_or_else(PoisonError::into_inner).contains(&uri) {
+                        continue;
+                    }
+                    peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri)).await
+                }
+            };
+            if told.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        () = inbox.closing().cancelled() => {}
+    }
+}
+
+/// Tells the client of one `subscriptions/listen`, until it or the connection ends. The sink drops what was not
+/// asked for.
+pub(super) async fn listen(mut watch: Watch, sink: SubscriptionSink, inbox: Arc<Inbox>) {
+    let telling = async {
+        while let Some(news) = watch.next().await {
+            let told = match news {
+                News::Tools => sink.notify_tool_list_changed().await,
+                News::Resource(uri) => sink.notify_resource_updated(uri).await,
+            };
+            match told {
+                Ok(()) | Err(SubscriptionSendError::NotificationNotAccepted(_)) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        () = inbox.closing().cancelled() => {}
+    }
+}

@@ -1,0 +1,28 @@
+//! The catalog: a client is shown few tools, so that they cost few tokens, and finds the others here. Whether a
+//! call is allowed does not depend on whether its tool is listed: that is the policy's to say.
+
+mod call_tool;
+mod catalog;
+mod describe_tool;
+mod enable_toolset;
+mod index;
+mod search_tools;
+mod show_job;
+
+pub use call_tool::unwrap;
+pub use catalog::{Catalog, Jobs, Scope, Viewer};
+pub use show_job::{Job, State as JobState};
+
+use skynet_core::Toolset;
+use std::sync::Arc;
+
+/// The skynet family: tools about tools.
+#[must_use]
+pub fn toolset(catalog: &Arc<Catalog>) -> Toolset {
+    Toolset::new("skynet", "find, describe, call and list the tools that are not shown; wait for long calls")
+        .with(search_tools::SkynetSearchTools(catalog.clone()))
+        .with(describe_tool::SkynetDescribeTool(catalog.clone()))
+        .with(call_tool::SkynetCallTool(catalog.clone()))
+        .with(enable_toolset::SkynetEnableToolset(catalog.clone()))
+        .with(show_job::SkynetShowJob(catalog.clone()))
+}
