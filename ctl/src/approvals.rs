@@ -1,7 +1,7 @@
 //! `skynetctl approvals`.
 
 use crate::{
-    client::Daemon,
+    daemon::Daemon,
     output::{Failure, Output, time},
 };
 use clap::Subcommand;

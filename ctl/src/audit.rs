@@ -1,7 +1,7 @@
 //! `skynetctl audit`.
 
 use crate::{
-    client::Daemon,
+    daemon::Daemon,
     output::{Failure, Output},
 };
 use clap::{Args, Subcommand, ValueEnum};

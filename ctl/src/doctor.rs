@@ -1,7 +1,7 @@
 //! `skynetctl doctor`: examines an installation from outside.
 
 use crate::{
-    client::Daemon,
+    daemon::Daemon,
     output::{Failure, Output},
 };
 use serde_json::json;

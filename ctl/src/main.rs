@@ -2,17 +2,19 @@
 
 mod approvals;
 mod audit;
-mod client;
 mod config;
+mod daemon;
 mod doctor;
 mod generate;
 mod output;
 mod sessions;
 mod status;
+mod token;
 mod tools;
+mod toolset;
 
 use clap::{Parser, Subcommand};
-use client::Daemon;
+use daemon::Daemon;
 use output::{Failure, Output};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -41,6 +43,12 @@ enum Command {
     /// List, describe and call tools.
     #[command(subcommand)]
     Tools(tools::Command),
+    /// Choose which sets of tools clients are shown.
+    #[command(subcommand)]
+    Toolset(toolset::Command),
+    /// Create, list and revoke the tokens of clients that come by HTTP.
+    #[command(subcommand)]
+    Token(token::Command),
     /// List the clients that are or were attached.
     Sessions,
     /// Query, export and verify the audit log.
@@ -87,6 +95,8 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     match arguments.command {
         Command::Status => status::run(&daemon, output).await,
         Command::Tools(command) => tools::run(&daemon, command, output).await,
+        Command::Toolset(command) => toolset::run(&daemon, command, output).await,
+        Command::Token(command) => token::run(&daemon, command, output).await,
         Command::Sessions => sessions::run(&daemon, output).await,
         Command::Audit(command) => audit::run(&daemon, command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,

@@ -1,7 +1,7 @@
 //! `skynetctl sessions`.
 
 use crate::{
-    client::Daemon,
+    daemon::Daemon,
     output::{Failure, Output, table, time},
 };
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! `skynetctl status`.
 
 use crate::{
-    client::Daemon,
+    daemon::Daemon,
     output::{Failure, Output, table, time},
 };
 use serde_json::json;
@@ -20,6 +20,7 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
         "started_at": time(status.started_at.as_ref()),
         "mode": status.mode,
         "socket": status.socket,
+        "http": (!status.http.is_empty()).then_some(&status.http),
         "sessions": status.sessions,
         "running_calls": status.running_calls,
         "pending_approvals": status.pending_approvals,
@@ -49,6 +50,9 @@ fn text(status: &StatusResponse) -> String {
         status.audit_records,
     );
     // Writing to a String cannot fail.
+    if !status.http.is_empty() {
+        let _ = writeln!(text, "http      {}", status.http);
+    }
     for warning in &status.warnings {
         let _ = writeln!(text, "warning   {warning}");
     }

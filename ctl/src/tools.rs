@@ -1,7 +1,7 @@
 //! `skynetctl tools`.
 
 use crate::{
-    client::Daemon,
+    daemon::Daemon,
     output::{Failure, Output, table},
 };
 use clap::Subcommand;

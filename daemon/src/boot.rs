@@ -1,7 +1,8 @@
 //! From a configuration to a serving daemon, and down again.
 
 use crate::{
-    admin, calls::Calls, claims::Claims, config::Config, jobs::Jobs, mcp, relay::Desk, sessions::Sessions, socket,
+    admin, calls::Calls, choices::Stored, claims::Claims, config::Config, http, jobs::Jobs, mcp, relay::Desk,
+    sessions::Sessions, socket, tokens::Tokens,
 };
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::UnixListener,
+    net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -72,9 +73,16 @@ pub(crate) async fn run(
     let _lock = socket::lock(&state)?;
 
     let house = House::build(&config, home, uid, &state)?;
+    let http = match config.http.listen {
+        Some(address) => Some(http::bind(address).await?),
+        None => None,
+    };
     let listener = socket::bind(&socket)?;
+    if let Some(http) = &http {
+        tracing::info!(address = %http.local_addr()?, "serving MCP over HTTP at /mcp");
+    }
     tracing::info!(socket = %socket.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
-    serve(house, listener, uid, &socket).await?;
+    serve(house, listener, http, uid, &socket).await?;
     // A socket left behind would only be replaced at the next start.
     let _ = std::fs::remove_file(&socket);
     Ok(())
@@ -85,6 +93,8 @@ struct House {
     desk: Desk,
     services: Services,
     hands: Arc<Pool>,
+    tokens: Arc<Tokens>,
+    choices: Stored,
     started_at: Timestamp,
 }
 
@@ -116,7 +126,8 @@ impl House {
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
         let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
-        let registry = Registry::new(toolsets)?.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
+        let registry =
+            Registry::new(toolsets)?.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let registry = Arc::new(registry);
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;
@@ -137,16 +148,27 @@ impl House {
             concurrent_requests: config.mcp.concurrent_requests.get() as usize,
             stop: CancellationToken::new(),
         };
-        Ok(Self { desk, services, hands, started_at: Timestamp::now() })
+        let tokens = Tokens::open(&tables)?;
+        let choices = Stored::open(&tables, &desk.catalog)?;
+        Ok(Self { desk, services, hands, tokens, choices, started_at: Timestamp::now() })
     }
 }
 
-async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, started_at } = house;
+async fn serve(
+    house: House,
+    listener: UnixListener,
+    http: Option<TcpListener>,
+    uid: u32,
+    socket: &Path,
+) -> Result<()> {
+    let House { desk, services, hands, tokens, choices, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
         hands: hands.clone(),
+        tokens: tokens.clone(),
+        choices,
+        http: http.as_ref().and_then(|http| http.local_addr().ok()),
         started_at,
         socket: socket.display().to_string(),
     };
@@ -170,6 +192,7 @@ async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) ->
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let sweeper = tokio::spawn(hands.sweep());
+    let serving_http = http.map(|listener| tokio::spawn(http::serve(listener, desk.clone(), tokens)));
     tokio::select! {
         result = server.serve_with_incoming(socket::accept_own(listener, uid)) => result?,
         _ = terminate.recv() => tracing::info!("asked to terminate"),
@@ -179,6 +202,12 @@ async fn serve(house: House, listener: UnixListener, uid: u32, socket: &Path) ->
     desk.stop.cancel();
     if tokio::time::timeout(DRAIN, desk.calls.finished()).await.is_err() {
         tracing::warn!(calls = desk.calls.count(), "stopped while calls were under way");
+    }
+    if let Some(mut serving) = serving_http
+        && tokio::time::timeout(DRAIN, &mut serving).await.is_err()
+    {
+        tracing::warn!("stopped while clients over HTTP were still reading");
+        serving.abort();
     }
     sweeper.abort();
     services.tables.sync()?;

@@ -6,6 +6,7 @@ use skynet_core::registry::nearest;
 use skynet_policy::{Limits, Rule};
 use std::{
     fs,
+    net::SocketAddr,
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
 };
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) confirm: Confirm,
     pub(crate) storage: Storage,
     pub(crate) mcp: Mcp,
+    pub(crate) http: Http,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,6 +65,13 @@ pub(crate) struct Mcp {
     pub(crate) task_after_seconds: u32,
     /// A call that runs longer becomes a job, for clients that know neither tasks nor progress.
     pub(crate) job_after_seconds: u32,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Serve MCP over HTTP on this loopback address, like `127.0.0.1:7345`; off if absent. Port 0 takes any.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl Default for Log {

@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// How long a job can be asked for after it began.
@@ -43,6 +44,8 @@ pub(crate) struct Jobs {
     tables: Tables,
     blobs: Blobs,
     live: Mutex<HashMap<String, Running>>,
+    /// Changes whenever the end of a job was stored.
+    ended: watch::Sender<u64>,
 }
 
 impl Jobs {
@@ -59,7 +62,13 @@ impl Jobs {
                 table.put(&id, &record)?;
             }
         }
-        Ok(Arc::new(Self { table, tables: tables.clone(), blobs, live: Mutex::default() }))
+        Ok(Arc::new(Self {
+            table,
+            tables: tables.clone(),
+            blobs,
+            live: Mutex::default(),
+            ended: watch::Sender::new(0),
+        }))
     }
 
     /// Makes a job of a call under way; it can be asked for once this returns.
@@ -102,6 +111,7 @@ impl Jobs {
             tracing::error!(error = %err, job = id, "the end of a job could not be stored");
         }
         self.lock().remove(&id);
+        self.ended.send_modify(|version| *version += 1);
     }
 
     /// The job of this owner.
@@ -184,13 +194,16 @@ impl Record {
 #[async_trait]
 impl skynet_catalog::Jobs for Jobs {
     async fn look(&self, owner: &str, id: &str, wait: Duration) -> Result<Job> {
-        let mut record = self.find(owner, id)?;
-        let running = self.lock().get(id).cloned();
-        if let (JobState::Running, Some(mut running)) = (record.state, running) {
-            // Over or not, what is stored is shown.
-            let _ = tokio::time::timeout(wait, running.outcome()).await;
-            record = self.find(owner, id)?;
-        }
+        let mut ended = self.ended.subscribe();
+        let deadline = tokio::time::Instant::now() + wait;
+        let record = loop {
+            let record = self.find(owner, id)?;
+            if record.state != JobState::Running
+                || tokio::time::timeout_at(deadline, ended.changed()).await.is_err()
+            {
+                break record;
+            }
+        };
         let outcome = self.outcome(&record).await;
         let (result, failure) = match outcome {
             Some(Ok(answer)) => (serde_json::from_slice(&answer.json).ok(), None),

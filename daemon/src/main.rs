@@ -4,13 +4,16 @@
 mod admin;
 mod boot;
 mod calls;
+mod choices;
 mod claims;
 mod config;
+mod http;
 mod jobs;
 mod mcp;
 mod relay;
 mod sessions;
 mod socket;
+mod tokens;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -94,10 +94,18 @@ impl Desk {
         if let Err(reason) = &workspace {
             tracing::info!(claim = hello.workspace, reason, "a session has no workspace");
         }
-        Caller { uid, user: self.user.clone(), pid, client: "unknown".into(), workspace: workspace.ok(), token: None }
+        Caller {
+            uid,
+            user: self.user.clone(),
+            pid,
+            client: "unknown".into(),
+            workspace: workspace.ok(),
+            token: None,
+        }
     }
 
-    fn forget(&self, session: Uuid) {
+    /// Ends what only a session's client could want.
+    pub(crate) fn forget(&self, session: Uuid) {
         self.calls.cancel_session(session);
         self.catalog.end_session(session);
     }

@@ -8,7 +8,7 @@ const negotiation = { legacy: "legacy", auto: "auto", modern: { pin: "2026-07-28
 const client = new Client({ name: "test-v2", version: "1" }, { versionNegotiation: { mode: negotiation } });
 await client.connect(new StdioClientTransport({ command: shim, args: ["--socket", socket, "--workspace", workspace] }));
 const { tools } = await client.listTools();
-assert.ok(tools.length >= 23);
+assert.ok(tools.length >= 20);
 const read = await client.callTool({ name: "files_read", arguments: { path: "hello.txt" } });
 assert.equal(read.structuredContent.content, "hello\n");
 const written = await client.callTool({ name: "files_write", arguments: { path: `from-v2-${mode}.txt`, content: "x" } });

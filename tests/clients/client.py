@@ -13,7 +13,7 @@ async def main() -> None:
     server = StdioServerParameters(command=shim, args=["--socket", socket, "--workspace", workspace])
     async with Client(server, mode=mode) as client:
         tools = (await client.list_tools()).tools
-        assert len(tools) >= 23, len(tools)
+        assert len(tools) >= 20, len(tools)
         read = await client.call_tool("files_read", {"path": "hello.txt"})
         assert read.structured_content["content"] == "hello\n", read
         written = await client.call_tool("files_write", {"path": f"from-{mode}.txt", "content": "x"})

@@ -11,7 +11,10 @@
 mod ctl;
 mod daemon;
 mod disk;
+mod http;
+mod offers;
 mod protocol;
 mod relay;
 mod restart;
+mod rounds;
 mod sdk;

@@ -20,7 +20,8 @@ async fn plain_words_find_the_right_tool() {
     for (wanted, request) in &requests {
         assert!(bench.registry.find(wanted).is_ok(), "{wanted}");
         let found = bench.call("skynet_search_tools", json!({ "query": request, "limit": 3 })).await.unwrap();
-        let names: Vec<_> = found["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
+        let names: Vec<_> =
+            found["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
         if names.first() == Some(&json!(wanted)) {
             right += 1;
         } else {
@@ -58,7 +59,9 @@ async fn a_description_holds_the_schema_of_the_tool() {
     assert!(found.get("output_schema").is_none());
     let input = json!({ "name": "git_blame", "with_output": true });
     assert!(bench.call("skynet_describe_tool", input).await.unwrap()["output_schema"].is_object());
-    bench.check_refused("skynet_describe_tool", json!({ "name": "git_blam" }), "not_found", "`git_blame`").await;
+    bench
+        .check_refused("skynet_describe_tool", json!({ "name": "git_blam" }), "not_found", "`git_blame`")
+        .await;
 }
 
 #[tokio::test]
@@ -72,9 +75,13 @@ async fn a_call_of_nothing_is_refused() {
     ] {
         bench.check_refused("skynet_call_tool", input, kind, part).await;
     }
-    bench.check_refused("skynet_enable_toolset", json!({ "toolset": "sytem" }), "not_found", "`system`").await;
+    bench
+        .check_refused("skynet_enable_toolset", json!({ "toolset": "sytem" }), "not_found", "`system`")
+        .await;
     let input = json!({ "toolset": "system" });
-    bench.check_refused("skynet_enable_toolset", input, "invalid_input", "skynetctl toolset enable system").await;
+    bench
+        .check_refused("skynet_enable_toolset", input, "invalid_input", "skynetctl toolset enable system")
+        .await;
     bench.check_refused("skynet_show_job", json!({ "job": "x" }), "internal", "no jobs").await;
 }
 

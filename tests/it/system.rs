@@ -36,7 +36,9 @@ async fn resources_are_within_their_ranges() {
     let memory = |process: &Value| process["memory_bytes"].as_u64().unwrap();
     let top = found["top"].as_array().unwrap();
     assert!(!top.is_empty() && top.len() <= 3 && top.is_sorted_by_key(|one| std::cmp::Reverse(memory(one))));
-    bench.check_refused("system_show_resources", json!({ "interval_ms": 1 }), "invalid_input", "interval_ms").await;
+    bench
+        .check_refused("system_show_resources", json!({ "interval_ms": 1 }), "invalid_input", "interval_ms")
+        .await;
 }
 
 #[tokio::test]
@@ -47,7 +49,10 @@ async fn a_process_is_found_by_its_name_its_parent_and_its_user() {
     assert_eq!(found["total"], 1, "{found}");
     let process = &found["processes"][0];
     assert_eq!((&process["pid"], &process["name"]), (&json!(child.id()), &json!("sleep")));
-    assert_eq!((&process["parent_pid"], &process["command"]), (&json!(std::process::id()), &json!("sleep 7351")));
+    assert_eq!(
+        (&process["parent_pid"], &process["command"]),
+        (&json!(std::process::id()), &json!("sleep 7351"))
+    );
     let user = printed("id", &["--user", "--name"]);
     for (input, expected) in [
         (json!({ "name": "sleep 7351", "user": user }), 1),

@@ -11,4 +11,5 @@
 
 pub mod components;
 pub mod programs;
+pub mod web;
 pub mod workbench;

@@ -88,11 +88,8 @@ impl Workbench {
             tables,
             metrics: Arc::new(Metrics::default()),
         };
-        let registry = if setup.toolsets.is_empty() {
-            product()
-        } else {
-            Registry::new(setup.toolsets).unwrap()
-        };
+        let registry =
+            if setup.toolsets.is_empty() { product() } else { Registry::new(setup.toolsets).unwrap() };
         let pipeline = skynet_policy::pipeline(&registry, &services).unwrap();
         let workspace = Arc::new(Workspace::open(&work).unwrap());
         Self { services, registry, pipeline, root: work, workspace, _keep: keep }

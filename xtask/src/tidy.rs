@@ -23,8 +23,14 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("skynet-system", &["skynet-core"]),
     ("skynet-catalog", &["skynet-core"]),
     ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git", "skynet-system"]),
-    ("skynetd", &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
-    ("skynet-tests", &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"]),
+    (
+        "skynetd",
+        &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"],
+    ),
+    (
+        "skynet-tests",
+        &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"],
+    ),
     ("xtask", &["skynet-catalog", "skynet-core", "skynet-hands"]),
 ];
 

@@ -6,7 +6,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future, time::Duration};
 
 /// What a call does to the world, from harmless to far-reaching.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// Changes nothing.

@@ -14,7 +14,13 @@ use skynet_core::{Registry, Result, Toolset};
 /// The tools that live in hands, with a workspace or without.
 #[must_use]
 pub fn toolsets() -> Vec<Toolset> {
-    vec![skynet_files::toolset(), skynet_git::toolset(), skynet_git::more(), skynet_system::toolset()]
+    vec![
+        skynet_files::toolset(),
+        skynet_files::more(),
+        skynet_git::toolset(),
+        skynet_git::more(),
+        skynet_system::toolset(),
+    ]
 }
 
 /// The same as a registry.

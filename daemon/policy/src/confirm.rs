@@ -138,7 +138,9 @@ impl Layer for Confirm {
                 self.approvals.withdraw(id);
                 Err(Error::canceled("the client canceled the call while it waited for approval"))
             }
-            Outcome::Handed => Err(Error::needs_confirmation(format!("`{tool}` waits for the human at the client"))),
+            Outcome::Handed => {
+                Err(Error::needs_confirmation(format!("`{tool}` waits for the human at the client")))
+            }
             Outcome::NobodyAnswered => Err(Error::needs_confirmation(format!(
                 "`{tool}` ({}) needs approval by rule `{}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{}` would allow it always",
                 call.effect, decision.rule, call.effect

@@ -120,7 +120,8 @@ impl Rules {
             )));
         }
         let decision = self.decide(&caller.user, caller.uid, tool, effect);
-        let denied = (decision.verdict == Verdict::Deny).then(|| denial(&decision, &caller.user, tool, effect));
+        let denied =
+            (decision.verdict == Verdict::Deny).then(|| denial(&decision, &caller.user, tool, effect));
         call.notes.rule = Some(format!("{}: {}", decision.rule, decision.verdict));
         denied.map_or(Ok(()), Err)
     }

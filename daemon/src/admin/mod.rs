@@ -3,17 +3,21 @@
 mod approvals;
 mod audit;
 mod status;
+mod tokens;
 mod tools;
+mod toolsets;
 
-use crate::relay::Desk;
+use crate::{choices::Stored, relay::Desk, tokens::Tokens};
 use jiff::Timestamp;
+use skynet_core::ErrorKind;
 use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, tools_server::ToolsServer,
+    daemon_server::DaemonServer, tokens_server::TokensServer, tools_server::ToolsServer,
+    toolsets_server::ToolsetsServer,
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use tonic::{Status, transport::server::Router};
 
 /// What the services answer from.
@@ -22,6 +26,9 @@ pub(crate) struct Office {
     pub(crate) desk: Desk,
     pub(crate) services: Services,
     pub(crate) hands: Arc<Pool>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) choices: Stored,
+    pub(crate) http: Option<SocketAddr>,
     pub(crate) started_at: Timestamp,
     pub(crate) socket: String,
 }
@@ -36,12 +43,25 @@ impl Office {
             .add_service(DaemonServer::new(self.clone()))
             .add_service(tools)
             .add_service(AuditServer::new(self.clone()))
-            .add_service(ApprovalsServer::new(self))
+            .add_service(ApprovalsServer::new(self.clone()))
+            .add_service(TokensServer::new(self.clone()))
+            .add_service(ToolsetsServer::new(self))
     }
 }
 
 fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// An error of ours as one of gRPC.
+// By value, because `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn refused(err: skynet_core::Error) -> Status {
+    match err.kind {
+        ErrorKind::InvalidInput => Status::invalid_argument(err.message),
+        ErrorKind::NotFound => Status::not_found(err.message),
+        _ => internal(err),
+    }
 }
 
 /// A defect or a disk error: the log has the details.

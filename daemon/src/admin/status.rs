@@ -40,6 +40,7 @@ impl Daemon for Office {
             layers,
             warnings: vec!["user mode without sandbox: tools run with all rights of this user".into()],
             calls: calls.collect(),
+            http: self.http.map_or_else(String::new, |address| format!("http://{address}/mcp")),
         }))
     }
 

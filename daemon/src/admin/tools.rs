@@ -54,7 +54,14 @@ impl Tools for Office {
         } else {
             Some(self.desk.claims.open(&workspace).map_err(Status::invalid_argument)?)
         };
-        let caller = Caller { uid, user: self.desk.user.clone(), pid, client: "skynetctl".into(), workspace, token: None };
+        let caller = Caller {
+            uid,
+            user: self.desk.user.clone(),
+            pid,
+            client: "skynetctl".into(),
+            workspace,
+            token: None,
+        };
         let id = CallId { session: Uuid::now_v7(), sequence: 1, index: 0 };
         let started = self.desk.calls.start(calls::Request::new(id, &name, caller, input));
         let mut running = CancelOnDrop(started.map_err(|err| Status::not_found(err.message))?);

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
-        ElicitationSchema, GetExtensions as _, InputRequest, InputRequiredResult, RequestStateCodec, SealOptions,
-        ServerRequest,
+        CallToolRequestParams, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult,
+        ElicitationAction, ElicitationSchema, GetExtensions as _, InputRequest, InputRequiredResult,
+        RequestStateCodec, SealOptions, ServerRequest,
     },
     service::{OriginatingRequestId, Peer, RequestContext},
 };
@@ -126,7 +126,8 @@ pub(super) struct States {
 
 impl States {
     pub(super) fn new() -> anyhow::Result<Self> {
-        let key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+        let key =
+            [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
         Ok(Self { codec: RequestStateCodec::try_new(key)?, open: Mutex::default() })
     }
 
@@ -171,7 +172,8 @@ impl Ask for Retry {
                 return if *agreed { Asked::Yes } else { Asked::No };
             }
         }
-        let (Some(form), Some(state)) = (form(question.text), self.states.seal(&self.owner, question.digest)) else {
+        let (Some(form), Some(state)) = (form(question.text), self.states.seal(&self.owner, question.digest))
+        else {
             return Asked::Cannot;
         };
         let requests = [(KEY.to_owned(), InputRequest::Elicitation(ElicitRequest::new(form)))];

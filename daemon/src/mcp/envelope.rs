@@ -66,16 +66,20 @@ impl Refusal {
         Self { id, code: INVALID_REQUEST, message: message.into() }
     }
 
-    /// The error response, on one line. The id is `null` where it could not be read (JSON-RPC 2.0, section 5).
+    /// The error response, on one line.
     pub(super) fn to_json(&self) -> Bytes {
         error_json(self.id.as_ref(), self.code, &self.message)
     }
 }
 
-/// An error response.
+/// An error response. Where the id could not be read there is none: JSON-RPC 2.0 wants `null` there (section 5), but
+/// the schema of MCP allows only a string, a number or nothing (`JSONRPCErrorResponse`), and clients check that.
 pub(super) fn error_json(id: Option<&RequestId>, code: i32, message: &str) -> Bytes {
-    let id = id.cloned().map_or(Value::Null, RequestId::into_json_value);
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }).to_string().into()
+    let mut error = json!({ "jsonrpc": "2.0", "error": { "code": code, "message": message } });
+    if let (Some(id), Some(members)) = (id, error.as_object_mut()) {
+        members.insert("id".into(), id.clone().into_json_value());
+    }
+    error.to_string().into()
 }
 
 #[derive(Deserialize)]
@@ -163,6 +167,15 @@ fn read_call(line: &Bytes, id: RequestId, parsed: &Line<'_>) -> Envelope {
     Envelope { kind: Kind::Request(id.clone()), body: Body::Call { id, request, arguments } }
 }
 
+/// Whether something comes back for a line: an answer, or what is wrong with it.
+pub(crate) fn is_answered(line: &Bytes) -> bool {
+    is_batch(line)
+        || !matches!(
+            read(line),
+            Ok(Envelope { kind: Kind::Notification | Kind::Response | Kind::Cancel(_), .. })
+        )
+}
+
 /// Splits a batch (MCP 2025-03-26, base protocol).
 pub(super) fn read_batch(line: &Bytes) -> Result<Vec<Bytes>, Refusal> {
     let parts: Vec<&RawValue> = serde_json::from_slice(line).map_err(|err| not_a_message(line, &err))?;
@@ -231,6 +244,9 @@ mod tests {
         let Body::Call { id, request, arguments } = read(&line).unwrap().body else { panic!("no call") };
         assert_eq!((id, &arguments[..]), (RequestId::Number(1), &br#"{"b":1, "b":2}"#[..]));
         let request: Value = serde_json::from_str(&request).unwrap();
-        assert_eq!(request["params"], json!({ "name": "t", "_meta": { "progressToken": 5 }, "requestState": "s" }));
+        assert_eq!(
+            request["params"],
+            json!({ "name": "t", "_meta": { "progressToken": 5 }, "requestState": "s" })
+        );
     }
 }

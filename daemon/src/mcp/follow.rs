@@ -1,19 +1,12 @@
 //! One call as its client sees it: progress while it runs, its answer at the end, or a task or job where it runs longer
 //! than the client waits.
 
-use super::{
-    ask::Dialog,
-    handler::Handler,
-    result,
-    tasks,
-    wire::About,
-};
+use super::{ask::Dialog, handler::Handler, result, tasks, wire::About};
 use crate::calls;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolResponse, ProgressNotification, ProgressNotificationParam, ProgressToken,
-        ServerNotification,
+        CallToolResponse, ProgressNotification, ProgressNotificationParam, ProgressToken, ServerNotification,
     },
     service::RequestContext,
 };
@@ -116,12 +109,14 @@ impl Handler {
                 }
                 () = tokio::time::sleep(SIGN_OF_LIFE_EVERY) => last.done = last.done.next_up().max(last.done + 1e-6),
             }
-            let mut param = ProgressNotificationParam::new(token.clone(), last.done).with_message(last.message.clone());
+            let mut param =
+                ProgressNotificationParam::new(token.clone(), last.done).with_message(last.message.clone());
             param.total = last.total;
             let mut notification = ProgressNotification::new(param);
             notification.extensions.insert(about);
             // A client that does not hear of it loses nothing but the news.
-            let _ = context.peer.send_notification(ServerNotification::ProgressNotification(notification)).await;
+            let _ =
+                context.peer.send_notification(ServerNotification::ProgressNotification(notification)).await;
         }
     }
 

@@ -15,12 +15,13 @@ use crate::{calls, relay::Desk};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams, CompleteResult,
-        CustomRequest, CustomResult, DiscoverResult, GetPromptRequestParams, GetPromptResponse,
-        GetSkillRequestParams, GetSkillResult, GetTaskParams, GetTaskResult, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult, PaginatedRequestParams,
-        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerConfig, SubscribeRequestParams,
-        SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
+        CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
+        CompleteResult, CustomRequest, CustomResult, DiscoverResult, GetPromptRequestParams,
+        GetPromptResponse, GetSkillRequestParams, GetSkillResult, GetTaskParams, GetTaskResult,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult,
+        ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+        ReadResourceResult, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
+        UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{NotificationContext, RequestContext, SubscriptionContext},
 };
@@ -143,10 +144,7 @@ impl ServerHandler for Handler {
         self.server.config.clone()
     }
 
-    async fn discover(
-        &self,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<DiscoverResult, ErrorData> {
+    async fn discover(&self, _context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
         let versions = self.supported_protocol_versions().into_owned();
         Ok(DiscoverResult::from_server_info(versions, self.get_info())
             .with_ttl_ms(LISTS_LIVE_MS)
@@ -271,7 +269,11 @@ impl ServerHandler for Handler {
     ) -> Result<(), ErrorData> {
         if request.uri != resources::SESSION_AUDIT {
             return Err(ErrorData::invalid_params(
-                format!("`{}` never changes by itself; only `{}` can be subscribed to", request.uri, resources::SESSION_AUDIT),
+                format!(
+                    "`{}` never changes by itself; only `{}` can be subscribed to",
+                    request.uri,
+                    resources::SESSION_AUDIT
+                ),
                 None,
             ));
         }
@@ -348,9 +350,8 @@ impl ServerHandler for Handler {
         _context: RequestContext<RoleServer>,
     ) -> Result<GetSkillResult, ErrorData> {
         let skill = skills::all().into_iter().find(|skill| skill.uri == request.uri);
-        let skill = skill.ok_or_else(|| {
-            ErrorData::invalid_params(format!("there is no skill `{}`", request.uri), None)
-        })?;
+        let skill = skill
+            .ok_or_else(|| ErrorData::invalid_params(format!("there is no skill `{}`", request.uri), None))?;
         Ok(GetSkillResult::new(skill))
     }
 

@@ -25,10 +25,11 @@ impl Listing {
 
 fn describe(entry: &Entry) -> Tool {
     let is_read = entry.effect == Effect::Read;
-    let mut annotations = ToolAnnotations::new().read_only(is_read).open_world(entry.effect == Effect::External);
+    let mut annotations =
+        ToolAnnotations::new().read_only(is_read).open_world(entry.effect == Effect::External);
     if !is_read {
-        // What reads is neither, by definition (MCP, tool annotations).
-        annotations = annotations.destructive(true).idempotent(false);
+        // What only reads destroys nothing, by definition (MCP, tool annotations).
+        annotations = annotations.destructive(true);
     }
     let mut output_schema = Map::clone(&entry.output_schema);
     undescribe(&mut output_schema);
@@ -37,10 +38,12 @@ fn describe(entry: &Entry) -> Tool {
         .with_annotations(annotations)
 }
 
-/// Takes the prose out of a schema: a client checks an answer against the shape, and a model that wants to know what
-/// an answer means asks `skynet_describe_tool`.
+/// Leaves the shape of an output schema: that is what a client checks an answer against. A model that wants to know
+/// what an answer means asks `skynet_describe_tool`.
 fn undescribe(schema: &mut Map<String, Value>) {
-    schema.remove("description");
+    schema.retain(|key, _| {
+        ["type", "properties", "required", "items", "additionalProperties", "enum"].contains(&key.as_str())
+    });
     for part in ["properties", "items", "additionalProperties"] {
         match (part, schema.get_mut(part)) {
             ("properties", Some(Value::Object(properties))) => {

@@ -15,5 +15,6 @@ mod subscriptions;
 mod tasks;
 mod wire;
 
+pub(crate) use envelope::is_answered;
 pub(crate) use inbox::{Inbox, Leaving, Outgoing};
 pub(crate) use server::{Options, Server};

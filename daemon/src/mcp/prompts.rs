@@ -5,8 +5,8 @@ use super::{handler::Handler, wire::RawRequest};
 use rmcp::{
     ErrorData,
     model::{
-        CompleteRequestParams, CompletionInfo, GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage,
-        Role,
+        CompleteRequestParams, CompletionInfo, GetPromptResult, JsonObject, Prompt, PromptArgument,
+        PromptMessage, Role,
     },
 };
 use serde_json::{Value, json};
@@ -32,7 +32,11 @@ const PROMPTS: [Declared; 5] = [
         name: "review_changes",
         title: "Review my changes",
         description: "Read the changes of the working tree as a strict reviewer would.",
-        arguments: &[Argument { name: "branch", description: "Compare with this branch.", default: Some("HEAD") }],
+        arguments: &[Argument {
+            name: "branch",
+            description: "Compare with this branch.",
+            default: Some("HEAD"),
+        }],
         text: "Review what I changed in this workspace compared with `{branch}`. Call git_status, then git_diff; read the surrounding \
             code with files_read where a change cannot be judged alone. Report faults first, by severity, each with file and line, why it is \
             wrong and what would be right. Then say what is missing: tests, documentation, error handling. Do not change anything.",
@@ -49,7 +53,11 @@ const PROMPTS: [Declared; 5] = [
         name: "explain_file",
         title: "Explain a file",
         description: "Explain what a file or directory is for and how it hangs together with the rest.",
-        arguments: &[Argument { name: "path", description: "File or directory in the workspace.", default: None }],
+        arguments: &[Argument {
+            name: "path",
+            description: "File or directory in the workspace.",
+            default: None,
+        }],
         text: "Explain `{path}` to somebody who is new here: what it is for, its main parts, what uses it and what it uses. Read it with \
             files_read (or files_tree for a directory), and find its users with files_search. Quote no more than needed.",
     },
@@ -118,12 +126,15 @@ pub(super) fn get(name: &str, given: Option<&JsonObject>) -> Result<GetPromptRes
         let argument = declared.arguments.iter().find(|argument| argument.name == part);
         let value = given.and_then(|given| given.get(part));
         let value = match value {
-            Some(value) => Some(value.as_str().ok_or_else(|| invalid(format!("argument `{part}` must be a string")))?),
+            Some(value) => {
+                Some(value.as_str().ok_or_else(|| invalid(format!("argument `{part}` must be a string")))?)
+            }
             None => argument.and_then(|argument| argument.default),
         };
         text.push_str(value.ok_or_else(|| invalid(format!("argument `{part}` is missing")))?);
     }
-    Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]).with_description(declared.description))
+    Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)])
+        .with_description(declared.description))
 }
 
 /// What an argument could be.
@@ -154,7 +165,8 @@ pub(super) async fn complete(
 
 /// Entries of the directory that is being typed. What cannot be listed completes to nothing.
 async fn paths(handler: &Handler, raw: &RawRequest, begun: &str) -> Vec<String> {
-    let (directory, prefix) = begun.rsplit_once('/').map_or((".", ""), |(directory, _)| (directory, directory));
+    let (directory, prefix) =
+        begun.rsplit_once('/').map_or((".", ""), |(directory, _)| (directory, directory));
     let input = json!({ "path": if directory.is_empty() { "." } else { directory }, "hidden": true });
     let Ok(found) = handler.call_inside(raw, 0, "files_list", &input).await else {
         return Vec::new();
@@ -184,7 +196,9 @@ mod tests {
     fn arguments_are_filled_in_once() {
         let text = |name: &str, arguments: Value| {
             let result = get(name, arguments.as_object()).map_err(|err| err.message.to_string());
-            result.map(|result| serde_json::to_value(&result.messages).unwrap()[0]["content"]["text"].to_string())
+            result.map(|result| {
+                serde_json::to_value(&result.messages).unwrap()[0]["content"]["text"].to_string()
+            })
         };
         assert!(text("explain_file", json!({ "path": "{goal}" })).unwrap().contains("`{goal}`"));
         assert!(text("review_changes", json!({})).unwrap().contains("`HEAD`"));

@@ -46,7 +46,11 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
 }
 
 /// Reads one.
-pub(super) async fn read(handler: &Handler, raw: &RawRequest, uri: &str) -> Result<ResourceContents, ErrorData> {
+pub(super) async fn read(
+    handler: &Handler,
+    raw: &RawRequest,
+    uri: &str,
+) -> Result<ResourceContents, ErrorData> {
     if let Some(contents) = skills::read(uri) {
         return Ok(contents);
     }
@@ -151,9 +155,7 @@ fn parse_result_uri(uri: &str) -> Option<(String, u64, usize)> {
 /// A tool's error as one of `resources/read`.
 fn refusal(uri: &str, err: Error) -> ErrorData {
     match err.kind {
-        ErrorKind::NotFound => {
-            ErrorData::resource_not_found(err.message, Some(json!({ "uri": uri })))
-        }
+        ErrorKind::NotFound => ErrorData::resource_not_found(err.message, Some(json!({ "uri": uri }))),
         ErrorKind::InvalidInput | ErrorKind::Denied => ErrorData::invalid_params(err.message, None),
         _ => ErrorData::internal_error(format!("{}: {}", err.kind, err.message), None),
     }

@@ -1,13 +1,6 @@
 //! What all sessions share, and how one is served.
 
-use super::{
-    Inbox,
-    ask::States,
-    handler::Handler,
-    listing::Listing,
-    result::Splices,
-    wire::Wire,
-};
+use super::{Inbox, ask::States, handler::Handler, listing::Listing, result::Splices, wire::Wire};
 use crate::relay::Desk;
 use rmcp::{
     ServiceExt as _,

@@ -7,8 +7,16 @@ const MEDIA_TYPE: &str = "text/markdown";
 /// Name, URI, and the whole file.
 const SKILLS: [(&str, &str, &str); 3] = [
     ("editing-files", "skill://skynet/editing-files/SKILL.md", include_str!("skills/editing-files/SKILL.md")),
-    ("working-with-git", "skill://skynet/working-with-git/SKILL.md", include_str!("skills/working-with-git/SKILL.md")),
-    ("diagnosing-a-host", "skill://skynet/diagnosing-a-host/SKILL.md", include_str!("skills/diagnosing-a-host/SKILL.md")),
+    (
+        "working-with-git",
+        "skill://skynet/working-with-git/SKILL.md",
+        include_str!("skills/working-with-git/SKILL.md"),
+    ),
+    (
+        "diagnosing-a-host",
+        "skill://skynet/diagnosing-a-host/SKILL.md",
+        include_str!("skills/diagnosing-a-host/SKILL.md"),
+    ),
 ];
 
 /// All of them.

@@ -79,7 +79,12 @@ fn names(catalog: &Catalog, viewer: &Viewer) -> Vec<&'static str> {
 pub(super) type Subscribed = Arc<Mutex<HashSet<String>>>;
 
 /// Tells a client with a session, until the session ends.
-pub(super) async fn tell(mut watch: Watch, peer: Peer<RoleServer>, subscribed: Subscribed, inbox: Arc<Inbox>) {
+pub(super) async fn tell(
+    mut watch: Watch,
+    peer: Peer<RoleServer>,
+    subscribed: Subscribed,
+    inbox: Arc<Inbox>,
+) {
     let telling = async {
         while let Some(news) = watch.next().await {
             let told = match news {

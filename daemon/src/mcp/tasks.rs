@@ -4,7 +4,10 @@ use super::{handler::Handler, result};
 use crate::jobs::{KEPT_FOR, Record};
 use rmcp::{
     ErrorData,
-    model::{CallToolResult, CreateTaskResult, DetailedTask, GetTaskResult, JsonObject, Task, TaskPayload, TaskStatus},
+    model::{
+        CallToolResult, CreateTaskResult, DetailedTask, GetTaskResult, JsonObject, Task, TaskPayload,
+        TaskStatus,
+    },
 };
 use serde_json::{Value, json};
 use skynet_catalog::{JobState, Jobs as _};
@@ -42,7 +45,11 @@ pub(super) async fn show(handler: &Handler, id: &str) -> Result<GetTaskResult, E
 
 /// Asks a task to stop.
 pub(super) fn cancel(handler: &Handler, id: &str) -> Result<(), ErrorData> {
-    handler.desk.jobs.cancel(&handler.caller.owner(), id).map_err(|err| ErrorData::invalid_params(err.message, None))
+    handler
+        .desk
+        .jobs
+        .cancel(&handler.caller.owner(), id)
+        .map_err(|err| ErrorData::invalid_params(err.message, None))
 }
 
 /// The job of this caller.

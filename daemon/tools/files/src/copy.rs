@@ -47,7 +47,8 @@ pub(crate) struct Output {
 impl Tool for FilesCopy {
     const NAME: &'static str = "files_copy";
     const SUMMARY: &'static str = "Copy a file or a whole directory inside the workspace. Links are copied as links, permissions are kept.";
-    const KEYWORDS: &'static str = "duplicate clone folder directory backup cp | copier dupliquer copie sauvegarde dossier fichier";
+    const KEYWORDS: &'static str =
+        "duplicate clone folder directory backup cp | copier dupliquer copie sauvegarde dossier fichier";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(300);

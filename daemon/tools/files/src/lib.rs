@@ -21,10 +21,10 @@ mod write;
 
 use skynet_core::Toolset;
 
-/// The files family.
+/// The files family: what is used all day.
 #[must_use]
 pub fn toolset() -> Toolset {
-    Toolset::new("files", "read, write, edit, search, move, copy, delete and restore files of the workspace")
+    Toolset::new("files", "list, read, write, edit, search, find, move and delete files of the workspace")
         .with(list::FilesList)
         .with(tree::FilesTree)
         .with(read::FilesRead)
@@ -32,9 +32,15 @@ pub fn toolset() -> Toolset {
         .with(edit::FilesEdit)
         .with(search::FilesSearch)
         .with(find::FilesFind)
-        .with(stat::FilesStat)
         .with(r#move::FilesMove)
-        .with(copy::FilesCopy)
         .with(delete::FilesDelete)
+}
+
+/// The rest of it.
+#[must_use]
+pub fn more() -> Toolset {
+    Toolset::new("files_more", "copy files, restore deleted ones, look at size, permissions and checksum")
+        .with(stat::FilesStat)
+        .with(copy::FilesCopy)
         .with(restore::FilesRestore)
 }

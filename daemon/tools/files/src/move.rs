@@ -31,7 +31,8 @@ pub(crate) struct Output {
 impl Tool for FilesMove {
     const NAME: &'static str = "files_move";
     const SUMMARY: &'static str = "Move or rename a file, link or directory inside the workspace. Refuses to replace anything unless `overwrite`.";
-    const KEYWORDS: &'static str = "mv rename relocate put into folder | déplacer renommer bouger ranger fichier dossier";
+    const KEYWORDS: &'static str =
+        "mv rename relocate put into folder | déplacer renommer bouger ranger fichier dossier";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     type Input = Input;

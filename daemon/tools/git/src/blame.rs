@@ -59,7 +59,8 @@ pub(crate) struct Run {
 impl Tool for GitBlame {
     const NAME: &'static str = "git_blame";
     const SUMMARY: &'static str = "Tell for each line of a file which commit wrote it, by whom and when.";
-    const KEYWORDS: &'static str = "who wrote line author annotate when introduced | qui écrit ligne auteur annoter quand introduit";
+    const KEYWORDS: &'static str =
+        "who wrote line author annotate when introduced | qui écrit ligne auteur annoter quand introduit";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);

@@ -68,7 +68,8 @@ pub(crate) struct Branch {
 impl Tool for GitBranch {
     const NAME: &'static str = "git_branch";
     const SUMMARY: &'static str = "List, create, rename or delete branches. Deleting one with unmerged commits needs `force` and a human.";
-    const KEYWORDS: &'static str = "branches list new rename delete feature | branche branches lister créer nouvelle renommer supprimer";
+    const KEYWORDS: &'static str =
+        "branches list new rename delete feature | branche branches lister créer nouvelle renommer supprimer";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -50,7 +50,7 @@ pub trait Jobs: Send + Sync {
 }
 
 /// Toolsets that somebody switched on or off.
-type Choices = BTreeMap<String, bool>;
+pub type Choices = BTreeMap<String, bool>;
 
 /// Everything known about tools and lists.
 pub struct Catalog {
@@ -71,7 +71,13 @@ impl Catalog {
     #[must_use]
     pub fn new(defaults: Vec<String>) -> Arc<Self> {
         let changed = watch::Sender::new(0);
-        Arc::new(Self { defaults, known: OnceLock::new(), jobs: OnceLock::new(), choices: Mutex::default(), changed })
+        Arc::new(Self {
+            defaults,
+            known: OnceLock::new(),
+            jobs: OnceLock::new(),
+            choices: Mutex::default(),
+            changed,
+        })
     }
 
     /// Takes in the tools, once.
@@ -117,8 +123,7 @@ impl Catalog {
             viewer.session.map(Scope::Session),
         ];
         let choices = self.lock();
-        let chosen: Vec<&Choices> =
-            scopes.iter().flatten().filter_map(|scope| choices.get(scope)).collect();
+        let chosen: Vec<&Choices> = scopes.iter().flatten().filter_map(|scope| choices.get(scope)).collect();
         let is_listed = |name: &str| {
             let last = chosen.iter().rev().find_map(|choices| choices.get(name));
             last.copied().unwrap_or_else(|| self.defaults.iter().any(|default| default == name))
@@ -149,6 +154,12 @@ impl Catalog {
         }
         self.changed.send_modify(|version| *version += 1);
         Ok(true)
+    }
+
+    /// What was chosen for a scope.
+    #[must_use]
+    pub fn choices(&self, scope: &Scope) -> Choices {
+        self.lock().get(scope).cloned().unwrap_or_default()
     }
 
     /// A session of a revision that has sessions begins: from now on it has a list of its own.

@@ -11,7 +11,7 @@ pub(crate) struct SkynetEnableToolset(pub(crate) Arc<Catalog>);
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Name of the set, like `system` or `git_more`.
+    /// Name of the set.
     #[schemars(length(min = 1, max = 64))]
     toolset: String,
     /// Take it out of the list instead.
@@ -30,7 +30,7 @@ pub(crate) struct Output {
 impl Tool for SkynetEnableToolset {
     const NAME: &'static str = "skynet_enable_toolset";
     const SUMMARY: &'static str =
-        "Add a set of tools to this session's list (`system`, `git_more`), or take one out.";
+        "Add a set of tools to this session's list (`system`, `git_more`, `files_more`), or take one out.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

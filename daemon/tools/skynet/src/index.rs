@@ -62,7 +62,8 @@ impl Tokenizer for Words {
     fn tokenize(&self, text: &str) -> Vec<String> {
         let plain = deunicode::deunicode(text).to_lowercase();
         let words = plain.split(|letter: char| !letter.is_ascii_alphanumeric());
-        let wanted = words.filter(|word| !word.is_empty() && !EMPTY_WORDS.split(' ').any(|empty| empty == *word));
+        let wanted =
+            words.filter(|word| !word.is_empty() && !EMPTY_WORDS.split(' ').any(|empty| empty == *word));
         let stems = wanted.flat_map(|word| {
             let english = self.english.stem(word).into_owned();
             let french = self.french.stem(word).into_owned();

@@ -61,7 +61,8 @@ impl Space {
         let used = stat.f_blocks.saturating_sub(stat.f_bfree);
         // Blocks reserved for root are neither used nor available.
         let usable = used + stat.f_bavail;
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { percent(part as f64 / whole as f64) };
+        let share =
+            |part: u64, whole: u64| if whole == 0 { 0.0 } else { percent(part as f64 / whole as f64) };
         Ok(Self {
             total_bytes: stat.f_blocks * stat.f_frsize,
             available_bytes: stat.f_bavail * stat.f_frsize,
@@ -89,7 +90,10 @@ impl Tool for SystemListDisks {
         for info in mounted {
             ctx.check_canceled()?;
             let has_storage = info.mount_source.as_deref().is_some_and(|source| source.starts_with('/'))
-                || matches!(info.fs_type.as_str(), "tmpfs" | "overlay" | "btrfs" | "zfs" | "nfs" | "nfs4" | "cifs");
+                || matches!(
+                    info.fs_type.as_str(),
+                    "tmpfs" | "overlay" | "btrfs" | "zfs" | "nfs" | "nfs4" | "cifs"
+                );
             let is_first = devices.insert(info.majmin.clone());
             if !(input.all || input.path.is_some() || (has_storage && is_first)) {
                 continue;

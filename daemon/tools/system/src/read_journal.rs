@@ -120,7 +120,8 @@ impl Tool for SystemReadJournal {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let mut child = command(&input).spawn().map_err(|err| {
-            Error::unavailable("`journalctl` cannot be started; this host has no systemd journal").with_source(err)
+            Error::unavailable("`journalctl` cannot be started; this host has no systemd journal")
+                .with_source(err)
         })?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::internal("journalctl has no output"));
@@ -141,7 +142,11 @@ impl Tool for SystemReadJournal {
         let found: Vec<Value> =
             text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         // With a pattern, status 1 and no output mean that nothing matches.
-        if !status.success() && found.is_empty() && !remark.trim().is_empty() && !remark.contains("-- No entries --") {
+        if !status.success()
+            && found.is_empty()
+            && !remark.trim().is_empty()
+            && !remark.contains("-- No entries --")
+        {
             return Err(Error::invalid_input(format!("journalctl refused: {}", remark.trim())));
         }
         let cursor = found.last().and_then(|entry| entry.get("__CURSOR")?.as_str().map(str::to_owned));
@@ -177,7 +182,11 @@ fn command(input: &Input) -> Command {
     }
     // With a cursor the oldest come first, without one the newest are wanted.
     let limit = input.limit;
-    command.arg(if input.after_cursor.is_some() { format!("--lines=+{limit}") } else { format!("--lines={limit}") });
+    command.arg(if input.after_cursor.is_some() {
+        format!("--lines=+{limit}")
+    } else {
+        format!("--lines={limit}")
+    });
     command.env("LC_ALL", "C.UTF-8").env("SYSTEMD_COLORS", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command

@@ -179,9 +179,8 @@ fn ticks(time: &procfs::CpuTime) -> u64 {
 fn cpu(before: &Sample, after: &Sample) -> Cpu {
     let (old, new) = (&before.total, &after.total);
     let all = ticks(new).saturating_sub(ticks(old)).max(1) as f64;
-    let share = |now: Option<u64>, then: Option<u64>| {
-        now.unwrap_or(0).saturating_sub(then.unwrap_or(0)) as f64 / all
-    };
+    let share =
+        |now: Option<u64>, then: Option<u64>| now.unwrap_or(0).saturating_sub(then.unwrap_or(0)) as f64 / all;
     let (idle, iowait) = (share(Some(new.idle), Some(old.idle)), share(new.iowait, old.iowait));
     Cpu {
         used_percent: percent((1.0 - idle - iowait).max(0.0)),

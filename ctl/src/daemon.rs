@@ -4,7 +4,8 @@ use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    daemon_client::DaemonClient, socket::default_path, tools_client::ToolsClient,
+    daemon_client::DaemonClient, socket::default_path, tokens_client::TokensClient,
+    tools_client::ToolsClient, toolsets_client::ToolsetsClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -43,6 +44,14 @@ impl Daemon {
 
     pub(crate) async fn approvals(&self) -> Result<ApprovalsClient<Channel>, Failure> {
         Ok(ApprovalsClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn tokens(&self) -> Result<TokensClient<Channel>, Failure> {
+        Ok(TokensClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn toolsets(&self) -> Result<ToolsetsClient<Channel>, Failure> {
+        Ok(ToolsetsClient::new(self.channel().await?))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

@@ -1,0 +1,76 @@
+//! Bearer tokens for clients over HTTP.
+
+use super::{Office, refused, timestamp};
+use crate::tokens::{Record, Wanted};
+use skynet_core::{Effect, Error};
+use skynet_proto::{
+    CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest,
+    Token, tokens_server::Tokens,
+};
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+fn show((id, record): (String, Record)) -> Token {
+    Token {
+        id,
+        name: record.name,
+        workspaces: record.workspaces,
+        effects: record.effects.iter().map(|effect| effect.as_str().to_owned()).collect(),
+        created_at: Some(timestamp(record.created_at)),
+        expires_at: record.expires_at.map(timestamp),
+    }
+}
+
+fn effect(name: &str) -> Result<Effect, Error> {
+    let found = Effect::ALL.into_iter().find(|effect| effect.as_str() == name);
+    found.ok_or_else(|| {
+        let names: Vec<_> = Effect::ALL.iter().map(|effect| effect.as_str()).collect();
+        Error::invalid_input(format!("`{name}` is no effect; there are {}", names.join(", ")))
+    })
+}
+
+impl Office {
+    fn wanted(&self, request: CreateTokenRequest) -> Result<Wanted, Error> {
+        if request.workspaces.is_empty() || request.effects.is_empty() {
+            return Err(Error::invalid_input("a token is bound to at least one workspace and one effect"));
+        }
+        let mut workspaces = Vec::new();
+        for claim in request.workspaces {
+            // As it really is, so that a link which is turned later does not turn the token.
+            let workspace = self.desk.claims.open(&claim).map_err(Error::invalid_input)?;
+            workspaces.push(workspace.path().display().to_string());
+        }
+        let effects = request.effects.iter().map(|name| effect(name)).collect::<Result<_, _>>()?;
+        let lives_for =
+            (request.lives_for_seconds > 0).then(|| Duration::from_secs(request.lives_for_seconds));
+        Ok(Wanted { name: request.name, workspaces, effects, lives_for })
+    }
+}
+
+#[tonic::async_trait]
+impl Tokens for Office {
+    async fn create(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        let wanted = self.wanted(request.into_inner()).map_err(refused)?;
+        let (id, record, secret) = self.tokens.create(wanted).map_err(refused)?;
+        tracing::info!(token = record.name, "a token was created");
+        let url = self.http.map_or_else(String::new, |address| format!("http://{address}/mcp"));
+        Ok(Response::new(CreateTokenResponse { token: Some(show((id, record))), secret, url }))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<ListTokensRequest>,
+    ) -> Result<Response<ListTokensResponse>, Status> {
+        let tokens = self.tokens.list().into_iter().map(show).collect();
+        Ok(Response::new(ListTokensResponse { tokens }))
+    }
+
+    async fn revoke(&self, request: Request<RevokeTokenRequest>) -> Result<Response<Token>, Status> {
+        let revoked = self.tokens.revoke(&request.get_ref().name).map_err(refused)?;
+        tracing::info!(token = revoked.1.name, "a token was revoked");
+        Ok(Response::new(show(revoked)))
+    }
+}

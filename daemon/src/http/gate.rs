@@ -1,0 +1,150 @@
+//! What a request must have before anything of it is read: the right host, no foreign page behind it, a token.
+
+use super::Front;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use skynet_core::{Caller, Token};
+use std::sync::Arc;
+
+/// Names of this host that only this host can be reached by.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Names the workspace, for a token that has several.
+const WORKSPACE: &str = "skynet-workspace";
+
+pub(super) async fn check(State(front): State<Front>, mut request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    // A page of the web that had its name point here sends its own name (DNS rebinding; MCP, Streamable HTTP, security).
+    if !is_own_host(headers, front.port) {
+        return refuse(StatusCode::FORBIDDEN, "the `Host` header does not name this listener");
+    }
+    if !is_own_origin(headers) {
+        return refuse(StatusCode::FORBIDDEN, "the `Origin` header names another site");
+    }
+    let caller = match caller(&front, headers) {
+        Ok(caller) => caller,
+        Err(refusal) => return *refusal,
+    };
+    // Held until the last byte of the answer.
+    let Ok(place) = front.places.clone().try_acquire_owned() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again");
+    };
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(Arc::new(place));
+    next.run(request).await
+}
+
+/// In words, as text: a client that gets here speaks no MCP to us yet.
+pub(super) fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, message.to_owned()).into_response()
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.to_str().ok()?;
+    // A second one is read differently by different programs.
+    values.next().is_none().then_some(first)
+}
+
+fn is_own_host(headers: &HeaderMap, port: u16) -> bool {
+    let Some(host) = single(headers, header::HOST.as_str()) else { return false };
+    LOOPBACK
+        .iter()
+        .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest == format!(":{port}")))
+}
+
+/// Programs send no origin; pages of this host may have any port.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(header::ORIGIN) {
+        return true;
+    }
+    let Some(origin) = single(headers, header::ORIGIN.as_str()) else { return false };
+    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    host.is_some_and(|host| {
+        LOOPBACK.iter().any(|name| {
+            host.strip_prefix(name).is_some_and(|rest| {
+                rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+            })
+        })
+    })
+}
+
+fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
+    let secret = single(headers, header::AUTHORIZATION.as_str())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, secret)| secret.trim());
+    let Some((id, record)) = secret.and_then(|secret| front.tokens.verify(secret)) else {
+        // RFC 6750, section 3.
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"skynet\"")];
+        let message =
+            "a valid token is needed: `Authorization: Bearer ...`; make one with `skynetctl token create`";
+        return Err(Box::new((StatusCode::UNAUTHORIZED, challenge, message).into_response()));
+    };
+    let claim = match headers.get(WORKSPACE).map(|value| value.to_str().unwrap_or_default()) {
+        Some(wanted) if record.workspaces.iter().any(|workspace| workspace == wanted) => Some(wanted),
+        Some(_) => {
+            let message = "the token is not bound to the workspace in `Skynet-Workspace`";
+            return Err(Box::new(refuse(StatusCode::FORBIDDEN, message)));
+        }
+        None => record.workspaces.first().map(String::as_str),
+    };
+    let workspace = claim.map(|claim| front.desk.claims.open(claim));
+    if let Some(Err(reason)) = &workspace {
+        tracing::info!(token = record.name, reason, "a token's workspace cannot be opened");
+    }
+    Ok(Caller {
+        uid: rustix::process::getuid().as_raw(),
+        user: front.desk.user.clone(),
+        pid: 0,
+        client: "unknown".into(),
+        workspace: workspace.and_then(Result::ok),
+        token: Some(Arc::new(Token { id, name: record.name, effects: record.effects })),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn hosts_and_origins() {
+        let headers = |name: &'static str, values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        for (host, is_own) in [
+            (&["localhost:7"][..], true),
+            (&["127.0.0.1:7"], true),
+            (&["[::1]:7"], true),
+            (&["127.0.0.1"], true),
+            (&["127.0.0.1:8"], false),
+            (&["localhost.evil:7"], false),
+            (&["evil:7"], false),
+            (&["localhost:7", "evil"], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_own_host(&headers("host", host), 7), is_own, "{host:?}");
+        }
+        for (origin, is_own) in [
+            (&[][..], true),
+            (&["http://localhost"], true),
+            (&["http://127.0.0.1:5173"], true),
+            (&["null"], false),
+            (&["http://localhost.evil"], false),
+            (&["http://localhost:evil"], false),
+            (&["http://evil"], false),
+            (&["http://localhost", "http://evil"], false),
+        ] {
+            assert_eq!(is_own_origin(&headers("origin", origin)), is_own, "{origin:?}");
+        }
+    }
+}

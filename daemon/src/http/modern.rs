@@ -1,0 +1,66 @@
+//! Requests of 2026-07-28: each stands for itself, so each gets a connection of its own to the MCP server.
+
+use super::{
+    Front,
+    stream::{Place, respond, status_of},
+};
+use crate::mcp::{Inbox, Leaving};
+use axum::{
+    body::Bytes,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use skynet_core::Caller;
+use skynet_proto::Frame;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// Messages on their way to one client.
+const OUTBOUND: usize = 16;
+
+pub(super) async fn answer(
+    front: &Front,
+    caller: Caller,
+    line: Bytes,
+    is_request: bool,
+    place: Place,
+) -> Response {
+    if !is_request {
+        // What a client could notify of ends with its request here.
+        return StatusCode::ACCEPTED.into_response();
+    }
+    let session = Uuid::now_v7();
+    let (outbound, mut outgoing) = mpsc::channel(OUTBOUND);
+    let (to_client, for_client) = mpsc::channel(OUTBOUND);
+    let inbox = Arc::new(Inbox::new(session, 1, outbound));
+    let desk = front.desk.clone();
+    let task = tokio::spawn(async move {
+        inbox.push(Frame { sequence: 1, json: line, resend: false }).await;
+        let relay = async {
+            while let Some(message) = outgoing.recv().await {
+                let is_last = message.answers != 0;
+                if to_client.send(message).await.is_err() {
+                    return false;
+                }
+                if is_last {
+                    return true;
+                }
+            }
+            true
+        };
+        let is_answered = tokio::select! {
+            is_answered = relay => is_answered,
+            // A stream that would never end by itself says goodbye when the daemon does.
+            () = async { desk.stop.cancelled().await; inbox.close(Leaving::Goodbye); std::future::pending().await } => false,
+            () = to_client.closed() => false,
+            () = desk.mcp.serve(&desk, session, caller, &inbox) => true,
+        };
+        inbox.close(if is_answered { Leaving::Goodbye } else { Leaving::Lost });
+        inbox.hang_up();
+        // A client that went away wants no answer.
+        desk.forget(session);
+    });
+    drop(task);
+    respond(for_client, place, status_of).await
+}

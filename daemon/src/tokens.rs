@@ -1,0 +1,156 @@
+//! Bearer tokens for clients that come by HTTP. A token is bound to workspaces and effects; only its hash is kept.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use skynet_core::{Effect, Error, Result, canonical::hex};
+use skynet_store::{Table, Tables};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// What every token starts with, so that scanners for leaked secrets find it.
+const PREFIX: &str = "skynet_";
+
+/// Names are shown in tables and in the audit log.
+const LONGEST_NAME: usize = 64;
+
+/// One token, as stored: by id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    /// SHA-256 of the secret, lower-case hex. The secret has 244 random bits, so nothing slower is needed.
+    hash: String,
+    pub(crate) workspaces: Vec<String>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// What a new token is to allow.
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    pub(crate) workspaces: Vec<String>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) lives_for: Option<Duration>,
+}
+
+/// All tokens.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    table: Table<Record>,
+    tables: Tables,
+}
+
+impl Tokens {
+    pub(crate) fn open(tables: &Tables) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self { table: tables.table("tokens")?, tables: tables.clone() }))
+    }
+
+    /// Makes a token; its secret is shown this once.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is none or in use, `Unavailable` when it cannot be stored durably.
+    pub(crate) fn create(&self, wanted: Wanted) -> Result<(String, Record, String)> {
+        let name = wanted.name.trim();
+        if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+            return Err(Error::invalid_input(format!(
+                "a token's name has 1 to {LONGEST_NAME} printable bytes"
+            )));
+        }
+        if self.table.iter().any(|(_, record)| record.name == name) {
+            return Err(Error::invalid_input(format!(
+                "there is a token named `{name}` already; revoke it first"
+            )));
+        }
+        let random = Uuid::new_v4().as_simple().to_string();
+        let id = random.get(..8).unwrap_or_default().to_owned();
+        let secret = format!("{PREFIX}{id}_{}{}", Uuid::new_v4().as_simple(), Uuid::new_v4().as_simple());
+        let now = Timestamp::now();
+        let record = Record {
+            name: name.to_owned(),
+            hash: hash(&secret),
+            workspaces: wanted.workspaces,
+            effects: wanted.effects,
+            created_at: now,
+            expires_at: wanted.lives_for.map(|time| now + time),
+        };
+        self.table.put(&id, &record).and_then(|()| self.tables.sync()).map_err(unstored)?;
+        Ok((id, record, secret))
+    }
+
+    /// By name.
+    pub(crate) fn list(&self) -> Vec<(String, Record)> {
+        let mut all: Vec<_> = self.table.iter().collect();
+        all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The token of that name or id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) fn find(&self, name: &str) -> Result<(String, Record)> {
+        let found = self.table.iter().find(|(id, record)| id == name || record.name == name);
+        found.ok_or_else(|| {
+            Error::not_found(format!("there is no token `{name}`; see `skynetctl token list`"))
+        })
+    }
+
+    /// Ends a token at once.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable` when that cannot be stored durably.
+    pub(crate) fn revoke(&self, name: &str) -> Result<(String, Record)> {
+        let (id, record) = self.find(name)?;
+        self.table.remove(&id).and_then(|()| self.tables.sync()).map_err(unstored)?;
+        Ok((id, record))
+    }
+
+    /// Whose secret this is, if it is one.
+    pub(crate) fn verify(&self, secret: &str) -> Option<(String, Record)> {
+        let (id, _) = secret.strip_prefix(PREFIX)?.split_once('_')?;
+        let record = self.table.get(id).ok()??;
+        // Hashes are compared, so the time this takes says nothing about the secret.
+        let is_valid = record.hash == hash(secret)
+            && record.expires_at.is_none_or(|expires_at| expires_at > Timestamp::now());
+        is_valid.then(|| (id.to_owned(), record))
+    }
+}
+
+fn hash(secret: &str) -> String {
+    hex(&Sha256::digest(secret))
+}
+
+// By value, because `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn unstored(err: skynet_store::Error) -> Error {
+    Error::unavailable("the tokens cannot be stored").with_source(err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_by_its_secret_until_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(&Tables::open(directory.path()).unwrap()).unwrap();
+        let wanted = |name: &str, lives_for| Wanted {
+            name: name.into(),
+            workspaces: vec!["/w".into()],
+            effects: vec![Effect::Read],
+            lives_for,
+        };
+        let (id, record, secret) = tokens.create(wanted("a", None)).unwrap();
+        assert!(!record.hash.contains(&secret) && tokens.create(wanted("a", None)).is_err());
+        assert_eq!(tokens.verify(&secret).unwrap().0, id);
+        let other = format!("{}0", &secret[..secret.len() - 1]);
+        for wrong in ["", "skynet_", &format!("skynet_{id}_"), &other[..other.len() - 1], &secret[1..]] {
+            assert!(tokens.verify(wrong).is_none(), "{wrong}");
+        }
+        let (_, _, late) = tokens.create(wanted("b", Some(Duration::ZERO))).unwrap();
+        assert!(tokens.verify(&late).is_none());
+        tokens.revoke("a").unwrap();
+        assert!(tokens.verify(&secret).is_none() && tokens.revoke("a").is_err());
+    }
+}
