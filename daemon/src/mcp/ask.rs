@@ -131,7 +131,7 @@ impl States {
         Ok(Self { codec: RequestStateCodec::try_new(key)?, open: Mutex::default() })
     }
 
-    fn seal(&self, owner: &str, digest: &str) -> Option<String> {
+    pub(super) fn seal(&self, owner: &str, digest: &str) -> Option<String> {
         let sealed = Sealed { nonce: Uuid::new_v4(), digest: digest.to_owned() };
         let options = SealOptions::new().associated_data(owner.as_bytes()).ttl(ANSWER_WITHIN);
         let state = self.codec.seal_json_with(&sealed, &options).ok()?;
@@ -147,7 +147,7 @@ impl States {
     }
 
     /// The digest that was sealed, once.
-    fn unseal(&self, owner: &str, state: &str) -> Option<String> {
+    pub(super) fn unseal(&self, owner: &str, state: &str) -> Option<String> {
         let sealed: Sealed = self.codec.open_json_with(state, owner.as_bytes()).ok()?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.remove(&sealed.nonce).map(|_| sealed.digest)

@@ -167,7 +167,10 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let entries = self.desk.catalog.listed(&self.viewer(is_modern(&context)));
-        Ok(listed!(ListToolsResult::with_all_items(self.server.listing.of(&entries)), context))
+        let tools = self.server.listing.of(&entries);
+        #[cfg(feature = "conformance")]
+        let tools = [tools, super::fixtures::tools()].concat();
+        Ok(listed!(ListToolsResult::with_all_items(tools), context))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -181,6 +184,10 @@ impl ServerHandler for Handler {
     ) -> Result<CallToolResponse, ErrorData> {
         let raw = raw(&context)?;
         let about = About(raw.call.sequence);
+        #[cfg(feature = "conformance")]
+        if let Some(answer) = super::fixtures::call(self, &request, &raw.arguments, about, &context).await {
+            return answer;
+        }
         let caller = self.caller(&context);
         let dialog = ask::through(&context, &request, &caller, &self.server.states, about)?;
         let slot = raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -267,7 +274,7 @@ impl ServerHandler for Handler {
         request: SubscribeRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        if request.uri != resources::SESSION_AUDIT {
+        if !resources::can_change(&request.uri) {
             return Err(ErrorData::invalid_params(
                 format!(
                     "`{}` never changes by itself; only `{}` can be subscribed to",
@@ -296,7 +303,7 @@ impl ServerHandler for Handler {
         accepted.resource_subscriptions = requested
             .resource_subscriptions
             .as_ref()
-            .map(|uris| uris.iter().filter(|uri| *uri == resources::SESSION_AUDIT).cloned().collect());
+            .map(|uris| uris.iter().filter(|uri| resources::can_change(uri)).cloned().collect());
         Some(accepted)
     }
 
@@ -325,6 +332,10 @@ impl ServerHandler for Handler {
         request: GetPromptRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
+        #[cfg(feature = "conformance")]
+        if let Some(answer) = super::fixtures::prompt(&request) {
+            return answer;
+        }
         Ok(prompts::get(&request.name, request.arguments.as_ref())?.into())
     }
 
@@ -334,6 +345,16 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         Ok(CompleteResult::new(prompts::complete(self, &raw(&context)?, &request).await?))
+    }
+
+    #[cfg(feature = "conformance")]
+    #[allow(deprecated, reason = "the suite still asks for it")]
+    async fn set_level(
+        &self,
+        _request: rmcp::model::SetLevelRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Ok(())
     }
 
     async fn list_skills(

@@ -2,6 +2,8 @@
 
 mod ask;
 mod envelope;
+#[cfg(feature = "conformance")]
+mod fixtures;
 mod follow;
 mod handler;
 mod inbox;

@@ -97,7 +97,10 @@ pub(super) fn all() -> Vec<Prompt> {
         Prompt::new(declared.name, Some(declared.description), (!arguments.is_empty()).then_some(arguments))
             .with_title(declared.title)
     };
-    PROMPTS.iter().map(prompt).collect()
+    let prompts = PROMPTS.iter().map(prompt);
+    #[cfg(feature = "conformance")]
+    let prompts = prompts.chain(super::fixtures::prompts());
+    prompts.collect()
 }
 
 /// One, with its arguments filled in.
@@ -145,7 +148,7 @@ pub(super) async fn complete(
 ) -> Result<CompletionInfo, ErrorData> {
     let (name, begun) = (request.argument.name.as_str(), request.argument.value.as_str());
     if let Some(prompt) = request.r#ref.as_prompt_name()
-        && !PROMPTS.iter().any(|declared| declared.name == prompt)
+        && !all().iter().any(|declared| declared.name == prompt)
     {
         return Err(ErrorData::invalid_params(format!("there is no prompt `{prompt}`"), None));
     }

@@ -23,13 +23,25 @@ const MOST_RECORDS: usize = 200;
 
 const JSON: &str = "application/json";
 
+/// Whether a client can be told that it changed.
+pub(super) fn can_change(uri: &str) -> bool {
+    #[cfg(feature = "conformance")]
+    if uri == super::fixtures::WATCHED {
+        return true;
+    }
+    uri == SESSION_AUDIT
+}
+
 /// What is there without asking for a name.
 pub(super) fn all() -> Vec<Resource> {
     let audit = Resource::new(SESSION_AUDIT, "session-audit")
         .with_title("Audit log of this session")
         .with_description("The newest calls of this session as the audit log has them, oldest first: tool, input, outcome, duration.")
         .with_mime_type(JSON);
-    [audit].into_iter().chain(skills::resources()).collect()
+    let resources = [audit].into_iter().chain(skills::resources());
+    #[cfg(feature = "conformance")]
+    let resources = resources.chain(super::fixtures::resources());
+    resources.collect()
 }
 
 /// What is there by name.
@@ -42,6 +54,8 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
             .with_title("Result too long for an answer")
             .with_description("A whole result that a call linked to, or `length` bytes of it from `offset`.")
             .with_mime_type(JSON),
+        #[cfg(feature = "conformance")]
+        super::fixtures::template(),
     ]
 }
 
@@ -52,6 +66,10 @@ pub(super) async fn read(
     uri: &str,
 ) -> Result<ResourceContents, ErrorData> {
     if let Some(contents) = skills::read(uri) {
+        return Ok(contents);
+    }
+    #[cfg(feature = "conformance")]
+    if let Some(contents) = super::fixtures::read(uri) {
         return Ok(contents);
     }
     if uri == SESSION_AUDIT {

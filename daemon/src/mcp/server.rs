@@ -30,7 +30,7 @@ that it may have happened: check before calling again. `running` names a job: wa
 (bytes) to read a part.";
 
 /// A prompt sign in a box, 64 by 64.
-const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 64 64'%3E%3Crect width='64' height='64' rx='12' fill='%23123'/%3E%3Cpath d='M16 20l14 12-14 12M34 46h16' fill='none' stroke='%230fa' stroke-width='6'/%3E%3C/svg%3E";
+const ICON: &str = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0naHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmcnIHZpZXdCb3g9JzAgMCA2NCA2NCc+PHJlY3Qgd2lkdGg9JzY0JyBoZWlnaHQ9JzY0JyByeD0nMTInIGZpbGw9JyMxMjMnLz48cGF0aCBkPSdNMTYgMjBsMTQgMTItMTQgMTJNMzQgNDZoMTYnIGZpbGw9J25vbmUnIHN0cm9rZT0nIzBmYScgc3Ryb2tlLXdpZHRoPSc2Jy8+PC9zdmc+";
 
 /// How patient clients are taken to be.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,11 @@ impl Server {
             .enable_resources_subscribe()
             .enable_completions()
             .enable_tasks()
-            .enable_skills()
-            .build();
+            .enable_skills();
+        #[cfg(feature = "conformance")]
+        #[allow(deprecated, reason = "the suite still asks for it")]
+        let capabilities = capabilities.enable_logging();
+        let capabilities = capabilities.build();
         let implementation = Implementation::new("skynet", env!("CARGO_PKG_VERSION"))
             .with_title("Skynet")
             .with_icons(vec![Icon::new(ICON).with_mime_type("image/svg+xml").with_sizes(vec!["any".into()])]);
