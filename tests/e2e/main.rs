@@ -18,3 +18,4 @@ mod relay;
 mod restart;
 mod rounds;
 mod sdk;
+mod suites;

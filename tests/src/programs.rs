@@ -100,8 +100,13 @@ impl Daemon {
 
     /// Starts it; what it wrote if it ended instead.
     pub fn try_start(home: &Home) -> Result<Self, String> {
+        Self::start_program(home, "skynetd")
+    }
+
+    /// Starts a daemon of another build.
+    pub fn start_program(home: &Home, name: &str) -> Result<Self, String> {
         let mut child = home
-            .command("skynetd")
+            .command(name)
             .arg("--socket")
             .arg(home.socket())
             .arg("--state")

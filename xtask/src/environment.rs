@@ -13,7 +13,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -21,7 +21,7 @@ pub(crate) enum Command {
 }
 
 /// What the tests need.
-const FOR_TESTS: [&str; 2] = ["python-sdk", "typescript-sdk"];
+const FOR_TESTS: [&str; 3] = ["python-sdk", "typescript-sdk", "mcp-suites"];
 
 /// What the benchmark needs.
 pub(crate) const FOR_BENCH: [&str; 2] = ["bench-node", "bench-python"];

@@ -34,11 +34,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Builds and runs the tests with more variables.
 pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Result<()> {
     let account = Account::unprivileged("skynet-test")?;
+    let stage = Stage::new()?;
+    // First, because the ordinary build replaces it in the target directory.
+    for program in build::cargo(&["build", "--package", "skynetd", "--features", "skynetd/conformance"])? {
+        if program.name == "skynetd" && !program.is_test {
+            stage.add(&program.path, "skynetd-conformance")?;
+        }
+    }
     let mut built = build::cargo(&["test", "--workspace", "--no-run"])?;
     built.extend(build::cargo(&["build", "--workspace", "--bins"])?);
     // The relay is tested as it is released: its size and memory are promises.
     built.extend(build::cargo(&["build", "--profile", "shim", "--package", "skynet-shim"])?);
-    let stage = Stage::new()?;
     let mut tests = Vec::new();
     for program in built {
         if program.is_test {

@@ -2,15 +2,18 @@
 //! `conformance` has them; a release does not. Their names and answers are those of the suite.
 #![allow(deprecated, reason = "the suite still asks for sampling, roots and logging")]
 
+mod read;
+
+pub(super) use read::{WATCHED, contents, prompt, prompts, resources, template};
+
 use super::{ask::States, handler::Handler, wire::About};
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientResult, CreateMessageRequest,
-        ElicitRequest, GetPromptRequestParams, GetPromptResponse, GetPromptResult, InputRequest, InputRequiredResult,
-        InputResponses, LoggingLevel, LoggingMessageNotification, LoggingMessageNotificationParam, ProgressNotification,
-        ProgressNotificationParam, Prompt, Resource, ResourceContents, ResourceTemplate, ServerNotification,
-        ServerRequest, Tool,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientResult,
+        CreateMessageRequest, ElicitRequest, InputRequest, InputRequiredResult, InputResponses, LoggingLevel,
+        LoggingMessageNotification, LoggingMessageNotificationParam, ProgressNotification,
+        ProgressNotificationParam, ServerNotification, ServerRequest, Tool,
     },
     service::{OriginatingRequestId, RequestContext},
 };
@@ -19,7 +22,8 @@ use serde_json::{Value, json};
 use skynet_catalog::{Scope, Viewer};
 use std::sync::Arc;
 
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
 const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=";
 
 type Outcome<T> = Result<T, ErrorData>;
@@ -129,8 +133,12 @@ impl Call<'_> {
     async fn once(&self) -> Outcome<CallToolResponse> {
         let answer = match &*self.request.name {
             "test_simple_text" => text("This is a simple text response for testing."),
-            "test_image_content" => json!({ "content": [{ "type": "image", "data": PNG, "mimeType": "image/png" }] }),
-            "test_audio_content" => json!({ "content": [{ "type": "audio", "data": WAV, "mimeType": "audio/wav" }] }),
+            "test_image_content" => {
+                json!({ "content": [{ "type": "image", "data": PNG, "mimeType": "image/png" }] })
+            }
+            "test_audio_content" => {
+                json!({ "content": [{ "type": "audio", "data": WAV, "mimeType": "audio/wav" }] })
+            }
             "test_embedded_resource" => json!({ "content": [{ "type": "resource", "resource": {
                 "uri": "test://embedded-resource", "mimeType": "text/plain", "text": "This is an embedded resource content.",
             } }] }),
@@ -203,7 +211,9 @@ impl Call<'_> {
             },
             "test_input_required_result_sampling" => match answers.get("capital_question") {
                 Some(answer) => said(answer["content"]["text"].as_str().unwrap_or_default()),
-                None => needed(&[("capital_question", sampling("What is the capital of France?", 100))], None),
+                None => {
+                    needed(&[("capital_question", sampling("What is the capital of France?", 100))], None)
+                }
             },
             "test_input_required_result_list_roots" => match answers.get("client_roots") {
                 Some(answer) => said(&answer["roots"].to_string()),
@@ -233,10 +243,15 @@ impl Call<'_> {
                 let color = json!({ "color": { "type": "string" } });
                 match (accepted(&answers, "step1"), accepted(&answers, "step2")) {
                     (Some(_), _) => self.open("step1").and_then(|()| {
-                        needed(&[("step2", form("Step 2: What is your favorite color?", color))], self.seal("step2"))
+                        needed(
+                            &[("step2", form("Step 2: What is your favorite color?", color))],
+                            self.seal("step2"),
+                        )
                     }),
                     (None, Some(_)) => self.open("step2").and_then(|()| said("both answered")),
-                    (None, None) => needed(&[("step1", form("Step 1: What is your name?", name))], self.seal("step1")),
+                    (None, None) => {
+                        needed(&[("step1", form("Step 1: What is your name?", name))], self.seal("step1"))
+                    }
                 }
             }
             "test_input_required_result_capabilities" => {
@@ -292,14 +307,19 @@ impl Call<'_> {
             let mut notification = ProgressNotification::new(param);
             notification.extensions.insert(self.about);
             // As above.
-            let _ = self.context.peer.send_notification(ServerNotification::ProgressNotification(notification)).await;
+            let _ = self
+                .context
+                .peer
+                .send_notification(ServerNotification::ProgressNotification(notification))
+                .await;
         }
         text("done")
     }
 
     async fn sample(&self) -> Outcome<String> {
         let prompt = self.arguments["prompt"].as_str().unwrap_or_default();
-        let mut request: CreateMessageRequest = CreateMessageRequest::new(typed(sampling(prompt, 100)["params"].clone())?);
+        let mut request: CreateMessageRequest =
+            CreateMessageRequest::new(typed(sampling(prompt, 100)["params"].clone())?);
         request.extensions.insert(self.about);
         request.extensions.insert(OriginatingRequestId(self.context.id.clone()));
         let answer = self.context.peer.send_request(ServerRequest::CreateMessageRequest(request)).await;
@@ -310,7 +330,8 @@ impl Call<'_> {
     }
 
     async fn elicit(&self, message: &str, properties: Value, required: &[&str]) -> Outcome<String> {
-        let params = json!({ "mode": "form", "message": message, "requestedSchema": object(properties, required) });
+        let params =
+            json!({ "mode": "form", "message": message, "requestedSchema": object(properties, required) });
         let mut request = ElicitRequest::new(typed(params)?);
         request.extensions.insert(self.about);
         request.extensions.insert(OriginatingRequestId(self.context.id.clone()));
@@ -352,10 +373,16 @@ impl Call<'_> {
     /// Makes the list of this caller another one, and tells whoever listens.
     fn toggle(&self) -> Outcome<()> {
         let (catalog, caller) = (&self.handler.desk.catalog, &self.handler.caller);
-        let viewer = Viewer { uid: caller.uid, token: caller.token.as_ref().map(|token| token.id.clone()), session: None };
+        let viewer = Viewer {
+            uid: caller.uid,
+            token: caller.token.as_ref().map(|token| token.id.clone()),
+            session: None,
+        };
         let is_listed = catalog.toolsets(&viewer).get("git_more") == Some(&true);
         let scope = viewer.token.map_or(Scope::User(caller.uid), Scope::Token);
-        catalog.choose(scope, "git_more", !is_listed).map_err(|err| ErrorData::internal_error(err.message, None))?;
+        catalog
+            .choose(scope, "git_more", !is_listed)
+            .map_err(|err| ErrorData::internal_error(err.message, None))?;
         Ok(())
     }
 }
@@ -369,7 +396,9 @@ fn needed(requests: &[(&str, Value)], state: Option<String>) -> Outcome<CallTool
 }
 
 fn input_required(requests: &[(&str, Value)], state: Option<String>) -> Outcome<InputRequiredResult> {
-    let requests = requests.iter().map(|(key, request)| Ok(((*key).to_owned(), typed::<InputRequest>(request.clone())?)));
+    let requests = requests
+        .iter()
+        .map(|(key, request)| Ok(((*key).to_owned(), typed::<InputRequest>(request.clone())?)));
     Ok(InputRequiredResult::new(Some(requests.collect::<Outcome<_>>()?), state))
 }
 
@@ -393,88 +422,4 @@ fn roots() -> Value {
 fn accepted(answers: &InputResponses, key: &str) -> Option<Value> {
     let answer = answers.get(key)?;
     (answer["action"] == "accept" && answer["content"].is_object()).then(|| answer["content"].clone())
-}
-
-pub(super) fn prompts() -> Vec<Prompt> {
-    let argument = |name: &str| json!({ "name": name, "description": "An argument.", "required": true });
-    let prompts = [
-        ("test_simple_prompt", json!([])),
-        ("test_prompt_with_arguments", json!([argument("arg1"), argument("arg2")])),
-        ("test_prompt_with_embedded_resource", json!([argument("resourceUri")])),
-        ("test_prompt_with_image", json!([])),
-        ("test_input_required_result_prompt", json!([])),
-    ];
-    let prompt = |(name, arguments): (&str, Value)| {
-        let prompt = json!({ "name": name, "description": "A prompt of the conformance suite.", "arguments": arguments });
-        serde_json::from_value(prompt).ok()
-    };
-    prompts.into_iter().filter_map(prompt).collect()
-}
-
-/// Answers a prompt that is a fixture; `None` if it is another.
-pub(super) fn prompt(request: &GetPromptRequestParams) -> Option<Outcome<GetPromptResponse>> {
-    let argument = |name: &str| {
-        let value = request.arguments.as_ref().and_then(|arguments| arguments.get(name)?.as_str());
-        value.unwrap_or_default().to_owned()
-    };
-    let said = |words: &str| json!({ "role": "user", "content": { "type": "text", "text": words } });
-    let messages = match request.name.as_str() {
-        "test_simple_prompt" => json!([said("This is a simple prompt for testing.")]),
-        "test_prompt_with_arguments" => {
-            let words = format!("Prompt with arguments: arg1='{}', arg2='{}'", argument("arg1"), argument("arg2"));
-            json!([said(&words)])
-        }
-        "test_prompt_with_embedded_resource" => json!([
-            { "role": "user", "content": { "type": "resource", "resource": {
-                "uri": argument("resourceUri"), "mimeType": "text/plain", "text": "Embedded resource content for testing.",
-            } } },
-            said("Please process the embedded resource above."),
-        ]),
-        "test_prompt_with_image" => json!([
-            { "role": "user", "content": { "type": "image", "data": PNG, "mimeType": "image/png" } },
-            said("Please analyze the image above."),
-        ]),
-        "test_input_required_result_prompt" => {
-            let answers = request.input_responses.clone().unwrap_or_default();
-            match accepted(&answers, "user_context") {
-                Some(content) => json!([said(content["context"].as_str().unwrap_or_default())]),
-                None => {
-                    let context = json!({ "context": { "type": "string" } });
-                    let form = form("What context should the prompt use?", context);
-                    return Some(input_required(&[("user_context", form)], None).map(Into::into));
-                }
-            }
-        }
-        _ => return None,
-    };
-    Some(result::<GetPromptResult>(json!({ "messages": messages })).map(Into::into))
-}
-
-pub(super) fn resources() -> Vec<Resource> {
-    let resource = |uri: &str, kind: &str| Resource::new(uri, uri).with_mime_type(kind);
-    vec![
-        resource("test://static-text", "text/plain"),
-        resource("test://static-binary", "image/png"),
-        resource(WATCHED, "text/plain"),
-    ]
-}
-
-/// The resource that can be subscribed to.
-pub(super) const WATCHED: &str = "test://watched-resource";
-
-pub(super) fn template() -> ResourceTemplate {
-    ResourceTemplate::new("test://template/{id}/data", "template").with_mime_type("application/json")
-}
-
-pub(super) fn read(uri: &str) -> Option<ResourceContents> {
-    Some(match uri {
-        "test://static-text" => ResourceContents::text("This is the content of the static text resource.", uri),
-        "test://static-binary" => ResourceContents::blob(PNG, uri).with_mime_type("image/png"),
-        WATCHED => ResourceContents::text("watched", uri),
-        _ => {
-            let id = uri.strip_prefix("test://template/")?.strip_suffix("/data")?;
-            let data = json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") });
-            ResourceContents::text(data.to_string(), uri).with_mime_type("application/json")
-        }
-    })
 }

@@ -69,7 +69,7 @@ pub(super) async fn read(
         return Ok(contents);
     }
     #[cfg(feature = "conformance")]
-    if let Some(contents) = super::fixtures::read(uri) {
+    if let Some(contents) = super::fixtures::contents(uri) {
         return Ok(contents);
     }
     if uri == SESSION_AUDIT {
