@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 /// How to reach the daemon.
 pub(crate) struct Daemon {
     socket: PathBuf,
+    is_given: bool,
 }
 
 impl Daemon {
@@ -22,7 +23,12 @@ impl Daemon {
             let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
             default_path(rustix::process::getuid().as_raw(), &home)
         };
-        Self { socket: socket.unwrap_or_else(usual) }
+        Self { is_given: socket.is_some(), socket: socket.unwrap_or_else(usual) }
+    }
+
+    /// The socket, if it is not where everybody looks for it.
+    pub(crate) fn given_socket(&self) -> Option<&PathBuf> {
+        self.is_given.then_some(&self.socket)
     }
 
     pub(crate) const fn socket(&self) -> &PathBuf {

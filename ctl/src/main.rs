@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod client;
 mod config;
 mod daemon;
 mod doctor;
@@ -49,6 +50,9 @@ enum Command {
     /// Create, list and revoke the tokens of clients that come by HTTP.
     #[command(subcommand)]
     Token(token::Command),
+    /// Write Skynet into the configuration of MCP clients.
+    #[command(subcommand)]
+    Client(client::Command),
     /// List the clients that are or were attached.
     Sessions,
     /// Query, export and verify the audit log.
@@ -97,6 +101,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Tools(command) => tools::run(&daemon, command, output).await,
         Command::Toolset(command) => toolset::run(&daemon, command, output).await,
         Command::Token(command) => token::run(&daemon, command, output).await,
+        Command::Client(command) => client::run(&daemon, command, output),
         Command::Sessions => sessions::run(&daemon, output).await,
         Command::Audit(command) => audit::run(&daemon, command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,

@@ -30,6 +30,11 @@ impl Failure {
         Self { code: 3, kind: "unreachable".into(), message: message.into() }
     }
 
+    /// In words.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A tool failed, with the kind of its error.
     pub(crate) fn tool(kind: String, message: String) -> Self {
         Self { code: 4, kind, message }

@@ -48,7 +48,8 @@ async fn list(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     });
     output.show(&json.collect(), || {
         let rows = tools.iter().map(|tool| {
-            let point = tool.summary.split(['.', ':']).next().unwrap_or_default();
+            let point = tool.summary.split(". ").next().unwrap_or_default();
+            let point = point.split(':').next().unwrap_or_default().trim_end_matches('.');
             [tool.name.clone(), tool.effect.clone(), point.to_owned()]
         });
         table(["tool", "effect", "summary"], rows)

@@ -8,14 +8,17 @@
     reason = "tests"
 )]
 
+mod clients;
 mod ctl;
 mod daemon;
 mod disk;
+mod golden;
 mod http;
 mod offers;
 mod protocol;
 mod relay;
 mod restart;
 mod rounds;
+mod rust_client;
 mod sdk;
 mod suites;
