@@ -73,8 +73,10 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
             let created = client.create(request).await?.into_inner();
             let token = created.token.unwrap_or_default();
             let mut json = to_json(&token);
-            json["secret"] = created.secret.clone().into();
-            json["url"] = created.url.clone().into();
+            if let Some(members) = json.as_object_mut() {
+                members.insert("secret".into(), created.secret.clone().into());
+                members.insert("url".into(), created.url.clone().into());
+            }
             output.show(&json, || {
                 let url = if created.url.is_empty() {
                     "HTTP is off; set `http.listen` in the configuration, like `127.0.0.1:7345`".to_owned()
@@ -116,7 +118,7 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
 }
 
 fn bounds(token: &Token) -> String {
-    format!("may    {} in {}", token.effects.join(", "), token.workspaces.join(", "))
+    format!("may     {} in {}", token.effects.join(", "), token.workspaces.join(", "))
 }
 
 fn to_json(token: &Token) -> Value {

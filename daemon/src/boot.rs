@@ -145,6 +145,7 @@ impl House {
             sessions: Arc::new(Sessions::open(&tables)?),
             claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),
             user: std::env::var("USER").unwrap_or_else(|_| uid.to_string()).into(),
+            traffic: Arc::default(),
             concurrent_requests: config.mcp.concurrent_requests.get() as usize,
             stop: CancellationToken::new(),
         };

@@ -4,7 +4,7 @@ use crate::{
     calls::Calls,
     claims::Claims,
     jobs::Jobs,
-    mcp::{self, Inbox, Leaving, Outgoing},
+    mcp::{self, Inbox, Leaving, Outgoing, Traffic},
     sessions::Sessions,
 };
 use skynet_catalog::Catalog;
@@ -37,6 +37,7 @@ pub(crate) struct Desk {
     pub(crate) mcp: mcp::Server,
     pub(crate) user: Arc<str>,
     pub(crate) concurrent_requests: usize,
+    pub(crate) traffic: Arc<Traffic>,
     /// Set when the daemon is about to end: shims are sent away, to ask the next one.
     pub(crate) stop: CancellationToken,
 }
@@ -118,7 +119,7 @@ impl Desk {
         inbound: Streaming<ClientMessage>,
         outbound: mpsc::Sender<Outgoing>,
     ) {
-        let inbox = Arc::new(Inbox::new(session, self.concurrent_requests, outbound));
+        let inbox = Arc::new(Inbox::new(session, self.concurrent_requests, outbound, self.traffic.clone()));
         let pump = tokio::spawn(pump(inbound, inbox.clone()));
         tokio::select! {
             () = self.mcp.serve(&self, session, caller, &inbox) => {}

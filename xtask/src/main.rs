@@ -9,6 +9,7 @@ mod account;
 mod bench;
 mod build;
 mod coverage;
+mod crowd;
 mod docs;
 mod environment;
 mod fuzz;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Compare with other MCP servers, side by side.
     Bench(bench::Options),
+    /// Connect a thousand clients: memory of an idle one, every call answered, fairness beside a flood.
+    Crowd(crowd::Options),
     /// Kill daemon and hands again and again under load, and pipeline 20,000 calls.
     Torture(torture::Options),
     /// Feed the readers of foreign bytes with whatever breaks them; needs a nightly compiler.
@@ -71,6 +74,7 @@ fn main() -> Result<()> {
         Command::Tidy => tidy::run(),
         Command::Docs { check } => docs::run(check),
         Command::Bench(options) => bench::run(&options),
+        Command::Crowd(options) => crowd::run(&options),
         Command::Torture(options) => torture::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Soak(options) => soak::run(&options),

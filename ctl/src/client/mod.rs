@@ -226,7 +226,7 @@ impl Change {
         let mut backup = None;
         if path.exists() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let kept = path.with_file_name(format!("{name}.before-skynet"));
+            let kept = unused(&path, &name);
             fs::copy(&path, &kept).map_err(failed)?;
             backup = Some(kept);
         }
@@ -237,6 +237,14 @@ impl Change {
         file.persist(&path).map_err(|err| failed(err.error))?;
         Ok(backup)
     }
+}
+
+/// A name for a copy that no earlier copy has: the first one shows what was there before Skynet.
+fn unused(path: &Path, name: &str) -> PathBuf {
+    let numbered = (2..).map(|number: u32| format!("{name}.before-skynet-{number}"));
+    let names = std::iter::once(format!("{name}.before-skynet")).chain(numbered);
+    let mut paths = names.map(|name| path.with_file_name(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| path.to_owned())
 }
 
 /// One place where Skynet is or could be written down.

@@ -33,7 +33,7 @@ pub(super) async fn answer(
     let session = Uuid::now_v7();
     let (outbound, mut outgoing) = mpsc::channel(OUTBOUND);
     let (to_client, for_client) = mpsc::channel(OUTBOUND);
-    let inbox = Arc::new(Inbox::new(session, 1, outbound));
+    let inbox = Arc::new(Inbox::new(session, 1, outbound, front.desk.traffic.clone()));
     let desk = front.desk.clone();
     let task = tokio::spawn(async move {
         inbox.push(Frame { sequence: 1, json: line, resend: false }).await;

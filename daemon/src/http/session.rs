@@ -140,7 +140,7 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
     let name = id.as_simple().to_string();
     let (outbound, outgoing) = mpsc::channel(OUTBOUND);
     let session = Arc::new(Session {
-        inbox: Arc::new(Inbox::new(id, front.desk.concurrent_requests, outbound)),
+        inbox: Arc::new(Inbox::new(id, front.desk.concurrent_requests, outbound, front.desk.traffic.clone())),
         owner: caller.owner(),
         next: AtomicU64::new(1),
         routes: Mutex::new(Routes { posts: HashMap::new(), stream: None, last_used: Instant::now() }),

@@ -4,7 +4,10 @@
 //! requests wait here; once too many wait, the connection is no longer read, and back-pressure reaches the client.
 //! Notifications and responses pass waiting requests: a cancel must not stand in line behind what it cancels.
 
-use super::envelope::{self, Envelope, Kind, Refusal};
+use super::{
+    Traffic,
+    envelope::{self, Envelope, Kind, Refusal},
+};
 use bytes::{Bytes, BytesMut};
 use rmcp::model::RequestId;
 use skynet_core::{CallId, call::Slot};
@@ -16,7 +19,7 @@ use std::{
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -27,6 +30,12 @@ const MOST_WAITING_BYTES: usize = 16 << 20;
 
 /// A client that closed its stdin waits that long for what is under way; SDKs kill a server after 2 s.
 const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// Calls of one client that are begun at once while others are active too. A client that sends more at a time waits for
+/// itself, so that the calls of others find the processors free; calls that take longer than that wait for something
+/// else, and do not count.
+const MOST_YOUNG: usize = 2;
+const YOUNG: Duration = Duration::from_millis(5);
 
 /// The only revision that has batches.
 const BATCH_REVISION: &str = "2025-03-26";
@@ -73,10 +82,25 @@ struct State {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     in_flight: HashMap<RequestId, Origin>,
+    /// The newest requests that are worked on, with when that began.
+    young: VecDeque<(Instant, RequestId)>,
+    /// Whether other clients were active when the last request went on.
+    has_company: bool,
     batches: HashMap<u64, Batch>,
     revision: String,
     leaving: Option<Leaving>,
     left_at: Option<Instant>,
+}
+
+impl State {
+    /// When the next request may go on; `None` if one may now.
+    fn next_turn(&mut self, now: Instant) -> Option<Instant> {
+        while self.young.front().is_some_and(|(begun, _)| *begun + YOUNG <= now) {
+            self.young.pop_front();
+        }
+        let (begun, _) = self.young.front().filter(|_| self.has_company && self.young.len() >= MOST_YOUNG)?;
+        Some(*begun + YOUNG)
+    }
 }
 
 /// A message on its way to the client.
@@ -100,10 +124,16 @@ pub(crate) struct Inbox {
     slots: Arc<Semaphore>,
     outbound: Mutex<Option<mpsc::Sender<Outgoing>>>,
     closing: CancellationToken,
+    traffic: Arc<Traffic>,
 }
 
 impl Inbox {
-    pub(crate) fn new(session: Uuid, concurrent: usize, outbound: mpsc::Sender<Outgoing>) -> Self {
+    pub(crate) fn new(
+        session: Uuid,
+        concurrent: usize,
+        outbound: mpsc::Sender<Outgoing>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             session,
             state: Mutex::default(),
@@ -113,6 +143,7 @@ impl Inbox {
             slots: Arc::new(Semaphore::new(concurrent)),
             outbound: Mutex::new(Some(outbound)),
             closing: CancellationToken::new(),
+            traffic,
         }
     }
 
@@ -143,6 +174,7 @@ impl Inbox {
         state.leaving.get_or_insert(leaving);
         state.left_at.get_or_insert_with(Instant::now);
         drop(state);
+        self.traffic.forget(self.session);
         self.closing.cancel();
         self.arrived.notify_one();
     }
@@ -166,7 +198,7 @@ impl Inbox {
     pub(super) async fn take(&self) -> Option<Taken> {
         loop {
             let arrived = self.arrived.notified();
-            let has_requests = {
+            let (has_requests, turn) = {
                 let mut state = self.lock();
                 if state.leaving == Some(Leaving::Lost) {
                     return None;
@@ -179,12 +211,13 @@ impl Inbox {
                 if state.leaving.is_some() && state.waiting.is_empty() {
                     break;
                 }
-                !state.waiting.is_empty()
+                (!state.waiting.is_empty(), state.next_turn(Instant::now()))
             };
             tokio::select! {
                 () = arrived => {}
                 // The permit itself is taken above, with the request it is for.
-                _ = self.slots.acquire(), if has_requests => {}
+                _ = self.slots.acquire(), if has_requests && turn.is_none() => {}
+                () = sleep_until(turn.unwrap_or_else(Instant::now)), if has_requests && turn.is_some() => {}
             }
         }
         // Half-close: answers that come soon are still delivered. The limit only bounds the wait.
@@ -205,7 +238,15 @@ impl Inbox {
 
     /// Delivers the answer of a request, alone or once its whole batch is answered.
     pub(super) async fn settle(&self, id: Option<&RequestId>, answer: Bytes) {
-        let origin = id.and_then(|id| self.lock().in_flight.remove(id));
+        let (origin, has_waiting) = {
+            let mut state = self.lock();
+            state.young.retain(|(_, young)| Some(young) != id);
+            (id.and_then(|id| state.in_flight.remove(id)), !state.waiting.is_empty())
+        };
+        if has_waiting {
+            // The next may have waited for this one.
+            self.arrived.notify_one();
+        }
         match origin {
             Some(origin) => self.settle_origin(origin, Some(answer)).await,
             // Canceled meanwhile, or never asked: the client knows what to do with it.
@@ -319,14 +360,24 @@ impl Inbox {
         let is_request = |waiting: &Waiting| matches!(waiting.envelope.kind, Kind::Request(_));
         let (place, permit) = match state.waiting.front() {
             None => return None,
-            Some(first) if is_request(first) => match self.slots.clone().try_acquire_owned() {
-                Ok(permit) => (0, Some(permit)),
-                Err(_) => (state.waiting.iter().position(|waiting| !is_request(waiting))?, None),
-            },
+            Some(first) if is_request(first) => {
+                let is_turn = state.next_turn(Instant::now()).is_none();
+                match is_turn.then(|| self.slots.clone().try_acquire_owned()) {
+                    Some(Ok(permit)) => (0, Some(permit)),
+                    Some(Err(_)) | None => {
+                        (state.waiting.iter().position(|waiting| !is_request(waiting))?, None)
+                    }
+                }
+            }
             Some(_) => (0, None),
         };
         let Waiting { envelope, origin, resend } = state.waiting.remove(place)?;
         state.waiting_bytes -= envelope.size();
+        if let Kind::Request(id) = &envelope.kind {
+            let now = Instant::now();
+            state.has_company = !self.traffic.note(self.session, now);
+            state.young.push_back((now, id.clone()));
+        }
         let call = CallId { session: self.session, sequence: origin.sequence, index: origin.index };
         Some(Taken {
             envelope,

@@ -15,8 +15,10 @@ mod server;
 mod skills;
 mod subscriptions;
 mod tasks;
+mod traffic;
 mod wire;
 
 pub(crate) use envelope::is_answered;
 pub(crate) use inbox::{Inbox, Leaving, Outgoing};
 pub(crate) use server::{Options, Server};
+pub(crate) use traffic::Traffic;
