@@ -3,6 +3,7 @@
 use crate::{
     daemon::Daemon,
     output::{Failure, Output},
+    terminal::{Tone, paint},
 };
 use serde_json::json;
 use skynet_proto::{AuditVerifyRequest, StatusRequest, socket::check_private};
@@ -24,7 +25,7 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
         let lines = findings.iter().map(|finding| {
             format!(
                 "{} {:<9} {}",
-                if finding.is_good { "ok  " } else { "FAIL" },
+                if finding.is_good { paint("ok  ", Tone::Good) } else { paint("FAIL", Tone::Bad) },
                 finding.what,
                 finding.detail
             )

@@ -10,6 +10,7 @@ mod generate;
 mod output;
 mod sessions;
 mod status;
+mod terminal;
 mod token;
 mod tools;
 mod toolset;
@@ -40,7 +41,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Show what the daemon is and how it fares.
-    Status,
+    Status {
+        /// Show it again every so many seconds, until interrupted.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        watch: Option<u64>,
+    },
     /// List, describe and call tools.
     #[command(subcommand)]
     Tools(tools::Command),
@@ -97,7 +102,7 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     let daemon = Daemon::new(arguments.socket);
     match arguments.command {
-        Command::Status => status::run(&daemon, output).await,
+        Command::Status { watch } => status::run(&daemon, watch, output).await,
         Command::Tools(command) => tools::run(&daemon, command, output).await,
         Command::Toolset(command) => toolset::run(&daemon, command, output).await,
         Command::Token(command) => token::run(&daemon, command, output).await,

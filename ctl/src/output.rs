@@ -1,8 +1,9 @@
 //! What is printed, as text for people or JSON for programs, and the exit codes.
 
+use crate::terminal::{self, Tone, paint};
 use serde_json::{Value, json};
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -76,8 +77,19 @@ impl Output {
         if self.is_json {
             self.line(&serde_json::to_string_pretty(json).unwrap_or_default())
         } else {
-            self.line(text().trim_end())
+            let text = text();
+            if terminal::page(text.trim_end()) { Ok(()) } else { self.line(text.trim_end()) }
         }
+    }
+
+    /// The same over what was there, on a terminal; below it elsewhere.
+    pub(crate) fn show_again(&mut self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.is_json {
+            return self.line(&json.to_string());
+        }
+        // Home, and everything below it erased (ECMA-48, CUP and ED).
+        let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
+        self.line(&format!("{clear}{}", text().trim_end()))
     }
 
     /// Prints one line as it is. A reader that left ends the command quietly, as with any filter.
@@ -120,7 +132,13 @@ pub(crate) fn table<const N: usize>(
     for row in rows {
         table.add_row(row);
     }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    let text = table.to_string();
+    // Colored afterwards, so that no width counts what is not seen.
+    let lines = text.lines().map(str::trim_end).enumerate().map(|(row, line)| match row {
+        0 => paint(line, Tone::Heading),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// RFC 3339 in UTC, to the second; empty where there is none.

@@ -4,17 +4,30 @@ use crate::{
     daemon::Daemon,
     output::{Failure, Output, table, time},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use skynet_proto::{StatusRequest, StatusResponse};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
-pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-    let status = daemon.status().await?.status(StatusRequest {}).await?.into_inner();
+pub(crate) async fn run(daemon: &Daemon, watch: Option<u64>, output: &mut Output) -> Result<(), Failure> {
+    let Some(seconds) = watch else {
+        let status = daemon.status().await?.status(StatusRequest {}).await?.into_inner();
+        return output.show(&to_json(&status), || text(&status));
+    };
+    let mut ticks = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        ticks.tick().await;
+        // Dialed anew each time, so that a daemon may be replaced meanwhile.
+        let status = daemon.status().await?.status(StatusRequest {}).await?.into_inner();
+        output.show_again(&to_json(&status), || text(&status))?;
+    }
+}
+
+fn to_json(status: &StatusResponse) -> Value {
     let calls = status.calls.iter().map(|call| {
         json!({ "tool": call.tool, "outcome": call.outcome, "count": call.count, "duration_seconds": call.duration_seconds })
     });
     let layers = status.layers.iter().map(|layer| json!({ "name": layer.name, "detail": layer.detail }));
-    let json = json!({
+    json!({
         "version": status.version,
         "pid": status.pid,
         "started_at": time(status.started_at.as_ref()),
@@ -30,8 +43,7 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
         "layers": layers.collect::<Vec<_>>(),
         "warnings": status.warnings,
         "calls": calls.collect::<Vec<_>>(),
-    });
-    output.show(&json, || text(&status))
+    })
 }
 
 fn text(status: &StatusResponse) -> String {

@@ -13,7 +13,10 @@ use std::{
     collections::HashMap,
     fs::File,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +67,8 @@ pub(crate) struct Running {
     outcome: watch::Receiver<Option<Arc<Result<Answer>>>>,
     pub(crate) progress: watch::Receiver<Option<Progress>>,
     pub(crate) cancel: CancellationToken,
+    /// Whether somebody will ask for its answer after its session has ended.
+    pub(crate) is_kept: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -133,6 +138,7 @@ impl Calls {
             outcome: outcome_seen,
             progress: progress_seen,
             cancel: cancel.clone(),
+            is_kept: Arc::default(),
         };
         all.insert(request.id, running.clone());
         drop(all);
@@ -178,9 +184,12 @@ impl Calls {
         self.lock().len()
     }
 
-    /// Cancels every call of a session.
+    /// Cancels every call of a session, but for those that became jobs.
     pub(crate) fn cancel_session(&self, session: Uuid) {
-        self.lock().iter().filter(|(id, _)| id.session == session).for_each(|(_, call)| call.cancel.cancel());
+        let all = self.lock();
+        let own =
+            all.iter().filter(|(id, call)| id.session == session && !call.is_kept.load(Ordering::Relaxed));
+        own.for_each(|(_, call)| call.cancel.cancel());
     }
 
     /// Waits until no call is under way.

@@ -11,7 +11,7 @@ use skynet_core::{Answer, Error, ErrorKind, Link, Result};
 use skynet_store::{Blobs, Table, Tables};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ impl Jobs {
     pub(crate) fn open(tables: &Tables, blobs: Blobs) -> anyhow::Result<Arc<Self>> {
         let table: Table<Record> = tables.table("jobs")?;
         for (id, mut record) in table.iter() {
-            if record.created_at + KEPT_FOR < Timestamp::now() {
+            if record.is_over_age() {
                 table.remove(&id)?;
             } else if record.state == JobState::Running {
                 record.end(&Err(Error::interrupted(
@@ -76,6 +76,7 @@ impl Jobs {
     /// # Errors
     /// `Unavailable` when it cannot be stored.
     pub(crate) async fn adopt(self: &Arc<Self>, owner: String, running: Running) -> Result<(String, Record)> {
+        running.is_kept.store(true, Ordering::Relaxed);
         let id = Uuid::new_v4().as_simple().to_string();
         let now = Timestamp::now();
         let record = Record {
@@ -88,8 +89,12 @@ impl Jobs {
             links: Vec::new(),
             failure: None,
         };
-        self.store(&id, &record).await?;
         self.lock().insert(id.clone(), running.clone());
+        if let Err(err) = self.store(&id, &record).await {
+            self.lock().remove(&id);
+            return Err(err);
+        }
+        self.sweep();
         tokio::spawn(self.clone().see_to_the_end(id.clone(), record.clone(), running));
         Ok((id, record))
     }
@@ -124,7 +129,27 @@ impl Jobs {
             .table
             .get(id)
             .map_err(|err| Error::unavailable("the jobs cannot be read").with_source(err))?;
-        found.filter(|record| record.owner == owner).ok_or_else(unknown)
+        let is_shown = |record: &Record| record.owner == owner && !record.is_over_age();
+        let mut record = found.filter(is_shown).ok_or_else(unknown)?;
+        if record.state == JobState::Running && !self.lock().contains_key(id) {
+            // Its end is stored before it leaves the table of live ones: looked at again, it is there, or was lost.
+            record = self.table.get(id).ok().flatten().unwrap_or(record);
+            if record.state == JobState::Running {
+                record.end(&Err(Error::interrupted("its end could not be stored")));
+            }
+        }
+        Ok(record)
+    }
+
+    /// Forgets jobs that are too old to be asked for.
+    fn sweep(&self) {
+        for (id, record) in self.table.iter() {
+            if record.is_over_age()
+                && let Err(err) = self.table.remove(&id)
+            {
+                tracing::warn!(error = %err, job = id, "an old job could not be forgotten");
+            }
+        }
     }
 
     /// What it answered or failed with; `None` while it runs.
@@ -175,6 +200,10 @@ impl Jobs {
 }
 
 impl Record {
+    fn is_over_age(&self) -> bool {
+        self.state != JobState::Running && self.created_at + KEPT_FOR < Timestamp::now()
+    }
+
     fn end(&mut self, outcome: &Result<Answer>) {
         self.updated_at = Timestamp::now();
         match outcome {

@@ -11,6 +11,9 @@ use uuid::Uuid;
 /// What every token starts with, so that scanners for leaked secrets find it.
 const PREFIX: &str = "skynet_";
 
+/// How often a long stream looks whether its token still holds.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// Names are shown in tables and in the audit log.
 const LONGEST_NAME: usize = 64;
 
@@ -24,6 +27,12 @@ pub(crate) struct Record {
     pub(crate) effects: Vec<Effect>,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl Record {
+    fn is_alive(&self) -> bool {
+        self.expires_at.is_none_or(|expires_at| expires_at > Timestamp::now())
+    }
 }
 
 /// What a new token is to allow.
@@ -96,7 +105,7 @@ impl Tokens {
         })
     }
 
-    /// Ends a token at once.
+    /// Ends a token: no request that shows it is taken any more, and what it has open ends within [`LOOK_EVERY`].
     ///
     /// # Errors
     /// `NotFound`; `Unavailable` when that cannot be stored durably.
@@ -106,13 +115,28 @@ impl Tokens {
         Ok((id, record))
     }
 
+    /// Whether requests of the token of this id are still taken.
+    pub(crate) fn is_alive(&self, id: &str) -> bool {
+        self.table.get(id).ok().flatten().is_some_and(|record| record.is_alive())
+    }
+
+    /// Waits until it no longer is.
+    pub(crate) async fn ended(&self, id: &str) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            if !self.is_alive(id) {
+                return;
+            }
+        }
+    }
+
     /// Whose secret this is, if it is one.
     pub(crate) fn verify(&self, secret: &str) -> Option<(String, Record)> {
         let (id, _) = secret.strip_prefix(PREFIX)?.split_once('_')?;
         let record = self.table.get(id).ok()??;
         // Hashes are compared, so the time this takes says nothing about the secret.
-        let is_valid = record.hash == hash(secret)
-            && record.expires_at.is_none_or(|expires_at| expires_at > Timestamp::now());
+        let is_valid = record.hash == hash(secret) && record.is_alive();
         is_valid.then(|| (id.to_owned(), record))
     }
 }

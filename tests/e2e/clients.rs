@@ -143,4 +143,11 @@ fn a_file_that_is_not_understood_is_left_as_it_is() {
         code == 1 && checked.contains("FAIL cursor") && checked.contains("/no/such/program"),
         "{checked}"
     );
+    // What a project's author wrote there is not run by looking at it.
+    let mark = home.path.join("ran");
+    let server = serde_json::json!({ "command": "/usr/bin/touch", "args": [mark] });
+    let file = serde_json::json!({ "mcpServers": { "skynet": server } });
+    fs::write(home.project.join(".mcp.json"), file.to_string()).unwrap();
+    let (code, checked, _) = home.ctl(&["client", "doctor"]);
+    assert!(code == 1 && checked.contains("was not started") && !mark.exists(), "{checked}");
 }

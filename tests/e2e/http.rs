@@ -160,6 +160,20 @@ fn one_token_cannot_use_what_belongs_to_another() {
     let created = mine.modern("tools/call", call("files_list", json!({})), tasks.clone());
     let task = json!({ "taskId": created.messages[0]["result"]["taskId"] });
     assert!(mine.modern("tasks/get", task.clone(), tasks.clone()).messages[0].get("error").is_none());
+    // The request that began it is over, and the task goes on.
+    let long = call(
+        "skynet_call_tool",
+        json!({ "name": "system_show_resources", "arguments": { "interval_ms": 200 } }),
+    );
+    let created = mine.modern("tools/call", long, tasks.clone());
+    let long = json!({ "taskId": created.messages[0]["result"]["taskId"] });
+    let ended = loop {
+        let shown = mine.modern("tasks/get", long.clone(), tasks.clone()).messages[0]["result"].clone();
+        if shown["status"] != "working" {
+            break shown;
+        }
+    };
+    assert_eq!(ended["status"], "completed", "{ended}");
     for method in ["tasks/get", "tasks/cancel"] {
         let refused = other.modern(method, task.clone(), tasks.clone());
         assert_eq!(refused.messages[0]["error"]["code"], -32602, "{method}");

@@ -95,6 +95,8 @@ fn a_state_is_worth_nothing_for_anything_else() {
     let old = state(&mut shim);
     daemon.kill();
     let _daemon = Daemon::start(&home);
+    // A new client: the frame of one that was cut off would come marked as sent again, and the human be asked anew.
+    let mut shim = Shim::start(&home);
     let answer = shim.request("tools/call", answered(&call, &old, "accept", yes));
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     assert!(!home.project.join("f").exists());

@@ -65,6 +65,67 @@ fn schemas_are_the_reviewed_ones() {
     );
 }
 
+/// What was released stays: a client that was written against it goes on working. The file only grows.
+#[test]
+fn nothing_that_was_released_is_broken() {
+    let released: Map<String, Value> = serde_json::from_str(include_str!("../golden/released.json")).unwrap();
+    let registry = registry();
+    for (name, old) in &released {
+        let tool = registry.find(name).unwrap_or_else(|_| panic!("`{name}` is gone"));
+        let input = Value::Object((*tool.input_schema).clone());
+        let output = Value::Object((*tool.output_schema).clone());
+        let broken =
+            [breaks(&old["input"], &input, Side::Given), breaks(&old["output"], &output, Side::Read)];
+        assert_eq!(broken.concat(), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// Who depends on a schema.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    /// A client fills it in: nothing may become required, nothing taken away.
+    Given,
+    /// A client reads it: nothing may become optional, nothing taken away.
+    Read,
+}
+
+/// What a client written against `old` would stumble over in `new`.
+fn breaks(old: &Value, new: &Value, side: Side) -> Vec<String> {
+    let mut faults = Vec::new();
+    if old["type"] != new["type"] {
+        faults.push(format!("type {} became {}", old["type"], new["type"]));
+    }
+    let list = |schema: &Value, key: &str| schema[key].as_array().cloned().unwrap_or_default();
+    let (before, after) = (list(old, "required"), list(new, "required"));
+    let (must_hold, within) = if side == Side::Given { (&after, &before) } else { (&before, &after) };
+    faults.extend(
+        must_hold.iter().filter(|name| !within.contains(name)).map(|name| format!("required: {name}")),
+    );
+    let values = list(new, "enum");
+    if side == Side::Given && !values.is_empty() {
+        faults.extend(
+            list(old, "enum")
+                .iter()
+                .filter(|name| !values.contains(name))
+                .map(|name| format!("value {name}")),
+        );
+    }
+    for (name, property) in old["properties"].as_object().into_iter().flatten() {
+        match new["properties"].get(name) {
+            None => faults.push(format!("`{name}` is gone")),
+            Some(changed) => {
+                faults.extend(
+                    breaks(property, changed, side).into_iter().map(|fault| format!("{name}: {fault}")),
+                );
+            }
+        }
+    }
+    if old["items"].is_object() {
+        faults.extend(breaks(&old["items"], &new["items"], side));
+    }
+    faults
+}
+
 #[test]
 fn every_tool_is_called_by_a_test() {
     let tests = [

@@ -41,7 +41,7 @@ pub(crate) fn add(format: Format, text: &str, table: &str, entry: &Value) -> Res
     if read(format, &changed, table)?.as_ref().map(plain) != Some(plain(entry)) {
         return Err("the entry could not be written so that it reads back".into());
     }
-    keeps(text, &changed)?;
+    keeps(format, text, &changed, table)?;
     Ok(changed)
 }
 
@@ -61,8 +61,16 @@ pub(crate) fn remove(format: Format, text: &str, table: &str) -> Result<Option<S
         }
         Format::Toml => {
             let mut document = toml(text)?;
-            if let Some(servers) = document.get_mut(table).and_then(Item::as_table_like_mut) {
-                servers.remove(ENTRY);
+            let removed = document
+                .get_mut(table)
+                .and_then(Item::as_table_like_mut)
+                .and_then(|servers| servers.remove(ENTRY));
+            // What stands above a header belongs to it for the library, but not for people.
+            let above =
+                removed.as_ref().and_then(Item::as_table).and_then(|table| table.decor().prefix()?.as_str());
+            if let Some(above) = above.filter(|above| above.contains('#')) {
+                let trailing = document.trailing().as_str().unwrap_or_default();
+                document.set_trailing(format!("{trailing}{above}"));
             }
             document.to_string()
         }
@@ -77,31 +85,36 @@ pub(crate) fn remove(format: Format, text: &str, table: &str) -> Result<Option<S
     if read(format, &changed, table)?.is_some() {
         return Err("the entry could not be removed".into());
     }
-    keeps(&changed, text)?;
+    keeps(format, text, &changed, table)?;
     Ok(Some(changed))
 }
 
-/// Every line of `less` that is not about us is in `more` too, in its order.
-fn keeps(less: &str, more: &str) -> Result<(), Refusal> {
-    // A comma comes or goes with what follows it; braces that held nothing open up.
-    let lines = |text: &str| -> Vec<String> {
-        let bare = text.lines().map(|line| line.replace(',', "").replace("{}", "").trim().to_owned());
-        bare.filter(|line| !line.is_empty()).collect()
+/// Whether all but our entry is what it was: every value, and every line of comment.
+fn keeps(format: Format, before: &str, after: &str, table: &str) -> Result<(), Refusal> {
+    if others(format, before, table)? != others(format, after, table)? {
+        return Err("the change would have touched something else".into());
+    }
+    let is_comment = |line: &&str| ["//", "/*", "#"].iter().any(|mark| line.starts_with(mark));
+    let lost = before.lines().map(str::trim).filter(is_comment).find(|line| !after.contains(line));
+    lost.map_or(Ok(()), |line| Err(format!("the change would have lost the comment `{line}`")))
+}
+
+/// Everything in a file but our entry, and a table that holds nothing else.
+fn others(format: Format, text: &str, table: &str) -> Result<Value, Refusal> {
+    let mut whole = match format {
+        Format::Json => json(text)?.to_serde_value().unwrap_or_default(),
+        Format::Toml => toml_value(toml(text)?.as_item()),
+        Format::Yaml => {
+            yaml(text)?.as_mapping().map(|whole| yaml_value(&YamlNode::Mapping(whole))).unwrap_or_default()
+        }
     };
-    let more = lines(more);
-    let mut rest = more.iter();
-    let mut is_ours = false;
-    for line in lines(less) {
-        // An entry that was there before is replaced: its lines go up to what closes it.
-        is_ours |= line.contains(ENTRY);
-        if !rest.any(|other| other.contains(&line) || line.contains(other.as_str())) {
-            if is_ours {
-                return Ok(());
-            }
-            return Err(format!("the change would have touched the line `{line}`"));
+    if let Some(servers) = whole.get_mut(table).and_then(Value::as_object_mut) {
+        servers.remove(ENTRY);
+        if servers.is_empty() {
+            whole.as_object_mut().map(|whole| whole.remove(table));
         }
     }
-    Ok(())
+    Ok(plain(&whole))
 }
 
 fn json(text: &str) -> Result<CstRootNode, Refusal> {
@@ -195,7 +208,8 @@ fn toml_value(item: &Item) -> Value {
     } else if let Some(table) = item.as_table_like() {
         table.iter().map(|(name, item)| (name.to_owned(), toml_value(item))).collect()
     } else {
-        Value::Null
+        // Floats and dates, which only have to stay what they are.
+        item.to_string().trim().into()
     }
 }
 
@@ -300,7 +314,7 @@ mod tests {
             (
                 Format::Toml,
                 "mcp_servers",
-                "# mine\nmodel = \"o\"   # why\n\n[mcp_servers.other] # keep\ncommand = 'x'\n\n[tui]\ntheme = \"dark\"\n",
+                "# mine\nmodel = \"o\"   # why\n\n[mcp_servers.other] # keep\ncommand = 'x'\n# end\n\n[tui]\ntheme = \"dark\"\n",
             ),
             (
                 Format::Yaml,

@@ -7,6 +7,7 @@ mod probe;
 use crate::{
     daemon::Daemon,
     output::{Failure, Output, table},
+    terminal::{Tone, paint},
 };
 use clap::Subcommand;
 use known::{CLIENTS, Client, Project, Scope};
@@ -234,6 +235,9 @@ impl Change {
         file.write_all(text.as_bytes()).map_err(failed)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
+        if read(&path)?.unwrap_or_default() != self.before {
+            return Err(Failure::refused(format!("`{}` changed meanwhile; try again", path.display())));
+        }
         file.persist(&path).map_err(|err| failed(err.error))?;
         Ok(backup)
     }
@@ -279,6 +283,23 @@ fn look(places: &Places) -> Vec<Seen> {
     all
 }
 
+/// The command of an entry with our own shim, or why it is not started: a file of a project is whatever its author put
+/// there, and looking at it must not run it.
+fn ours(mut command: Vec<String>) -> Result<Vec<String>, String> {
+    let shim = std::env::current_exe().ok().map(|program| program.with_file_name("skynet-shim"));
+    let shim =
+        shim.and_then(|shim| shim.canonicalize().ok()).ok_or("`skynet-shim` is missing beside skynetctl")?;
+    let program = command.first_mut().ok_or("the entry names no command")?;
+    if program != "skynet-shim" && Path::new(&*program).canonicalize().ok().as_ref() != Some(&shim) {
+        return Err(format!(
+            "`{program}` is not the shim of this release, `{}`; it was not started",
+            shim.display()
+        ));
+    }
+    *program = shim.display().to_string();
+    Ok(command)
+}
+
 const fn word(scope: Scope) -> &'static str {
     match scope {
         Scope::User => "user",
@@ -316,7 +337,7 @@ fn doctor(places: &Places, output: &mut Output) -> Result<(), Failure> {
                     .client
                     .command_of(entry)
                     .ok_or_else(|| "the entry names no command".to_owned())
-                    .and_then(|command| probe::run(&command, &places.project)),
+                    .and_then(|command| probe::run(&ours(command)?, &places.project)),
                 (None, fault) => Err(fault.clone().unwrap_or_default()),
             };
             (seen, checked)
@@ -333,7 +354,7 @@ fn doctor(places: &Places, output: &mut Output) -> Result<(), Failure> {
             return "no client is configured; see `skynetctl client list`".into();
         }
         let lines = found.iter().map(|(seen, checked)| match checked {
-            Ok(detail) => format!("ok   {:<15} {detail}", seen.client.name),
+            Ok(detail) => format!("{}   {:<15} {detail}", paint("ok", Tone::Good), seen.client.name),
             Err(fault) => format!("FAIL {:<15} `{}`: {fault}", seen.client.name, seen.path.display()),
         });
         lines.collect::<Vec<_>>().join("\n")

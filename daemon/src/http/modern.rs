@@ -12,7 +12,7 @@ use axum::{
 };
 use skynet_core::Caller;
 use skynet_proto::Frame;
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -34,7 +34,8 @@ pub(super) async fn answer(
     let (outbound, mut outgoing) = mpsc::channel(OUTBOUND);
     let (to_client, for_client) = mpsc::channel(OUTBOUND);
     let inbox = Arc::new(Inbox::new(session, 1, outbound, front.desk.traffic.clone()));
-    let desk = front.desk.clone();
+    let (desk, tokens) = (front.desk.clone(), front.tokens.clone());
+    let token = caller.token.as_ref().map_or_else(String::new, |token| token.id.clone());
     let task = tokio::spawn(async move {
         inbox.push(Frame { sequence: 1, json: line, resend: false }).await;
         let relay = async {
@@ -52,9 +53,11 @@ pub(super) async fn answer(
         let is_answered = tokio::select! {
             is_answered = relay => is_answered,
             // A stream that would never end by itself says goodbye when the daemon does.
-            () = async { desk.stop.cancelled().await; inbox.close(Leaving::Goodbye); std::future::pending().await } => false,
+            () = async { desk.stop.cancelled().await; inbox.close(Leaving::Goodbye); pending().await } => false,
             () = to_client.closed() => false,
-            () = desk.mcp.serve(&desk, session, caller, &inbox) => true,
+            () = tokens.ended(&token) => false,
+            // Its end closes the channel, and what is still in it goes out.
+            () = async { desk.mcp.serve(&desk, session, caller, &inbox).await; inbox.hang_up(); pending().await } => false,
         };
         inbox.close(if is_answered { Leaving::Goodbye } else { Leaving::Lost });
         inbox.hang_up();

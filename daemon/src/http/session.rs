@@ -28,13 +28,13 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
 /// A session that nobody uses ends after that time.
 const IDLE: Duration = Duration::from_secs(30 * 60);
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = crate::tokens::LOOK_EVERY;
 
 /// More are refused until others end.
 const MOST_SESSIONS: usize = 4096;
@@ -47,6 +47,8 @@ struct Session {
     inbox: Arc<Inbox>,
     /// Only the token that began it may go on with it.
     owner: String,
+    /// Its id.
+    token: String,
     next: AtomicU64,
     routes: Mutex<Routes>,
 }
@@ -57,6 +59,8 @@ struct Routes {
     /// The stream for what belongs to no POST.
     stream: Option<mpsc::Sender<Outgoing>>,
     last_used: Instant,
+    /// Whether the session has ended.
+    is_over: bool,
 }
 
 /// All of them, by id.
@@ -84,18 +88,25 @@ impl Session {
     }
 
     /// Takes in one message; what it leads to comes out of the channel, if it leads to anything.
-    async fn post(&self, line: Bytes) -> Option<mpsc::Receiver<Outgoing>> {
+    async fn post(self: &Arc<Self>, line: Bytes) -> Option<mpsc::Receiver<Outgoing>> {
         let is_answered = is_answered(&line);
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
         let (to_client, for_client) = mpsc::channel(OUTBOUND);
         {
             let mut routes = self.routes();
             routes.last_used = Instant::now();
-            if is_answered {
+            // A session that has just ended answers nothing; the channel closes, and the client is told.
+            if is_answered && !routes.is_over {
                 routes.posts.insert(sequence, to_client);
             }
         }
-        self.inbox.push(Frame { sequence, json: line, resend: false }).await;
+        // In a task of its own: a client that goes away must not leave half a message behind.
+        let own = self.clone();
+        let pushed =
+            tokio::spawn(async move { own.inbox.push(Frame { sequence, json: line, resend: false }).await });
+        if let Err(err) = pushed.await {
+            tracing::error!(error = %err, "a message could not be taken in");
+        }
         is_answered.then_some(for_client)
     }
 
@@ -105,21 +116,27 @@ impl Session {
             let to = {
                 let mut routes = self.routes();
                 if message.answers == 0 {
-                    routes.posts.get(&message.about).cloned().or_else(|| routes.stream.clone())
+                    let post = routes.posts.get(&message.about).filter(|post| !post.is_closed()).cloned();
+                    post.or_else(|| routes.stream.clone())
                 } else {
+                    routes.last_used = Instant::now();
                     routes.posts.remove(&message.answers)
                 }
             };
             if let Some(to) = to {
                 // A client that reads too slowly misses news rather than holding up the others; an answer waits.
-                if message.answers != 0 {
-                    let _ = to.send(message).await;
-                } else if to.try_send(message).is_err() {
-                    tracing::debug!("a client over HTTP missed a message");
+                match to.try_send(message) {
+                    Err(TrySendError::Full(message)) if message.answers != 0 => {
+                        // The last message of that stream; a client that is gone does not want it.
+                        tokio::spawn(async move { drop(to.send(message).await) });
+                    }
+                    Err(_) => tracing::debug!("a client over HTTP missed a message"),
+                    Ok(()) => {}
                 }
             }
         }
         let mut routes = self.routes();
+        routes.is_over = true;
         routes.posts.clear();
         routes.stream = None;
     }
@@ -142,8 +159,14 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
     let session = Arc::new(Session {
         inbox: Arc::new(Inbox::new(id, front.desk.concurrent_requests, outbound, front.desk.traffic.clone())),
         owner: caller.owner(),
+        token: caller.token.as_ref().map_or_else(String::new, |token| token.id.clone()),
         next: AtomicU64::new(1),
-        routes: Mutex::new(Routes { posts: HashMap::new(), stream: None, last_used: Instant::now() }),
+        routes: Mutex::new(Routes {
+            posts: HashMap::new(),
+            stream: None,
+            last_used: Instant::now(),
+            is_over: false,
+        }),
     });
     let workspace =
         caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
@@ -209,7 +232,7 @@ pub(super) async fn take(
     }
 }
 
-async fn answer(session: &Session, line: Bytes, place: Place) -> Response {
+async fn answer(session: &Arc<Session>, line: Bytes, place: Place) -> Response {
     match session.post(line).await {
         Some(for_client) => respond(for_client, place, |_| StatusCode::OK).await,
         None => StatusCode::ACCEPTED.into_response(),
@@ -260,13 +283,13 @@ pub(super) async fn end(
     }
 }
 
-/// Ends sessions that nobody uses, for as long as it is polled.
+/// Ends sessions that nobody uses, and those whose token has ended, for as long as it is polled.
 pub(super) async fn sweep(front: Front) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
         ticks.tick().await;
         front.sessions.lock().retain(|_, session| {
-            let is_kept = !session.is_idle();
+            let is_kept = !session.is_idle() && front.tokens.is_alive(&session.token);
             if !is_kept {
                 session.inbox.close(Leaving::Goodbye);
             }

@@ -1,37 +1,25 @@
 //! Asking the human at the client: by elicitation where a server may send requests (MCP 2025-06-18 and 2025-11-25), by
 //! an answer that asks for input where it may not (2026-07-28, multi round-trip requests).
 
-use super::wire::About;
+use super::{states::States, wire::About};
 use async_trait::async_trait;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
         CallToolRequestParams, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult,
         ElicitationAction, ElicitationSchema, GetExtensions as _, InputRequest, InputRequiredResult,
-        RequestStateCodec, SealOptions, ServerRequest,
+        ServerRequest,
     },
     service::{OriginatingRequestId, Peer, RequestContext},
 };
-use serde::{Deserialize, Serialize};
 use skynet_core::{
     Caller,
     call::{Ask, Asked, Question},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
-use uuid::Uuid;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The name of our question among a client's answers.
 const KEY: &str = "approval";
-
-/// A question is void after that time, as an approval is.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15 * 60);
-
-/// Questions that may be open at the same time; the oldest is void beyond it.
-const MOST_OPEN: usize = 4096;
 
 /// How to ask through this request's client.
 pub(super) enum Dialog {
@@ -109,51 +97,6 @@ impl Ask for Elicit {
     }
 }
 
-/// What a request state holds besides its seal.
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    nonce: Uuid,
-    digest: String,
-}
-
-/// Seals what a client keeps for us between two calls. The state travels through the client, so nothing in it is
-/// believed but by its seal: it is bound to its owner, it ends, and it counts once. A restart of the daemon
-/// voids it: the key is never stored.
-pub(super) struct States {
-    codec: RequestStateCodec,
-    open: Mutex<HashMap<Uuid, Instant>>,
-}
-
-impl States {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let key =
-            [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-        Ok(Self { codec: RequestStateCodec::try_new(key)?, open: Mutex::default() })
-    }
-
-    pub(super) fn seal(&self, owner: &str, digest: &str) -> Option<String> {
-        let sealed = Sealed { nonce: Uuid::new_v4(), digest: digest.to_owned() };
-        let options = SealOptions::new().associated_data(owner.as_bytes()).ttl(ANSWER_WITHIN);
-        let state = self.codec.seal_json_with(&sealed, &options).ok()?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, since| since.elapsed() < ANSWER_WITHIN);
-        if open.len() >= MOST_OPEN
-            && let Some(oldest) = open.iter().min_by_key(|(_, since)| **since).map(|(nonce, _)| *nonce)
-        {
-            open.remove(&oldest);
-        }
-        open.insert(sealed.nonce, Instant::now());
-        Some(state)
-    }
-
-    /// The digest that was sealed, once.
-    pub(super) fn unseal(&self, owner: &str, state: &str) -> Option<String> {
-        let sealed: Sealed = self.codec.open_json_with(state, owner.as_bytes()).ok()?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.remove(&sealed.nonce).map(|_| sealed.digest)
-    }
-}
-
 /// A dialog between two calls.
 pub(super) struct Retry {
     states: Arc<States>,
@@ -193,21 +136,27 @@ pub(super) fn through(
     caller: &Caller,
     states: &Arc<States>,
     about: About,
+    resend: bool,
 ) -> Result<Dialog, ErrorData> {
     let is_modern = context.protocol_version().is_some_and(|version| !version.has_initialize());
     let owner = caller.owner();
     let mut answer = None;
     if let Some(state) = &request.request_state {
         // One message for every reason, so that nobody learns what was wrong with a forged one.
-        let digest = states.unseal(&owner, state).ok_or_else(|| {
-            ErrorData::invalid_params(
-                "the request state is not one of this server for this caller, was used before, or is too old; make the call again without it",
-                None,
-            )
-        })?;
-        let response = request.input_responses.as_ref().and_then(|responses| responses.get(KEY));
-        let result = response.and_then(|value| serde_json::from_value::<ElicitResult>(value.clone()).ok());
-        answer = Some((digest, result.as_ref().is_some_and(is_agreed)));
+        match states.unseal(&owner, state) {
+            Some(digest) => {
+                let response = request.input_responses.as_ref().and_then(|responses| responses.get(KEY));
+                let result =
+                    response.and_then(|value| serde_json::from_value::<ElicitResult>(value.clone()).ok());
+                answer = Some((digest, result.as_ref().is_some_and(is_agreed)));
+            }
+            // The same frame again: it joins its call, gets its recorded answer, or the human is asked anew.
+            None if resend => {}
+            None => {
+                let message = "the request state is not one of this server for this caller, was used before, or is too old; make the call again without it";
+                return Err(ErrorData::invalid_params(message, None));
+            }
+        }
     }
     if !shows_forms(context) {
         return Ok(Dialog::None);
@@ -218,22 +167,4 @@ pub(super) fn through(
     }
     let origin = OriginatingRequestId(context.id.clone());
     Ok(Dialog::Elicit(Arc::new(Elicit { peer: context.peer.clone(), about, origin })))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_counts_once_for_its_owner() {
-        let states = States::new().unwrap();
-        let state = states.seal("7", "digest").unwrap();
-        assert_eq!(states.unseal("8", &state), None);
-        let mut forged = state.clone();
-        forged.replace_range(10..11, if &state[10..11] == "A" { "B" } else { "A" });
-        assert_eq!(states.unseal("7", &forged), None);
-        assert_eq!(states.unseal("7", &state), Some("digest".into()));
-        assert_eq!(states.unseal("7", &state), None);
-        assert_eq!(States::new().unwrap().unseal("7", &state), None);
-    }
 }

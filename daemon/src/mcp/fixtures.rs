@@ -11,7 +11,7 @@ mod read;
 
 pub(super) use read::{WATCHED, contents, prompt, prompts, resources, template};
 
-use super::{ask::States, handler::Handler, wire::About};
+use super::{handler::Handler, states::States, wire::About};
 use rmcp::{
     ErrorData, RoleServer,
     model::{

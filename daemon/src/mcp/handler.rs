@@ -28,7 +28,10 @@ use rmcp::{
 use serde_json::Value;
 use skynet_catalog::Viewer;
 use skynet_core::{CallId, Caller, Error, ErrorKind};
-use std::sync::{Arc, PoisonError};
+use std::sync::{
+    Arc, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use uuid::Uuid;
 
 /// Lists stay true that long, in milliseconds, unless a notification says otherwise.
@@ -64,6 +67,8 @@ pub(super) struct Handler {
     pub(super) inbox: Arc<Inbox>,
     pub(super) splices: Arc<Splices>,
     pub(super) subscribed: Subscribed,
+    /// Whether the client is told of news already.
+    pub(super) is_telling: AtomicBool,
 }
 
 impl Handler {
@@ -152,6 +157,10 @@ impl ServerHandler for Handler {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        // Said twice, it would be told everything twice.
+        if self.is_telling.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let telling = subscriptions::tell(
             self.watch(false),
             context.peer.clone(),
@@ -189,7 +198,7 @@ impl ServerHandler for Handler {
             return answer;
         }
         let caller = self.caller(&context);
-        let dialog = ask::through(&context, &request, &caller, &self.server.states, about)?;
+        let dialog = ask::through(&context, &request, &caller, &self.server.states, about, raw.resend)?;
         let slot = raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.desk.sessions.count_call(self.session);
         // Makes sure that a session which has a list of its own can change it.

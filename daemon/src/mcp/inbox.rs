@@ -84,6 +84,8 @@ struct State {
     in_flight: HashMap<RequestId, Origin>,
     /// The newest requests that are worked on, with when that began.
     young: VecDeque<(Instant, RequestId)>,
+    /// Answers that are on their way to the connection.
+    settling: usize,
     /// Whether other clients were active when the last request went on.
     has_company: bool,
     batches: HashMap<u64, Batch>,
@@ -241,6 +243,7 @@ impl Inbox {
         let (origin, has_waiting) = {
             let mut state = self.lock();
             state.young.retain(|(_, young)| Some(young) != id);
+            state.settling += 1;
             (id.and_then(|id| state.in_flight.remove(id)), !state.waiting.is_empty())
         };
         if has_waiting {
@@ -252,6 +255,7 @@ impl Inbox {
             // Canceled meanwhile, or never asked: the client knows what to do with it.
             None => self.send(0, 0, answer).await,
         }
+        self.lock().settling -= 1;
         self.settled.notify_waiters();
     }
 
@@ -409,11 +413,16 @@ impl Inbox {
     async fn all_settled(&self) {
         loop {
             let settled = self.settled.notified();
-            if self.lock().in_flight.is_empty() {
+            if self.is_settled() {
                 return;
             }
             settled.await;
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        let state = self.lock();
+        state.in_flight.is_empty() && state.settling == 0
     }
 
     /// Waits until a revision is agreed on, or nothing is under way that could agree on one.

@@ -13,6 +13,7 @@ mod resources;
 mod result;
 mod server;
 mod skills;
+mod states;
 mod subscriptions;
 mod tasks;
 mod traffic;

@@ -1,6 +1,6 @@
 //! What all sessions share, and how one is served.
 
-use super::{Inbox, ask::States, handler::Handler, listing::Listing, result::Splices, wire::Wire};
+use super::{Inbox, handler::Handler, listing::Listing, result::Splices, states::States, wire::Wire};
 use crate::relay::Desk;
 use rmcp::{
     ServiceExt as _,
@@ -8,7 +8,10 @@ use rmcp::{
 };
 use skynet_core::{Caller, Registry};
 use skynet_store::{Blobs, Ledger};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -101,6 +104,7 @@ impl Server {
                 inbox: inbox.clone(),
                 splices: splices.clone(),
                 subscribed: Arc::default(),
+                is_telling: AtomicBool::new(false),
             };
             let stop = CancellationToken::new();
             match handler.serve_with_ct(Wire::new(inbox.clone(), splices), stop).await {

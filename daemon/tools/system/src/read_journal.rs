@@ -126,21 +126,27 @@ impl Tool for SystemReadJournal {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::internal("journalctl has no output"));
         };
-        let (mut text, mut remark) = (Vec::new(), String::new());
-        let mut stdout = stdout.take(MOST_BYTES);
-        let mut stderr = stderr.take(4096);
-        let reading = async {
+        let (mut stdout, mut stderr) = (stdout.take(MOST_BYTES), stderr.take(4096));
+        let reading = async move {
+            let (mut text, mut remark) = (Vec::new(), String::new());
             let (out, _) = tokio::join!(stdout.read_to_end(&mut text), stderr.read_to_string(&mut remark));
             out?;
-            child.wait().await
+            // One that has more to say is told that nobody listens.
+            drop((stdout, stderr));
+            Ok::<_, std::io::Error>((child.wait().await?, text, remark))
         };
-        let status = tokio::select! {
-            status = reading => status.map_err(|err| Error::internal("reading journalctl failed").with_source(err))?,
+        let (status, text, remark) = tokio::select! {
+            read = reading => read.map_err(|err| Error::internal("reading journalctl failed").with_source(err))?,
             // Dropping the child kills it.
             () = ctx.cancel.cancelled() => return Err(Error::canceled("the client canceled the call")),
         };
-        let found: Vec<Value> =
+        let mut found: Vec<Value> =
             text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        // With a pattern, the newest may come first (journalctl(1), `--grep`).
+        let at = |entry: &Value| entry.get("__REALTIME_TIMESTAMP")?.as_str()?.parse::<u64>().ok();
+        if found.first().and_then(at) > found.last().and_then(at) {
+            found.reverse();
+        }
         // With a pattern, status 1 and no output mean that nothing matches.
         if !status.success()
             && found.is_empty()
