@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod crowd;
 mod ctl;
 mod daemon;
 mod disk;

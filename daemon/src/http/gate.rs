@@ -30,7 +30,8 @@ pub(super) async fn check(State(front): State<Front>, mut request: Request, next
         Err(refusal) => return *refusal,
     };
     // Held until the last byte of the answer.
-    let Ok(place) = front.places.clone().try_acquire_owned() else {
+    let token = caller.token.as_ref().map_or("", |token| &token.id);
+    let Some(place) = front.place(token) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again");
     };
     request.extensions_mut().insert(caller);

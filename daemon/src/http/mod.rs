@@ -12,11 +12,21 @@ use anyhow::{Context as _, Result, bail};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use session::Sessions;
 use skynet_proto::MAX_FRAME_BYTES;
-use std::{net::SocketAddr, sync::Arc};
-use tokio::{net::TcpListener, sync::Semaphore};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 /// Requests that are worked on at the same time, streams included; more are told to come back.
 const MOST_REQUESTS: usize = 1024;
+
+/// The same for one token, so that no token takes the place of all others.
+const MOST_REQUESTS_OF_TOKEN: usize = 256;
 
 /// What every request needs.
 #[derive(Clone)]
@@ -25,7 +35,23 @@ struct Front {
     tokens: Arc<Tokens>,
     sessions: Arc<Sessions>,
     places: Arc<Semaphore>,
+    /// By the id of a token.
+    places_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     port: u16,
+}
+
+impl Front {
+    /// A place for one more request; `None` if all are taken.
+    fn place(&self, token: &str) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let own = {
+            let mut all = self.places_of.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only tokens that exist come this far, so there are as many as the administrator made.
+            all.entry(token.to_owned())
+                .or_insert_with(|| Arc::new(Semaphore::new(MOST_REQUESTS_OF_TOKEN)))
+                .clone()
+        };
+        Some((own.try_acquire_owned().ok()?, self.places.clone().try_acquire_owned().ok()?))
+    }
 }
 
 /// Binds the address.
@@ -48,6 +74,7 @@ pub(crate) async fn serve(listener: TcpListener, desk: Desk, tokens: Arc<Tokens>
         port: listener.local_addr()?.port(),
         sessions: Sessions::new(),
         places: Arc::new(Semaphore::new(MOST_REQUESTS)),
+        places_of: Arc::default(),
         desk,
         tokens,
     };

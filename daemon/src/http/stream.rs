@@ -28,7 +28,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The place of a request among those under way.
-pub(super) type Place = Arc<OwnedSemaphorePermit>;
+pub(super) type Place = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 pub(super) async fn post(
     State(front): State<Front>,
