@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use skynet_catalog::Catalog;
-use skynet_core::{Place, Registry, Run};
+use skynet_core::{Place, Run};
 use skynet_hands::Pool;
 use skynet_policy::{Approvals, Metrics, Rules, Services};
 use skynet_proto::{
@@ -125,9 +125,8 @@ impl House {
         let hands = Pool::new(beside_this_program("skynet-hands")?);
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
-        let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
-        let registry =
-            Registry::new(toolsets)?.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
+        let registry = skynet_catalog::product(&catalog, skynet_hands::toolsets())?;
+        let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let registry = Arc::new(registry);
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;

@@ -84,12 +84,3 @@ async fn a_call_of_nothing_is_refused() {
         .await;
     bench.check_refused("skynet_show_job", json!({ "job": "x" }), "internal", "no jobs").await;
 }
-
-/// Counted by the tokenizer of GPT-4o (`o200k_base`) over the whole JSON of the list, as a client gets it.
-#[test]
-fn the_default_list_is_short() {
-    let listed = ["files", "git", "skynet"];
-    let registry = product();
-    let tools: Vec<_> = registry.iter().filter(|tool| listed.contains(&tool.toolset)).collect();
-    assert!(tools.len() <= 30, "{}", tools.len());
-}

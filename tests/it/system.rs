@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use skynet_tests::workbench::{Setup, Workbench};
 use std::{
+    io::{Read as _, Write as _},
     net::{TcpListener, UdpSocket},
     process::{Command, Stdio},
 };
@@ -44,21 +45,25 @@ async fn resources_are_within_their_ranges() {
 #[tokio::test]
 async fn a_process_is_found_by_its_name_its_parent_and_its_user() {
     let bench = Workbench::new(Setup::default());
-    let mut child = Command::new("sleep").arg("7351").stdin(Stdio::null()).spawn().unwrap();
-    let found = bench.call("system_list_processes", json!({ "name": "SLEEP 7351" })).await.unwrap();
+    // It ends with this test, and its echo shows that it runs: a process that just began has no command line yet.
+    let mut child =
+        Command::new("cat").args(["-", "7351"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"?").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let found = bench.call("system_list_processes", json!({ "name": "CAT - 7351" })).await.unwrap();
     assert_eq!(found["total"], 1, "{found}");
     let process = &found["processes"][0];
-    assert_eq!((&process["pid"], &process["name"]), (&json!(child.id()), &json!("sleep")));
+    assert_eq!((&process["pid"], &process["name"]), (&json!(child.id()), &json!("cat")));
     assert_eq!(
         (&process["parent_pid"], &process["command"]),
-        (&json!(std::process::id()), &json!("sleep 7351"))
+        (&json!(std::process::id()), &json!("cat - 7351"))
     );
     let user = printed("id", &["--user", "--name"]);
     for (input, expected) in [
-        (json!({ "name": "sleep 7351", "user": user }), 1),
-        (json!({ "name": "sleep 7351", "user": "nobody-of-that-name" }), 0),
+        (json!({ "name": "cat - 7351", "user": user }), 1),
+        (json!({ "name": "cat - 7351", "user": "nobody-of-that-name" }), 0),
         (json!({ "pid": child.id() }), 1),
-        (json!({ "name": "sleep 7351", "pid": std::process::id() }), 1),
+        (json!({ "name": "cat - 7351", "pid": std::process::id() }), 1),
     ] {
         let found = bench.call("system_list_processes", input.clone()).await.unwrap();
         assert_eq!(found["total"], expected, "{input}");

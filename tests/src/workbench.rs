@@ -38,8 +38,7 @@ pub struct Workbench {
 #[must_use]
 pub fn product() -> Registry {
     let catalog = Catalog::new(vec!["files".into(), "git".into(), "skynet".into()]);
-    let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
-    let registry = Registry::new(toolsets).unwrap();
+    let registry = skynet_catalog::product(&catalog, skynet_hands::toolsets()).unwrap();
     catalog.fill(&registry).unwrap();
     registry
 }

@@ -91,6 +91,5 @@ fn root() -> PathBuf {
 /// Every tool of the product.
 fn product() -> Result<skynet_core::Registry> {
     let catalog = skynet_catalog::Catalog::new(Vec::new());
-    let toolsets = skynet_hands::toolsets().into_iter().chain([skynet_catalog::toolset(&catalog)]);
-    Ok(skynet_core::Registry::new(toolsets)?)
+    Ok(skynet_catalog::product(&catalog, skynet_hands::toolsets())?)
 }

@@ -4,11 +4,18 @@
 use crate::{account::Account, build, environment, shell};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use rustix::process::{Pid, Signal};
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
+use wait_timeout::ChildExt as _;
 
 #[derive(Args, Default)]
 pub(crate) struct Options {
@@ -21,6 +28,9 @@ pub(crate) struct Options {
 
 /// Where root's tests lie, for an account that cannot enter root's home.
 const STAGE: &str = "/var/tmp/skynet-test";
+
+/// A test program that takes longer hangs: all of them take two minutes together.
+const LONGEST: Duration = Duration::from_mins(15);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if shell::is_root() {
@@ -56,7 +66,7 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
         }
     }
     build::make_readable(&stage.0)?;
-    let small_disk = SmallDisk::mount(&stage.0.join("small-disk"), &account);
+    let small_disk = SmallDisk::mount(&stage.0.join(SmallDisk::NAME), &account);
     let mut variables = variables.to_vec();
     variables.extend(small_disk.as_ref().map(|disk| ("SKYNET_SMALL_DISK", disk.0.display().to_string())));
 
@@ -101,34 +111,51 @@ fn run_one(
     if options.nocapture {
         command.arg("--nocapture");
     }
-    // The summary line is read, and everything is shown as it comes.
-    command.stdout(std::process::Stdio::piped());
+    // A group of its own, so that it can be ended with all that it started.
+    command.stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().with_context(|| format!("running `{}`", path.display()))?;
-    let stdout = child.stdout.take().context("the output of a test")?;
-    let mut counts = (0, 0);
-    for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
-        let line = line?;
-        println!("{line}");
-        if let Some(summary) = line.strip_prefix("test result: ") {
-            let number = |after: &str| {
-                let before = summary.split(after).next()?;
-                before.rsplit(' ').next()?.parse::<u32>().ok()
-            };
-            counts = (number(" passed").unwrap_or(0), number(" failed").unwrap_or(0));
+    let summary = show(child.stdout.take().context("the output of a test")?);
+    let group = Pid::from_child(&child);
+    let status = child.wait_timeout(LONGEST)?;
+    // It may be gone altogether, which is how it should be.
+    let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    if status.is_none() {
+        child.wait()?;
+        println!("ended after {} minutes", LONGEST.as_secs() / 60);
+    }
+    // What left the group may hold the pipe open for ever, but says nothing that counts.
+    let (passed, failed) = summary.recv_timeout(Duration::from_secs(10)).unwrap_or_default();
+    let is_success = status.is_some_and(|status| status.success());
+    // It may have crashed without a summary.
+    Ok((passed, if is_success { failed } else { failed.max(1) }))
+}
+
+/// Shows what a test program prints as it comes; sends how many tests passed and failed when it says so.
+fn show(stdout: ChildStdout) -> mpsc::Receiver<(u32, u32)> {
+    let (found, summary) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            println!("{line}");
+            if let Some(counts) = line.strip_prefix("test result: ") {
+                let number = |after: &str| {
+                    let before = counts.split(after).next()?;
+                    before.rsplit(' ').next()?.parse::<u32>().ok()
+                };
+                let counts = (number(" passed").unwrap_or(0), number(" failed").unwrap_or(0));
+                // Nobody asks any more if the run has ended.
+                let _ = found.send(counts);
+            }
         }
-    }
-    let status = child.wait()?;
-    if !status.success() && counts.1 == 0 {
-        // It crashed without a summary.
-        counts.1 = 1;
-    }
-    Ok(counts)
+    });
+    summary
 }
 
 /// A disk that the tests may fill; unmounted when dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
+    const NAME: &str = "small-disk";
+
     /// Mounts one where this process may; elsewhere the tests that need it say that they are skipped.
     fn mount(path: &Path, account: &Account) -> Option<Self> {
         if !shell::is_root() {
@@ -142,12 +169,16 @@ impl SmallDisk {
         account.own(path).ok()?;
         Some(disk)
     }
+
+    fn unmount(path: &Path) {
+        // A process that still uses it keeps it, out of sight; and nothing may be mounted there.
+        let _ = Command::new("umount").arg("--quiet").arg("--lazy").arg(path).status();
+    }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A process that still uses it keeps it, out of sight.
-        let _ = shell::run(Command::new("umount").arg("--lazy").arg(&self.0));
+        Self::unmount(&self.0);
     }
 }
 
@@ -158,6 +189,8 @@ impl Stage {
     fn new() -> Result<Self> {
         let path = if shell::is_root() { PathBuf::from(STAGE) } else { crate::root().join("target/stage") };
         if path.exists() {
+            // Still mounted where a run before this one was killed.
+            SmallDisk::unmount(&path.join(SmallDisk::NAME));
             fs::remove_dir_all(&path).with_context(|| format!("removing `{}`", path.display()))?;
         }
         fs::create_dir_all(&path).with_context(|| format!("making `{}`", path.display()))?;

@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let project = clone_for(&account)?;
     stop_old_daemon(&account, &programs);
     show_session(&account, &programs, &project)?;
-    print_clients(&programs);
+    print_clients(&programs)?;
     Ok(())
 }
 
@@ -138,51 +138,25 @@ fn shorten(text: &str) -> String {
     if end < text.len() { format!("{head}... ({} bytes)", text.len()) } else { head.to_owned() }
 }
 
-/// The line to add to each MCP client that is found.
-fn print_clients(programs: &Path) {
-    let shim = programs.join("skynet-shim");
-    let shim = shim.display();
-    let home = Account::Own.home();
-    let json = format!(r#""skynet": {{ "command": "{shim}" }}"#);
-    let clients = [
-        ("Claude Code", shell::has("claude"), format!("claude mcp add skynet -- {shim}")),
-        (
-            "Codex",
-            shell::has("codex") || home.join(".codex").exists(),
-            format!("codex mcp add skynet -- {shim}"),
-        ),
-        (
-            "Gemini CLI",
-            shell::has("gemini") || home.join(".gemini").exists(),
-            format!("gemini mcp add skynet {shim}"),
-        ),
-        (
-            "VS Code",
-            shell::has("code"),
-            format!(r#"code --add-mcp '{{"name":"skynet","command":"{shim}"}}'"#),
-        ),
-        (
-            "Cursor",
-            home.join(".cursor").exists(),
-            format!("in ~/.cursor/mcp.json, under \"mcpServers\": {json}"),
-        ),
-        (
-            "Windsurf",
-            home.join(".codeium/windsurf").exists(),
-            format!("in ~/.codeium/windsurf/mcp_config.json, under \"mcpServers\": {json}"),
-        ),
-        (
-            "Zed",
-            home.join(".config/zed").exists(),
-            format!("in ~/.config/zed/settings.json, under \"context_servers\": {json}"),
-        ),
-    ];
+/// The line that sets up each MCP client that is found: skynetctl knows them all.
+fn print_clients(programs: &Path) -> Result<()> {
+    let skynetctl = programs.join("skynetctl");
+    let listed = shell::capture(Command::new(&skynetctl).args(["--json", "client", "list"]))?;
+    let listed: Vec<Value> = serde_json::from_str(&listed).context("what skynetctl lists")?;
     println!("\nTo use it:");
-    let found: Vec<_> = clients.iter().filter(|(_, is_there, _)| *is_there).collect();
-    for (name, _, line) in &found {
-        println!("  {name}: {line}");
+    let found: Vec<&str> = listed
+        .iter()
+        .filter(|seen| seen["scope"] == "user" && seen["state"] != "no file")
+        .filter_map(|seen| seen["client"].as_str())
+        .collect();
+    for client in &found {
+        println!("  {} client add {client}", skynetctl.display());
     }
     if found.is_empty() {
-        println!("  no MCP client was found here; in the configuration of one, under \"mcpServers\": {json}");
+        println!(
+            "  no MCP client was found here; `{} client list` names those it can set up",
+            skynetctl.display()
+        );
     }
+    Ok(())
 }

@@ -221,22 +221,17 @@ fn yaml(text: &str) -> Result<Document, Refusal> {
     Document::from_str(text).map_err(|err| err.to_string())
 }
 
-/// Block style, as people write it.
+/// Block style, as people write it. A JSON value is a YAML value (YAML 1.2, section 1.3).
 fn yaml_text(entry: &Value, indent: usize) -> String {
     let pad = " ".repeat(indent);
-    let scalar = |value: &Value| match value {
-        // A JSON string is a YAML string (YAML 1.2, section 1.3).
-        Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Null => value.to_string(),
-        Value::Array(_) | Value::Object(_) => value.to_string(),
-    };
     let mut text = String::new();
     for (name, value) in entry.as_object().into_iter().flatten() {
         match value {
             Value::Array(items) if !items.is_empty() => {
                 text.push_str(&format!("{pad}{name}:\n"));
-                items.iter().for_each(|item| text.push_str(&format!("{pad}  - {}\n", scalar(item))));
+                items.iter().for_each(|item| text.push_str(&format!("{pad}  - {item}\n")));
             }
-            _ => text.push_str(&format!("{pad}{name}: {}\n", scalar(value))),
+            _ => text.push_str(&format!("{pad}{name}: {value}\n")),
         }
     }
     text

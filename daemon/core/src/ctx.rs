@@ -71,7 +71,7 @@ impl CallCtx {
 
     /// The same context, of a call from `origin`.
     #[must_use]
-    pub fn from_origin(mut self, origin: Origin) -> Self {
+    pub fn with_origin(mut self, origin: Origin) -> Self {
         self.origin = Some(origin);
         self
     }

@@ -37,7 +37,7 @@ impl Next<'_> {
             call.caller.workspace.clone(),
             call.outbox.clone(),
         )
-        .from_origin(Origin { session: call.id.session, owner: call.caller.owner() });
+        .with_origin(Origin { session: call.id.session, owner: call.caller.owner() });
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

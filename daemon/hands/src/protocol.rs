@@ -1,7 +1,7 @@
 //! What travels over the socketpair between daemon and hands: length-prefixed protobuf, descriptors beside it.
 //!
-//! The first message is [`Open`], with the workspace's directory descriptor unless it is about the host, answered by [`Reply::Ready`]. Then calls are
-//! multiplexed by a number. Both ends come from one build, so there is one version.
+//! The first message is [`Open`], with the workspace's directory descriptor unless these hands are for the host, answered
+//! by [`Reply::Ready`]. Then calls are multiplexed by a number. Both ends come from one build, so there is one version.
 
 use bytes::Bytes;
 

@@ -3,6 +3,7 @@
 
 use axum::http::HeaderMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rmcp::model::ErrorCode;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -67,9 +68,10 @@ impl Body<'_> {
         self.method.as_deref().is_some_and(|method| GONE.contains(&method))
     }
 
-    /// What the headers say otherwise, with the code of the error.
+    /// What the headers say otherwise, or the metadata lacks, with the code of the error.
     pub(super) fn contradiction(&self, headers: &HeaderMap) -> Option<(i32, String)> {
         let mismatch = |message: String| Some((HEADER_MISMATCH, message));
+        let lacking = |key: &str| Some((ErrorCode::INVALID_PARAMS.0, format!("`_meta` lacks `{key}`")));
         if let Some(name) =
             [VERSION, METHOD, NAME].into_iter().find(|name| headers.get_all(*name).iter().count() > 1)
         {
@@ -79,19 +81,20 @@ impl Body<'_> {
             return mismatch(format!("the header `{VERSION}` is missing"));
         };
         let Some(own) = self.version() else {
-            return Some((
-                rmcp::model::ErrorCode::INVALID_PARAMS.0,
-                "`_meta` lacks `io.modelcontextprotocol/protocolVersion`".into(),
-            ));
+            return lacking("io.modelcontextprotocol/protocolVersion");
         };
         if version != own {
             return mismatch(format!("the header `{VERSION}` is `{version}`, the body says `{own}`"));
+        }
+        let params = self.params.as_ref()?;
+        let capabilities = params.meta.as_ref()?.get("io.modelcontextprotocol/clientCapabilities");
+        if !capabilities.is_some_and(Value::is_object) {
+            return lacking("io.modelcontextprotocol/clientCapabilities");
         }
         let method = self.method.as_deref().unwrap_or_default();
         if value(headers, METHOD) != Some(method) {
             return mismatch(format!("the header `{METHOD}` must be `{method}`, as in the body"));
         }
-        let params = self.params.as_ref()?;
         let named = match method {
             "tools/call" | "prompts/get" => &params.name,
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => &params.uri,
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn headers_must_repeat_the_body() {
-        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
         let check = |lines: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in lines {

@@ -36,7 +36,7 @@ pub(super) async fn answer(
     let inbox = Arc::new(Inbox::new(session, 1, outbound, front.desk.traffic.clone()));
     let (desk, tokens) = (front.desk.clone(), front.tokens.clone());
     let token = caller.token.as_ref().map_or_else(String::new, |token| token.id.clone());
-    let task = tokio::spawn(async move {
+    tokio::spawn(async move {
         inbox.push(Frame { sequence: 1, json: line, resend: false }).await;
         let relay = async {
             while let Some(message) = outgoing.recv().await {
@@ -64,6 +64,5 @@ pub(super) async fn answer(
         // A client that went away wants no answer.
         desk.forget(session);
     });
-    drop(task);
     respond(for_client, place, status_of).await
 }

@@ -22,6 +22,7 @@ use skynet_core::Caller;
 use skynet_proto::Frame;
 use std::{
     collections::HashMap,
+    future::pending,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -196,24 +197,15 @@ async fn converse(
     outgoing: mpsc::Receiver<Outgoing>,
 ) {
     let serving = async {
-        desk.mcp.serve(desk, id, caller, &session.inbox).await;
+        tokio::select! {
+            () = desk.mcp.serve(desk, id, caller, &session.inbox) => {}
+            // What is under way is answered; the streams end with the session.
+            () = async { desk.stop.cancelled().await; session.inbox.close(Leaving::Goodbye); pending().await } => {}
+        }
         session.inbox.close(Leaving::Goodbye);
         session.inbox.hang_up();
     };
-    let stopping = async {
-        desk.stop.cancelled().await;
-        // What is under way is answered; its streams end with the session.
-        session.inbox.close(Leaving::Goodbye);
-    };
-    tokio::join!(
-        async {
-            tokio::select! {
-                () = serving => {}
-                () = async { stopping.await; std::future::pending::<()>().await } => {}
-            }
-        },
-        session.route(outgoing)
-    );
+    tokio::join!(serving, session.route(outgoing));
     desk.forget(id);
     desk.sessions.end(id);
 }

@@ -159,8 +159,6 @@ pub(super) fn status_of(answer: &[u8]) -> StatusCode {
     #[derive(serde::Deserialize)]
     struct Code {
         code: i32,
-        #[serde(default)]
-        message: String,
     }
     let error = serde_json::from_slice::<Answer>(answer).ok().and_then(|answer| answer.error);
     match error {
@@ -170,12 +168,6 @@ pub(super) fn status_of(answer: &[u8]) -> StatusCode {
         }) => StatusCode::BAD_REQUEST,
         Some(Code { code, .. }) if code == rmcp::model::ErrorCode::METHOD_NOT_FOUND.0 => {
             StatusCode::NOT_FOUND
-        }
-        // Metadata that is missing makes the request malformed; other wrong parameters are the method's business.
-        Some(Code { code, message })
-            if code == rmcp::model::ErrorCode::INVALID_PARAMS.0 && message.contains("_meta") =>
-        {
-            StatusCode::BAD_REQUEST
         }
         Some(_) | None => StatusCode::OK,
     }

@@ -27,7 +27,7 @@ use rmcp::{
 };
 use serde_json::Value;
 use skynet_catalog::Viewer;
-use skynet_core::{CallId, Caller, Error, ErrorKind};
+use skynet_core::{Caller, Error, ErrorKind};
 use std::sync::{
     Arc, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -103,16 +103,14 @@ impl Handler {
         Watch::new(&self.desk.catalog, self.viewer(is_modern), self.session, self.desk.calls.recorded())
     }
 
-    /// A call that a request which is none stands on. `number` tells several of one request apart.
+    /// The call of a tool that a request of another method stands on; one for each request.
     pub(super) async fn call_inside(
         &self,
         raw: &RawRequest,
-        number: u32,
         tool: &str,
         input: &Value,
     ) -> Result<Value, Error> {
-        let id = CallId { index: raw.call.index | ((number + 1) << 24), ..raw.call };
-        let request = calls::Request::new(id, tool, self.caller.clone(), input.to_string().into());
+        let request = calls::Request::new(raw.call, tool, self.caller.clone(), input.to_string().into());
         let mut running = self.desk.calls.start(request)?;
         let _cancel = running.cancel.clone().drop_guard();
         match &*running.outcome().await {
@@ -125,6 +123,14 @@ impl Handler {
 
 fn is_modern(context: &RequestContext<RoleServer>) -> bool {
     context.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+/// Version, trace, parent and flags in hexadecimal (W3C Trace Context, section 3.2): what goes into the audit log is no
+/// more than that.
+fn is_trace_parent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.iter().map(|part| part.len()).eq([2, 32, 16, 2])
+        && parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn raw(context: &RequestContext<RoleServer>) -> Result<RawRequest, ErrorData> {
@@ -211,7 +217,11 @@ impl ServerHandler for Handler {
             resend: raw.resend,
             slots: slot.into_iter().collect(),
             ask: Dialog::ask(&dialog),
-            trace_parent: context.meta.get_traceparent().map(str::to_owned),
+            trace_parent: context
+                .meta
+                .get_traceparent()
+                .filter(|text| is_trace_parent(text))
+                .map(str::to_owned),
         });
         match started {
             Ok(running) => self.follow(running, &dialog, about, &context).await,
@@ -396,5 +406,19 @@ impl ServerHandler for Handler {
         }
         let message = format!("there is no method `{}`", request.method);
         Err(ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, message, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_parents() {
+        let right = format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16));
+        assert!(is_trace_parent(&right));
+        for wrong in ["", "00-a-b-01", &right[1..], &format!("{right}-"), &right.replace('a', "z")] {
+            assert!(!is_trace_parent(wrong), "{wrong}");
+        }
     }
 }

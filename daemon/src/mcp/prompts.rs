@@ -171,7 +171,7 @@ async fn paths(handler: &Handler, raw: &RawRequest, begun: &str) -> Vec<String> 
     let (directory, prefix) =
         begun.rsplit_once('/').map_or((".", ""), |(directory, _)| (directory, directory));
     let input = json!({ "path": if directory.is_empty() { "." } else { directory }, "hidden": true });
-    let Ok(found) = handler.call_inside(raw, 0, "files_list", &input).await else {
+    let Ok(found) = handler.call_inside(raw, "files_list", &input).await else {
         return Vec::new();
     };
     let entries = found.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -184,7 +184,7 @@ async fn paths(handler: &Handler, raw: &RawRequest, begun: &str) -> Vec<String> 
 }
 
 async fn branches(handler: &Handler, raw: &RawRequest) -> Vec<String> {
-    let Ok(found) = handler.call_inside(raw, 0, "git_branch", &json!({})).await else {
+    let Ok(found) = handler.call_inside(raw, "git_branch", &json!({})).await else {
         return Vec::new();
     };
     let branches = found.get("branches").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -120,22 +120,12 @@ async fn workspace_file(
     let path = percent_encoding::percent_decode_str(path)
         .decode_utf8()
         .map_err(|_| ErrorData::invalid_params("the path is not UTF-8", None))?;
-    let text = json!({ "path": path, "max_bytes": MOST_READ_BYTES });
-    let found = match handler.call_inside(raw, 0, "files_read", &text).await {
-        // Not text: the same bytes, as they are.
-        Err(err) if err.kind == ErrorKind::InvalidInput && err.message.contains("binary") => {
-            let bytes = json!({ "path": path, "encoding": "base64", "max_bytes": MOST_READ_BYTES });
-            handler.call_inside(raw, 1, "files_read", &bytes).await
-        }
-        found => found,
-    };
-    let found = found.map_err(|err| refusal(uri, err))?;
+    let input = json!({ "path": path, "encoding": "base64", "max_bytes": MOST_READ_BYTES });
+    let found = handler.call_inside(raw, "files_read", &input).await.map_err(|err| refusal(uri, err))?;
     let content = found.get("content").and_then(Value::as_str).unwrap_or_default();
-    let is_bytes = found.get("encoding").and_then(Value::as_str) == Some("base64");
-    Ok(if is_bytes {
-        ResourceContents::blob(content, uri).with_mime_type("application/octet-stream")
-    } else {
-        ResourceContents::text(content, uri).with_mime_type("text/plain")
+    Ok(match STANDARD.decode(content).ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(text) => ResourceContents::text(text, uri).with_mime_type("text/plain"),
+        None => ResourceContents::blob(content, uri).with_mime_type("application/octet-stream"),
     })
 }
 

@@ -101,10 +101,7 @@ pub(super) async fn tell(
             }
         }
     };
-    tokio::select! {
-        () = telling => {}
-        () = inbox.closing().cancelled() => {}
-    }
+    while_open(&inbox, telling).await;
 }
 
 /// Tells the client of one `subscriptions/listen`, until it or the connection ends. The sink drops what was not
@@ -122,6 +119,11 @@ pub(super) async fn listen(mut watch: Watch, sink: SubscriptionSink, inbox: Arc<
             }
         }
     };
+    while_open(&inbox, telling).await;
+}
+
+/// Nobody hears anything once the connection closes.
+async fn while_open(inbox: &Inbox, telling: impl Future<Output = ()>) {
     tokio::select! {
         () = telling => {}
         () = inbox.closing().cancelled() => {}

@@ -13,12 +13,19 @@ pub use call_tool::unwrap;
 pub use catalog::{Catalog, Choices, Jobs, Scope, Viewer};
 pub use show_job::{Job, State as JobState};
 
-use skynet_core::Toolset;
+use skynet_core::{Registry, Result, Toolset};
 use std::sync::Arc;
 
+/// Every tool of the product: those of `toolsets`, and those about tools.
+///
+/// # Errors
+/// `Internal` when two tools or two sets have the same name.
+pub fn product(catalog: &Arc<Catalog>, toolsets: Vec<Toolset>) -> Result<Registry> {
+    Registry::new(toolsets.into_iter().chain([toolset(catalog)]))
+}
+
 /// The skynet family: tools about tools.
-#[must_use]
-pub fn toolset(catalog: &Arc<Catalog>) -> Toolset {
+fn toolset(catalog: &Arc<Catalog>) -> Toolset {
     Toolset::new("skynet", "find, describe, call and list the tools that are not shown; wait for long calls")
         .with(search_tools::SkynetSearchTools(catalog.clone()))
         .with(describe_tool::SkynetDescribeTool(catalog.clone()))
