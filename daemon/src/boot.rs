@@ -225,8 +225,8 @@ fn beside_this_program(name: &str) -> Result<PathBuf> {
 
 /// To journald under systemd, otherwise to stderr for people.
 fn start_log(filter: &str) -> Result<()> {
-    // rmcp writes whole requests at debug, secrets included: what it says below warning never leaves it.
-    let filter = EnvFilter::try_new(format!("{filter},rmcp=warn"))
+    // rmcp writes whole requests at debug, secrets included, and at warning what a client did wrong, which is answered.
+    let filter = EnvFilter::try_new(format!("{filter},rmcp=error"))
         .with_context(|| format!("`log.filter` is `{filter}`"))?;
     let registry = tracing_subscriber::registry();
     if is_journal_stderr() {

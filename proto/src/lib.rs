@@ -27,8 +27,10 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES + 4096;
 /// a window update (RFC 9113, section 5.2), and no wider, because a busy shim buffers as much.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// HTTP/2 flow-control window of a whole connection, in bytes.
-pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// HTTP/2 flow-control window of a whole connection, in bytes. A connection has one stream that carries much, so this
+/// holds nothing more in memory; but h2 ends a connection whose unread small frames (256 bytes less their length each)
+/// add up to half of it, and a stream's window full of the shortest requests adds up to twelve of that window.
+pub const CONNECTION_WINDOW_BYTES: u32 = 32 * STREAM_WINDOW_BYTES;
 
 /// The largest HTTP/2 frame both sides take (RFC 9113, section 4.2): an answer of 200 kB is one frame and not
 /// thirteen of the default 16 KiB; larger ones would only make the shim keep larger buffers.

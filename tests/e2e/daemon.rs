@@ -1,7 +1,7 @@
 //! Starting and refusing to start.
 
 use serde_json::json;
-use skynet_tests::programs::{Daemon, Home, Shim};
+use skynet_tests::programs::{Daemon, Home, Shim, channel};
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 fn refused(home: &Home, part: &str) {
@@ -100,16 +100,7 @@ async fn health_and_reflection_are_served() {
     };
     let home = Home::new();
     let _daemon = Daemon::start(&home);
-    let socket = home.socket();
-    let connector = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move {
-            let stream = tokio::net::UnixStream::connect(socket).await?;
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    let endpoint = tonic::transport::Endpoint::from_static("http://skynet");
-    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+    let channel = channel(&home).await;
     let request = HealthCheckRequest { service: "skynet.v1.Relay".into() };
     let health = HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner();
     assert_eq!(health.status(), ServingStatus::Serving);

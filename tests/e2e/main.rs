@@ -15,6 +15,7 @@ mod ctl;
 mod daemon;
 mod disk;
 mod golden;
+mod hostile;
 mod http;
 mod offers;
 mod protocol;

@@ -1,5 +1,6 @@
 //! The daemon or its hands die with calls in flight: nothing is lost, nothing runs twice.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use skynet_tests::programs::{Daemon, Home, Shim, outcome};
 use std::{
@@ -86,15 +87,17 @@ fn a_stopped_daemon_finishes_what_runs() {
     });
 }
 
+fn signal(pids: &[u32], signal: Signal) {
+    for &pid in pids {
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
+    }
+}
+
 #[test]
 fn killed_hands_are_replaced() {
     calls_survive(|_, daemon| {
-        let hands = daemon.children();
-        for pid in hands {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-            // It may have ended by itself.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        signal(&daemon.children(), Signal::KILL);
         daemon
     });
 }
@@ -106,16 +109,32 @@ fn an_interrupted_call_is_in_the_audit_log() {
     for number in 0..3000 {
         fs::write(home.project.join(format!("tree/{number}")), "x").unwrap();
     }
-    let daemon = Daemon::start(&home);
+    let mut daemon = Some(Daemon::start(&home));
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
-    let id = shim
-        .post("tools/call", json!({ "name": "files_copy", "arguments": { "from": "tree", "to": "copy" } }));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !home.project.join("copy").exists() {
-        assert!(Instant::now() < deadline, "the copy never began");
-        std::thread::yield_now();
-    }
-    daemon.kill();
+    // Hands are stopped in the middle of a copy, unless it was done before they could be.
+    let id = (0..20).find_map(|attempt| {
+        let to = format!("copy-{attempt}");
+        let before = fs::read_dir(&home.project).unwrap().count();
+        let id = shim
+            .post("tools/call", json!({ "name": "files_copy", "arguments": { "from": "tree", "to": to } }));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while fs::read_dir(&home.project).unwrap().count() == before {
+            assert!(Instant::now() < deadline, "the copy never began");
+            std::thread::yield_now();
+        }
+        let hands = daemon.as_ref().unwrap().children();
+        signal(&hands, Signal::STOP);
+        let is_caught = !home.project.join(to).exists();
+        if is_caught {
+            daemon.take().unwrap().kill();
+            signal(&hands, Signal::KILL);
+        } else {
+            signal(&hands, Signal::CONT);
+            outcome(&shim.answer(id)).unwrap();
+        }
+        is_caught.then_some(id)
+    });
+    let id = id.expect("a copy that was not done at once");
     let _daemon = Daemon::start(&home);
     let err = outcome(&shim.answer(id)).unwrap_err();
     assert!(err.starts_with("interrupted: ") && err.contains("audit query --call"), "{err}");

@@ -138,6 +138,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Its memory.
+    #[must_use]
+    pub fn resident_kb(&self) -> u64 {
+        resident_kb(&self.child)
+    }
+
     /// As the kernel's out-of-memory killer does it.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -175,6 +181,22 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A gRPC connection to the daemon of a home.
+pub async fn channel(home: &Home) -> tonic::transport::Channel {
+    let socket = home.socket();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move {
+            let stream = tokio::net::UnixStream::connect(socket).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://skynet")
+        .initial_stream_window_size(skynet_proto::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(skynet_proto::CONNECTION_WINDOW_BYTES);
+    endpoint.connect_with_connector(connector).await.unwrap()
 }
 
 /// A running shim, and the client at its stdio.
@@ -282,10 +304,15 @@ impl Shim {
     /// Resident set size in kB.
     #[must_use]
     pub fn resident_kb(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+        resident_kb(&self.child)
     }
+}
+
+/// `VmRSS` of proc_pid_status(5).
+fn resident_kb(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
 }
 
 impl Drop for Shim {

@@ -2,6 +2,9 @@
 
 use std::{borrow::Cow, fmt, io};
 
+/// Bytes of the longest message. One that quotes a longer input keeps its beginning and its end.
+const MAX_MESSAGE_BYTES: usize = 2048;
+
 /// What every fallible function of a tool or layer returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -123,7 +126,13 @@ constructors! {
 impl Error {
     /// An error without a source.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_BYTES {
+            let from = message.floor_char_boundary(MAX_MESSAGE_BYTES / 2);
+            let to = message.ceil_char_boundary(message.len() - MAX_MESSAGE_BYTES / 2);
+            message.to_mut().replace_range(from..to, " [...] ");
+        }
+        Self { kind, message, source: None }
     }
 
     /// The same error with what caused it, for the log.
@@ -193,6 +202,13 @@ mod tests {
         for kind in ErrorKind::ALL {
             assert_eq!(ErrorKind::from_name(kind.as_str()), kind);
         }
+    }
+
+    #[test]
+    fn a_message_that_quotes_a_long_input_is_short() {
+        let err = Error::from_io(rustix::io::Errno::NAMETOOLONG.into(), &"é".repeat(1 << 20));
+        assert!(err.message.len() < MAX_MESSAGE_BYTES + 16, "{}", err.message.len());
+        assert!(err.message.starts_with("a name in `é") && err.message.ends_with("255 bytes"), "{err}");
     }
 
     #[test]

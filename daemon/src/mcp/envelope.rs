@@ -1,7 +1,7 @@
 //! What must be known of a line before rmcp parses it: what kind of message it is, its id, and the raw
 //! arguments of a tool call.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rmcp::model::RequestId;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -199,6 +199,32 @@ fn not_a_message(line: &[u8], err: &serde_json::Error) -> Refusal {
 
 fn read_id(raw: &RawValue) -> Option<RequestId> {
     serde_json::from_str(raw.get()).ok()
+}
+
+/// With a line feed, without copying where nobody else holds the bytes; nothing stays nothing.
+pub(super) fn end_line(json: Bytes) -> Bytes {
+    if json.is_empty() {
+        return json;
+    }
+    let mut line = json.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    line.extend_from_slice(b"\n");
+    line.freeze()
+}
+
+/// A JSON array, or nothing where there was nothing to answer.
+pub(super) fn join(answers: &[Bytes]) -> Bytes {
+    if answers.is_empty() {
+        return Bytes::new();
+    }
+    let mut joined = vec![b'['];
+    for (index, answer) in answers.iter().enumerate() {
+        if index > 0 {
+            joined.push(b',');
+        }
+        joined.extend_from_slice(answer);
+    }
+    joined.push(b']');
+    joined.into()
 }
 
 #[cfg(test)]

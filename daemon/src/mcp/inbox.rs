@@ -8,7 +8,7 @@ use super::{
     Traffic,
     envelope::{self, Envelope, Kind, Refusal},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rmcp::model::RequestId;
 use skynet_core::{CallId, call::Slot};
 use skynet_proto::Frame;
@@ -18,7 +18,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    select,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ use uuid::Uuid;
 /// Waiting requests, in number and in bytes, at which reading stops.
 const MOST_WAITING: usize = 1024;
 const MOST_WAITING_BYTES: usize = 16 << 20;
+
+/// Answers on their way to a client that does not read them, at which no further request of it begins.
+const MOST_SETTLING: usize = 64;
 
 /// A client that closed its stdin waits that long for what is under way; SDKs kill a server after 2 s.
 const FAREWELL: Duration = Duration::from_millis(1500);
@@ -103,6 +107,14 @@ impl State {
         let (begun, _) = self.young.front().filter(|_| self.has_company && self.young.len() >= MOST_YOUNG)?;
         Some(*begun + YOUNG)
     }
+}
+
+/// What has to come before another message may go on.
+enum Missing {
+    /// A message, or room for more answers.
+    Message,
+    Turn(Instant),
+    Slot,
 }
 
 /// A message on its way to the client.
@@ -200,26 +212,26 @@ impl Inbox {
     pub(super) async fn take(&self) -> Option<Taken> {
         loop {
             let arrived = self.arrived.notified();
-            let (has_requests, turn) = {
+            let missing = {
                 let mut state = self.lock();
                 if state.leaving == Some(Leaving::Lost) {
                     return None;
                 }
-                if let Some(taken) = self.take_one(&mut state) {
-                    drop(state);
-                    self.taken.notify_one();
-                    return Some(taken);
+                match self.take_one(&mut state) {
+                    Ok(taken) => {
+                        drop(state);
+                        self.taken.notify_one();
+                        return Some(taken);
+                    }
+                    Err(_) if state.leaving.is_some() && state.waiting.is_empty() => break,
+                    Err(missing) => missing,
                 }
-                if state.leaving.is_some() && state.waiting.is_empty() {
-                    break;
-                }
-                (!state.waiting.is_empty(), state.next_turn(Instant::now()))
             };
-            tokio::select! {
-                () = arrived => {}
+            match missing {
+                Missing::Message => arrived.await,
+                Missing::Turn(at) => select! { () = arrived => {}, () = sleep_until(at) => {} },
                 // The permit itself is taken above, with the request it is for.
-                _ = self.slots.acquire(), if has_requests && turn.is_none() => {}
-                () = sleep_until(turn.unwrap_or_else(Instant::now)), if has_requests && turn.is_some() => {}
+                Missing::Slot => select! { () = arrived => {}, _ = self.slots.acquire() => {} },
             }
         }
         // Half-close: answers that come soon are still delivered. The limit only bounds the wait.
@@ -255,7 +267,14 @@ impl Inbox {
             // Canceled meanwhile, or never asked: the client knows what to do with it.
             None => self.send(0, 0, answer).await,
         }
-        self.lock().settling -= 1;
+        let was_full = {
+            let mut state = self.lock();
+            state.settling -= 1;
+            state.settling + 1 == MOST_SETTLING
+        };
+        if was_full {
+            self.arrived.notify_one();
+        }
         self.settled.notify_waiters();
     }
 
@@ -264,7 +283,7 @@ impl Inbox {
         let outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(outbound) = outbound {
             // A connection that is gone gets its answers when it comes back and asks again.
-            let _ = outbound.send(Outgoing { answers, about, json: end_line(json) }).await;
+            let _ = outbound.send(Outgoing { answers, about, json: envelope::end_line(json) }).await;
         }
     }
 
@@ -360,22 +379,21 @@ impl Inbox {
     }
 
     /// The first message that may go on: anything but a request, or a request for which there is a slot.
-    fn take_one(&self, state: &mut State) -> Option<Taken> {
+    fn take_one(&self, state: &mut State) -> Result<Taken, Missing> {
         let is_request = |waiting: &Waiting| matches!(waiting.envelope.kind, Kind::Request(_));
-        let (place, permit) = match state.waiting.front() {
-            None => return None,
-            Some(first) if is_request(first) => {
-                let is_turn = state.next_turn(Instant::now()).is_none();
-                match is_turn.then(|| self.slots.clone().try_acquire_owned()) {
-                    Some(Ok(permit)) => (0, Some(permit)),
-                    Some(Err(_)) | None => {
-                        (state.waiting.iter().position(|waiting| !is_request(waiting))?, None)
-                    }
+        let first = state.waiting.front().ok_or(Missing::Message)?;
+        let (place, permit) = if is_request(first) {
+            match self.permit(state) {
+                Ok(permit) => (0, Some(permit)),
+                Err(missing) => {
+                    let other = state.waiting.iter().position(|waiting| !is_request(waiting));
+                    (other.ok_or(missing)?, None)
                 }
             }
-            Some(_) => (0, None),
+        } else {
+            (0, None)
         };
-        let Waiting { envelope, origin, resend } = state.waiting.remove(place)?;
+        let Waiting { envelope, origin, resend } = state.waiting.remove(place).ok_or(Missing::Message)?;
         state.waiting_bytes -= envelope.size();
         if let Kind::Request(id) = &envelope.kind {
             let now = Instant::now();
@@ -383,12 +401,18 @@ impl Inbox {
             state.young.push_back((now, id.clone()));
         }
         let call = CallId { session: self.session, sequence: origin.sequence, index: origin.index };
-        Some(Taken {
-            envelope,
-            call,
-            resend,
-            slot: permit.map(|permit| Slot::new(self.slots.clone(), permit)),
-        })
+        Ok(Taken { envelope, call, resend, slot: permit.map(|permit| Slot::new(self.slots.clone(), permit)) })
+    }
+
+    /// For one more request.
+    fn permit(&self, state: &mut State) -> Result<OwnedSemaphorePermit, Missing> {
+        if state.settling >= MOST_SETTLING {
+            return Err(Missing::Message);
+        }
+        match state.next_turn(Instant::now()) {
+            Some(turn) => Err(Missing::Turn(turn)),
+            None => self.slots.clone().try_acquire_owned().map_err(|_| Missing::Slot),
+        }
     }
 
     async fn settle_origin(&self, origin: Origin, answer: Option<Bytes>) {
@@ -407,7 +431,7 @@ impl Inbox {
             }
             state.batches.remove(&origin.sequence).map(|batch| batch.answers).unwrap_or_default()
         };
-        self.send(origin.sequence, 0, join(&finished)).await;
+        self.send(origin.sequence, 0, envelope::join(&finished)).await;
     }
 
     async fn all_settled(&self) {
@@ -458,30 +482,4 @@ impl Inbox {
         // Nothing in here panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// With a line feed, without copying where nobody else holds the bytes; nothing stays nothing.
-fn end_line(json: Bytes) -> Bytes {
-    if json.is_empty() {
-        return json;
-    }
-    let mut line = json.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    line.extend_from_slice(b"\n");
-    line.freeze()
-}
-
-/// A JSON array, or nothing where there was nothing to answer.
-fn join(answers: &[Bytes]) -> Bytes {
-    if answers.is_empty() {
-        return Bytes::new();
-    }
-    let mut joined = vec![b'['];
-    for (index, answer) in answers.iter().enumerate() {
-        if index > 0 {
-            joined.push(b',');
-        }
-        joined.extend_from_slice(answer);
-    }
-    joined.push(b']');
-    joined.into()
 }
