@@ -16,7 +16,7 @@ struct Finding {
 }
 
 pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-    let mut findings = vec![programs(), git(), socket(daemon.socket())];
+    let mut findings = vec![programs(), git(), sandbox(), socket(daemon.socket())];
     findings.extend(ask_daemon(daemon).await);
     let json = findings
         .iter()
@@ -41,9 +41,10 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
 fn programs() -> Finding {
     let missing =
         |name: &&str| std::env::current_exe().map_or(true, |program| !program.with_file_name(name).is_file());
-    let missing: Vec<&str> = ["skynetd", "skynet-hands", "skynet-shim"].into_iter().filter(missing).collect();
+    let missing: Vec<&str> =
+        ["skynetd", "skynet-hands", "skynet-sandbox", "skynet-shim"].into_iter().filter(missing).collect();
     let detail = if missing.is_empty() {
-        "skynetd, skynet-hands and skynet-shim lie beside skynetctl".into()
+        "skynetd, skynet-hands, skynet-sandbox and skynet-shim lie beside skynetctl".into()
     } else {
         format!("missing beside skynetctl: {}", missing.join(", "))
     };
@@ -62,6 +63,21 @@ fn git() -> Finding {
             what: "git",
             detail: "the git tools need the `git` program; install it".into(),
         },
+    }
+}
+
+fn sandbox() -> Finding {
+    let finding = |is_good, detail| Finding { is_good, what: "sandbox", detail };
+    let program = std::env::current_exe().unwrap_or_default().with_file_name("skynet-sandbox");
+    match std::process::Command::new(program).arg("check").output() {
+        Ok(ran) if ran.status.success() => {
+            finding(true, String::from_utf8_lossy(&ran.stdout).trim().to_owned())
+        }
+        Ok(ran) => {
+            let why = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+            finding(false, format!("commands cannot run: {why}"))
+        }
+        Err(err) => finding(false, format!("`skynet-sandbox` cannot be run: {err}")),
     }
 }
 

@@ -15,6 +15,7 @@ use skynet_proto::{
     relay_server::RelayServer,
     socket::{SOCKET_NAME, user_directory},
 };
+use skynet_sandbox::Slots;
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     io::IsTerminal as _,
@@ -47,11 +48,11 @@ pub(crate) fn home() -> Result<PathBuf> {
     Ok(found.path().to_owned())
 }
 
-/// Until commands and tools run in sandboxes of their own, a daemon of root would do anything for anyone.
+/// Until all tools run in slots, as the caller, a daemon of root would do anything for anyone.
 pub(crate) fn refuse_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         bail!(
-            "running as root is refused: this version has no sandbox, so every tool would have root's rights; start it as an ordinary user"
+            "running as root is refused: this version works for one user, and only commands are sandboxed, so other tools would have root's rights; start it as an ordinary user"
         );
     }
     Ok(())
@@ -125,7 +126,11 @@ impl House {
         let hands = Pool::new(beside_this_program("skynet-hands")?);
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
-        let registry = skynet_catalog::product(&catalog, skynet_hands::toolsets())?;
+        let slots = Slots::new(beside_this_program("skynet-sandbox")?);
+        let commands = skynet_exec::Host::new(slots, home, state.join("homes"));
+        let mut toolsets = skynet_hands::toolsets();
+        toolsets.push(skynet_exec::toolset(&commands));
+        let registry = skynet_catalog::product(&catalog, toolsets)?;
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let registry = Arc::new(registry);
         catalog.fill(&registry).context("`mcp.toolsets`")?;

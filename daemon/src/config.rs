@@ -102,7 +102,7 @@ impl Default for Mcp {
     fn default() -> Self {
         Self {
             concurrent_requests: NonZeroU32::MIN.saturating_add(63),
-            toolsets: ["files", "git", "skynet"].map(str::to_owned).to_vec(),
+            toolsets: ["exec", "files", "git", "skynet"].map(str::to_owned).to_vec(),
             task_after_seconds: 5,
             job_after_seconds: 45,
         }

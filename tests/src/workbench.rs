@@ -37,8 +37,12 @@ pub struct Workbench {
 /// When two tools share a name.
 #[must_use]
 pub fn product() -> Registry {
-    let catalog = Catalog::new(vec!["files".into(), "git".into(), "skynet".into()]);
-    let registry = skynet_catalog::product(&catalog, skynet_hands::toolsets()).unwrap();
+    let catalog = Catalog::new(vec!["exec".into(), "files".into(), "git".into(), "skynet".into()]);
+    let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"));
+    let homes = std::env::temp_dir().join("skynet-homes");
+    let mut toolsets = skynet_hands::toolsets();
+    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, std::path::Path::new("/root"), homes)));
+    let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry
 }

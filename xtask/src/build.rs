@@ -6,7 +6,8 @@ use serde::Deserialize;
 use std::{path::PathBuf, process::Command};
 
 /// The programs of a release.
-pub(crate) const PROGRAMS: [&str; 4] = ["skynetd", "skynet-hands", "skynetctl", "skynet-shim"];
+pub(crate) const PROGRAMS: [&str; 5] =
+    ["skynetd", "skynet-hands", "skynet-sandbox", "skynetctl", "skynet-shim"];
 
 #[derive(Deserialize)]
 struct Message {
@@ -60,6 +61,8 @@ pub(crate) fn release_into(directory: &std::path::Path) -> Result<()> {
         "skynetd",
         "--package",
         "skynet-hands",
+        "--package",
+        "skynet-sandbox",
         "--package",
         "skynetctl",
     ])?;

@@ -25,7 +25,7 @@ mod up;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Automation of the Skynet project.
 #[derive(Parser)]
@@ -91,5 +91,9 @@ fn root() -> PathBuf {
 /// Every tool of the product.
 fn product() -> Result<skynet_core::Registry> {
     let catalog = skynet_catalog::Catalog::new(Vec::new());
-    Ok(skynet_catalog::product(&catalog, skynet_hands::toolsets())?)
+    // Their declarations are wanted, and none is called: the broker need not be there.
+    let slots = skynet_sandbox::Slots::new("skynet-sandbox".into());
+    let mut toolsets = skynet_hands::toolsets();
+    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, Path::new("/"), PathBuf::new())));
+    Ok(skynet_catalog::product(&catalog, toolsets)?)
 }

@@ -11,27 +11,47 @@ use std::{
 };
 
 /// First-party crates a crate may depend on; a family may use core and services, never another family.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("skynet-proto", &[]),
     ("skynet-shim", &["skynet-proto"]),
     ("skynetctl", &["skynet-proto"]),
     ("skynet-core", &[]),
     ("skynet-store", &["skynet-core"]),
     ("skynet-policy", &["skynet-core", "skynet-store"]),
+    ("skynet-sandbox", &["skynet-core"]),
+    ("skynet-exec", &["skynet-core", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
     ("skynet-system", &["skynet-core"]),
     ("skynet-catalog", &["skynet-core"]),
-    ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git", "skynet-system"]),
+    ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git", "skynet-sandbox", "skynet-system"]),
     (
         "skynetd",
-        &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"],
+        &[
+            "skynet-catalog",
+            "skynet-core",
+            "skynet-exec",
+            "skynet-hands",
+            "skynet-policy",
+            "skynet-proto",
+            "skynet-sandbox",
+            "skynet-store",
+        ],
     ),
     (
         "skynet-tests",
-        &["skynet-catalog", "skynet-core", "skynet-hands", "skynet-policy", "skynet-proto", "skynet-store"],
+        &[
+            "skynet-catalog",
+            "skynet-core",
+            "skynet-exec",
+            "skynet-hands",
+            "skynet-policy",
+            "skynet-proto",
+            "skynet-sandbox",
+            "skynet-store",
+        ],
     ),
-    ("xtask", &["skynet-catalog", "skynet-core", "skynet-hands"]),
+    ("xtask", &["skynet-catalog", "skynet-core", "skynet-exec", "skynet-hands", "skynet-sandbox"]),
 ];
 
 /// Foreign APIs with one home each.

@@ -3,7 +3,7 @@
 
 use crate::{Error, RelativePath, Result, Workspace};
 use rustix::fs::{Mode, OFlags};
-use std::path::Path;
+use std::{ffi::OsStr, path::Path};
 
 /// At any depth, in any case.
 const NAMES: [&str; 19] = [
@@ -32,7 +32,13 @@ const NAMES: [&str; 19] = [
 pub const TRASH_PREFIX: &str = ".Trash-";
 
 /// What makes a directory a repository for Git, whatever its name (gitrepository-layout(5)).
-const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
+pub const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
+
+/// Whether programs of the user read instructions from an entry of that name.
+#[must_use]
+pub fn is_name(name: &OsStr) -> bool {
+    NAMES.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
+}
 
 /// Refuses a path, links resolved, that must not be written.
 ///
@@ -41,8 +47,7 @@ const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
 pub fn check(workspace: &Workspace, path: &RelativePath) -> Result<()> {
     let reserved = path.as_path().components().find_map(|part| {
         let text = part.as_os_str().to_string_lossy();
-        let is_reserved =
-            NAMES.iter().any(|name| text.eq_ignore_ascii_case(name)) || text.starts_with(TRASH_PREFIX);
+        let is_reserved = is_name(part.as_os_str()) || text.starts_with(TRASH_PREFIX);
         is_reserved.then(|| text.into_owned())
     });
     if let Some(name) = reserved {

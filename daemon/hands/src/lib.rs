@@ -1,7 +1,6 @@
 //! `skynet-hands` runs the tools that touch a user's files, as that user, in a process of its own. This library
 //! is the protocol both ends speak and the daemon's end of it; the program is in `main.rs`.
 
-mod channel;
 mod pool;
 pub mod protocol;
 mod server;

@@ -1,13 +1,11 @@
 //! The daemon's end: one process per workspace and one for what is asked about the host, each started when first
 //! needed and replaced when it dies.
 
-use crate::{
-    channel::{self, AsyncSocket, Buffer},
-    protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION},
-};
+use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION};
 use async_trait::async_trait;
 use bytes::Bytes;
 use skynet_core::{CallCtx, Canonical, Error, Result, Run, Workspace};
+use skynet_sandbox::channel::{self, AsyncSocket, Buffer};
 use std::{
     collections::HashMap,
     io,
@@ -178,9 +176,9 @@ impl Process {
         let pid = child.id().unwrap_or(0);
         let socket = Arc::new(AsyncSocket::new(ours)?);
         let open = ToHands { request: Some(Request::Open(Open { version: VERSION })) };
-        let root = workspace.map(|workspace| workspace.as_descriptor().try_clone_to_owned()).transpose()?;
-        socket.send(&open, root.as_ref()).await?;
-        let mut buffer = Buffer::new();
+        let root: Vec<_> = workspace.iter().map(|workspace| workspace.as_descriptor()).collect();
+        socket.send(&open, &root).await?;
+        let mut buffer = Buffer::default();
         match socket.receive(&mut buffer).await? {
             Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => {}
             _ => return Err(io::Error::other("hands did not report ready")),
@@ -255,7 +253,7 @@ impl Process {
     }
 
     async fn send(&self, request: Request) -> io::Result<()> {
-        self.socket.send(&ToHands { request: Some(request) }, None).await
+        self.socket.send(&ToHands { request: Some(request) }, &[]).await
     }
 }
 
@@ -319,7 +317,7 @@ impl Drop for CallGuard<'_> {
             let (calls, pid) = (self.process.calls.clone(), self.process.pid);
             tokio::spawn(async move {
                 // Hands that are gone need no cancel.
-                let _ = socket.send(&ToHands { request: Some(Request::Cancel(id)) }, None).await;
+                let _ = socket.send(&ToHands { request: Some(Request::Cancel(id)) }, &[]).await;
                 let has_ended = tokio::time::timeout(STUCK_AFTER, ended(inbox)).await.is_ok();
                 if let Some(waiting) = lock(&calls).waiting.as_mut() {
                     waiting.remove(&id);
@@ -335,12 +333,12 @@ impl Drop for CallGuard<'_> {
 
 /// Hands each reply to the call it belongs to, until the process closes its end.
 async fn pump(socket: &AsyncSocket, mut buffer: Buffer, calls: &Mutex<Calls>) -> io::Result<()> {
-    while let Some((message, descriptor)) = socket.receive::<FromHands>(&mut buffer).await? {
+    while let Some((message, mut descriptors)) = socket.receive::<FromHands>(&mut buffer).await? {
         let Some(reply) = message.reply else { continue };
         let inbox = reply.call().and_then(|id| lock(calls).waiting.as_ref()?.get(&id).cloned());
         if let Some(inbox) = inbox {
             // A call that is no longer waiting does not want it.
-            let _ = inbox.send((reply, descriptor)).await;
+            let _ = inbox.send((reply, descriptors.pop())).await;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What travels over the socketpair between daemon and hands: length-prefixed protobuf, descriptors beside it.
+//! What travels over the socketpair between daemon and hands: protobuf, descriptors beside it.
 //!
 //! The first message is [`Open`], with the workspace's directory descriptor unless these hands are for the host, answered
 //! by [`Reply::Ready`]. Then calls are multiplexed by a number. Both ends come from one build, so there is one version.
@@ -7,9 +7,6 @@ use bytes::Bytes;
 
 /// Changes when a message changes its meaning.
 pub const VERSION: u32 = 1;
-
-/// Longer messages are a defect of the other end.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// From the daemon.
 #[derive(Clone, PartialEq, prost::Message)]

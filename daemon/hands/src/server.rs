@@ -4,16 +4,16 @@
 //! another only between the processes. Before a thread turns to a call it makes sure that another one listens,
 //! so that cancels are always heard.
 
-use crate::{
-    channel::{BlockingSocket, Buffer},
-    protocol::{Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION},
+use crate::protocol::{
+    Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION,
 };
 use async_trait::async_trait;
 use skynet_core::{CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace, ctx};
+use skynet_sandbox::channel::{BlockingSocket, Buffer};
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
@@ -34,14 +34,15 @@ const EARLY_CANCELS: usize = 64;
 /// When the first message is not `Open`, or the socket fails.
 pub fn serve(socket: OwnedFd, registry: Registry, runtime: Handle) -> io::Result<()> {
     let socket = BlockingSocket::new(socket);
-    let first = socket.receive(&mut Buffer::new())?;
-    let Some((ToHands { request: Some(Request::Open(open)) }, root)) = first else {
+    let first = socket.receive(&mut Buffer::default())?;
+    let Some((ToHands { request: Some(Request::Open(open)) }, mut root)) = first else {
         return Err(unexpected());
     };
     if open.version != VERSION {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "daemon and hands are of different versions"));
     }
-    let workspace = root.map(Workspace::from_descriptor).transpose().map_err(io::Error::other)?.map(Arc::new);
+    let workspace =
+        root.pop().map(Workspace::from_descriptor).transpose().map_err(io::Error::other)?.map(Arc::new);
     let (ended, end) = mpsc::channel();
     let state = State { threads: 1, listening: 1, ..State::default() };
     let hands = Arc::new(Hands { socket, registry, workspace, runtime, state: Mutex::new(state), ended });
@@ -115,7 +116,7 @@ impl Hands {
     }
 
     fn listen(self: &Arc<Self>) -> io::Result<()> {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::default();
         while let Some((message, _)) = self.socket.receive::<ToHands>(&mut buffer)? {
             match message.request {
                 Some(Request::Call(call)) => self.take(call)?,
@@ -192,7 +193,8 @@ impl Hands {
     }
 
     fn send(&self, reply: Reply, descriptor: Option<&OwnedFd>) -> io::Result<()> {
-        self.socket.send(&FromHands { reply: Some(reply) }, descriptor)
+        let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+        self.socket.send(&FromHands { reply: Some(reply) }, &descriptors)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -38,7 +38,9 @@ impl Daemon for Office {
             hands: count(self.hands.pids().await.len()),
             tools: count(self.desk.calls.registry().len()),
             layers,
-            warnings: vec!["user mode without sandbox: tools run with all rights of this user".into()],
+            warnings: vec![
+                "user mode: commands run in the sandbox, other tools with all rights of this user".into(),
+            ],
             calls: calls.collect(),
             http: self.http.map_or_else(String::new, |address| format!("http://{address}/mcp")),
         }))

@@ -21,22 +21,22 @@ use skynet_core::Toolset;
 /// The git family: what is used all day.
 #[must_use]
 pub fn toolset() -> Toolset {
-    Toolset::new("git", "status, diff, log, show, add, commit, branch and checkout of Git repositories")
+    Toolset::new("git", "status, diff, log, show, add, commit and checkout of Git repositories")
         .with(status::GitStatus)
         .with(diff::GitDiff)
         .with(log::GitLog)
         .with(show::GitShow)
         .with(add::GitAdd)
         .with(commit::GitCommit)
-        .with(branch::GitBranch)
         .with(checkout::GitCheckout)
 }
 
 /// The rest of it.
 #[must_use]
 pub fn more() -> Toolset {
-    Toolset::new("git_more", "blame, stash and worktrees of Git repositories")
+    Toolset::new("git_more", "blame, branches, stash and worktrees of Git repositories")
         .with(blame::GitBlame)
+        .with(branch::GitBranch)
         .with(stash::GitStash)
         .with(worktree::GitWorktree)
 }

@@ -2,9 +2,10 @@
 //!
 //! So nothing is framed, no lock keeps two senders apart, and any thread may wait for the next message. A packet is one
 //! byte of flags and the protobuf. A message too long for a packet travels in a sealed memory file (memfd_create(2))
-//! whose descriptor the packet carries, followed by the descriptor that belongs to the message, if one does.
+//! whose descriptor the packet carries, followed by the descriptors that belong to the message.
+//!
+//! Daemon and hands speak like this, and daemon, broker and slots.
 
-use crate::protocol::MAX_MESSAGE_BYTES;
 use prost::Message;
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create},
@@ -28,68 +29,95 @@ use tokio::net::unix::pipe;
 /// Packets are not longer; the kernel's default for socket buffers is 208 KiB (socket(7), `wmem_default`).
 const PACKET_BYTES: usize = 128 << 10;
 
-/// The message is in the first descriptor.
+/// Longer messages, in bytes, are a defect of the other end.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// The flag: the message is in the first descriptor. The number of descriptors that belong to it is in the bits above.
 const IN_FILE: u8 = 1;
-/// The last descriptor belongs to the message.
-const WITH_DESCRIPTOR: u8 = 2;
-const MOST_DESCRIPTORS: usize = 2;
+/// Of one packet.
+const MOST_DESCRIPTORS: usize = 5;
 
 /// A memory file with these can no longer change.
 const SEALED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
 
 /// A connected pair of sockets.
-pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+///
+/// # Errors
+/// What socketpair(2) says.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Where packets arrive, reused from message to message.
-pub(crate) struct Buffer(Vec<u8>);
+pub struct Buffer(Vec<u8>);
 
-impl Buffer {
-    pub(crate) fn new() -> Self {
+impl Default for Buffer {
+    fn default() -> Self {
         Self(vec![0; PACKET_BYTES])
     }
 }
 
-/// A message and its descriptor; `None` once the other end is closed.
-type Received<M> = Option<(M, Option<OwnedFd>)>;
+/// A message and its descriptors; `None` once the other end is closed.
+pub type Received<M> = Option<(M, Vec<OwnedFd>)>;
 
 /// The end of a process whose threads wait.
-pub(crate) struct BlockingSocket(OwnedFd);
+pub struct BlockingSocket(OwnedFd);
 
 impl BlockingSocket {
-    pub(crate) const fn new(socket: OwnedFd) -> Self {
+    /// Speaks over `socket`, one of a [`pair`].
+    #[must_use]
+    pub const fn new(socket: OwnedFd) -> Self {
         Self(socket)
     }
 
-    pub(crate) fn send(&self, message: &impl Message, descriptor: Option<&OwnedFd>) -> io::Result<()> {
-        Packet::new(message)?.send(self.0.as_fd(), descriptor)
+    /// Sends a message and copies of its descriptors.
+    ///
+    /// # Errors
+    /// When the message is too long, or what sendmsg(2) says.
+    pub fn send(&self, message: &impl Message, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        Packet::new(message)?.send(self.0.as_fd(), descriptors)
     }
 
-    pub(crate) fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// When it is not one, or what recvmsg(2) says.
+    pub fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
         receive(self.0.as_fd(), buffer)
+    }
+}
+
+impl AsFd for BlockingSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
 /// The end of a process that waits for many. Like the daemon's connections (`skynet_proto::stream`) it is woken for
 /// writability only while its buffer is full; here too, tokio's pipe stands for "any descriptor, one direction".
-pub(crate) struct AsyncSocket {
+pub struct AsyncSocket {
     socket: OwnedFd,
     readable: pipe::Receiver,
 }
 
 impl AsyncSocket {
-    /// Must be called in a runtime.
-    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+    /// Speaks over `socket`, one of a [`pair`]. Must be called in a runtime.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let readable = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?)?;
         Ok(Self { socket, readable })
     }
 
-    /// Cancel-safe: the message is sent or not.
-    pub(crate) async fn send(&self, message: &impl Message, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+    /// Sends a message and copies of its descriptors. Cancel-safe: the message is sent or not.
+    ///
+    /// # Errors
+    /// As [`BlockingSocket::send`].
+    pub async fn send(&self, message: &impl Message, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let packet = Packet::new(message)?;
-        let send = || packet.send(self.socket.as_fd(), descriptor);
+        let send = || packet.send(self.socket.as_fd(), descriptors);
         let mut sent = send();
         if is_full(&sent) {
             let writable = pipe::Sender::from_owned_fd_unchecked(self.socket.try_clone()?)?;
@@ -101,8 +129,11 @@ impl AsyncSocket {
         sent
     }
 
-    /// Cancel-safe.
-    pub(crate) async fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
+    /// Waits for the next message. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`BlockingSocket::receive`].
+    pub async fn receive<M: Message + Default>(&self, buffer: &mut Buffer) -> io::Result<Received<M>> {
         loop {
             self.readable.readable().await?;
             match self.readable.try_io(|| receive(self.socket.as_fd(), buffer)) {
@@ -113,7 +144,7 @@ impl AsyncSocket {
     }
 
     /// Tells the other end that nothing more comes.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         // It may be gone already.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
@@ -148,10 +179,15 @@ impl Packet {
         Ok(Self { bytes, file: None })
     }
 
-    fn send(&self, socket: BorrowedFd<'_>, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+    fn send(&self, socket: BorrowedFd<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let (flags, rest) = self.bytes.split_first().ok_or_else(|| invalid("an empty packet"))?;
-        let flags = [flags | if descriptor.is_some() { WITH_DESCRIPTOR } else { 0 }];
-        let descriptors: Vec<BorrowedFd<'_>> = self.file.iter().chain(descriptor).map(AsFd::as_fd).collect();
+        let count = u8::try_from(descriptors.len()).map_err(io::Error::other)?;
+        let flags = [flags | count << 1];
+        let descriptors: Vec<BorrowedFd<'_>> =
+            self.file.iter().map(AsFd::as_fd).chain(descriptors.iter().copied()).collect();
+        if descriptors.len() > MOST_DESCRIPTORS {
+            return Err(invalid("too many descriptors"));
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
@@ -193,16 +229,16 @@ fn receive<M: Message + Default>(socket: BorrowedFd<'_>, buffer: &mut Buffer) ->
     if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(invalid("a packet is too long"));
     }
-    let expected = usize::from(flags & IN_FILE != 0) + usize::from(flags & WITH_DESCRIPTOR != 0);
-    if descriptors.len() != expected {
+    let is_in_file = flags & IN_FILE != 0;
+    if descriptors.len() != usize::from(flags >> 1) + usize::from(is_in_file) {
         return Err(invalid("a packet without its descriptors"));
     }
-    let descriptor = if flags & WITH_DESCRIPTOR == 0 { None } else { descriptors.pop() };
-    let message = match descriptors.pop() {
-        Some(file) => M::decode(&*read_sealed(&File::from(file))?),
-        None => M::decode(body),
+    let message = if is_in_file {
+        M::decode(&*read_sealed(&File::from(descriptors.remove(0)))?)
+    } else {
+        M::decode(body)
     };
-    Ok(Some((message.map_err(io::Error::other)?, descriptor)))
+    Ok(Some((message.map_err(io::Error::other)?, descriptors)))
 }
 
 /// The other end is not trusted: reading anything else could wait for ever.
@@ -226,37 +262,38 @@ fn invalid(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Call, Request, ToHands};
+    use crate::protocol::{Request, Run, ToBroker};
 
-    fn call(length: usize) -> ToHands {
-        let call = Call { id: 1, tool: "t".into(), input: vec![b'x'; length].into(), max_bytes: 2 };
-        ToHands { request: Some(Request::Call(call)) }
+    fn run(length: usize) -> ToBroker {
+        let run = Run { id: 1, argv: vec![vec![b'x'; length]], ..Run::default() };
+        ToBroker { request: Some(Request::Run(run)) }
     }
 
     #[test]
     fn messages_of_any_length_arrive_with_their_descriptors() {
         let (here, there) = pair().unwrap();
         let (here, there) = (BlockingSocket::new(here), BlockingSocket::new(there));
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::default();
         let descriptor = OwnedFd::from(File::open("/dev/null").unwrap());
         for length in [0, PACKET_BYTES - 100, PACKET_BYTES, 5 << 20] {
-            for descriptor in [None, Some(&descriptor)] {
-                here.send(&call(length), descriptor).unwrap();
-                let (message, received) = there.receive::<ToHands>(&mut buffer).unwrap().unwrap();
-                assert!(message == call(length), "{length}");
-                assert_eq!(received.is_some(), descriptor.is_some(), "{length}");
+            for count in 0..MOST_DESCRIPTORS {
+                here.send(&run(length), &vec![descriptor.as_fd(); count]).unwrap();
+                let (message, received) = there.receive::<ToBroker>(&mut buffer).unwrap().unwrap();
+                assert!(message == run(length), "{length}");
+                assert_eq!(received.len(), count, "{length}");
             }
         }
+        assert!(here.send(&run(0), &[descriptor.as_fd(); MOST_DESCRIPTORS + 1]).is_err());
         drop(here);
-        assert!(there.receive::<ToHands>(&mut buffer).unwrap().is_none());
+        assert!(there.receive::<ToBroker>(&mut buffer).unwrap().is_none());
     }
 
     #[test]
     fn a_message_in_a_file_that_may_change_is_refused() {
         let (here, there) = pair().unwrap();
         let packet = Packet { bytes: vec![IN_FILE], file: Some(File::open("/dev/null").unwrap().into()) };
-        packet.send(here.as_fd(), None).unwrap();
-        let received = BlockingSocket::new(there).receive::<ToHands>(&mut Buffer::new());
+        packet.send(here.as_fd(), &[]).unwrap();
+        let received = BlockingSocket::new(there).receive::<ToBroker>(&mut Buffer::default());
         assert!(received.is_err());
     }
 }

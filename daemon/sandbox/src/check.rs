@@ -1,0 +1,86 @@
+//! Whether commands can run on this host, tried with one.
+
+use crate::{
+    channel::Buffer,
+    landlock_rules,
+    protocol::{Limits, Refused, Reply, Request, Run, ToBroker},
+    slot::Slot,
+};
+use skynet_core::Workspace;
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::fd::AsFd as _,
+    path::Path,
+};
+
+/// Runs a command that does nothing in a slot, and says behind which layers it ran.
+///
+/// # Errors
+/// The layer that cannot be had, and how to get it.
+pub fn check() -> Result<String, String> {
+    match attempt() {
+        Err(err) => Err(err.to_string()),
+        Ok(Reply::Ended(ended)) if ended.code == Some(0) => Ok(format!(
+            "user, mount, pid, network, ipc, uts and cgroup namespaces, Landlock {:?}, seccomp; memory is watched, not held by a cgroup",
+            landlock_rules::abi().map_err(|err| err.to_string())?
+        )),
+        Ok(Reply::Ended(ended)) => Err(format!("a command that does nothing ended with {:?}", ended.code)),
+        Ok(Reply::Refused(Refused { layer, message, .. })) => {
+            Err(format!("{layer}: {message}{}", advice(&layer)))
+        }
+        Ok(Reply::Ready(_)) => Err("the slot is not ready".into()),
+    }
+}
+
+fn attempt() -> io::Result<Reply> {
+    let workspace = tempfile::tempdir()?;
+    let home = tempfile::tempdir()?;
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    // Where they really are: a slot follows no links on the way.
+    let found = Workspace::open(workspace.path()).map_err(io::Error::other)?;
+    let private_home = Workspace::open(home.path()).map_err(io::Error::other)?;
+    let run = Run {
+        id: 1,
+        argv: vec![b"true".to_vec()],
+        environment: vec![b"PATH=/usr/bin:/bin".to_vec()],
+        workspace: bytes(found.path()),
+        directory: b".".to_vec(),
+        home: b"/home/check".to_vec(),
+        private_home: bytes(private_home.path()),
+        limits: Limits { wall_ms: 10_000, memory_bytes: 64 << 20, processes: 64, scratch_bytes: 1 << 20 },
+    };
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let slot = Slot::start()?;
+    let descriptors = [found.as_descriptor(), null.as_fd(), null.as_fd(), null.as_fd()];
+    // A slot that cannot be prepared is gone by now, and has said why.
+    let _ = slot.send(&ToBroker { request: Some(Request::Run(run)) }, &descriptors);
+    let mut buffer = Buffer::default();
+    loop {
+        match slot.receive(&mut buffer)? {
+            Some(Reply::Ready(_)) => {}
+            Some(reply) => return Ok(reply),
+            None => return Err(io::Error::other("the slot died")),
+        }
+    }
+}
+
+/// What would give this host the layer.
+fn advice(layer: &str) -> String {
+    let is_set = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    let program = std::env::current_exe().unwrap_or_default();
+    let program = program.display();
+    if layer == "landlock" {
+        "; Landlock with ABI 2 or newer is needed: Linux 5.19 with `landlock` in the `lsm=` of its command line".into()
+    } else if is_set("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        format!(
+            "; AppArmor keeps user namespaces from ordinary programs (Ubuntu 24.04): put `abi <abi/4.0>, include <tunables/global> profile skynet-sandbox {program} flags=(unconfined) {{ userns, }}` into /etc/apparmor.d/skynet-sandbox and run `apparmor_parser -r` on it"
+        )
+    } else if is_set("/proc/sys/user/max_user_namespaces", "0") {
+        "; this host forbids user namespaces: set sysctl user.max_user_namespaces".into()
+    } else if is_set("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "; this host keeps user namespaces for root: set sysctl kernel.unprivileged_userns_clone to 1".into()
+    } else {
+        String::new()
+    }
+}

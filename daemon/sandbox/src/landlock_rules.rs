@@ -1,0 +1,66 @@
+//! The filesystem once more, by Landlock: what a mount forgot to forbid is forbidden here.
+
+use crate::slot::{SCRATCH, SYSTEM};
+use landlock::{
+    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+};
+use std::{io, path::Path};
+
+/// From the newest known to the oldest that is enough: ABI 2 adds `REFER`, without which nothing could be renamed between
+/// directories. What later ones add is held by other layers where it is missing: truncation by read-only mounts (3),
+/// TCP (4) and abstract sockets (6) by the network namespace, devices (5) by the few in /dev, signals (6) by the pid
+/// namespace.
+const KNOWN: [ABI; 6] = [ABI::V7, ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2];
+
+/// Allows this thread, and all it starts, what a slot is for and nothing else.
+pub(crate) fn restrict(writable: &[&Path]) -> io::Result<()> {
+    let (abi, mut ruleset) = create().map_err(io::Error::other)?;
+    let read = AccessFs::from_read(abi);
+    let device = AccessFs::from_file(abi) & !AccessFs::Execute;
+    let everything = AccessFs::from_all(abi);
+    let scratch = SCRATCH.iter().map(Path::new);
+    let rules = SYSTEM
+        .iter()
+        .map(|path| (Path::new(*path), read))
+        .chain([(Path::new("/etc"), read), (Path::new("/proc"), read)])
+        .chain([(Path::new("/dev"), device | AccessFs::ReadDir)])
+        .chain(scratch.chain(writable.iter().copied()).map(|path| (path, everything)));
+    for (path, access) in rules {
+        // A link is a way to a directory that has its own rule, and not every host has all of them.
+        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let directory = PathFd::new(path).map_err(io::Error::other)?;
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, access)).map_err(io::Error::other)?;
+        }
+    }
+    let status = ruleset.restrict_self().map_err(io::Error::other)?;
+    if status.ruleset == RulesetStatus::FullyEnforced {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the kernel enforces it only so far: {:?}", status.ruleset)))
+    }
+}
+
+/// The newest ABI that this kernel and this program know.
+pub(crate) fn abi() -> Result<ABI, RulesetError> {
+    create().map(|(abi, _)| abi)
+}
+
+/// For the newest ABI of this kernel. `HardRequirement`, because the default leaves out what a kernel lacks.
+fn create() -> Result<(ABI, RulesetCreated), RulesetError> {
+    let attempt = |abi: ABI| {
+        let ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(abi))?;
+        let scope = Scope::from_all(abi);
+        if scope.is_empty() { ruleset.create() } else { ruleset.scope(scope)?.create() }
+    };
+    let mut result = attempt(ABI::V7).map(|ruleset| (ABI::V7, ruleset));
+    for abi in KNOWN {
+        if result.is_ok() {
+            break;
+        }
+        result = attempt(abi).map(|ruleset| (abi, ruleset));
+    }
+    result
+}

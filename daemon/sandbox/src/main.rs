@@ -1,0 +1,21 @@
+//! `skynet-sandbox`: the broker of the daemon at the other end of its stdin. `skynet-sandbox check` tries the sandbox.
+
+use rustix::net::{SocketType, sockopt::socket_type};
+use std::{
+    io::{self, Write as _},
+    os::fd::AsFd as _,
+};
+
+fn main() -> io::Result<()> {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "check") {
+        let layers = skynet_sandbox::check().map_err(io::Error::other)?;
+        return writeln!(io::stdout(), "{layers}");
+    }
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    if socket_type(&socket) != Ok(SocketType::SEQPACKET) {
+        return Err(io::Error::other(
+            "stdin must be the socket of skynetd; only `skynet-sandbox check` is for people",
+        ));
+    }
+    skynet_sandbox::broker::serve(socket)
+}

@@ -1,0 +1,153 @@
+//! What travels between daemon, broker and slots. All come from one build, so there is one version.
+
+/// To the broker, and from there to a slot.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ToBroker {
+    /// What it is.
+    #[prost(oneof = "Request", tags = "1, 2")]
+    pub request: Option<Request>,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Request {
+    /// With four descriptors: workspace, stdin, stdout, stderr.
+    #[prost(message, tag = "1")]
+    Run(Run),
+    /// Ends the command of that number.
+    #[prost(uint64, tag = "2")]
+    Kill(u64),
+}
+
+/// One command.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Run {
+    /// Its number on this connection.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Program and arguments; a program without `/` is looked for in the environment's `PATH`.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub argv: Vec<Vec<u8>>,
+    /// `NAME=value`; nothing else is in the environment.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub environment: Vec<Vec<u8>>,
+    /// Where the workspace is, without links; what is there must be what the descriptor says.
+    #[prost(bytes = "vec", tag = "4")]
+    pub workspace: Vec<u8>,
+    /// Relative to the workspace.
+    #[prost(bytes = "vec", tag = "5")]
+    pub directory: Vec<u8>,
+    /// The user's home directory, as he calls it.
+    #[prost(bytes = "vec", tag = "6")]
+    pub home: Vec<u8>,
+    /// The directory that is shown in its place.
+    #[prost(bytes = "vec", tag = "7")]
+    pub private_home: Vec<u8>,
+    /// What it may use.
+    #[prost(message, required, tag = "8")]
+    pub limits: Limits,
+}
+
+/// What a command may use.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Limits {
+    /// Of all of its processes, from its start to its end.
+    #[prost(uint64, tag = "1")]
+    pub wall_ms: u64,
+    /// Memory of all of its processes together.
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    #[prost(uint64, tag = "3")]
+    pub processes: u64,
+    /// Of /tmp and /dev/shm together with each other.
+    #[prost(uint64, tag = "4")]
+    pub scratch_bytes: u64,
+}
+
+/// From a slot, and from there to the daemon.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FromBroker {
+    /// What it is.
+    #[prost(oneof = "Reply", tags = "1, 2, 3")]
+    pub reply: Option<Reply>,
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Reply {
+    /// A slot is ready.
+    #[prost(message, tag = "1")]
+    Ready(Ready),
+    /// A command ended.
+    #[prost(message, tag = "2")]
+    Ended(Ended),
+    /// A command, or every command, cannot run.
+    #[prost(message, tag = "3")]
+    Refused(Refused),
+}
+
+/// A slot has everything but its command.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Ready {}
+
+/// How a command ended.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Ended {
+    /// The command.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its exit code, unless a signal ended it.
+    #[prost(int32, optional, tag = "2")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[prost(int32, optional, tag = "3")]
+    pub signal: Option<i32>,
+    /// From start to end.
+    #[prost(uint64, tag = "4")]
+    pub wall_us: u64,
+    /// Processor time of all of its processes, user and system.
+    #[prost(uint64, tag = "5")]
+    pub cpu_us: u64,
+    /// The most memory that was seen in use.
+    #[prost(uint64, tag = "6")]
+    pub peak_memory_bytes: u64,
+    /// Why it was ended, if it did not end by itself.
+    #[prost(enumeration = "Cause", tag = "7")]
+    pub cause: i32,
+    /// What it left where other programs of the user would run it: paths relative to the workspace, before they were
+    /// renamed.
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    pub quarantined: Vec<Vec<u8>>,
+}
+
+/// Why a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Cause {
+    /// By itself.
+    Itself = 0,
+    /// [`Limits::wall_ms`].
+    Time = 1,
+    /// [`Limits::memory_bytes`].
+    Memory = 2,
+    /// [`Request::Kill`].
+    Killed = 3,
+}
+
+/// Why a command cannot run.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Refused {
+    /// The command; 0 if it is about all.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The layer that cannot be had, such as `landlock`, or `command` if the command itself is wrong.
+    #[prost(string, tag = "2")]
+    pub layer: String,
+    /// What was wrong.
+    #[prost(string, tag = "3")]
+    pub message: String,
+    /// The name of the `ErrorKind` of it.
+    #[prost(string, tag = "4")]
+    pub kind: String,
+}

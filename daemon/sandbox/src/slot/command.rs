@@ -1,0 +1,137 @@
+//! From a copy of the slot to the command: rights are laid down one after the other, and then it is executed.
+
+use super::{Layer as _, Refusal, view::Place};
+use crate::{
+    landlock_rules,
+    protocol::{Refused, Run},
+    seccomp, syscall,
+};
+use nix::errno::Errno;
+use prost::Message as _;
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, Resource, Rlimit, WaitOptions, setrlimit, waitpid},
+    thread::{
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities, set_no_new_privs,
+    },
+};
+use skynet_core::ErrorKind;
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+/// What a shell says where nothing could be executed.
+const NOT_EXECUTED: i32 = 127;
+
+/// Starts the command of a prepared slot. Returns once it is executed.
+pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3]) -> Result<Pid, Refusal> {
+    let (refusals, mut refuse) = pipe_with(PipeFlags::CLOEXEC)
+        .map(|(read, write)| (File::from(read), File::from(write)))
+        .layer("start")?;
+    let Some(pid) = syscall::clone_process(0).layer("start")? else {
+        let Err(refusal) = become_command(run, place, stdio);
+        // A slot that is gone reads nothing.
+        let _ = refuse.write_all(&refusal.of(run.id).encode_to_vec());
+        syscall::exit(NOT_EXECUTED)
+    };
+    drop(refuse);
+    let mut refusal = Vec::new();
+    (&refusals).read_to_end(&mut refusal).layer("start")?;
+    if refusal.is_empty() {
+        return Ok(pid);
+    }
+    waitpid(Some(pid), WaitOptions::empty()).layer("start")?;
+    Err(Refusal::from(Refused::decode(&*refusal).layer("start")?))
+}
+
+fn become_command(run: &Run, place: &Place, stdio: &[OwnedFd; 3]) -> Result<Infallible, Refusal> {
+    let argv = strings(&run.argv)?;
+    let environment = strings(&run.environment)?;
+    rustix::process::setsid().layer("session")?;
+    for (descriptor, number) in stdio.iter().zip(0..) {
+        syscall::duplicate_onto(descriptor.as_fd(), number).layer("descriptors")?;
+    }
+    syscall::close_on_exec_from(3).layer("descriptors")?;
+    syscall::reset_signals().layer("signals")?;
+    limit(Resource::Core, 0).layer("limits")?;
+    limit(Resource::Nproc, run.limits.processes).layer("limits")?;
+    drop_capabilities().layer("capabilities")?;
+    set_no_new_privs(true).layer("no_new_privs")?;
+    landlock_rules::restrict(&[&place.workspace, &place.home]).layer("landlock")?;
+    seccomp::install().layer("seccomp")?;
+    Err(execute(&argv, &environment))
+}
+
+fn strings(bytes: &[Vec<u8>]) -> Result<Vec<CString>, Refusal> {
+    let string = |bytes: &Vec<u8>| {
+        CString::new(bytes.clone()).map_err(|_| {
+            Refusal::command(ErrorKind::InvalidInput, "an argument or variable holds a NUL byte".into())
+        })
+    };
+    bytes.iter().map(string).collect()
+}
+
+/// For this process and its children, with no way back (setrlimit(2)).
+fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+}
+
+/// None is left, and none can be had again (capabilities(7)).
+fn drop_capabilities() -> rustix::io::Result<()> {
+    for capability in CapabilitySet::all().iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // This kernel does not have it.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+/// Like execvpe(3), with the `PATH` the command gets. Returns only what went wrong.
+fn execute(argv: &[CString], environment: &[CString]) -> Refusal {
+    let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
+        return Refusal::command(ErrorKind::InvalidInput, "there is no program to run".into());
+    };
+    let name = program.to_string_lossy();
+    let candidates: Vec<CString> = if program.as_bytes().contains(&b'/') {
+        vec![program.clone()]
+    } else {
+        let path = environment.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH="));
+        let directories = path.unwrap_or_default().split(|byte| *byte == b':').filter(|one| !one.is_empty());
+        directories
+            .filter_map(|directory| CString::new([directory, b"/", program.as_bytes()].concat()).ok())
+            .collect()
+    };
+    let mut last = Errno::ENOENT;
+    for candidate in candidates {
+        let Err(err) = nix::unistd::execve(&candidate, argv, environment);
+        if !matches!(err, Errno::ENOENT | Errno::ENOTDIR) {
+            last = err;
+        }
+        if !matches!(err, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) {
+            break;
+        }
+    }
+    let (kind, message) = match last {
+        Errno::ENOENT => (
+            ErrorKind::NotFound,
+            format!("`{name}` was not found; give its path, or a `PATH` that leads to it in `environment`"),
+        ),
+        Errno::EACCES => (ErrorKind::Denied, format!("`{name}` cannot be executed: permission denied")),
+        Errno::ENOEXEC => (
+            ErrorKind::InvalidInput,
+            format!("`{name}` is neither a program nor a script whose first line names its interpreter"),
+        ),
+        Errno::E2BIG => (ErrorKind::InvalidInput, "arguments and environment are too long".into()),
+        err => (ErrorKind::Unavailable, format!("`{name}` cannot be executed: {err}")),
+    };
+    Refusal::command(kind, message)
+}

@@ -1,0 +1,312 @@
+//! What a command sees of the filesystem.
+//!
+//! The base is a tmpfs with two directories: `new`, the root to be, and `old`, the host's. What does not depend on the
+//! command is mounted in `new` while the slot waits. When the command is known its workspace and home follow, `new`
+//! becomes the root, and `old` is let go.
+
+use super::{Layer as _, Refusal};
+use crate::{protocol::Run, syscall};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags},
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
+        move_mount, open_tree, unmount,
+    },
+};
+use skynet_core::ErrorKind;
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{PermissionsExt as _, symlink},
+        },
+    },
+    path::{Component, Path, PathBuf},
+};
+
+/// Where the base is mounted; it hides what is there only within the slot.
+const BASE: &str = "/tmp";
+const OLD: &str = "/old";
+const NEW: &str = "/new";
+
+/// Programs and their data, read-only.
+pub(crate) const SYSTEM: [&str; 10] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/snap"];
+
+/// What programs need to know about the host: nothing here is private.
+const ETC: [&str; 29] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "debian_version",
+    "environment",
+    "fonts",
+    "group",
+    "host.conf",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "login.defs",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "passwd",
+    "pki",
+    "profile",
+    "protocols",
+    "services",
+    "shells",
+    "ssl",
+    "terminfo",
+    "timezone",
+];
+
+/// Whole families of them.
+const ETC_STARTS: [&str; 4] = ["java", "maven", "perl", "python3"];
+
+/// Toolchains below a home directory, read-only. What they need to write they find elsewhere.
+const TOOLCHAINS: [&str; 9] = [
+    ".bun/bin",
+    ".cargo/bin",
+    ".deno/bin",
+    ".local/bin",
+    ".local/share/mise",
+    ".nvm",
+    ".pyenv",
+    ".rustup",
+    ".sdkman",
+];
+
+/// Devices that hold and reveal nothing.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Where everything may write, besides workspace and home.
+pub(crate) const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
+
+/// A root that lacks only what depends on the command.
+pub(crate) struct View(());
+
+/// Where a command finds what is its own.
+pub(crate) struct Place {
+    pub(crate) workspace: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) directory: PathBuf,
+}
+
+impl View {
+    pub(crate) fn build() -> Result<Self, Refusal> {
+        let build = || -> io::Result<()> {
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+            tmpfs(Path::new(BASE), "mode=0755,size=1m")?;
+            fs::create_dir(Path::new(BASE).join("old"))?;
+            fs::create_dir(Path::new(BASE).join("new"))?;
+            rustix::process::pivot_root(BASE, Path::new(BASE).join("old"))?;
+            rustix::process::chdir("/")?;
+            tmpfs(Path::new(NEW), "mode=0755,size=4m")?;
+            system()?;
+            etc()?;
+            devices()
+        };
+        build().layer("mount namespace")?;
+        process().layer("process view")?;
+        Ok(Self(()))
+    }
+
+    /// Adds what is the command's own, and makes it all there is.
+    pub(crate) fn enter(self, run: &Run, workspace: &OwnedFd) -> Result<Place, Refusal> {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let place = Place {
+            workspace: path(&run.workspace),
+            home: path(&run.home),
+            directory: path(&run.workspace).join(path(&run.directory)),
+        };
+        scratch(run.limits.scratch_bytes).layer("scratch")?;
+        home(&place.home, &path(&run.private_home)).layer("home")?;
+        mount_workspace(&place.workspace, workspace.as_fd())?;
+        leave_old().layer("mount namespace")?;
+        rustix::process::chdir(&place.directory).map_err(|err| {
+            Refusal::command(
+                ErrorKind::NotFound,
+                format!("the directory `{}` cannot be entered: {err}", path(&run.directory).display()),
+            )
+        })?;
+        Ok(place)
+    }
+}
+
+/// The place of `path` in the root to be.
+fn inside(path: &Path) -> PathBuf {
+    Path::new(NEW).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The place of `path` in the host's root.
+fn outside(path: &Path) -> PathBuf {
+    Path::new(OLD).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn tmpfs(at: &Path, options: &str) -> io::Result<()> {
+    let options = std::ffi::CString::new(options)?;
+    Ok(mount("tmpfs", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, &*options)?)
+}
+
+/// Shows `source`, an open file or directory with all that is mounted below it, at `target`.
+fn show(source: BorrowedFd<'_>, target: &Path, attributes: u64) -> io::Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(source, "", flags)?;
+    // While it is detached: attached first, it would be a peer of the host's mount.
+    syscall::set_mount_attributes(tree.as_fd(), attributes | libc::MOUNT_ATTR_NOSUID)?;
+    Ok(move_mount(&tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Shows what the host has at `path` read-only: links as links, and nothing where there is nothing.
+fn show_read_only(path: &Path) -> io::Result<()> {
+    let (source, target) = (outside(path), inside(path));
+    let kind = match fs::symlink_metadata(&source) {
+        Ok(metadata) => metadata.file_type(),
+        Err(_) => return Ok(()),
+    };
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if kind.is_symlink() {
+        return symlink(fs::read_link(&source)?, &target);
+    }
+    if kind.is_dir() {
+        fs::create_dir_all(&target)?;
+    } else {
+        fs::write(&target, "")?;
+    }
+    show(open(&source)?.as_fd(), &target, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV)
+}
+
+fn system() -> io::Result<()> {
+    SYSTEM.iter().try_for_each(|path| show_read_only(Path::new(path)))
+}
+
+fn etc() -> io::Result<()> {
+    fs::create_dir(inside(Path::new("/etc")))?;
+    for entry in fs::read_dir(outside(Path::new("/etc")))? {
+        let name = entry?.file_name();
+        let is_shown = name.to_str().is_some_and(|name| {
+            ETC.contains(&name) || ETC_STARTS.iter().any(|start| name.starts_with(start))
+        });
+        if is_shown {
+            show_read_only(&Path::new("/etc").join(name))?;
+        }
+    }
+    fs::write(inside(Path::new("/etc/hosts")), "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n")?;
+    fs::write(inside(Path::new("/etc/hostname")), "sandbox\n")
+}
+
+fn devices() -> io::Result<()> {
+    let directory = inside(Path::new("/dev"));
+    fs::create_dir(&directory)?;
+    for name in DEVICES {
+        let target = directory.join(name);
+        fs::write(&target, "")?;
+        show(open(&Path::new(OLD).join("dev").join(name))?.as_fd(), &target, libc::MOUNT_ATTR_NOEXEC)?;
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        symlink(target, directory.join(name))?;
+    }
+    let terminals = directory.join("pts");
+    fs::create_dir(&terminals)?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    Ok(mount("devpts", &terminals, "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?)
+}
+
+/// The processes of the slot, and no others. Read-only: what can be set there is the kernel's.
+fn process() -> io::Result<()> {
+    let directory = inside(Path::new("/proc"));
+    fs::create_dir(&directory)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    Ok(mount("proc", &directory, "proc", flags, None)?)
+}
+
+/// Places of one tmpfs, so that together they hold no more than `bytes`.
+fn scratch(bytes: u64) -> io::Result<()> {
+    let hidden = Path::new("/scratch");
+    fs::create_dir(hidden)?;
+    tmpfs(hidden, &format!("mode=0755,size={bytes},nr_inodes=262144"))?;
+    for (place, number) in SCRATCH.iter().map(Path::new).zip(0_u8..) {
+        let (own, target) = (hidden.join(number.to_string()), inside(place));
+        fs::create_dir(&own)?;
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o1777))?;
+        fs::create_dir_all(&target)?;
+        show(open(&own)?.as_fd(), &target, libc::MOUNT_ATTR_NODEV)?;
+    }
+    Ok(())
+}
+
+/// A home that is the command's own, with the user's toolchains.
+fn home(home: &Path, private: &Path) -> io::Result<()> {
+    let target = inside(home);
+    fs::create_dir_all(&target)?;
+    show(open(&outside(private))?.as_fd(), &target, libc::MOUNT_ATTR_NODEV)?;
+    TOOLCHAINS.iter().try_for_each(|name| {
+        let path = home.join(name);
+        // A link could lead to any place, and would not be found here.
+        if outside(&path).symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            show_read_only(&path)
+        } else {
+            Ok(())
+        }
+    })
+}
+
+/// What the descriptor says, found by its path: a descriptor from outside cannot be mounted in a user namespace.
+fn mount_workspace(path: &Path, expected: BorrowedFd<'_>) -> Result<(), Refusal> {
+    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !path.is_absolute() || !is_plain {
+        return Err(Refusal::new("workspace", "its path is not absolute and plain"));
+    }
+    let found = open(&outside(path)).layer("workspace")?;
+    let (is, should_be) =
+        (rustix::fs::fstat(&found).layer("workspace")?, rustix::fs::fstat(expected).layer("workspace")?);
+    if (is.st_dev, is.st_ino) != (should_be.st_dev, should_be.st_ino) {
+        return Err(Refusal::new("workspace", "another directory has taken its place"));
+    }
+    let target = inside(path);
+    fs::create_dir_all(&target).layer("workspace")?;
+    show(found.as_fd(), &target, libc::MOUNT_ATTR_NODEV).layer("workspace")
+}
+
+/// Makes the new root the root, and lets go of everything else.
+fn leave_old() -> io::Result<()> {
+    rustix::process::chdir(NEW)?;
+    rustix::process::pivot_root(".", ".")?;
+    // The base, with the host's root in it, is stacked on the new one now (pivot_root(2), "pivot_root(".", ".")").
+    unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// Binds `path` onto itself: it can no longer be renamed or removed, and with `attributes` more.
+pub(super) fn pin(path: &Path, attributes: u64) -> io::Result<()> {
+    show(open(path)?.as_fd(), path, attributes | libc::MOUNT_ATTR_NODEV)
+}
+
+/// Whether anything is there.
+pub(super) fn stat(path: &Path) -> Option<rustix::fs::Stat> {
+    rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()
+}

@@ -1,0 +1,84 @@
+//! The exec family: commands in the workspace, each in a slot of the sandbox.
+
+mod output;
+mod run;
+
+use skynet_core::{CallCtx, Error, Result, Toolset, Workspace};
+use skynet_sandbox::Slots;
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where `PATH` is not known.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Programs of toolchains in a home directory; the sandbox shows them there.
+const HOME_PROGRAMS: [&str; 6] =
+    [".cargo/bin", ".local/bin", ".bun/bin", ".deno/bin", ".pyenv/shims", ".pyenv/bin"];
+
+/// Variables of the daemon that a command sees.
+const KEPT: [&str; 4] = ["LANG", "LC_ALL", "TZ", "USER"];
+
+/// What all commands have in common.
+pub struct Host {
+    slots: Arc<Slots>,
+    home: PathBuf,
+    homes: PathBuf,
+}
+
+impl Host {
+    /// Commands in `slots`, for the user whose home is `home`. What they keep in theirs is kept below `homes`.
+    #[must_use]
+    pub fn new(slots: Arc<Slots>, home: &Path, homes: PathBuf) -> Arc<Self> {
+        Arc::new(Self { slots, home: home.to_owned(), homes })
+    }
+
+    /// The home that commands of this call's workspace share, and no others.
+    fn private_home(&self, ctx: &CallCtx) -> Result<PathBuf> {
+        let workspace = ctx.workspace()?;
+        let make = || -> io::Result<PathBuf> {
+            let stat = rustix::fs::fstat(workspace.as_descriptor())?;
+            let path = self.homes.join(format!("{:x}-{:x}", stat.st_dev, stat.st_ino));
+            DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+            // Where it really is: a slot follows no links on the way.
+            Ok(Workspace::open(&path).map_err(io::Error::other)?.path().to_owned())
+        };
+        make().map_err(|err| Error::unavailable("the command has no home directory").with_source(err))
+    }
+
+    /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
+    fn environment<'a>(&self, more: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<Vec<u8>>> {
+        let home = self.home.display();
+        let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
+        let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
+        let path: Vec<String> = programs.chain([path]).collect();
+        let mut all = vec![
+            ("HOME".to_owned(), home.to_string()),
+            ("PATH".to_owned(), path.join(":")),
+            ("SHELL".to_owned(), "/bin/sh".to_owned()),
+            ("TERM".to_owned(), "dumb".to_owned()),
+        ];
+        all.extend(KEPT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))));
+        for (name, value) in more {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                return Err(Error::invalid_input(format!(
+                    "`{name}` cannot be a variable of the environment"
+                )));
+            }
+            all.retain(|(known, _)| known != name);
+            all.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(all.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect())
+    }
+}
+
+/// The exec family.
+#[must_use]
+pub fn toolset(host: &Arc<Host>) -> Toolset {
+    Toolset::new("exec", "run commands and scripts in the workspace, in a sandbox without network")
+        .with(run::ExecRun(host.clone()))
+}

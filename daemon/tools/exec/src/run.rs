@@ -1,0 +1,286 @@
+//! Runs a command.
+
+use crate::{
+    Host,
+    output::{Capture, head_and_tail},
+};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_sandbox::{
+    Command,
+    protocol::{Cause, Limits},
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Seek as _, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// How often the client is shown what a command writes.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+
+/// The smallest budget of a stream in an answer.
+const LEAST_SHOWN: usize = 1024;
+
+pub(crate) struct ExecRun(pub(crate) Arc<Host>);
+
+/// What reads a script.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Interpreter {
+    #[default]
+    Bash,
+    Sh,
+    Python,
+    Node,
+    Ruby,
+    Perl,
+}
+
+impl Interpreter {
+    /// Its program, and what makes it read the next argument.
+    const fn arguments(self) -> [&'static str; 2] {
+        match self {
+            Self::Bash => ["bash", "-c"],
+            Self::Sh => ["sh", "-c"],
+            Self::Python => ["python3", "-c"],
+            Self::Node => ["node", "-e"],
+            Self::Ruby => ["ruby", "-e"],
+            Self::Perl => ["perl", "-e"],
+        }
+    }
+}
+
+const fn default_timeout() -> u32 {
+    120
+}
+
+const fn default_memory() -> u32 {
+    2048
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Program and arguments, not read by a shell; with `script`, the script's arguments.
+    #[serde(default)]
+    command: Vec<String>,
+    /// A script, instead of a program.
+    #[serde(default)]
+    script: Option<String>,
+    /// What reads `script`.
+    #[serde(default)]
+    interpreter: Interpreter,
+    /// Directory of the workspace to run in.
+    #[serde(default)]
+    cwd: Option<String>,
+    /// More variables.
+    #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
+    environment: BTreeMap<String, String>,
+    /// Text for stdin.
+    #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
+    stdin: Option<String>,
+    /// It is ended after so long.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1, max = 3600))]
+    timeout_seconds: u32,
+    /// It is ended if its processes take more memory.
+    #[serde(default = "default_memory")]
+    #[schemars(range(min = 16, max = 65536))]
+    memory_mib: u32,
+}
+
+/// What ended a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EndedBy {
+    /// Itself.
+    Itself,
+    /// `timeout_seconds`.
+    Timeout,
+    /// `memory_mib`.
+    Memory,
+    /// It wrote more than 16 MiB.
+    Output,
+    /// The host, short of memory.
+    Host,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Its exit code, unless a signal ended it.
+    exit_code: Option<i32>,
+    /// The number of the signal that ended it.
+    signal: Option<i32>,
+    /// What ended it.
+    ended_by: EndedBy,
+    /// What it wrote to stdout; of long output beginning and end.
+    stdout: String,
+    /// The same of stderr.
+    stderr: String,
+    /// All of a stdout that was cut, for `resources/read`.
+    stdout_uri: Option<String>,
+    /// All of a stderr that was cut.
+    stderr_uri: Option<String>,
+    /// How long it ran.
+    wall_seconds: f64,
+    /// Processor time of all its processes.
+    cpu_seconds: f64,
+    /// The most memory its processes took.
+    peak_memory_bytes: u64,
+    /// Files it left under names that other programs run or trust, such as Git hooks; each was renamed to
+    /// `NAME.quarantined`.
+    quarantined: Vec<String>,
+}
+
+impl Tool for ExecRun {
+    const NAME: &'static str = "exec_run";
+    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no network, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
+    const KEYWORDS: &'static str = "execute shell bash terminal command line program script python node npm cargo make pytest compile build test lint run | exécuter lancer commande terminal programme script compiler construire tester";
+    const EFFECT: Effect = Effect::Write;
+    const PLACE: Place = Place::Daemon;
+    const TIMEOUT: Duration = Duration::from_secs(3700);
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let workspace = ctx.workspace()?;
+        let argv = argv(&input)?;
+        let environment = input.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment = self.0.environment(environment)?;
+        let private_home = self.0.private_home(ctx)?;
+        let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
+        let changed = Arc::new(Notify::new());
+        let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
+        let (stdout, write_stdout) = Capture::start(&changed).map_err(pipes)?;
+        let (stderr, write_stderr) = Capture::start(&changed).map_err(pipes)?;
+        let memory_bytes = u64::from(input.memory_mib) << 20;
+        let command = Command {
+            argv,
+            environment,
+            workspace: workspace.as_descriptor(),
+            workspace_path: workspace.path(),
+            directory: Path::new(input.cwd.as_deref().unwrap_or(".")),
+            home: &self.0.home,
+            private_home: &private_home,
+            limits: Limits {
+                wall_ms: u64::from(input.timeout_seconds) * 1000,
+                memory_bytes,
+                processes: 1024,
+                scratch_bytes: memory_bytes,
+            },
+            stdio: [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()],
+        };
+        let mut running = self.0.slots.run(command).await?;
+        // Whoever holds an end keeps the reader waiting.
+        drop((stdin, write_stdout, write_stderr));
+        let (mut is_killed, mut shown_at) = (false, Instant::now());
+        let ended = loop {
+            tokio::select! {
+                ended = running.ended() => break ended,
+                () = ctx.cancel.cancelled(), if !is_killed => {
+                    is_killed = true;
+                    running.kill().await;
+                }
+                () = changed.notified() => {
+                    if !is_killed && (stdout.is_full() || stderr.is_full()) {
+                        is_killed = true;
+                        running.kill().await;
+                    }
+                    if shown_at.elapsed() >= SHOW_EVERY {
+                        shown_at = Instant::now();
+                        let ((out, line), (err, _)) = (stdout.last_line(), stderr.last_line());
+                        ctx.progress((out + err) as f64, None, line);
+                    }
+                }
+            }
+        };
+        let (ended, cause) = ended?;
+        ctx.check_canceled()?;
+        let is_full = stdout.is_full() || stderr.is_full();
+        let ended_by = match cause {
+            Cause::Itself => EndedBy::Itself,
+            Cause::Time => EndedBy::Timeout,
+            Cause::Memory => EndedBy::Memory,
+            Cause::Killed if is_full => EndedBy::Output,
+            Cause::Killed => EndedBy::Host,
+        };
+        // Half for each, so that neither hides the other.
+        let budget = (ctx.max_bytes / 3).max(LEAST_SHOWN);
+        let (stdout, stdout_uri) = show(ctx, "stdout.txt", stdout.finish().await, budget).await?;
+        let (stderr, stderr_uri) = show(ctx, "stderr.txt", stderr.finish().await, budget).await?;
+        Ok(Output {
+            exit_code: ended.code,
+            signal: ended.signal,
+            ended_by,
+            stdout,
+            stderr,
+            stdout_uri,
+            stderr_uri,
+            wall_seconds: Duration::from_micros(ended.wall_us).as_secs_f64(),
+            cpu_seconds: Duration::from_micros(ended.cpu_us).as_secs_f64(),
+            peak_memory_bytes: ended.peak_memory_bytes,
+            quarantined: ended
+                .quarantined
+                .iter()
+                .map(|path| String::from_utf8_lossy(path).into_owned())
+                .collect(),
+        })
+    }
+}
+
+fn argv(input: &Input) -> Result<Vec<Vec<u8>>> {
+    let own = input.command.iter().map(|argument| argument.clone().into_bytes());
+    let Some(script) = &input.script else {
+        let argv: Vec<_> = own.collect();
+        return if argv.is_empty() {
+            Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"))
+        } else {
+            Ok(argv)
+        };
+    };
+    let [program, flag] = input.interpreter.arguments();
+    let mut argv = vec![program.into(), flag.into(), script.clone().into_bytes()];
+    if matches!(input.interpreter, Interpreter::Bash | Interpreter::Sh) {
+        // A shell takes the first argument after a script for its name (bash(1), `-c`).
+        argv.push(program.into());
+    }
+    argv.extend(own);
+    Ok(argv)
+}
+
+/// A file that holds the text, or nothing.
+fn stdin(text: Option<&str>) -> io::Result<OwnedFd> {
+    let Some(text) = text else {
+        return Ok(rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    };
+    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// What of a stream goes into the answer, and where all of it is if that is not all.
+async fn show(ctx: &CallCtx, name: &str, bytes: Vec<u8>, budget: usize) -> Result<(String, Option<String>)> {
+    let text = String::from_utf8_lossy(&bytes);
+    if text.len() <= budget {
+        return Ok((text.into_owned(), None));
+    }
+    let keep = || -> io::Result<OwnedFd> {
+        let mut file = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
+        file.write_all(&bytes)?;
+        Ok(file.into())
+    };
+    let file = keep().map_err(|err| Error::unavailable("the output cannot be kept").with_source(err))?;
+    let uri = ctx.store_blob(file, name, "text/plain").await?;
+    Ok((head_and_tail(&text, budget), Some(uri)))
+}

@@ -1,0 +1,206 @@
+//! Commands in slots: what they can do, and what they cannot.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use skynet_tests::programs::{Daemon, Home, Shim, outcome};
+use std::fs;
+
+/// A client of a new home whose commands run.
+struct Bench {
+    home: Home,
+    shim: Shim,
+    daemon: Daemon,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = Home::new();
+        let daemon = Daemon::start(&home);
+        let shim = Shim::connected(&home, "2025-11-25", json!({}));
+        Self { home, shim, daemon }
+    }
+
+    fn run(&mut self, input: Value) -> Value {
+        self.shim.call("exec_run", input).unwrap_or_else(|err| panic!("{err}"))
+    }
+
+    fn bash(&mut self, script: &str) -> Value {
+        self.run(json!({ "script": script }))
+    }
+}
+
+#[test]
+fn a_command_says_how_it_ended() {
+    let mut bench = Bench::new();
+    let ended = bench.run(json!({ "command": ["echo", "a b", "$HOME"] }));
+    assert_eq!((&ended["exit_code"], &ended["stdout"]), (&json!(0), &json!("a b $HOME\n")), "{ended}");
+    let ended = bench.bash("echo out; echo err >&2; exit 7");
+    assert_eq!((&ended["exit_code"], &ended["stderr"]), (&json!(7), &json!("err\n")), "{ended}");
+    let ended = bench.bash("kill -SEGV $$");
+    assert_eq!((&ended["exit_code"], &ended["signal"]), (&Value::Null, &json!(11)), "{ended}");
+    let ended = bench.run(json!({ "script": "cat; pwd; echo $X $1", "command": ["arg"], "stdin": "in\n", "environment": { "X": "x" } }));
+    assert_eq!(ended["stdout"], json!(format!("in\n{}\nx arg\n", bench.home.project.display())), "{ended}");
+}
+
+#[test]
+fn a_command_is_ended_by_its_limits() {
+    let mut bench = Bench::new();
+    let ended = bench.run(json!({ "script": "echo began; sleep 60 & sleep 60", "timeout_seconds": 1 }));
+    assert_eq!((&ended["ended_by"], &ended["stdout"]), (&json!("timeout"), &json!("began\n")), "{ended}");
+    let hog = "x = []\nwhile True: x.append(bytearray(1 << 20))";
+    let ended = bench.run(json!({ "script": hog, "interpreter": "python", "memory_mib": 100 }));
+    assert_eq!(ended["ended_by"], "memory", "{ended}");
+    assert!(ended["peak_memory_bytes"].as_u64().unwrap() < 400 << 20, "{ended}");
+    let ended = bench.run(json!({ "command": ["yes", "0123456789"] }));
+    assert_eq!(ended["ended_by"], "output", "{ended}");
+    let uri = ended["stdout_uri"].as_str().unwrap();
+    assert!(uri.starts_with("skynet://result/") || uri.starts_with("skynet://"), "{ended}");
+    // What it leaves running holds its output, and ends with it all the same.
+    let ended = bench.bash("sleep 60 & setsid sleep 60 & echo done");
+    assert_eq!((&ended["stdout"], &ended["ended_by"]), (&json!("done\n"), &json!("itself")), "{ended}");
+}
+
+#[test]
+fn ordinary_work_is_done_as_outside() {
+    let mut bench = Bench::new();
+    fs::write(bench.home.project.join("Makefile"), "all:\n\t@echo made > made\n\t@cat made\n").unwrap();
+    for (script, interpreter, said) in [
+        ("mkdir d && echo x > d/f && mv d e && cat e/f && rm -r e", "bash", "x\n"),
+        ("echo kept >> ~/log && cat ~/log", "bash", "kept\n"),
+        ("echo kept >> ~/log && cat ~/log", "bash", "kept\nkept\n"),
+        ("df . > /tmp/a && sort /tmp/a | head -0; echo $?", "bash", "0\n"),
+        ("seq 200000 | sort -rn | head -1", "bash", "200000\n"),
+        (
+            "git init -q /tmp/r && cd /tmp/r && git config user.name n && git config user.email e@x && touch f && git add f && git commit -qm m && git log --format=%s",
+            "bash",
+            "m\n",
+        ),
+        (
+            "id -u; whoami >/dev/null && echo named",
+            "bash",
+            &format!("{}\nnamed\n", rustix::process::getuid().as_raw()),
+        ),
+        (
+            "import threading, urllib.request, http.server\ns = http.server.HTTPServer(('127.0.0.1', 8000), http.server.SimpleHTTPRequestHandler)\ns.RequestHandlerClass.log_message = lambda *a: None\nthreading.Thread(target=s.serve_forever, daemon=True).start()\nprint(urllib.request.urlopen('http://localhost:8000/Makefile').status)",
+            "python",
+            "200\n",
+        ),
+        (
+            "import multiprocessing, sqlite3\nwith multiprocessing.Pool(4) as p: print(sum(p.map(abs, range(-100, 0))))\nd = sqlite3.connect('db'); d.execute('create table t (x)'); d.commit(); print('ok')",
+            "python",
+            "5050\nok\n",
+        ),
+    ] {
+        let ended = bench.run(json!({ "script": script, "interpreter": interpreter }));
+        assert_eq!((&ended["stdout"], &ended["exit_code"]), (&json!(said), &json!(0)), "{script}: {ended}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_command_is_said() {
+    let mut bench = Bench::new();
+    fs::write(bench.home.project.join("text"), "no program").unwrap();
+    for (input, kind, reason) in [
+        (json!({}), "invalid_input", "`command`"),
+        (json!({ "command": [""] }), "invalid_input", "no program"),
+        (json!({ "command": ["no-such-program"] }), "not_found", "`no-such-program` was not found"),
+        (json!({ "command": ["./text"] }), "denied", "cannot be executed"),
+        (json!({ "command": ["true"], "cwd": "nowhere" }), "not_found", "`nowhere`"),
+        (json!({ "command": ["true"], "environment": { "A=B": "" } }), "invalid_input", "`A=B`"),
+        (json!({ "command": ["a\0b"] }), "invalid_input", "NUL"),
+        (json!({ "command": ["true", "x".repeat(200_000)] }), "invalid_input", "too long"),
+        (json!({ "command": ["true"], "timeout_seconds": 0 }), "invalid_input", "timeout_seconds"),
+    ] {
+        let err = bench.shim.call("exec_run", input.clone()).expect_err("must be refused");
+        assert!(err.contains(kind) && err.contains(reason), "{kind}, {reason}: {err}");
+    }
+    assert_eq!(bench.bash("echo on")["stdout"], "on\n");
+}
+
+#[test]
+fn a_workspace_that_another_directory_has_replaced_is_refused() {
+    let mut bench = Bench::new();
+    let (project, moved) = (bench.home.project.clone(), bench.home.path.join("moved"));
+    bench.bash("true");
+    fs::rename(&project, &moved).unwrap();
+    fs::create_dir(&project).unwrap();
+    let err = bench.shim.call("exec_run", json!({ "command": ["ls"] })).expect_err("must be refused");
+    assert!(err.contains("another directory has taken its place"), "{err}");
+}
+
+#[test]
+fn sixty_four_commands_at_once_all_end() {
+    let mut bench = Bench::new();
+    let ids: Vec<i64> = (1000..1064).collect();
+    for id in &ids {
+        let input = json!({ "script": "sleep 0.1; echo $1", "command": [id.to_string()] });
+        bench.shim.send(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "exec_run", "arguments": input } }));
+    }
+    let mut left: std::collections::BTreeSet<i64> = ids.into_iter().collect();
+    while !left.is_empty() {
+        let answer = bench.shim.receive();
+        let Some(id) = answer["id"].as_i64() else { continue };
+        let ended = outcome(&answer).unwrap_or_else(|err| panic!("{err}"));
+        assert_eq!(ended["stdout"], json!(format!("{id}\n")));
+        assert!(left.remove(&id));
+    }
+}
+
+#[test]
+fn a_broker_that_dies_is_replaced_and_the_command_under_way_is_not_run_again() {
+    let mut bench = Bench::new();
+    let call = |script: &str, id: i64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": script } } });
+    bench.shim.send(&call("echo run >> log; sleep 60", 70));
+    let log = bench.home.project.join("log");
+    while fs::read_to_string(&log).unwrap_or_default().is_empty() {
+        std::thread::yield_now();
+    }
+    let [broker] = bench.daemon.children()[..] else { panic!("only a broker was needed") };
+    let broker = Pid::from_raw(i32::try_from(broker).unwrap()).unwrap();
+    kill_process(broker, Signal::KILL).unwrap();
+    let err = outcome(&bench.shim.answer(70)).expect_err("it did not end");
+    assert!(err.contains("interrupted"), "{err}");
+    assert_eq!(bench.bash("cat log")["stdout"], "run\n");
+}
+
+#[test]
+fn a_canceled_command_and_all_it_started_end() {
+    let mut bench = Bench::new();
+    let marker = format!("{}.7", 1_000_000 + std::process::id());
+    let call = json!({ "jsonrpc": "2.0", "id": 80, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & touch began; wait") } } });
+    bench.shim.send(&call);
+    while !bench.home.project.join("began").exists() {
+        std::thread::yield_now();
+    }
+    assert!(is_running(&marker));
+    bench.shim.send(
+        &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 80 } }),
+    );
+    while is_running(&marker) {
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.bash("echo on")["stdout"], "on\n");
+}
+
+fn is_running(marker: &str) -> bool {
+    let lines = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes()))
+}
+
+#[test]
+fn commands_end_with_the_daemon() {
+    let mut bench = Bench::new();
+    let marker = format!("{}.5", 2_000_000 + std::process::id());
+    let call = json!({ "jsonrpc": "2.0", "id": 90, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & touch began; wait") } } });
+    bench.shim.send(&call);
+    while !bench.home.project.join("began").exists() {
+        std::thread::yield_now();
+    }
+    let Bench { daemon, .. } = bench;
+    daemon.kill();
+    while is_running(&marker) {
+        std::thread::yield_now();
+    }
+}
