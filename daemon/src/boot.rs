@@ -6,6 +6,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Run};
 use skynet_hands::Pool;
@@ -15,7 +16,7 @@ use skynet_proto::{
     relay_server::RelayServer,
     socket::{SOCKET_NAME, user_directory},
 };
-use skynet_sandbox::Slots;
+use skynet_sandbox::{Slots, WARM};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     io::IsTerminal as _,
@@ -66,6 +67,7 @@ pub(crate) async fn run(
     state: Option<PathBuf>,
 ) -> Result<()> {
     start_log(&config.log.filter)?;
+    raise_open_files()?;
     let uid = rustix::process::getuid().as_raw();
     let state = state.unwrap_or_else(|| home.join(".local/state/skynet"));
     let socket = socket.unwrap_or_else(|| user_directory(uid, home).join(SOCKET_NAME));
@@ -126,7 +128,7 @@ impl House {
         let hands = Pool::new(beside_this_program("skynet-hands")?);
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
-        let slots = Slots::new(beside_this_program("skynet-sandbox")?);
+        let slots = Slots::new(beside_this_program("skynet-sandbox")?, WARM);
         let commands = skynet_exec::Host::new(slots, home, state.join("homes"));
         let mut toolsets = skynet_hands::toolsets();
         toolsets.push(skynet_exec::toolset(&commands));
@@ -226,6 +228,12 @@ fn beside_this_program(name: &str) -> Result<PathBuf> {
         bail!("`{}` is missing; install all programs of a release together", program.display());
     }
     Ok(program)
+}
+
+/// To as many as it may have: connections take some, and commands, which have fewer, are counted against it.
+fn raise_open_files() -> Result<()> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).context("the limit of open files")
 }
 
 /// To journald under systemd, otherwise to stderr for people.

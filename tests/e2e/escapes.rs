@@ -264,6 +264,11 @@ const PYTHON: &[(&str, Outside, &str)] = &[
         "escaped(call(304, -100, ctypes.create_string_buffer(struct.pack('II', 8, 1) + bytes(64)), 0) >= 0)",
     ),
     ("fanotify", Unknown, "escaped(call(300, 0, 0) >= 0)"),
+    (
+        "limits of pid 1",
+        Unknown,
+        "r = struct.pack('QQ', 0, 0); escaped(call(302, 1, 7, r, 0) == 0); escaped(call(302, 1, 0, r, 0) == 0)",
+    ),
     ("another personality", Unknown, "escaped(call(135, 0x0040000) >= 0)"),
     ("the clock", Unknown, "escaped(call(227, 0, struct.pack('QQ', 0, 0)) == 0)"),
     ("the name of this host", Unknown, "escaped(call(170, b'x', 1) == 0)"),
@@ -412,8 +417,27 @@ fn no_attack_by_system_calls_escapes() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What a command plants: the script, and the path that must not be there, or must be as it was, afterwards.
+/// What a command plants: the script, and the path that must not be there, or must be as it was, afterwards. A script that
+/// begins with `cd` and a colon starts in that directory.
 const PLANTED: &[(&str, &str)] = &[
+    ("cd .git:echo evil >> config", ".git/config"),
+    ("cd .git/hooks:echo evil > pre-commit", ".git/hooks/pre-commit"),
+    ("cd kept:echo evil > .envrc", "kept/.envrc"),
+    (
+        "mkdir -p evil/objects evil/refs; echo x > evil/config; echo ../evil > .git/commondir",
+        ".git/commondir",
+    ),
+    ("mkdir -p objects refs; echo x > HEAD; echo evil > config", "config"),
+    ("rm linked.d/.envrc; echo evil > linked.d/.envrc", "linked.d/.envrc"),
+    ("rm linked.d/.envrc; ln -s evil linked.d/.envrc", "linked.d/.envrc"),
+    (
+        "echo evil > .envrc; mkdir deep; cd deep; for i in $(seq 25); do n=$(printf d%.0s $(seq 200)); mkdir $n; cd $n; done",
+        ".envrc",
+    ),
+    ("mkdir -p .idea/sub; echo evil > .idea/sub/.envrc", ".idea"),
+    ("mkdir .hg; echo evil > .hg/hgrc", ".hg"),
+    ("mkdir dark; echo evil > dark/.envrc; chmod 300 dark", "dark/.envrc"),
+    ("echo evil > .envrc; ulimit -n 8; prlimit --pid 1 --nofile=0 2>/dev/null; sleep 0.2", ".envrc"),
     ("echo evil > .git/hooks/pre-commit", ".git/hooks/pre-commit"),
     ("echo evil >> .git/config", ".git/config"),
     ("mv .git old; mkdir -p .git/hooks; echo evil > .git/hooks/pre-commit", ".git/hooks/pre-commit"),
@@ -448,19 +472,28 @@ fn what_a_command_plants_is_not_there_when_it_has_ended() {
     let project = target.home.project.clone();
     fs::create_dir(project.join("kept")).unwrap();
     fs::write(project.join("kept/.envrc"), "good").unwrap();
+    fs::create_dir(project.join("linked.d")).unwrap();
+    std::os::unix::fs::symlink("good", project.join("linked.d/.envrc")).unwrap();
+    fs::write(project.join("linked.d/good"), "good").unwrap();
     let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     let mut faults = Vec::new();
     for (script, path) in PLANTED {
-        let before = read(&project.join(path));
-        let input = json!({ "script": script, "timeout_seconds": 1 });
-        let ended = target.shim.call("exec_run", input).unwrap_or_else(|err| panic!("{script}: {err}"));
         let found = project.join(path);
-        let is_planted =
-            if before.is_empty() { found.symlink_metadata().is_ok() } else { read(&found) != before };
-        if is_planted {
+        // A link cannot be kept from being replaced: then nothing may be left.
+        let may_go = found.is_symlink();
+        let before = read(&found);
+        let (cwd, script) = match script.strip_prefix("cd ").and_then(|rest| rest.split_once(':')) {
+            Some((cwd, script)) => (cwd, script),
+            None => (".", *script),
+        };
+        let input = json!({ "script": script, "cwd": cwd, "timeout_seconds": 1 });
+        let ended = target.shim.call("exec_run", input).unwrap_or_else(|err| panic!("{script}: {err}"));
+        let is_there = found.symlink_metadata().is_ok();
+        let is_planted = is_there && (before.is_empty() || read(&found) != before);
+        if is_planted || (!is_there && !before.is_empty() && !may_go) {
             faults.push(format!("{script}: {ended}"));
         }
-        let clean = "chmod -R u+rwX . 2>/dev/null; rm -rf a x evil old c linked gone nested* bare.git .*.quarantined* .git/*.quarantined*; true";
+        let clean = "chmod -R u+rwX . 2>/dev/null; rm -rf a x evil old c linked gone deep* dark nested* bare.git* objects refs HEAD config* .*.quarantined* .git/*.quarantined*; ln -sfn good linked.d/.envrc; rm -f linked.d/*.quarantined linked.d/.*.quarantined; true";
         target.outside("bash", clean);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

@@ -54,7 +54,7 @@ fn a_command_is_ended_by_its_limits() {
     let ended = bench.run(json!({ "command": ["yes", "0123456789"] }));
     assert_eq!(ended["ended_by"], "output", "{ended}");
     let uri = ended["stdout_uri"].as_str().unwrap();
-    assert!(uri.starts_with("skynet://result/") || uri.starts_with("skynet://"), "{ended}");
+    assert!(uri.starts_with("skynet://result/"), "{ended}");
     // What it leaves running holds its output, and ends with it all the same.
     let ended = bench.bash("sleep 60 & setsid sleep 60 & echo done");
     assert_eq!((&ended["stdout"], &ended["ended_by"]), (&json!("done\n"), &json!("itself")), "{ended}");
@@ -125,7 +125,7 @@ fn a_workspace_that_another_directory_has_replaced_is_refused() {
     fs::rename(&project, &moved).unwrap();
     fs::create_dir(&project).unwrap();
     let err = bench.shim.call("exec_run", json!({ "command": ["ls"] })).expect_err("must be refused");
-    assert!(err.contains("another directory has taken its place"), "{err}");
+    assert!(err.contains("another directory has taken the place"), "{err}");
 }
 
 #[test]
@@ -152,9 +152,7 @@ fn a_broker_that_dies_is_replaced_and_the_command_under_way_is_not_run_again() {
     let call = |script: &str, id: i64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": script } } });
     bench.shim.send(&call("echo run >> log; sleep 60", 70));
     let log = bench.home.project.join("log");
-    while fs::read_to_string(&log).unwrap_or_default().is_empty() {
-        std::thread::yield_now();
-    }
+    wait_until(|| !fs::read_to_string(&log).unwrap_or_default().is_empty());
     let [broker] = bench.daemon.children()[..] else { panic!("only a broker was needed") };
     let broker = Pid::from_raw(i32::try_from(broker).unwrap()).unwrap();
     kill_process(broker, Signal::KILL).unwrap();
@@ -167,19 +165,21 @@ fn a_broker_that_dies_is_replaced_and_the_command_under_way_is_not_run_again() {
 fn a_canceled_command_and_all_it_started_end() {
     let mut bench = Bench::new();
     let marker = format!("{}.7", 1_000_000 + std::process::id());
-    let call = json!({ "jsonrpc": "2.0", "id": 80, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & touch began; wait") } } });
+    let call = json!({ "jsonrpc": "2.0", "id": 80, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & wait") } } });
     bench.shim.send(&call);
-    while !bench.home.project.join("began").exists() {
-        std::thread::yield_now();
-    }
-    assert!(is_running(&marker));
+    wait_until(|| is_running(&marker));
     bench.shim.send(
         &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 80 } }),
     );
-    while is_running(&marker) {
+    wait_until(|| !is_running(&marker));
+    assert_eq!(bench.bash("echo on")["stdout"], "on\n");
+}
+
+/// For what another process does.
+fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
         std::thread::yield_now();
     }
-    assert_eq!(bench.bash("echo on")["stdout"], "on\n");
 }
 
 fn is_running(marker: &str) -> bool {
@@ -193,14 +193,59 @@ fn is_running(marker: &str) -> bool {
 fn commands_end_with_the_daemon() {
     let mut bench = Bench::new();
     let marker = format!("{}.5", 2_000_000 + std::process::id());
-    let call = json!({ "jsonrpc": "2.0", "id": 90, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & touch began; wait") } } });
+    let call = json!({ "jsonrpc": "2.0", "id": 90, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & wait") } } });
     bench.shim.send(&call);
-    while !bench.home.project.join("began").exists() {
-        std::thread::yield_now();
-    }
+    wait_until(|| is_running(&marker));
     let Bench { daemon, .. } = bench;
     daemon.kill();
-    while is_running(&marker) {
-        std::thread::yield_now();
+    wait_until(|| !is_running(&marker));
+}
+
+#[test]
+fn a_command_beside_many_others_ends_whatever_they_do_with_the_workspace() {
+    let mut bench = Bench::new();
+    let call = |id: i64, script: &str| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": script, "timeout_seconds": 3 } } });
+    let churn = "while :; do mkdir -p c1/c2/c3 c4/c5; echo x > c1/.envrc; rm -rf c1 c4; done";
+    bench.shim.send(&call(100, churn));
+    for id in 101..131 {
+        bench.shim.send(&call(id, "echo on"));
     }
+    for _ in 100..131 {
+        let answer = bench.shim.receive();
+        let ended = outcome(&answer).unwrap_or_else(|err| panic!("{err}"));
+        let (how, said) = if answer["id"] == 100 { ("timeout", "") } else { ("itself", "on\n") };
+        assert_eq!((&ended["ended_by"], &ended["stdout"]), (&json!(how), &json!(said)), "{ended}");
+    }
+}
+
+#[test]
+fn what_a_command_leaves_in_its_home_leads_nowhere() {
+    let mut bench = Bench::new();
+    let tools = bench.home.path.join(".local/bin");
+    fs::create_dir_all(&tools).unwrap();
+    fs::create_dir(bench.home.path.join("victim")).unwrap();
+    let link = "cd; mv .local .gone; ln -s /old/$HOME/victim .local";
+    for script in [link, "true", "cd; rm -rf .local; touch .local", "true"] {
+        let ended = bench.bash(script);
+        assert!(ended["exit_code"].is_number(), "{script}: {ended}");
+    }
+    assert_eq!(fs::read_dir(bench.home.path.join("victim")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_users_own_change_of_a_repository_stays() {
+    let mut bench = Bench::new();
+    let git = |arguments: &[&str]| {
+        let ran = std::process::Command::new("git").args(arguments).current_dir(&bench.home.project).output();
+        assert!(ran.unwrap().status.success());
+    };
+    git(&["init", "-q"]);
+    let call = json!({ "jsonrpc": "2.0", "id": 140, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": "touch began; while test ! -e go; do :; done" } } });
+    bench.shim.send(&call);
+    wait_until(|| bench.home.project.join("began").exists());
+    git(&["config", "user.name", "bob"]);
+    fs::write(bench.home.project.join("go"), "").unwrap();
+    let ended = outcome(&bench.shim.answer(140)).unwrap();
+    assert_eq!(ended["quarantined"], json!([]), "{ended}");
+    git(&["config", "--get", "user.name"]);
 }

@@ -38,7 +38,7 @@ pub struct Workbench {
 #[must_use]
 pub fn product() -> Registry {
     let catalog = Catalog::new(vec!["exec".into(), "files".into(), "git".into(), "skynet".into()]);
-    let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"));
+    let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0);
     let homes = std::env::temp_dir().join("skynet-homes");
     let mut toolsets = skynet_hands::toolsets();
     toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, std::path::Path::new("/root"), homes)));

@@ -5,15 +5,26 @@ use crate::{
     mcp::Client,
     peers::{Bench, Server, What},
     processes::{children, proportional_kb},
-    shell,
+    shell, spawns,
 };
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// What is compared.
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// Skynet with other MCP servers.
+    Servers,
+    /// Commands in slots with commands that are just spawned, and with bubblewrap.
+    Sandbox,
+}
+
 #[derive(Args)]
 pub(crate) struct Options {
+    #[arg(value_enum, default_value_t = Part::Servers)]
+    part: Part,
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 200)]
     runs: usize,
@@ -23,6 +34,13 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    match options.part {
+        Part::Servers => servers(options),
+        Part::Sandbox => spawns::run(options.runs),
+    }
+}
+
+fn servers(options: &Options) -> Result<()> {
     let bench = Bench::prepare()?;
     let daemon = bench.start_daemon()?;
     shell::step("measuring; a ratio above 1 means that Skynet needs less");
@@ -168,11 +186,11 @@ fn print(name: &str, mut ours: Vec<Duration>, mut theirs: Vec<Duration>, goal: &
     println!("{name:<34} {:>12} {:>12} {ratio:>8.2}  {goal}", show(ours), show(theirs));
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+pub(crate) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-fn show(time: Duration) -> String {
+pub(crate) fn show(time: Duration) -> String {
     format!("{:.0} us", time.as_secs_f64() * 1e6)
 }

@@ -18,6 +18,7 @@ mod peers;
 mod processes;
 mod shell;
 mod soak;
+mod spawns;
 mod test;
 mod tidy;
 mod torture;
@@ -52,7 +53,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Compare with other MCP servers, side by side.
+    /// Compare with other MCP servers, or the sandbox with its likes, side by side.
     Bench(bench::Options),
     /// Connect a thousand clients: memory of an idle one, every call answered, fairness beside a flood.
     Crowd(crowd::Options),
@@ -92,7 +93,7 @@ fn root() -> PathBuf {
 fn product() -> Result<skynet_core::Registry> {
     let catalog = skynet_catalog::Catalog::new(Vec::new());
     // Their declarations are wanted, and none is called: the broker need not be there.
-    let slots = skynet_sandbox::Slots::new("skynet-sandbox".into());
+    let slots = skynet_sandbox::Slots::new("skynet-sandbox".into(), 0);
     let mut toolsets = skynet_hands::toolsets();
     toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, Path::new("/"), PathBuf::new())));
     Ok(skynet_catalog::product(&catalog, toolsets)?)

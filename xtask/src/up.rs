@@ -117,6 +117,10 @@ fn show_session(account: &Account, programs: &Path, project: &Path) -> Result<()
         ),
         ("git_add", json!({ "paths": ["notes"] })),
         ("git_diff", json!({ "staged": true })),
+        (
+            "exec_run",
+            json!({ "script": "wc -w notes/*; cat ~/.ssh/id_ed25519; curl -s example.org || echo no network" }),
+        ),
         ("files_read", json!({ "path": "/etc/shadow" })),
         ("git_checkout", json!({ "paths": ["notes"] })),
     ] {
@@ -126,7 +130,7 @@ fn show_session(account: &Account, programs: &Path, project: &Path) -> Result<()
         println!("{}", shorten(text));
     }
     println!("\n$ skynetctl audit query");
-    shell::run(account.command(programs.join("skynetctl")).args(["audit", "query", "--limit", "9"]))?;
+    shell::run(account.command(programs.join("skynetctl")).args(["audit", "query", "--limit", "10"]))?;
     println!("\n$ skynetctl doctor");
     shell::run(account.command(programs.join("skynetctl")).arg("doctor"))
 }

@@ -6,8 +6,11 @@ use rustix::fs::{Mode, OFlags};
 use std::{ffi::OsStr, path::Path};
 
 /// At any depth, in any case.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 31] = [
     ".git",
+    ".hg",
+    ".jj",
+    ".sl",
     ".gitmodules",
     ".mcp.json",
     ".claude",
@@ -26,6 +29,15 @@ const NAMES: [&str; 19] = [
     ".skynet.toml",
     "opencode.json",
     "opencode.jsonc",
+    ".kiro",
+    ".roo",
+    ".continue",
+    ".qwen",
+    ".aider.conf.yml",
+    ".crush.json",
+    ".helix",
+    ".exrc",
+    ".nvim.lua",
 ];
 
 /// The start of the trash directory's name; what is in it is reached by `files_restore` only.

@@ -2,53 +2,61 @@
 
 use crate::{
     channel::{BlockingSocket, Buffer},
-    protocol::{Cause, Ended, FromBroker, Refused, Reply, Request, ToBroker},
+    protocol::{FromBroker, Refused, Reply, Request, ToBroker},
+    seccomp::Filter,
     slot::{self, Slot},
     syscall,
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    process::Signal,
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit, wait},
 };
 use std::{
     collections::VecDeque,
     fs::OpenOptions,
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-/// Slots that wait for a command.
-const WARM: usize = 2;
+/// Commands that are ended because the daemon is gone have so long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Serves the daemon at the other end of `socket` until it is gone.
+/// Serves the daemon at the other end of `socket` until it is gone, with `warm` slots that wait for a command.
 ///
 /// # Errors
 /// When the socket fails. That slots cannot be made is told to the daemon, and is no error here.
-pub fn serve(socket: OwnedFd) -> io::Result<()> {
+pub fn serve(socket: OwnedFd, warm: usize) -> io::Result<()> {
     // The socket was stdin: nothing that is started here may find it there.
     syscall::duplicate_onto(OpenOptions::new().read(true).open("/dev/null")?.as_fd(), 0)?;
+    // Commands have fewer: see `MOST_OPEN` there.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
     let mut broker = Broker {
         daemon: BlockingSocket::new(socket),
         buffer: Buffer::default(),
+        filter: Filter::compile()?,
+        most_warm: warm,
         warm: VecDeque::new(),
         busy: Vec::new(),
     };
     broker.fill();
     while broker.turn()? {}
-    Ok(())
+    broker.finish()
 }
 
 /// A slot with its command.
 struct Busy {
     id: u64,
+    workspace: Vec<u8>,
     slot: Slot,
-    started: Instant,
 }
 
 struct Broker {
     daemon: BlockingSocket,
     buffer: Buffer,
+    filter: Filter,
+    most_warm: usize,
     warm: VecDeque<Slot>,
     busy: Vec<Busy>,
 }
@@ -56,8 +64,8 @@ struct Broker {
 impl Broker {
     /// Makes slots until enough are warm. One that cannot be made says so when it gets a command.
     fn fill(&mut self) {
-        while self.warm.len() < WARM {
-            match Slot::start() {
+        while self.warm.len() < self.most_warm {
+            match Slot::start(&self.filter) {
                 Ok(slot) => self.warm.push_back(slot),
                 Err(_) => return,
             }
@@ -91,17 +99,20 @@ impl Broker {
             return Ok(false);
         };
         match message.request {
-            Some(Request::Run(run)) => {
-                let id = run.id;
+            Some(Request::Run(mut run)) => {
+                let (id, workspace) = (run.id, run.workspace.clone());
+                run.is_alone = self.busy.iter().all(|busy| busy.workspace != workspace);
                 let message = ToBroker { request: Some(Request::Run(run)) };
                 let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
-                let slot = self.warm.pop_front().map_or_else(Slot::start, Ok);
+                let slot = self.warm.pop_front().map_or_else(|| Slot::start(&self.filter), Ok);
                 let begun = slot.and_then(|slot| slot.send(&message, &descriptors).map(|()| slot));
                 match begun {
-                    Ok(slot) => self.busy.push(Busy { id, slot, started: Instant::now() }),
+                    Ok(slot) => self.busy.push(Busy { id, workspace, slot }),
                     Err(err) => self.tell(Reply::Refused(slot::Refusal::new("namespaces", err).of(id)))?,
                 }
-                self.fill();
+                if self.warm.is_empty() {
+                    self.fill();
+                }
             }
             Some(Request::Kill(id)) => {
                 let request = ToBroker { request: Some(Request::Kill(id)) };
@@ -116,26 +127,42 @@ impl Broker {
         Ok(true)
     }
 
+    /// Without a daemon: commands end, and what they planted is found, before their slots do.
+    fn finish(&mut self) -> io::Result<()> {
+        let until = Instant::now() + LAST_WORDS;
+        for busy in &self.busy {
+            // One that has just ended needs no order.
+            let _ = busy.slot.send(&ToBroker { request: Some(Request::Kill(busy.id)) }, &[]);
+        }
+        for busy in std::mem::take(&mut self.busy) {
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
+            let mut waiting = [PollFd::from_borrowed_fd(busy.slot.as_fd(), PollFlags::IN)];
+            poll(&mut waiting, Some(&left.map_err(io::Error::other)?))?;
+        }
+        Ok(())
+    }
+
     /// Passes on what a slot says.
     fn hear(&mut self, index: usize) -> io::Result<()> {
         let Some(busy) = self.busy.get(index) else { return Ok(()) };
         let reply = match busy.slot.receive(&mut self.buffer) {
             Ok(Some(Reply::Ready(_))) => return Ok(()),
             Ok(Some(reply)) => reply,
-            // The kernel ended it without a word, for lack of memory of the whole host.
-            Ok(None) | Err(_) => Reply::Ended(Ended {
-                id: busy.id,
-                signal: Some(Signal::KILL.as_raw()),
-                wall_us: u64::try_from(busy.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-                cause: Cause::Killed.into(),
-                ..Ended::default()
-            }),
+            // The kernel ended it, for lack of memory of the whole host.
+            Ok(None) | Err(_) => {
+                Reply::Refused(slot::Refusal::new("slot", "it died").after_start().of(busy.id))
+            }
         };
-        let id = self.busy.swap_remove(index).id;
+        let busy = self.busy.swap_remove(index);
         self.tell(match reply {
-            Reply::Refused(refused) => Reply::Refused(Refused { id, ..refused }),
+            Reply::Refused(refused) => Reply::Refused(Refused { id: busy.id, ..refused }),
             reply => reply,
-        })
+        })?;
+        // Nobody waits for what follows.
+        drop(busy);
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        self.fill();
+        Ok(())
     }
 
     fn tell(&self, reply: Reply) -> io::Result<()> {

@@ -4,6 +4,7 @@ use crate::{
     channel::Buffer,
     landlock_rules,
     protocol::{Limits, Refused, Reply, Request, Run, ToBroker},
+    seccomp::Filter,
     slot::Slot,
 };
 use skynet_core::Workspace;
@@ -49,9 +50,10 @@ fn attempt() -> io::Result<Reply> {
         home: b"/home/check".to_vec(),
         private_home: bytes(private_home.path()),
         limits: Limits { wall_ms: 10_000, memory_bytes: 64 << 20, processes: 64, scratch_bytes: 1 << 20 },
+        is_alone: true,
     };
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let slot = Slot::start()?;
+    let slot = Slot::start(&Filter::compile()?)?;
     let descriptors = [found.as_descriptor(), null.as_fd(), null.as_fd(), null.as_fd()];
     // A slot that cannot be prepared is gone by now, and has said why.
     let _ = slot.send(&ToBroker { request: Some(Request::Run(run)) }, &descriptors);

@@ -43,17 +43,21 @@ pub struct Command<'a> {
     pub stdio: [BorrowedFd<'a>; 3],
 }
 
+/// Slots that wait for a command, unless there is a reason for another number.
+pub const WARM: usize = 2;
+
 /// All slots.
 pub struct Slots {
     program: PathBuf,
+    warm: usize,
     broker: AsyncMutex<Option<Arc<Broker>>>,
 }
 
 impl Slots {
-    /// Slots of the broker `program`.
+    /// Slots of the broker `program`, of which it keeps `warm` ready.
     #[must_use]
-    pub fn new(program: PathBuf) -> Arc<Self> {
-        Arc::new(Self { program, broker: AsyncMutex::default() })
+    pub fn new(program: PathBuf, warm: usize) -> Arc<Self> {
+        Arc::new(Self { program, warm, broker: AsyncMutex::default() })
     }
 
     /// Begins a command.
@@ -76,6 +80,7 @@ impl Slots {
             home: bytes(command.home),
             private_home: bytes(command.private_home),
             limits: command.limits,
+            is_alone: false,
         };
         let (reply, replied) = oneshot::channel();
         let Some(()) = broker.waiting().as_mut().map(|waiting| drop(waiting.insert(id, reply))) else {
@@ -95,7 +100,7 @@ impl Slots {
         if let Some(broker) = broker.as_ref().filter(|broker| broker.waiting().is_some()) {
             return Ok(broker.clone());
         }
-        Ok(broker.insert(Broker::start(&self.program)?).clone())
+        Ok(broker.insert(Broker::start(&self.program, self.warm)?).clone())
     }
 }
 
@@ -109,9 +114,10 @@ struct Broker {
 }
 
 impl Broker {
-    fn start(program: &Path) -> io::Result<Arc<Self>> {
+    fn start(program: &Path, warm: usize) -> io::Result<Arc<Self>> {
         let (ours, theirs) = channel::pair()?;
         let mut child = Process::new(program)
+            .arg(warm.to_string())
             .env_clear()
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
@@ -129,6 +135,8 @@ impl Broker {
             let reason = reader.pump().await;
             // Who still waits learns it by his channel.
             reader.waiting().take();
+            // It may live on where only its messages made no sense. That it is dead already is no error.
+            let _ = child.start_kill();
             let status = child.wait().await;
             tracing::info!(pid, ?status, ?reason, "sandbox ended");
         });
@@ -208,7 +216,12 @@ impl Drop for Running {
 }
 
 fn refusal(refused: Refused) -> Error {
-    let Refused { layer, message, kind, .. } = refused;
+    let Refused { layer, message, kind, has_run, .. } = refused;
+    if has_run {
+        return Error::interrupted(format!(
+            "the command ran, but how it ended is not known: {layer}: {message}; look before you call it again"
+        ));
+    }
     if layer == "command" {
         return Error::new(ErrorKind::from_name(&kind), message);
     }

@@ -55,8 +55,9 @@ fn create() -> Result<(ABI, RulesetCreated), RulesetError> {
         let scope = Scope::from_all(abi);
         if scope.is_empty() { ruleset.create() } else { ruleset.scope(scope)?.create() }
     };
-    let mut result = attempt(ABI::V7).map(|ruleset| (ABI::V7, ruleset));
-    for abi in KNOWN {
+    let [newest, older @ ..] = KNOWN;
+    let mut result = attempt(newest).map(|ruleset| (newest, ruleset));
+    for abi in older {
         if result.is_ok() {
             break;
         }

@@ -15,4 +15,4 @@ mod slot;
 mod syscall;
 
 pub use check::check;
-pub use client::{Command, Running, Slots};
+pub use client::{Command, Running, Slots, WARM};

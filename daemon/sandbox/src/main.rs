@@ -7,7 +7,8 @@ use std::{
 };
 
 fn main() -> io::Result<()> {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "check") {
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    if argument == "check" {
         let layers = skynet_sandbox::check().map_err(io::Error::other)?;
         return writeln!(io::stdout(), "{layers}");
     }
@@ -17,5 +18,5 @@ fn main() -> io::Result<()> {
             "stdin must be the socket of skynetd; only `skynet-sandbox check` is for people",
         ));
     }
-    skynet_sandbox::broker::serve(socket)
+    skynet_sandbox::broker::serve(socket, argument.parse().map_err(io::Error::other)?)
 }

@@ -34,7 +34,7 @@ pub struct Run {
     /// Where the workspace is, without links; what is there must be what the descriptor says.
     #[prost(bytes = "vec", tag = "4")]
     pub workspace: Vec<u8>,
-    /// Relative to the workspace.
+    /// Where it starts, from the workspace; what is outside of that is outside of its view.
     #[prost(bytes = "vec", tag = "5")]
     pub directory: Vec<u8>,
     /// The user's home directory, as he calls it.
@@ -46,6 +46,9 @@ pub struct Run {
     /// What it may use.
     #[prost(message, required, tag = "8")]
     pub limits: Limits,
+    /// Whether no other command is under way in the workspace. The broker's to say.
+    #[prost(bool, tag = "9")]
+    pub is_alone: bool,
 }
 
 /// What a command may use.
@@ -150,4 +153,7 @@ pub struct Refused {
     /// The name of the `ErrorKind` of it.
     #[prost(string, tag = "4")]
     pub kind: String,
+    /// Whether the command ran all the same.
+    #[prost(bool, tag = "5")]
+    pub has_run: bool,
 }

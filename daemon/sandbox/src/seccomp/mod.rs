@@ -6,16 +6,31 @@
 
 mod policy;
 
-use policy::{ALLOWED, FAMILIES, NEW_NAMESPACE, REFUSED, TYPING, X32};
+use policy::{
+    ALLOWED, FAMILIES, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS, REFUSED, TYPING, X32,
+};
+
+/// The process that watches over the command.
+const FIRST: u64 = 1;
+
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Compare, SeccompCondition,
     SeccompFilter, SeccompRule, sock_filter,
 };
 use std::{collections::BTreeMap, io};
 
-/// Installs it for this thread and all it starts.
-pub(crate) fn install() -> io::Result<()> {
-    seccompiler::apply_filter(&program().map_err(io::Error::other)?).map_err(io::Error::other)
+/// A program, compiled once: slots are copies of the process that did it.
+pub(crate) struct Filter(BpfProgram);
+
+impl Filter {
+    pub(crate) fn compile() -> io::Result<Self> {
+        program().map(Self).map_err(io::Error::other)
+    }
+
+    /// Installs it for this thread and all it starts.
+    pub(crate) fn install(&self) -> io::Result<()> {
+        seccompiler::apply_filter(&self.0).map_err(io::Error::other)
+    }
 }
 
 fn program() -> Result<BpfProgram, seccompiler::BackendError> {
@@ -33,6 +48,14 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     allowed.insert(libc::SYS_socket, sockets);
     allowed.insert(libc::SYS_socketpair, vec![rule(&[(0, Compare::Eq, libc::AF_UNIX as u64)])?]);
     allowed.insert(libc::SYS_ioctl, vec![rule(&[(1, Compare::Ne, TYPING[0]), (1, Compare::Ne, TYPING[1])])?]);
+    for call in NOT_FOR_THE_FIRST {
+        allowed.insert(call, vec![rule(&[(0, Compare::Ne, FIRST)])?]);
+    }
+    for (call, process) in NOT_FOR_THE_FIRST_PROCESS {
+        allowed.insert(call, vec![rule(&[(0, Compare::Eq, process), (1, Compare::Ne, FIRST)])?]);
+    }
+    // Limits of others are nobody's business.
+    allowed.insert(libc::SYS_prlimit64, vec![rule(&[(0, Compare::Eq, 0)])?]);
     let allow =
         SeccompFilter::new(allowed, SeccompAction::Errno(errno(libc::ENOSYS)), SeccompAction::Allow, arch)?;
 

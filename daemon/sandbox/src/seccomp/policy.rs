@@ -193,19 +193,14 @@ pub(super) const ALLOWED: &[(&str, &[libc::c_long])] = &[
             libc::SYS_restart_syscall,
             libc::SYS_sched_yield,
             libc::SYS_sched_getaffinity,
-            libc::SYS_sched_setaffinity,
             libc::SYS_sched_getparam,
-            libc::SYS_sched_setparam,
             libc::SYS_sched_getscheduler,
-            libc::SYS_sched_setscheduler,
             libc::SYS_sched_get_priority_max,
             libc::SYS_sched_get_priority_min,
             libc::SYS_sched_rr_get_interval,
             libc::SYS_sched_getattr,
             libc::SYS_getpriority,
-            libc::SYS_setpriority,
             libc::SYS_ioprio_get,
-            libc::SYS_ioprio_set,
             libc::SYS_getcpu,
         ],
     ),
@@ -275,7 +270,6 @@ pub(super) const ALLOWED: &[(&str, &[libc::c_long])] = &[
             libc::SYS_getrusage,
             libc::SYS_getrlimit,
             libc::SYS_setrlimit,
-            libc::SYS_prlimit64,
             libc::SYS_getrandom,
         ],
     ),
@@ -324,6 +318,16 @@ pub(super) const ALLOWED: &[(&str, &[libc::c_long])] = &[
         ],
     ),
 ];
+
+/// Allowed for any thread of the slot but its first: as the same user, a command could starve the process that watches it.
+/// The first argument is the thread, 0 the caller.
+pub(super) const NOT_FOR_THE_FIRST: [libc::c_long; 3] =
+    [libc::SYS_sched_setaffinity, libc::SYS_sched_setparam, libc::SYS_sched_setscheduler];
+
+/// The same where the first argument says what the second is, with the value for which that is a process
+/// (setpriority(2), ioprio_set(2)).
+pub(super) const NOT_FOR_THE_FIRST_PROCESS: [(libc::c_long, u64); 2] =
+    [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
 
 /// Refused with EPERM, whatever their arguments: programs expect that an ordinary user may not.
 pub(super) const REFUSED: &[(&str, &[libc::c_long])] = &[

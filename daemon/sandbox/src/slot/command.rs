@@ -4,13 +4,14 @@ use super::{Layer as _, Refusal, view::Place};
 use crate::{
     landlock_rules,
     protocol::{Refused, Run},
-    seccomp, syscall,
+    seccomp::Filter,
+    syscall,
 };
 use nix::errno::Errno;
 use prost::Message as _;
 use rustix::{
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, Resource, Rlimit, WaitOptions, setrlimit, waitpid},
+    process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid},
     thread::{
         CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
         set_capabilities, set_no_new_privs,
@@ -25,16 +26,21 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
+/// Open files of one process: what the kernel keeps for them is not counted as its memory.
+/// Below what daemon and broker may have, because descriptors on their way through sockets are counted per user, against
+/// the limit of whoever sends next (unix(7)).
+const MOST_OPEN: u64 = 4096;
+
 /// What a shell says where nothing could be executed.
 const NOT_EXECUTED: i32 = 127;
 
 /// Starts the command of a prepared slot. Returns once it is executed.
-pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3]) -> Result<Pid, Refusal> {
+pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3], filter: &Filter) -> Result<Pid, Refusal> {
     let (refusals, mut refuse) = pipe_with(PipeFlags::CLOEXEC)
         .map(|(read, write)| (File::from(read), File::from(write)))
         .layer("start")?;
     let Some(pid) = syscall::clone_process(0).layer("start")? else {
-        let Err(refusal) = become_command(run, place, stdio);
+        let Err(refusal) = become_command(run, place, stdio, filter);
         // A slot that is gone reads nothing.
         let _ = refuse.write_all(&refusal.of(run.id).encode_to_vec());
         syscall::exit(NOT_EXECUTED)
@@ -49,7 +55,12 @@ pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3]) -> Result<Pi
     Err(Refusal::from(Refused::decode(&*refusal).layer("start")?))
 }
 
-fn become_command(run: &Run, place: &Place, stdio: &[OwnedFd; 3]) -> Result<Infallible, Refusal> {
+fn become_command(
+    run: &Run,
+    place: &Place,
+    stdio: &[OwnedFd; 3],
+    filter: &Filter,
+) -> Result<Infallible, Refusal> {
     let argv = strings(&run.argv)?;
     let environment = strings(&run.environment)?;
     rustix::process::setsid().layer("session")?;
@@ -58,12 +69,14 @@ fn become_command(run: &Run, place: &Place, stdio: &[OwnedFd; 3]) -> Result<Infa
     }
     syscall::close_on_exec_from(3).layer("descriptors")?;
     syscall::reset_signals().layer("signals")?;
+    rustix::process::umask(place.umask);
     limit(Resource::Core, 0).layer("limits")?;
+    limit(Resource::Nofile, MOST_OPEN).layer("limits")?;
     limit(Resource::Nproc, run.limits.processes).layer("limits")?;
     drop_capabilities().layer("capabilities")?;
     set_no_new_privs(true).layer("no_new_privs")?;
     landlock_rules::restrict(&[&place.workspace, &place.home]).layer("landlock")?;
-    seccomp::install().layer("seccomp")?;
+    filter.install().layer("seccomp")?;
     Err(execute(&argv, &environment))
 }
 
@@ -78,6 +91,7 @@ fn strings(bytes: &[Vec<u8>]) -> Result<Vec<CString>, Refusal> {
 
 /// For this process and its children, with no way back (setrlimit(2)).
 fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    let most = getrlimit(resource).maximum.map_or(most, |now| now.min(most));
     setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 

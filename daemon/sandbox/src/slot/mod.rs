@@ -1,6 +1,7 @@
 //! A slot: pid 1 of its own namespaces. It builds what a command may see, waits for the command, and watches over it.
 
 mod command;
+mod memory;
 mod quarantine;
 mod view;
 mod watch;
@@ -10,14 +11,16 @@ pub(crate) use view::{SCRATCH, SYSTEM};
 use crate::{
     channel::{self, BlockingSocket, Buffer},
     protocol::{Ended, FromBroker, Ready, Refused, Reply, Request, ToBroker},
+    seccomp::Filter,
     syscall,
 };
-use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions, getgid, getuid, waitpid};
+use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, getgid, getuid};
 use skynet_core::ErrorKind;
 use std::{
     borrow::Cow,
     fmt, fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Instant,
 };
 
 /// Why a slot does not run a command.
@@ -25,29 +28,42 @@ pub(crate) struct Refusal {
     layer: Cow<'static, str>,
     kind: ErrorKind,
     message: String,
+    /// Whether the command ran all the same.
+    has_run: bool,
 }
 
 impl Refusal {
     /// A layer that cannot be had.
     pub(crate) fn new(layer: &'static str, err: impl fmt::Display) -> Self {
-        Self { layer: layer.into(), kind: ErrorKind::Unavailable, message: err.to_string() }
+        Self { layer: layer.into(), kind: ErrorKind::Unavailable, message: err.to_string(), has_run: false }
     }
 
     /// A command that is wrong in itself.
     pub(crate) fn command(kind: ErrorKind, message: String) -> Self {
-        Self { layer: "command".into(), kind, message }
+        Self { layer: "command".into(), kind, message, has_run: false }
+    }
+
+    /// Of something that went wrong when the command ran already.
+    pub(crate) fn after_start(self) -> Self {
+        Self { has_run: true, ..self }
     }
 
     /// As a message about a command.
     pub(crate) fn of(self, id: u64) -> Refused {
-        Refused { id, layer: self.layer.into_owned(), message: self.message, kind: self.kind.as_str().into() }
+        Refused {
+            id,
+            layer: self.layer.into_owned(),
+            message: self.message,
+            kind: self.kind.as_str().into(),
+            has_run: self.has_run,
+        }
     }
 }
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let kind = ErrorKind::from_name(&refused.kind);
-        Self { layer: refused.layer.into(), kind, message: refused.message }
+        Self { layer: refused.layer.into(), kind, message: refused.message, has_run: refused.has_run }
     }
 }
 
@@ -70,7 +86,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Makes one, which goes on to prepare itself.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(filter: &Filter) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         // In the slot these would be the overflow ids until the maps are written.
         let (uid, gid) = (getuid(), getgid());
@@ -78,7 +94,7 @@ impl Slot {
             Some(pid) => Ok(Self { pid, socket: BlockingSocket::new(ours) }),
             None => {
                 drop(ours);
-                live(theirs, uid, gid)
+                live(theirs, uid, gid, filter)
             }
         }
     }
@@ -102,22 +118,25 @@ impl AsFd for Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         // Every process of its pid namespace dies with it (pid_namespaces(7)). It may be dead already.
+        // The broker buries it when it is gone: that can take a while, and others wait.
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-        let _ = waitpid(Some(self.pid), WaitOptions::empty());
     }
 }
 
 /// The life of a slot, in its own process.
-fn live(socket: OwnedFd, uid: Uid, gid: Gid) -> ! {
+fn live(socket: OwnedFd, uid: Uid, gid: Gid, filter: &Filter) -> ! {
     // What the broker had open is for other slots, and their commands would wait for one that holds it.
     let Ok(socket) = syscall::keep_only(socket) else { syscall::exit(1) };
     let socket = BlockingSocket::new(socket);
     let mut buffer = Buffer::default();
     let mut id = 0;
-    if let Err(refusal) =
-        prepare(&socket, uid, gid).and_then(|view| serve(&socket, &mut buffer, view, &mut id))
-    {
-        // Without a broker nobody wants to know.
+    let prepared = prepare(uid, gid);
+    if prepared.is_ok() {
+        // A broker that is gone learns nothing.
+        let _ = tell(&socket, Reply::Ready(Ready {}));
+    }
+    // A slot that could not be prepared says so to the command that it gets.
+    if let Err(refusal) = serve(&socket, &mut buffer, prepared, filter, &mut id) {
         let _ = tell(&socket, Reply::Refused(refusal.of(id)));
     }
     // Nothing of the broker's may run here: not its destructors, not what it does when it ends.
@@ -129,17 +148,15 @@ fn tell(socket: &BlockingSocket, reply: Reply) -> io::Result<()> {
 }
 
 /// Everything that does not depend on the command.
-fn prepare(socket: &BlockingSocket, uid: Uid, gid: Gid) -> Result<view::View, Refusal> {
+fn prepare(uid: Uid, gid: Gid) -> Result<view::View, Refusal> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).layer("lifetime")?;
     map_user(uid, gid).layer("user namespace")?;
+    share_limits().layer("limits")?;
     // No command can look into this process.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).layer("lifetime")?;
-    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     rustix::system::sethostname(b"sandbox").layer("uts namespace")?;
     syscall::raise_loopback().layer("network namespace")?;
-    let view = view::View::build()?;
-    tell(socket, Reply::Ready(Ready {})).layer("lifetime")?;
-    Ok(view)
+    view::View::build()
 }
 
 /// Maps the user to himself (user_namespaces(7)): he keeps his number and gets none of root's.
@@ -149,10 +166,20 @@ fn map_user(uid: Uid, gid: Gid) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1", gid = gid.as_raw()))
 }
 
+/// What all programs of the user would otherwise share with the slot.
+fn share_limits() -> io::Result<()> {
+    // Of this user namespace alone (namespaces(7), /proc/sys/user).
+    fs::write("/proc/sys/user/max_inotify_instances", "64")?;
+    fs::write("/proc/sys/user/max_user_namespaces", "0")?;
+    // If the host runs short of memory, commands go first (proc_pid_oom_score_adj(5)).
+    fs::write("/proc/self/oom_score_adj", "1000")
+}
+
 fn serve(
     socket: &BlockingSocket,
     buffer: &mut Buffer,
-    view: view::View,
+    prepared: Result<view::View, Refusal>,
+    filter: &Filter,
     id: &mut u64,
 ) -> Result<(), Refusal> {
     let received = socket.receive::<ToBroker>(buffer).layer("lifetime")?;
@@ -163,11 +190,16 @@ fn serve(
     let Ok([workspace, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
         return Err(Refusal::new("protocol", "a command without its descriptors"));
     };
-    let place = view.enter(&run, &workspace)?;
+    let started = Instant::now();
+    let place = prepared?.enter(&run, &workspace)?;
     drop(workspace);
-    let guarded = quarantine::Guarded::pin(&place)?;
-    let ended = watch::run(socket, buffer, &run, &place, [stdin, stdout, stderr])?;
-    let quarantined = guarded.settle(&place)?;
-    let ended = Ended { quarantined, ..ended };
+    let guarded = quarantine::Guarded::pin(&place.workspace, run.is_alone)?;
+    // Not before: below what was pinned, a relative path would lead past it.
+    place.go_to_directory()?;
+    let pid = command::start(&run, &place, &[stdin, stdout, stderr], filter)?;
+    let ended = watch::until_the_end(socket, buffer, &run, pid, started);
+    // However it ended.
+    let quarantined = guarded.settle().map_err(Refusal::after_start)?;
+    let ended = Ended { quarantined, ..ended.map_err(Refusal::after_start)? };
     tell(socket, Reply::Ended(ended)).layer("lifetime")
 }

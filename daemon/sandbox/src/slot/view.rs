@@ -7,7 +7,8 @@
 use super::{Layer as _, Refusal};
 use crate::{protocol::Run, syscall};
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags},
+    fs::{AtFlags, Mode, OFlags},
+    io::Errno,
     mount::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
         move_mount, open_tree, unmount,
@@ -37,13 +38,12 @@ pub(crate) const SYSTEM: [&str; 10] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/snap"];
 
 /// What programs need to know about the host: nothing here is private.
-const ETC: [&str; 29] = [
+const ETC: [&str; 28] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
     "ca-certificates.conf",
     "debian_version",
-    "environment",
     "fonts",
     "group",
     "host.conf",
@@ -70,7 +70,7 @@ const ETC: [&str; 29] = [
 ];
 
 /// Whole families of them.
-const ETC_STARTS: [&str; 4] = ["java", "maven", "perl", "python3"];
+const ETC_STARTS: [&str; 3] = ["java", "perl", "python3"];
 
 /// Toolchains below a home directory, read-only. What they need to write they find elsewhere.
 const TOOLCHAINS: [&str; 9] = [
@@ -92,19 +92,37 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 pub(crate) const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
 
 /// A root that lacks only what depends on the command.
-pub(crate) struct View(());
+pub(crate) struct View {
+    umask: Mode,
+}
 
 /// Where a command finds what is its own.
 pub(crate) struct Place {
     pub(crate) workspace: PathBuf,
     pub(crate) home: PathBuf,
+    /// Relative to the workspace.
     pub(crate) directory: PathBuf,
+    /// The user's.
+    pub(crate) umask: Mode,
+}
+
+impl Place {
+    /// Where the command starts.
+    pub(crate) fn go_to_directory(&self) -> Result<(), Refusal> {
+        rustix::process::chdir(self.workspace.join(&self.directory)).map_err(|err| {
+            Refusal::command(
+                ErrorKind::NotFound,
+                format!("the directory `{}` cannot be entered: {err}", self.directory.display()),
+            )
+        })
+    }
 }
 
 impl View {
     pub(crate) fn build() -> Result<Self, Refusal> {
         let build = || -> io::Result<()> {
-            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+            // What the host mounts and unmounts while the slot waits is mounted and unmounted here; never the other way.
+            mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
             tmpfs(Path::new(BASE), "mode=0755,size=1m")?;
             fs::create_dir(Path::new(BASE).join("old"))?;
             fs::create_dir(Path::new(BASE).join("new"))?;
@@ -115,9 +133,11 @@ impl View {
             etc()?;
             devices()
         };
+        // For the modes of what is made here.
+        let umask = rustix::process::umask(Mode::WGRP | Mode::WOTH);
         build().layer("mount namespace")?;
         process().layer("process view")?;
-        Ok(Self(()))
+        Ok(Self { umask })
     }
 
     /// Adds what is the command's own, and makes it all there is.
@@ -126,18 +146,13 @@ impl View {
         let place = Place {
             workspace: path(&run.workspace),
             home: path(&run.home),
-            directory: path(&run.workspace).join(path(&run.directory)),
+            directory: path(&run.directory),
+            umask: self.umask,
         };
         scratch(run.limits.scratch_bytes).layer("scratch")?;
         home(&place.home, &path(&run.private_home)).layer("home")?;
         mount_workspace(&place.workspace, workspace.as_fd())?;
         leave_old().layer("mount namespace")?;
-        rustix::process::chdir(&place.directory).map_err(|err| {
-            Refusal::command(
-                ErrorKind::NotFound,
-                format!("the directory `{}` cannot be entered: {err}", path(&run.directory).display()),
-            )
-        })?;
         Ok(place)
     }
 }
@@ -157,8 +172,8 @@ fn tmpfs(at: &Path, options: &str) -> io::Result<()> {
     Ok(mount("tmpfs", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, &*options)?)
 }
 
-/// Shows `source`, an open file or directory with all that is mounted below it, at `target`.
-fn show(source: BorrowedFd<'_>, target: &Path, attributes: u64) -> io::Result<()> {
+/// Shows `source`, an open file or directory with all that is mounted below it, at `target`, which is open too.
+fn show(source: BorrowedFd<'_>, target: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
@@ -166,32 +181,62 @@ fn show(source: BorrowedFd<'_>, target: &Path, attributes: u64) -> io::Result<()
     let tree = open_tree(source, "", flags)?;
     // While it is detached: attached first, it would be a peer of the host's mount.
     syscall::set_mount_attributes(tree.as_fd(), attributes | libc::MOUNT_ATTR_NOSUID)?;
-    Ok(move_mount(&tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(&tree, "", target, "", flags)?)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Opens the directory `path` of the root to be, and makes what is missing of it. Follows no link, and removes what is
+/// in the way: a command of before may have put it into its home, when the host's root is still here to be followed to.
+fn directory(path: &Path) -> io::Result<OwnedFd> {
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |at: &OwnedFd, name: &OsStr| rustix::fs::openat(at, name, flags, Mode::empty());
+    let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+    let mut at = rustix::fs::open(NEW, flags, Mode::empty())?;
+    for name in names {
+        at = match open(&at, name) {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&at, name, mode)?;
+                open(&at, name)?
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                rustix::fs::unlinkat(&at, name, AtFlags::empty())?;
+                rustix::fs::mkdirat(&at, name, mode)?;
+                open(&at, name)?
+            }
+            opened => opened?,
+        };
+    }
+    Ok(at)
+}
+
+/// The same for a file, which is new.
+fn file(path: &Path) -> io::Result<OwnedFd> {
+    let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory(parent)?, name, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH)?)
+}
+
 /// Shows what the host has at `path` read-only: links as links, and nothing where there is nothing.
 fn show_read_only(path: &Path) -> io::Result<()> {
-    let (source, target) = (outside(path), inside(path));
+    let source = outside(path);
     let kind = match fs::symlink_metadata(&source) {
         Ok(metadata) => metadata.file_type(),
         Err(_) => return Ok(()),
     };
-    if let Some(parent) = target.parent() {
-        fs::create_dir_all(parent)?;
-    }
     if kind.is_symlink() {
-        return symlink(fs::read_link(&source)?, &target);
+        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        return Ok(rustix::fs::symlinkat(fs::read_link(&source)?, directory(parent)?, name)?);
     }
-    if kind.is_dir() {
-        fs::create_dir_all(&target)?;
-    } else {
-        fs::write(&target, "")?;
-    }
-    show(open(&source)?.as_fd(), &target, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV)
+    let target = if kind.is_dir() { directory(path)? } else { file(path)? };
+    show(open(&source)?.as_fd(), target.as_fd(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV)
 }
 
 fn system() -> io::Result<()> {
@@ -214,12 +259,11 @@ fn etc() -> io::Result<()> {
 }
 
 fn devices() -> io::Result<()> {
-    let directory = inside(Path::new("/dev"));
-    fs::create_dir(&directory)?;
+    let place = inside(Path::new("/dev"));
+    fs::create_dir(&place)?;
     for name in DEVICES {
-        let target = directory.join(name);
-        fs::write(&target, "")?;
-        show(open(&Path::new(OLD).join("dev").join(name))?.as_fd(), &target, libc::MOUNT_ATTR_NOEXEC)?;
+        let target = file(&Path::new("/dev").join(name))?;
+        show(open(&Path::new(OLD).join("dev").join(name))?.as_fd(), target.as_fd(), libc::MOUNT_ATTR_NOEXEC)?;
     }
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -228,9 +272,9 @@ fn devices() -> io::Result<()> {
         ("stderr", "fd/2"),
         ("ptmx", "pts/ptmx"),
     ] {
-        symlink(target, directory.join(name))?;
+        symlink(target, place.join(name))?;
     }
-    let terminals = directory.join("pts");
+    let terminals = place.join("pts");
     fs::create_dir(&terminals)?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     Ok(mount("devpts", &terminals, "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?)
@@ -250,20 +294,17 @@ fn scratch(bytes: u64) -> io::Result<()> {
     fs::create_dir(hidden)?;
     tmpfs(hidden, &format!("mode=0755,size={bytes},nr_inodes=262144"))?;
     for (place, number) in SCRATCH.iter().map(Path::new).zip(0_u8..) {
-        let (own, target) = (hidden.join(number.to_string()), inside(place));
+        let own = hidden.join(number.to_string());
         fs::create_dir(&own)?;
         fs::set_permissions(&own, fs::Permissions::from_mode(0o1777))?;
-        fs::create_dir_all(&target)?;
-        show(open(&own)?.as_fd(), &target, libc::MOUNT_ATTR_NODEV)?;
+        show(open(&own)?.as_fd(), directory(place)?.as_fd(), libc::MOUNT_ATTR_NODEV)?;
     }
     Ok(())
 }
 
 /// A home that is the command's own, with the user's toolchains.
 fn home(home: &Path, private: &Path) -> io::Result<()> {
-    let target = inside(home);
-    fs::create_dir_all(&target)?;
-    show(open(&outside(private))?.as_fd(), &target, libc::MOUNT_ATTR_NODEV)?;
+    show(open(&outside(private))?.as_fd(), directory(home)?.as_fd(), libc::MOUNT_ATTR_NODEV)?;
     TOOLCHAINS.iter().try_for_each(|name| {
         let path = home.join(name);
         // A link could lead to any place, and would not be found here.
@@ -285,11 +326,13 @@ fn mount_workspace(path: &Path, expected: BorrowedFd<'_>) -> Result<(), Refusal>
     let (is, should_be) =
         (rustix::fs::fstat(&found).layer("workspace")?, rustix::fs::fstat(expected).layer("workspace")?);
     if (is.st_dev, is.st_ino) != (should_be.st_dev, should_be.st_ino) {
-        return Err(Refusal::new("workspace", "another directory has taken its place"));
+        return Err(Refusal::command(
+            ErrorKind::Conflict,
+            format!("another directory has taken the place of the workspace `{}`", path.display()),
+        ));
     }
-    let target = inside(path);
-    fs::create_dir_all(&target).layer("workspace")?;
-    show(found.as_fd(), &target, libc::MOUNT_ATTR_NODEV).layer("workspace")
+    let target = directory(path).layer("workspace")?;
+    show(found.as_fd(), target.as_fd(), libc::MOUNT_ATTR_NODEV).layer("workspace")
 }
 
 /// Makes the new root the root, and lets go of everything else.
@@ -301,12 +344,7 @@ fn leave_old() -> io::Result<()> {
     Ok(rustix::process::chdir("/")?)
 }
 
-/// Binds `path` onto itself: it can no longer be renamed or removed, and with `attributes` more.
-pub(super) fn pin(path: &Path, attributes: u64) -> io::Result<()> {
-    show(open(path)?.as_fd(), path, attributes | libc::MOUNT_ATTR_NODEV)
-}
-
-/// Whether anything is there.
-pub(super) fn stat(path: &Path) -> Option<rustix::fs::Stat> {
-    rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()
+/// Binds what is open onto itself: it can no longer be renamed or removed, and with `attributes` more.
+pub(super) fn pin(open: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    show(open, open, attributes | libc::MOUNT_ATTR_NODEV)
 }

@@ -3,6 +3,8 @@
 mod output;
 mod run;
 
+use sha2::{Digest as _, Sha256};
+use skynet_core::canonical::hex;
 use skynet_core::{CallCtx, Error, Result, Toolset, Workspace};
 use skynet_sandbox::Slots;
 use std::{
@@ -42,7 +44,12 @@ impl Host {
         let workspace = ctx.workspace()?;
         let make = || -> io::Result<PathBuf> {
             let stat = rustix::fs::fstat(workspace.as_descriptor())?;
-            let path = self.homes.join(format!("{:x}-{:x}", stat.st_dev, stat.st_ino));
+            // Also its path: a number is given again once its directory is gone.
+            let mut hash = Sha256::new();
+            hash.update(stat.st_dev.to_le_bytes());
+            hash.update(stat.st_ino.to_le_bytes());
+            hash.update(workspace.path().as_os_str().as_encoded_bytes());
+            let path = self.homes.join(hex(&hash.finalize()));
             DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
             // Where it really is: a slot follows no links on the way.
             Ok(Workspace::open(&path).map_err(io::Error::other)?.path().to_owned())

@@ -70,12 +70,13 @@ impl Capture {
         (bytes.len(), tail.trim_end().lines().next_back().unwrap_or_default().to_owned())
     }
 
-    /// All of it, once the command has ended.
-    pub(crate) async fn finish(mut self) -> Vec<u8> {
+    /// Whether it wrote more than is kept, and what is, once the command has ended.
+    pub(crate) async fn finish(mut self) -> (bool, Vec<u8>) {
         // What could not be read is not there.
         let _ = timeout(LAST_WORDS, &mut self.reader).await;
         self.reader.abort();
-        std::mem::take(&mut *self.shared.bytes())
+        let bytes = std::mem::take(&mut *self.shared.bytes());
+        (self.is_full(), bytes)
     }
 }
 

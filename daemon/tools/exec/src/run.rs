@@ -4,7 +4,7 @@ use crate::{
     Host,
     output::{Capture, head_and_tail},
 };
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
@@ -28,6 +28,9 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 /// The smallest budget of a stream in an answer.
 const LEAST_SHOWN: usize = 1024;
+
+/// Of the paths in an answer.
+const MOST_QUARANTINED: usize = 100;
 
 pub(crate) struct ExecRun(pub(crate) Arc<Host>);
 
@@ -109,9 +112,9 @@ pub(crate) enum EndedBy {
     Timeout,
     /// `memory_mib`.
     Memory,
-    /// It wrote more than 16 MiB.
+    /// It wrote more than 16 MiB to one of them; the rest is lost.
     Output,
-    /// The host, short of memory.
+    /// The host, or the end of the daemon.
     Host,
 }
 
@@ -138,8 +141,10 @@ pub(crate) struct Output {
     /// The most memory its processes took.
     peak_memory_bytes: u64,
     /// Files it left under names that other programs run or trust, such as Git hooks; each was renamed to
-    /// `NAME.quarantined`.
+    /// `NAME.quarantined`. At most 100.
     quarantined: Vec<String>,
+    /// How many they are.
+    quarantined_count: usize,
 }
 
 impl Tool for ExecRun {
@@ -206,18 +211,19 @@ impl Tool for ExecRun {
         };
         let (ended, cause) = ended?;
         ctx.check_canceled()?;
-        let is_full = stdout.is_full() || stderr.is_full();
+        let (out_is_full, stdout) = stdout.finish().await;
+        let (err_is_full, stderr) = stderr.finish().await;
         let ended_by = match cause {
+            _ if out_is_full || err_is_full => EndedBy::Output,
             Cause::Itself => EndedBy::Itself,
             Cause::Time => EndedBy::Timeout,
             Cause::Memory => EndedBy::Memory,
-            Cause::Killed if is_full => EndedBy::Output,
             Cause::Killed => EndedBy::Host,
         };
-        // Half for each, so that neither hides the other.
+        // Not more than half for each, so that neither hides the other.
         let budget = (ctx.max_bytes / 3).max(LEAST_SHOWN);
-        let (stdout, stdout_uri) = show(ctx, "stdout.txt", stdout.finish().await, budget).await?;
-        let (stderr, stderr_uri) = show(ctx, "stderr.txt", stderr.finish().await, budget).await?;
+        let (stdout, stdout_uri) = show(ctx, "stdout.txt", stdout, budget).await?;
+        let (stderr, stderr_uri) = show(ctx, "stderr.txt", stderr, budget).await?;
         Ok(Output {
             exit_code: ended.code,
             signal: ended.signal,
@@ -229,9 +235,11 @@ impl Tool for ExecRun {
             wall_seconds: Duration::from_micros(ended.wall_us).as_secs_f64(),
             cpu_seconds: Duration::from_micros(ended.cpu_us).as_secs_f64(),
             peak_memory_bytes: ended.peak_memory_bytes,
+            quarantined_count: ended.quarantined.len(),
             quarantined: ended
                 .quarantined
                 .iter()
+                .take(MOST_QUARANTINED)
                 .map(|path| String::from_utf8_lossy(path).into_owned())
                 .collect(),
         })
@@ -263,9 +271,11 @@ fn stdin(text: Option<&str>) -> io::Result<OwnedFd> {
     let Some(text) = text else {
         return Ok(rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     };
-    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(text.as_bytes())?;
     file.rewind()?;
+    // A command that could write to it had memory that nobody counts.
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
     Ok(file.into())
 }
 
