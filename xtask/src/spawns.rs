@@ -66,6 +66,7 @@ pub(crate) fn run(runs: usize) -> Result<()> {
         }
         let mut idle = Vec::new();
         for _ in 0..IDLE_RUNS {
+            place.bare().await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
             idle.push(timed(place.slot(&warm)).await?);
         }
@@ -73,6 +74,8 @@ pub(crate) fn run(runs: usize) -> Result<()> {
         let large = vec![1_u8; LARGE_BYTES];
         let mut held = Vec::new();
         for _ in 0..runs {
+            // In turns, as above.
+            place.bare().await?;
             held.push(timed(place.slot(&warm)).await?);
         }
         drop(large);

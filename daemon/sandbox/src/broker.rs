@@ -1,8 +1,6 @@
 //! The broker: one thread that keeps slots ready, gives each a command, and tells the daemon how it ended.
 
 use crate::{
-    channel::{BlockingSocket, Buffer},
-    protocol::{FromBroker, Refused, Reply, Request, ToBroker},
     seccomp::Filter,
     slot::{self, Slot},
     syscall,
@@ -10,6 +8,10 @@ use crate::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit, wait},
+};
+use skynet_sandbox::{
+    channel::{BlockingSocket, Buffer},
+    protocol::{FromBroker, Refused, Reply, Request, ToBroker},
 };
 use std::{
     collections::VecDeque,
@@ -26,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the socket fails. That slots cannot be made is told to the daemon, and is no error here.
-pub fn serve(socket: OwnedFd, warm: usize) -> io::Result<()> {
+pub(crate) fn serve(socket: OwnedFd, warm: usize) -> io::Result<()> {
     // The socket was stdin: nothing that is started here may find it there.
     syscall::duplicate_onto(OpenOptions::new().read(true).open("/dev/null")?.as_fd(), 0)?;
     // Commands have fewer: see `MOST_OPEN` there.

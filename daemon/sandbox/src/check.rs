@@ -1,13 +1,11 @@
 //! Whether commands can run on this host, tried with one.
 
-use crate::{
-    channel::Buffer,
-    landlock_rules,
-    protocol::{Limits, Refused, Reply, Request, Run, ToBroker},
-    seccomp::Filter,
-    slot::Slot,
-};
+use crate::{landlock_rules, seccomp::Filter, slot::Slot};
 use skynet_core::Workspace;
+use skynet_sandbox::{
+    channel::Buffer,
+    protocol::{Limits, Refused, Reply, Request, Run, ToBroker},
+};
 use std::{
     fs::{self, OpenOptions},
     io,
@@ -19,7 +17,7 @@ use std::{
 ///
 /// # Errors
 /// The layer that cannot be had, and how to get it.
-pub fn check() -> Result<String, String> {
+pub(crate) fn check() -> Result<String, String> {
     match attempt() {
         Err(err) => Err(err.to_string()),
         Ok(Reply::Ended(ended)) if ended.code == Some(0) => Ok(format!(

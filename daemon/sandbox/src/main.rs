@@ -1,5 +1,12 @@
 //! `skynet-sandbox`: the broker of the daemon at the other end of its stdin. `skynet-sandbox check` tries the sandbox.
 
+mod broker;
+mod check;
+mod landlock_rules;
+mod seccomp;
+mod slot;
+mod syscall;
+
 use rustix::net::{SocketType, sockopt::socket_type};
 use std::{
     io::{self, Write as _},
@@ -9,7 +16,7 @@ use std::{
 fn main() -> io::Result<()> {
     let argument = std::env::args().nth(1).unwrap_or_default();
     if argument == "check" {
-        let layers = skynet_sandbox::check().map_err(io::Error::other)?;
+        let layers = check::check().map_err(io::Error::other)?;
         return writeln!(io::stdout(), "{layers}");
     }
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
@@ -18,5 +25,5 @@ fn main() -> io::Result<()> {
             "stdin must be the socket of skynetd; only `skynet-sandbox check` is for people",
         ));
     }
-    skynet_sandbox::broker::serve(socket, argument.parse().map_err(io::Error::other)?)
+    broker::serve(socket, argument.parse().map_err(io::Error::other)?)
 }

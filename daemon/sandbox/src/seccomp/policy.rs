@@ -4,8 +4,11 @@
 //! no process, so that without a memory cgroup nobody would count it; programs fall back to /dev/shm, which has a size. And
 //! clone3(2), because no filter can read its flags; C libraries fall back to clone(2).
 
+/// Calls, by the reason.
+pub(super) type Groups = &'static [(&'static str, &'static [libc::c_long])];
+
 /// Allowed, whatever their arguments.
-pub(super) const ALLOWED: &[(&str, &[libc::c_long])] = &[
+pub(super) const ALLOWED: Groups = &[
     (
         "reading, writing and waiting on what is open",
         &[
@@ -330,7 +333,7 @@ pub(super) const NOT_FOR_THE_FIRST_PROCESS: [(libc::c_long, u64); 2] =
     [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
 
 /// Refused with EPERM, whatever their arguments: programs expect that an ordinary user may not.
-pub(super) const REFUSED: &[(&str, &[libc::c_long])] = &[
+pub(super) const REFUSED: Groups = &[
     (
         "other processes' memory and state",
         &[
@@ -411,6 +414,3 @@ pub(super) const TYPING: [u64; 2] = [0x5412, 0x541c];
 
 /// Families of socket(2) for which there is a socket: Unix, and what the network namespace confines to this slot.
 pub(super) const FAMILIES: [u64; 3] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64];
-
-/// Calls of the x32 ABI have numbers of their own, from here on, that no list knows (syscalls(2)).
-pub(super) const X32: u32 = 0x4000_0000;

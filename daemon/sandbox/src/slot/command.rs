@@ -1,12 +1,7 @@
 //! From a copy of the slot to the command: rights are laid down one after the other, and then it is executed.
 
 use super::{Layer as _, Refusal, view::Place};
-use crate::{
-    landlock_rules,
-    protocol::{Refused, Run},
-    seccomp::Filter,
-    syscall,
-};
+use crate::{landlock_rules, seccomp::Filter, syscall};
 use nix::errno::Errno;
 use prost::Message as _;
 use rustix::{
@@ -18,6 +13,7 @@ use rustix::{
     },
 };
 use skynet_core::ErrorKind;
+use skynet_sandbox::protocol::{Refused, Run};
 use std::{
     convert::Infallible,
     ffi::CString,

@@ -8,14 +8,13 @@ mod watch;
 
 pub(crate) use view::{SCRATCH, SYSTEM};
 
-use crate::{
-    channel::{self, BlockingSocket, Buffer},
-    protocol::{Ended, FromBroker, Ready, Refused, Reply, Request, ToBroker},
-    seccomp::Filter,
-    syscall,
-};
+use crate::{seccomp::Filter, syscall};
 use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, getgid, getuid};
 use skynet_core::ErrorKind;
+use skynet_sandbox::{
+    channel::{self, BlockingSocket, Buffer},
+    protocol::{Ended, FromBroker, Ready, Refused, Reply, Request, ToBroker},
+};
 use std::{
     borrow::Cow,
     fmt, fs, io,

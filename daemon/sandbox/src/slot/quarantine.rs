@@ -18,6 +18,7 @@ use skynet_core::reserved;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
+    io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -124,15 +125,15 @@ fn set_aside(root: &OwnedFd, path: &Path) -> Result<()> {
     Err(Errno::EXIST)
 }
 
-fn pin_at(root: &OwnedFd, path: &Path, attributes: u64) -> std::io::Result<()> {
+fn pin_at(root: &OwnedFd, path: &Path, attributes: u64) -> io::Result<()> {
     let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
     let opened = open(root, parent, OFlags::PATH).and_then(|parent| {
         rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     });
-    match opened {
+    match opened.map_err(io::Error::from).and_then(|opened| pin(opened.as_fd(), attributes)) {
         // Somebody removed it meanwhile. What comes in its place is new.
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        opened => pin(opened?.as_fd(), attributes),
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        result => result,
     }
 }
 
@@ -159,13 +160,12 @@ fn find(root: &OwnedFd) -> Result<BTreeSet<Found>> {
     let mut found = BTreeSet::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(path) = directories.pop() {
-        let directory = match open_to_read(root, &path) {
-            Ok(directory) => directory,
+        let names = match open_to_read(root, &path).and_then(|directory| entries(&directory)) {
+            Ok(names) => names,
             // Gone meanwhile, or another user's, in which this one cannot have put anything.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS) => continue,
             Err(err) => return Err(err),
         };
-        let names = entries(&directory)?;
         let has = |part: &&str| names.iter().any(|(name, _)| name == part);
         let is_repository = reserved::REPOSITORY.iter().all(has) || LINKED_REPOSITORY.iter().all(has);
         for (name, kind) in &names {

@@ -5,7 +5,7 @@
 //! becomes the root, and `old` is let go.
 
 use super::{Layer as _, Refusal};
-use crate::{protocol::Run, syscall};
+use crate::syscall;
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
@@ -15,6 +15,7 @@ use rustix::{
     },
 };
 use skynet_core::ErrorKind;
+use skynet_sandbox::protocol::Run;
 use std::{
     ffi::OsStr,
     fs, io,

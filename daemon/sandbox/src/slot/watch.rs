@@ -1,10 +1,6 @@
 //! Watches over a command until it, and everything it started, has ended.
 
 use super::{Layer as _, Refusal, memory};
-use crate::{
-    channel::{BlockingSocket, Buffer},
-    protocol::{Cause, Ended, Run, ToBroker},
-};
 use nix::sys::{
     resource::{UsageWho, getrusage},
     signal::{SigSet, Signal, kill},
@@ -14,6 +10,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, WaitOptions, WaitStatus, wait},
+};
+use skynet_sandbox::{
+    channel::{BlockingSocket, Buffer},
+    protocol::{Cause, Ended, Run, ToBroker},
 };
 use std::{
     io,
