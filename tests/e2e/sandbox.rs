@@ -193,12 +193,14 @@ fn is_running(marker: &str) -> bool {
 fn commands_end_with_the_daemon() {
     let mut bench = Bench::new();
     let marker = format!("{}.5", 2_000_000 + std::process::id());
-    let call = json!({ "jsonrpc": "2.0", "id": 90, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("setsid sleep {marker} & wait") } } });
+    let call = json!({ "jsonrpc": "2.0", "id": 90, "method": "tools/call", "params": { "name": "exec_run", "arguments": { "script": format!("echo evil > .envrc; setsid sleep {marker} & wait") } } });
     bench.shim.send(&call);
     wait_until(|| is_running(&marker));
-    let Bench { daemon, .. } = bench;
+    let Bench { daemon, home, .. } = bench;
     daemon.kill();
     wait_until(|| !is_running(&marker));
+    // What it planted is found all the same.
+    wait_until(|| home.project.join(".envrc.quarantined").exists());
 }
 
 #[test]

@@ -43,8 +43,15 @@ pub(crate) fn serve(socket: OwnedFd, warm: usize) -> io::Result<()> {
         busy: Vec::new(),
     };
     broker.fill();
-    while broker.turn()? {}
-    broker.finish()
+    let served = loop {
+        match broker.turn() {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(err) => break Err(err),
+        }
+    };
+    broker.finish()?;
+    served
 }
 
 /// A slot with its command.
@@ -52,6 +59,13 @@ struct Busy {
     id: u64,
     workspace: Vec<u8>,
     slot: Slot,
+}
+
+impl Busy {
+    fn kill(&self) {
+        // One that has just ended needs no order, and is heard on its socket.
+        let _ = self.slot.send(&ToBroker { request: Some(Request::Kill(self.id)) }, &[]);
+    }
 }
 
 struct Broker {
@@ -117,11 +131,8 @@ impl Broker {
                 }
             }
             Some(Request::Kill(id)) => {
-                let request = ToBroker { request: Some(Request::Kill(id)) };
-                let busy = self.busy.iter().find(|busy| busy.id == id);
-                if busy.is_some_and(|busy| busy.slot.send(&request, &[]).is_err()) {
-                    // It has just ended, which is heard on its socket.
-                    return Ok(true);
+                if let Some(busy) = self.busy.iter().find(|busy| busy.id == id) {
+                    busy.kill();
                 }
             }
             None => {}
@@ -132,14 +143,16 @@ impl Broker {
     /// Without a daemon: commands end, and what they planted is found, before their slots do.
     fn finish(&mut self) -> io::Result<()> {
         let until = Instant::now() + LAST_WORDS;
-        for busy in &self.busy {
-            // One that has just ended needs no order.
-            let _ = busy.slot.send(&ToBroker { request: Some(Request::Kill(busy.id)) }, &[]);
-        }
+        self.busy.iter().for_each(Busy::kill);
         for busy in std::mem::take(&mut self.busy) {
-            let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
-            let mut waiting = [PollFd::from_borrowed_fd(busy.slot.as_fd(), PollFlags::IN)];
-            poll(&mut waiting, Some(&left.map_err(io::Error::other)?))?;
+            loop {
+                let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
+                let mut waiting = [PollFd::from_borrowed_fd(busy.slot.as_fd(), PollFlags::IN)];
+                let count = poll(&mut waiting, Some(&left.map_err(io::Error::other)?))?;
+                if count == 0 || !matches!(busy.slot.receive(&mut self.buffer), Ok(Some(Reply::Ready(_)))) {
+                    break;
+                }
+            }
         }
         Ok(())
     }
