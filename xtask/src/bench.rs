@@ -2,6 +2,7 @@
 //! printed and never asserted: another machine has others.
 
 use crate::{
+    figures::{median, show},
     mcp::Client,
     peers::{Bench, Server, What},
     processes::{children, proportional_kb},
@@ -184,13 +185,4 @@ fn print(name: &str, mut ours: Vec<Duration>, mut theirs: Vec<Duration>, goal: &
     let (ours, theirs) = (median(&mut ours), median(&mut theirs));
     let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
     println!("{name:<34} {:>12} {:>12} {ratio:>8.2}  {goal}", show(ours), show(theirs));
-}
-
-pub(crate) fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-pub(crate) fn show(time: Duration) -> String {
-    format!("{:.0} us", time.as_secs_f64() * 1e6)
 }

@@ -12,6 +12,7 @@ mod coverage;
 mod crowd;
 mod docs;
 mod environment;
+mod figures;
 mod fuzz;
 mod mcp;
 mod peers;

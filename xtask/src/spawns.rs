@@ -1,8 +1,9 @@
 //! What a slot costs: /bin/true in one, beside /bin/true just spawned and in bubblewrap, in turns in one run.
 
 use crate::{
-    bench::{median, show},
-    build, shell,
+    build,
+    figures::{median, show},
+    shell,
 };
 use anyhow::{Context as _, Result, ensure};
 use skynet_core::Workspace;

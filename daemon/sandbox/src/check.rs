@@ -1,6 +1,9 @@
 //! Whether commands can run on this host, tried with one.
 
-use crate::{landlock_rules, seccomp::Filter, slot::Slot};
+use crate::{
+    seccomp::Filter,
+    slot::{Slot, landlock_rules},
+};
 use skynet_core::Workspace;
 use skynet_sandbox::{
     channel::Buffer,

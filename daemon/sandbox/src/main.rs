@@ -2,7 +2,6 @@
 
 mod broker;
 mod check;
-mod landlock_rules;
 mod seccomp;
 mod slot;
 mod syscall;

@@ -1,7 +1,7 @@
 //! From a copy of the slot to the command: rights are laid down one after the other, and then it is executed.
 
-use super::{Layer as _, Refusal, view::Place};
-use crate::{landlock_rules, seccomp::Filter, syscall};
+use super::{Layer as _, Refusal, landlock_rules, view::Place};
+use crate::{seccomp::Filter, syscall};
 use nix::errno::Errno;
 use prost::Message as _;
 use rustix::{

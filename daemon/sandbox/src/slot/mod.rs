@@ -1,12 +1,11 @@
 //! A slot: pid 1 of its own namespaces. It builds what a command may see, waits for the command, and watches over it.
 
 mod command;
+pub(crate) mod landlock_rules;
 mod memory;
 mod quarantine;
 mod view;
 mod watch;
-
-pub(crate) use view::{SCRATCH, SYSTEM};
 
 use crate::{seccomp::Filter, syscall};
 use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, getgid, getuid};

@@ -1,6 +1,6 @@
 //! The filesystem once more, by Landlock: what a mount forgot to forbid is forbidden here.
 
-use crate::slot::{SCRATCH, SYSTEM};
+use super::view::{SCRATCH, SYSTEM};
 use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
