@@ -159,7 +159,6 @@ const SHELL: &[(&str, Outside, &str)] = &[
         Unknown,
         "mkdir /sys/fs/cgroup/escaped && echo ESCAPED; grep -v ':/$' /proc/self/cgroup | grep -q : && echo ESCAPED",
     ),
-    ("a secret in the environment of the daemon", Unknown, "env | grep -q DAEMON_SECRET && echo ESCAPED"),
     ("a log on to another user", Unknown, "ssh -o BatchMode=yes localhost true && echo ESCAPED"),
 ];
 
@@ -288,11 +287,6 @@ const PYTHON: &[(&str, Outside, &str)] = &[
         "swap, modules, reboot",
         Unknown,
         "escaped(call(167, b'/x', 0) == 0); escaped(call(175, b'', 0, b'') == 0); escaped(call(169, 0, 0, 0, 0) == 0)",
-    ),
-    (
-        "a file behind a directory that is swapped",
-        Unknown,
-        "import threading\nos.makedirs('a', exist_ok=True); open('a/secret', 'w').close()\nstop = False\ndef swap():\n  while not stop:\n    try:\n      os.rename('a', 'b'); os.symlink(os.path.dirname(os.getcwd()), 'a'); os.unlink('a'); os.rename('b', 'a')\n    except OSError: pass\nt = threading.Thread(target=swap); t.start()\nfor _ in range(3000):\n  try: escaped('secret' in open('a/secret').read())\n  except OSError: pass\nstop = True; t.join()\nos.system('rm -rf a b')",
     ),
 ];
 

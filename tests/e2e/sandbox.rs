@@ -51,10 +51,17 @@ fn a_command_is_ended_by_its_limits() {
     let ended = bench.run(json!({ "script": hog, "interpreter": "python", "memory_mib": 100 }));
     assert_eq!(ended["ended_by"], "memory", "{ended}");
     assert!(ended["peak_memory_bytes"].as_u64().unwrap() < 400 << 20, "{ended}");
-    let ended = bench.run(json!({ "command": ["yes", "0123456789"] }));
-    assert_eq!(ended["ended_by"], "output", "{ended}");
-    let uri = ended["stdout_uri"].as_str().unwrap();
-    assert!(uri.starts_with("skynet://result/"), "{ended}");
+    let call = json!({ "name": "exec_run", "arguments": { "command": ["yes", "0123456789"] } });
+    let answer = bench.shim.request("tools/call", call);
+    let ended = &answer["result"]["structuredContent"];
+    assert_eq!(ended["ended_by"], "output", "{}", ended["ended_by"]);
+    assert!(ended["stdout"].as_str().unwrap().contains("bytes left out"));
+    // What was cut is there to be read.
+    let uri = answer["result"]["content"][1]["uri"].as_str().unwrap();
+    let part =
+        bench.shim.request("resources/read", json!({ "uri": format!("{uri}?offset=4000000&length=24") }));
+    let part = part["result"]["contents"][0]["text"].as_str().unwrap();
+    assert!(part.contains("\\n0123456789\\n"), "{part}");
     // What it leaves running holds its output, and ends with it all the same.
     let ended = bench.bash("sleep 60 & setsid sleep 60 & echo done");
     assert_eq!((&ended["stdout"], &ended["ended_by"]), (&json!("done\n"), &json!("itself")), "{ended}");

@@ -56,8 +56,7 @@ fn attempt() -> io::Result<Reply> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let slot = Slot::start(&Filter::compile()?)?;
     let descriptors = [found.as_descriptor(), null.as_fd(), null.as_fd(), null.as_fd()];
-    // A slot that cannot be prepared is gone by now, and has said why.
-    let _ = slot.send(&ToBroker { request: Some(Request::Run(run)) }, &descriptors);
+    slot.send(&ToBroker { request: Some(Request::Run(run)) }, &descriptors)?;
     let mut buffer = Buffer::default();
     loop {
         match slot.receive(&mut buffer)? {

@@ -2,7 +2,7 @@
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
-    protocol::{Cause, Ended, FromBroker, Limits, Refused, Reply, Request, Run, ToBroker},
+    protocol::{Ended, FromBroker, Limits, Refused, Reply, Request, Run, ToBroker},
 };
 use skynet_core::{Error, ErrorKind, Result};
 use std::{
@@ -83,8 +83,9 @@ impl Slots {
             is_alone: false,
         };
         let (reply, replied) = oneshot::channel();
-        let Some(()) = broker.waiting().as_mut().map(|waiting| drop(waiting.insert(id, reply))) else {
-            return Err(Error::unavailable("the sandbox has just died; call again"));
+        match broker.waiting().as_mut() {
+            Some(waiting) => waiting.insert(id, reply),
+            None => return Err(Error::unavailable("the sandbox has just died; call again")),
         };
         let running = Running { broker, id, replied };
         let [stdin, stdout, stderr] = command.stdio;
@@ -183,12 +184,9 @@ impl Running {
     ///
     /// # Errors
     /// What was wrong with the command, the layer that could not be had, or that the sandbox died.
-    pub async fn ended(&mut self) -> Result<(Ended, Cause)> {
+    pub async fn ended(&mut self) -> Result<Ended> {
         match (&mut self.replied).await {
-            Ok(Reply::Ended(ended)) => {
-                let cause = ended.cause();
-                Ok((ended, cause))
-            }
+            Ok(Reply::Ended(ended)) => Ok(ended),
             Ok(Reply::Refused(refused)) => Err(refusal(refused)),
             Ok(Reply::Ready(_)) | Err(_) => Err(Error::interrupted(
                 "the sandbox died under the command, so it did a part of its work; look before you call it again",

@@ -22,9 +22,9 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-/// Open files of one process: what the kernel keeps for them is not counted as its memory.
-/// Below what daemon and broker may have, because descriptors on their way through sockets are counted per user, against
-/// the limit of whoever sends next (unix(7)).
+/// Open files of one process: what the kernel keeps for them is not counted as its memory. Less than daemon and broker
+/// may have, because descriptors on their way through sockets are counted per user, against the limit of whoever sends
+/// next (unix(7)).
 const MOST_OPEN: u64 = 4096;
 
 /// What a shell says where nothing could be executed.

@@ -149,7 +149,7 @@ fn tell(socket: &BlockingSocket, reply: Reply) -> io::Result<()> {
 fn prepare(uid: Uid, gid: Gid) -> Result<view::View, Refusal> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).layer("lifetime")?;
     map_user(uid, gid).layer("user namespace")?;
-    share_limits().layer("limits")?;
+    own_limits().layer("limits")?;
     // No command can look into this process.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).layer("lifetime")?;
     rustix::system::sethostname(b"sandbox").layer("uts namespace")?;
@@ -164,8 +164,8 @@ fn map_user(uid: Uid, gid: Gid) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1", gid = gid.as_raw()))
 }
 
-/// What all programs of the user would otherwise share with the slot.
-fn share_limits() -> io::Result<()> {
+/// Where all programs of the user would otherwise share one limit with the slot.
+fn own_limits() -> io::Result<()> {
     // Of this user namespace alone (namespaces(7), /proc/sys/user).
     fs::write("/proc/sys/user/max_inotify_instances", "64")?;
     fs::write("/proc/sys/user/max_user_namespaces", "0")?;

@@ -6,7 +6,10 @@
 //! Directories are reached by descriptors, a few names at a time, because a path may be longer than the kernel takes, and
 //! whatever other commands do in the same workspace meanwhile.
 
-use super::{Layer as _, Refusal, view::pin};
+use super::{
+    Layer as _, Refusal,
+    view::{pin, split},
+};
 use rustix::{
     fs::{
         AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, openat2, renameat_with,
@@ -109,7 +112,7 @@ impl Guarded {
 
 /// Gives an entry another name, where nothing is yet.
 fn set_aside(root: &OwnedFd, path: &Path) -> Result<()> {
-    let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    let (parent, name) = split(path);
     let parent = open(root, parent, OFlags::PATH)?;
     for number in 0..u32::MAX {
         let mut free = name.to_owned();
@@ -126,7 +129,7 @@ fn set_aside(root: &OwnedFd, path: &Path) -> Result<()> {
 }
 
 fn pin_at(root: &OwnedFd, path: &Path, attributes: u64) -> io::Result<()> {
-    let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    let (parent, name) = split(path);
     let opened = open(root, parent, OFlags::PATH).and_then(|parent| {
         rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     });
@@ -191,7 +194,7 @@ fn find(root: &OwnedFd) -> Result<BTreeSet<Found>> {
 fn open_to_read(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     match open(root, path, OFlags::RDONLY) {
         Err(Errno::ACCESS) => {
-            let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+            let (parent, name) = split(path);
             let parent = open(root, parent, OFlags::PATH)?;
             rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
             open(root, path, OFlags::RDONLY)

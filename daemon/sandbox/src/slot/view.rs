@@ -220,7 +220,7 @@ fn directory(path: &Path) -> io::Result<OwnedFd> {
 
 /// The same for a file, which is new.
 fn file(path: &Path) -> io::Result<OwnedFd> {
-    let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    let (parent, name) = split(path);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory(parent)?, name, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH)?)
 }
@@ -233,7 +233,7 @@ fn show_read_only(path: &Path) -> io::Result<()> {
         Err(_) => return Ok(()),
     };
     if kind.is_symlink() {
-        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let (parent, name) = split(path);
         return Ok(rustix::fs::symlinkat(fs::read_link(&source)?, directory(parent)?, name)?);
     }
     let target = if kind.is_dir() { directory(path)? } else { file(path)? };
@@ -343,6 +343,11 @@ fn leave_old() -> io::Result<()> {
     // The base, with the host's root in it, is stacked on the new one now (pivot_root(2), "pivot_root(".", ".")").
     unmount(".", UnmountFlags::DETACH)?;
     Ok(rustix::process::chdir("/")?)
+}
+
+/// The directory that holds `path`, and its name there; the workspace itself is `.` in itself.
+pub(super) fn split(path: &Path) -> (&Path, &OsStr) {
+    (path.parent().unwrap_or(path), path.file_name().unwrap_or_else(|| OsStr::new(".")))
 }
 
 /// Binds what is open onto itself: it can no longer be renamed or removed, and with `attributes` more.

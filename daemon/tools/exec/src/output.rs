@@ -11,8 +11,8 @@ use std::{
 };
 use tokio::{io::AsyncReadExt as _, net::unix::pipe, sync::Notify, task::JoinHandle, time::timeout};
 
-/// Of stdout or stderr. A command that writes more is ended.
-pub(crate) const MOST_BYTES: usize = 16 << 20;
+/// Of stdout or stderr. A command that writes more is ended: what is kept of both must fit a message to the client.
+const MOST_BYTES: usize = 4 << 20;
 
 /// After the end of a command its pipes are closed, unless it handed them to somebody outside.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -85,17 +85,4 @@ impl Shared {
         // Bytes are added, so a panic leaves them whole.
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Beginning and end of a text of at most about `budget` bytes.
-pub(crate) fn head_and_tail(text: &str, budget: usize) -> String {
-    let (head, tail) = (
-        text.floor_char_boundary(budget / 2),
-        text.ceil_char_boundary(text.len().saturating_sub(budget / 2)),
-    );
-    if head >= tail {
-        return text.to_owned();
-    }
-    let (first, last) = (text.get(..head).unwrap_or_default(), text.get(tail..).unwrap_or_default());
-    format!("{first}\n[... {} bytes left out ...]\n{last}", tail - head)
 }

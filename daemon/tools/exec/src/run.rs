@@ -1,9 +1,6 @@
 //! Runs a command.
 
-use crate::{
-    Host,
-    output::{Capture, head_and_tail},
-};
+use crate::{Host, output::Capture};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,9 +22,6 @@ use tokio::sync::Notify;
 
 /// How often the client is shown what a command writes.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-
-/// The smallest budget of a stream in an answer.
-const LEAST_SHOWN: usize = 1024;
 
 /// Of the paths in an answer.
 const MOST_QUARANTINED: usize = 100;
@@ -112,7 +106,7 @@ pub(crate) enum EndedBy {
     Timeout,
     /// `memory_mib`.
     Memory,
-    /// It wrote more than 16 MiB to one of them; the rest is lost.
+    /// It wrote more than 4 MiB to one of them; the rest is lost.
     Output,
     /// The host, or the end of the daemon.
     Host,
@@ -126,14 +120,10 @@ pub(crate) struct Output {
     signal: Option<i32>,
     /// What ended it.
     ended_by: EndedBy,
-    /// What it wrote to stdout; of long output beginning and end.
+    /// What it wrote to stdout.
     stdout: String,
-    /// The same of stderr.
+    /// What it wrote to stderr.
     stderr: String,
-    /// All of a stdout that was cut, for `resources/read`.
-    stdout_uri: Option<String>,
-    /// All of a stderr that was cut.
-    stderr_uri: Option<String>,
     /// How long it ran.
     wall_seconds: f64,
     /// Processor time of all its processes.
@@ -209,29 +199,23 @@ impl Tool for ExecRun {
                 }
             }
         };
-        let (ended, cause) = ended?;
+        let ended = ended?;
         ctx.check_canceled()?;
         let (out_is_full, stdout) = stdout.finish().await;
         let (err_is_full, stderr) = stderr.finish().await;
-        let ended_by = match cause {
+        let ended_by = match ended.cause() {
             _ if out_is_full || err_is_full => EndedBy::Output,
             Cause::Itself => EndedBy::Itself,
             Cause::Time => EndedBy::Timeout,
             Cause::Memory => EndedBy::Memory,
             Cause::Killed => EndedBy::Host,
         };
-        // Not more than half for each, so that neither hides the other.
-        let budget = (ctx.max_bytes / 3).max(LEAST_SHOWN);
-        let (stdout, stdout_uri) = show(ctx, "stdout.txt", stdout, budget).await?;
-        let (stderr, stderr_uri) = show(ctx, "stderr.txt", stderr, budget).await?;
         Ok(Output {
             exit_code: ended.code,
             signal: ended.signal,
             ended_by,
-            stdout,
-            stderr,
-            stdout_uri,
-            stderr_uri,
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
             wall_seconds: Duration::from_micros(ended.wall_us).as_secs_f64(),
             cpu_seconds: Duration::from_micros(ended.cpu_us).as_secs_f64(),
             peak_memory_bytes: ended.peak_memory_bytes,
@@ -277,20 +261,4 @@ fn stdin(text: Option<&str>) -> io::Result<OwnedFd> {
     // A command that could write to it had memory that nobody counts.
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
     Ok(file.into())
-}
-
-/// What of a stream goes into the answer, and where all of it is if that is not all.
-async fn show(ctx: &CallCtx, name: &str, bytes: Vec<u8>, budget: usize) -> Result<(String, Option<String>)> {
-    let text = String::from_utf8_lossy(&bytes);
-    if text.len() <= budget {
-        return Ok((text.into_owned(), None));
-    }
-    let keep = || -> io::Result<OwnedFd> {
-        let mut file = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
-        file.write_all(&bytes)?;
-        Ok(file.into())
-    };
-    let file = keep().map_err(|err| Error::unavailable("the output cannot be kept").with_source(err))?;
-    let uri = ctx.store_blob(file, name, "text/plain").await?;
-    Ok((head_and_tail(&text, budget), Some(uri)))
 }
