@@ -129,9 +129,11 @@ impl House {
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
         let slots = Slots::new(beside_this_program("skynet-sandbox")?, WARM);
-        let commands = skynet_exec::Host::new(slots, home, state.join("homes"));
+        let commands = skynet_exec::Host::new(slots, home, state);
         let mut toolsets = skynet_hands::toolsets();
-        toolsets.push(skynet_exec::toolset(&commands));
+        toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
+        // Until the runtime ends.
+        tokio::spawn(commands.sweep());
         let registry = skynet_catalog::product(&catalog, toolsets)?;
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let registry = Arc::new(registry);

@@ -18,6 +18,7 @@ mod escapes;
 mod golden;
 mod hostile;
 mod http;
+mod jobs;
 mod offers;
 mod protocol;
 mod relay;

@@ -39,9 +39,10 @@ pub struct Workbench {
 pub fn product() -> Registry {
     let catalog = Catalog::new(vec!["exec".into(), "files".into(), "git".into(), "skynet".into()]);
     let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0);
-    let homes = std::env::temp_dir().join("skynet-homes");
+    let state = std::env::temp_dir().join("skynet-state");
+    let commands = skynet_exec::Host::new(slots, std::path::Path::new("/root"), &state);
     let mut toolsets = skynet_hands::toolsets();
-    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, std::path::Path::new("/root"), homes)));
+    toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry

@@ -128,9 +128,8 @@ impl Place {
             home: Path::new("/home/bench"),
             private_home: self.home.path(),
             limits: Limits { wall_ms: 10_000, memory_bytes: 1 << 30, processes: 64, scratch_bytes: 1 << 20 },
-            stdio: [null; 3],
         };
-        let ended = slots.run(command).await?.ended().await?;
+        let ended = slots.run(command, [null; 3]).await?.ended().await?;
         ensure!(ended.code == Some(0), "/bin/true failed in a slot");
         Ok(())
     }

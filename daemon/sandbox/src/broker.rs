@@ -1,6 +1,7 @@
 //! The broker: one thread that keeps slots ready, gives each a command, and tells the daemon how it ended.
 
 use crate::{
+    keeper,
     seccomp::Filter,
     slot::{self, Slot},
     syscall,
@@ -135,7 +136,12 @@ impl Broker {
                     busy.kill();
                 }
             }
-            None => {}
+            Some(Request::Keep(run)) => {
+                let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
+                // The daemon learns it too: without a keeper nobody has the job's socket.
+                let _ = keeper::start(&self.filter, run, &descriptors);
+            }
+            Some(Request::Signal(_)) | None => {}
         }
         Ok(true)
     }
@@ -161,7 +167,7 @@ impl Broker {
     fn hear(&mut self, index: usize) -> io::Result<()> {
         let Some(busy) = self.busy.get(index) else { return Ok(()) };
         let reply = match busy.slot.receive(&mut self.buffer) {
-            Ok(Some(Reply::Ready(_))) => return Ok(()),
+            Ok(Some(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_))) => return Ok(()),
             Ok(Some(reply)) => reply,
             // The kernel ended it, for lack of memory of the whole host.
             Ok(None) | Err(_) => {

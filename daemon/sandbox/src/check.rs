@@ -31,7 +31,7 @@ pub(crate) fn check() -> Result<String, String> {
         Ok(Reply::Refused(Refused { layer, message, .. })) => {
             Err(format!("{layer}: {message}{}", advice(&layer)))
         }
-        Ok(Reply::Ready(_)) => Err("the slot is not ready".into()),
+        Ok(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_)) => Err("the slot is not ready".into()),
     }
 }
 
@@ -52,6 +52,8 @@ fn attempt() -> io::Result<Reply> {
         private_home: bytes(private_home.path()),
         limits: Limits { wall_ms: 10_000, memory_bytes: 64 << 20, processes: 64, scratch_bytes: 1 << 20 },
         is_alone: true,
+        terminal: None,
+        is_kept: false,
     };
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let slot = Slot::start(&Filter::compile()?)?;

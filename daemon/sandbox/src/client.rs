@@ -2,7 +2,8 @@
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
-    protocol::{Ended, FromBroker, Limits, Refused, Reply, Request, Run, ToBroker},
+    job,
+    protocol::{Ended, FromBroker, Limits, Refused, Reply, Request, Run, TerminalSize, ToBroker},
 };
 use skynet_core::{Error, ErrorKind, Result};
 use std::{
@@ -39,8 +40,25 @@ pub struct Command<'a> {
     pub private_home: &'a Path,
     /// What it may use.
     pub limits: Limits,
-    /// stdin, stdout and stderr.
-    pub stdio: [BorrowedFd<'a>; 3],
+}
+
+impl Command<'_> {
+    fn run(self, id: u64) -> Run {
+        let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+        Run {
+            id,
+            argv: self.argv,
+            environment: self.environment,
+            workspace: bytes(self.workspace_path),
+            directory: bytes(self.directory),
+            home: bytes(self.home),
+            private_home: bytes(self.private_home),
+            limits: self.limits,
+            is_alone: false,
+            terminal: None,
+            is_kept: false,
+        }
+    }
 }
 
 /// Slots that wait for a command, unless there is a reason for another number.
@@ -60,48 +78,54 @@ impl Slots {
         Arc::new(Self { program, warm, broker: AsyncMutex::default() })
     }
 
-    /// Begins a command.
+    /// Begins a command with these descriptors for stdin, stdout and stderr.
     ///
     /// # Errors
     /// `Unavailable` when there is no broker. What else can be wrong is said by [`Running::ended`].
-    pub async fn run(&self, command: Command<'_>) -> Result<Running> {
-        let broker = self.broker().await.map_err(|err| {
-            Error::unavailable("`skynet-sandbox` cannot be started; `skynetctl doctor` tells more")
-                .with_source(err)
-        })?;
-        let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    pub async fn run(&self, command: Command<'_>, stdio: [BorrowedFd<'_>; 3]) -> Result<Running> {
+        let broker = self.broker().await?;
         let id = broker.next.fetch_add(1, Ordering::Relaxed);
-        let run = Run {
-            id,
-            argv: command.argv,
-            environment: command.environment,
-            workspace: bytes(command.workspace_path),
-            directory: bytes(command.directory),
-            home: bytes(command.home),
-            private_home: bytes(command.private_home),
-            limits: command.limits,
-            is_alone: false,
-        };
+        let workspace = command.workspace;
         let (reply, replied) = oneshot::channel();
         match broker.waiting().as_mut() {
             Some(waiting) => waiting.insert(id, reply),
             None => return Err(Error::unavailable("the sandbox has just died; call again")),
         };
         let running = Running { broker, id, replied };
-        let [stdin, stdout, stderr] = command.stdio;
-        let descriptors = [command.workspace, stdin, stdout, stderr];
-        running.broker.send(Request::Run(run), &descriptors).await.map_err(|err| {
-            Error::unavailable("the command cannot be handed to the sandbox").with_source(err)
-        })?;
+        let [stdin, stdout, stderr] = stdio;
+        let descriptors = [workspace, stdin, stdout, stderr];
+        running.broker.hand_over(Request::Run(command.run(id)), &descriptors).await?;
         Ok(running)
     }
 
-    async fn broker(&self) -> io::Result<Arc<Broker>> {
+    /// Has a keeper begin a command as a job, at a terminal of that size or at pipes. From here on its directory tells what
+    /// becomes of it, also that it could not begin.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no broker.
+    pub async fn keep(
+        &self,
+        command: Command<'_>,
+        terminal: Option<TerminalSize>,
+        files: &job::Files,
+    ) -> Result<()> {
+        let broker = self.broker().await?;
+        let workspace = command.workspace;
+        let run = Run { terminal, is_kept: true, ..command.run(broker.next.fetch_add(1, Ordering::Relaxed)) };
+        let [output, end, listener] = files.as_descriptors();
+        broker.hand_over(Request::Keep(run), &[workspace, output, end, listener]).await
+    }
+
+    async fn broker(&self) -> Result<Arc<Broker>> {
         let mut broker = self.broker.lock().await;
         if let Some(broker) = broker.as_ref().filter(|broker| broker.waiting().is_some()) {
             return Ok(broker.clone());
         }
-        Ok(broker.insert(Broker::start(&self.program, self.warm)?).clone())
+        let started = Broker::start(&self.program, self.warm).map_err(|err| {
+            Error::unavailable("`skynet-sandbox` cannot be started; `skynetctl doctor` tells more")
+                .with_source(err)
+        })?;
+        Ok(broker.insert(started).clone())
     }
 }
 
@@ -151,7 +175,7 @@ impl Broker {
             let id = match &message.reply {
                 Some(Reply::Ended(ended)) => ended.id,
                 Some(Reply::Refused(refused)) => refused.id,
-                Some(Reply::Ready(_)) | None => continue,
+                Some(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_)) | None => continue,
             };
             let waiting = self.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
             if let (Some(waiting), Some(reply)) = (waiting, message.reply) {
@@ -164,6 +188,11 @@ impl Broker {
 
     async fn send(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.socket.send(&ToBroker { request: Some(request) }, descriptors).await
+    }
+
+    async fn hand_over(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let sent = self.send(request, descriptors).await;
+        sent.map_err(|err| Error::unavailable("the command cannot be handed to the sandbox").with_source(err))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
@@ -188,7 +217,7 @@ impl Running {
         match (&mut self.replied).await {
             Ok(Reply::Ended(ended)) => Ok(ended),
             Ok(Reply::Refused(refused)) => Err(refusal(refused)),
-            Ok(Reply::Ready(_)) | Err(_) => Err(Error::interrupted(
+            Ok(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_)) | Err(_) => Err(Error::interrupted(
                 "the sandbox died under the command, so it did a part of its work; look before you call it again",
             )),
         }
@@ -213,7 +242,9 @@ impl Drop for Running {
     }
 }
 
-fn refusal(refused: Refused) -> Error {
+/// What it means for the caller that a command was refused.
+#[must_use]
+pub fn refusal(refused: Refused) -> Error {
     let Refused { layer, message, kind, has_run, .. } = refused;
     if has_run {
         return Error::interrupted(format!(

@@ -2,6 +2,7 @@
 
 mod broker;
 mod check;
+mod keeper;
 mod seccomp;
 mod slot;
 mod syscall;

@@ -4,7 +4,7 @@
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToBroker {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4")]
     pub request: Option<Request>,
 }
 
@@ -17,6 +17,13 @@ pub enum Request {
     /// Ends the command of that number.
     #[prost(uint64, tag = "2")]
     Kill(u64),
+    /// A command that a keeper holds, so that it outlives the broker. With four descriptors: workspace, and those of
+    /// [`crate::job::Files`]. What becomes of it is said there.
+    #[prost(message, tag = "3")]
+    Keep(Run),
+    /// To a slot alone: signals the command's process group.
+    #[prost(int32, tag = "4")]
+    Signal(i32),
 }
 
 /// One command.
@@ -49,6 +56,23 @@ pub struct Run {
     /// Whether no other command is under way in the workspace. The broker's to say.
     #[prost(bool, tag = "9")]
     pub is_alone: bool,
+    /// Of the terminal that it gets in place of stdin, stdout and stderr.
+    #[prost(message, optional, tag = "10")]
+    pub terminal: Option<TerminalSize>,
+    /// Whether a keeper holds it, who is told when it begins.
+    #[prost(bool, tag = "11")]
+    pub is_kept: bool,
+}
+
+/// How large a terminal is, in characters.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct TerminalSize {
+    /// Lines.
+    #[prost(uint32, tag = "1")]
+    pub rows: u32,
+    /// Characters of a line.
+    #[prost(uint32, tag = "2")]
+    pub columns: u32,
 }
 
 /// What a command may use.
@@ -72,7 +96,7 @@ pub struct Limits {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromBroker {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5")]
     pub reply: Option<Reply>,
 }
 
@@ -88,6 +112,12 @@ pub enum Reply {
     /// A command, or every command, cannot run.
     #[prost(message, tag = "3")]
     Refused(Refused),
+    /// To a keeper alone, with a descriptor: the other end of the command's terminal.
+    #[prost(message, tag = "4")]
+    Terminal(TerminalSize),
+    /// To a keeper alone: the command is executed.
+    #[prost(message, tag = "5")]
+    Started(Ready),
 }
 
 /// A slot has everything but its command.
@@ -119,9 +149,12 @@ pub struct Ended {
     #[prost(enumeration = "Cause", tag = "7")]
     pub cause: i32,
     /// What it left where other programs of the user would run it: paths relative to the workspace, before they were
-    /// renamed.
+    /// renamed. The first ones.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub quarantined: Vec<Vec<u8>>,
+    /// How many they were.
+    #[prost(uint64, tag = "9")]
+    pub quarantined_count: u64,
 }
 
 /// Why a command ended.

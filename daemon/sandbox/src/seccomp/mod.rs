@@ -7,7 +7,8 @@ mod policy;
 mod tree;
 
 use policy::{
-    ALLOWED, FAMILIES, Groups, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS, REFUSED, TYPING,
+    ALLOWED, FAMILIES, Groups, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS, OF_TERMINALS,
+    REFUSED,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Compare, SeccompCondition,
@@ -47,7 +48,7 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     sockets.push(rule(&[(0, Compare::Eq, libc::AF_NETLINK as u64), (2, Compare::Eq, 0)])?);
     allowed.insert(libc::SYS_socket, sockets);
     allowed.insert(libc::SYS_socketpair, vec![rule(&[(0, Compare::Eq, libc::AF_UNIX as u64)])?]);
-    allowed.insert(libc::SYS_ioctl, vec![rule(&[(1, Compare::Ne, TYPING[0]), (1, Compare::Ne, TYPING[1])])?]);
+    allowed.insert(libc::SYS_ioctl, vec![rule(&OF_TERMINALS.map(|order| (1, Compare::Ne, order)))?]);
     for call in NOT_FOR_THE_FIRST {
         allowed.insert(call, vec![rule(&[(0, Compare::Ne, FIRST)])?]);
     }

@@ -409,8 +409,9 @@ pub(super) const REFUSED: Groups = &[
 /// Every flag of clone(2) that makes a namespace.
 pub(super) const NEW_NAMESPACE: u64 = 0x7e02_0080;
 
-/// `TIOCSTI` and `TIOCLINUX` (ioctl_tty(2), ioctl_console(2)) type into the terminal of whoever watches.
-pub(super) const TYPING: [u64; 2] = [0x5412, 0x541c];
+/// `TIOCSTI` and `TIOCLINUX` (ioctl_tty(2), ioctl_console(2)) type into the terminal of whoever watches; `TIOCSETD` puts
+/// another protocol of the kernel behind it, of which some held holes.
+pub(super) const OF_TERMINALS: [u64; 3] = [0x5412, 0x541c, 0x5423];
 
 /// Families of socket(2) for which there is a socket: Unix, and what the network namespace confines to this slot.
 pub(super) const FAMILIES: [u64; 3] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64];

@@ -60,6 +60,10 @@ fn become_command(
     let argv = strings(&run.argv)?;
     let environment = strings(&run.environment)?;
     rustix::process::setsid().layer("session")?;
+    if run.terminal.is_some() {
+        let [terminal, ..] = stdio;
+        rustix::process::ioctl_tiocsctty(terminal).layer("terminal")?;
+    }
     for (descriptor, number) in stdio.iter().zip(0..) {
         syscall::duplicate_onto(descriptor.as_fd(), number).layer("descriptors")?;
     }

@@ -4,6 +4,7 @@ mod command;
 pub(crate) mod landlock_rules;
 mod memory;
 mod quarantine;
+pub(crate) mod terminal;
 mod view;
 mod watch;
 
@@ -102,8 +103,13 @@ impl Slot {
     }
 
     pub(crate) fn receive(&self, buffer: &mut Buffer) -> io::Result<Option<Reply>> {
+        Ok(self.receive_whole(buffer)?.map(|(reply, _)| reply))
+    }
+
+    /// With the descriptors of the reply.
+    pub(crate) fn receive_whole(&self, buffer: &mut Buffer) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         let received = self.socket.receive::<FromBroker>(buffer)?;
-        Ok(received.and_then(|(message, _)| message.reply))
+        Ok(received.and_then(|(message, descriptors)| Some((message.reply?, descriptors))))
     }
 }
 
@@ -181,23 +187,36 @@ fn serve(
     id: &mut u64,
 ) -> Result<(), Refusal> {
     let received = socket.receive::<ToBroker>(buffer).layer("lifetime")?;
-    let Some((ToBroker { request: Some(Request::Run(run)) }, descriptors)) = received else {
+    let Some((ToBroker { request: Some(Request::Run(run)) }, mut descriptors)) = received else {
         return Ok(());
     };
     *id = run.id;
-    let Ok([workspace, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
-        return Err(Refusal::new("protocol", "a command without its descriptors"));
-    };
+    let without = || Refusal::new("protocol", "a command without its descriptors");
+    let workspace = if descriptors.is_empty() { return Err(without()) } else { descriptors.remove(0) };
     let started = Instant::now();
     let place = prepared?.enter(&run, &workspace)?;
     drop(workspace);
-    let guarded = quarantine::Guarded::pin(&place.workspace, run.is_alone)?;
+    if let Some(size) = run.terminal {
+        let (theirs, ours) = terminal::open(size).layer("terminal")?;
+        let message = FromBroker { reply: Some(Reply::Terminal(size)) };
+        socket.send(&message, &[theirs.as_fd()]).layer("terminal")?;
+        descriptors = (0..3).map(|_| ours.try_clone()).collect::<io::Result<_>>().layer("terminal")?;
+    }
+    let stdio = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| without())?;
+    let mut guarded = quarantine::Guarded::pin(&place.workspace, run.is_alone)?;
     // Not before: below what was pinned, a relative path would lead past it.
     place.go_to_directory()?;
-    let pid = command::start(&run, &place, &[stdin, stdout, stderr], filter)?;
-    let ended = watch::until_the_end(socket, buffer, &run, pid, started);
+    let pid = command::start(&run, &place, &stdio, filter)?;
+    // A terminal stays open: between two programs that have it open it would be gone.
+    let _terminal = run.terminal.is_some().then_some(stdio);
+    if run.is_kept {
+        tell(socket, Reply::Started(Ready {})).layer("lifetime")?;
+    }
+    let mut look = |longest| if run.is_kept { guarded.look(longest) } else { Ok(()) };
+    let ended = watch::until_the_end(socket, buffer, &run, pid, started, &mut look);
     // However it ended.
-    let quarantined = guarded.settle().map_err(Refusal::after_start)?;
-    let ended = Ended { quarantined, ..ended.map_err(Refusal::after_start)? };
+    let renamed = guarded.settle().map_err(Refusal::after_start)?;
+    let (quarantined, quarantined_count) = (renamed.paths, renamed.count);
+    let ended = Ended { quarantined, quarantined_count, ..ended.map_err(Refusal::after_start)? };
     tell(socket, Reply::Ended(ended)).layer("lifetime")
 }

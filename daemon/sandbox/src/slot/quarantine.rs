@@ -1,7 +1,8 @@
 //! What other programs of the user run or trust, such as the hooks of a repository, is not for a command to write.
 //!
 //! What is there is mounted read-only onto itself, and each directory on the way to it onto itself, so that none can be
-//! renamed away. What a command leaves under such a name is renamed before anyone is told that the command ended.
+//! renamed away. What a command leaves under such a name is renamed before anyone is told that the command ended; what
+//! a job leaves, whose end may be far, soon after it appears.
 //!
 //! Directories are reached by descriptors, a few names at a time, because a path may be longer than the kernel takes, and
 //! whatever other commands do in the same workspace meanwhile.
@@ -12,8 +13,8 @@ use super::{
 };
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, openat2, renameat_with,
-        statx,
+        AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags,
+        openat2, renameat_with, statx,
     },
     io::Errno,
 };
@@ -27,6 +28,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Within a repository: programs that Git runs, what names them, and what leads to another repository
@@ -37,6 +39,13 @@ const REPOSITORY: &str = ".git";
 
 /// With these a directory is a repository whose other parts are elsewhere.
 const LINKED_REPOSITORY: [&str; 2] = ["HEAD", "commondir"];
+
+/// Of the renamed paths, so many are told.
+const MOST_TOLD: usize = 1000;
+
+/// Between two looks at what a job left. Longer where a look takes long, so that one takes a tenth of a processor at most.
+const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_PER_LOOK: u32 = 10;
 
 /// The kernel takes paths of up to 4096 bytes (path_resolution(7)).
 const LONGEST_STEP: usize = 2048;
@@ -59,6 +68,31 @@ pub(super) struct Guarded {
     root: OwnedFd,
     found: BTreeSet<Found>,
     is_alone: bool,
+    renamed: Renamed,
+    look: Look,
+}
+
+/// What was set aside.
+#[derive(Default)]
+pub(super) struct Renamed {
+    /// The first of the paths it had, relative to the workspace.
+    pub(super) paths: Vec<Vec<u8>>,
+    pub(super) count: u64,
+}
+
+/// A look at what a job left, while it runs.
+struct Look {
+    search: Search,
+    /// Time that was spent on this one.
+    spent: Duration,
+    /// When it goes on.
+    at: Instant,
+}
+
+impl Look {
+    fn at(at: Instant) -> Self {
+        Self { search: Search::new(), spent: Duration::ZERO, at }
+    }
 }
 
 impl Guarded {
@@ -67,31 +101,46 @@ impl Guarded {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(workspace, flags, Mode::empty()).layer("protected names")?;
         let found = find(&root).layer("protected names")?;
-        let mut pinned = BTreeSet::new();
-        for one in &found {
-            let above = one.path.ancestors().skip(1).filter(|above| *above != Path::new(""));
-            let above: Vec<&Path> = above.filter(|above| !pinned.contains(*above)).collect();
-            for directory in above.into_iter().rev() {
-                pin_at(&root, directory, 0).layer("protected names")?;
-                pinned.insert(directory.to_owned());
-            }
-            // A link cannot be mounted over. One that is replaced is another one.
-            if !one.is_link {
-                pin_at(&root, &one.path, libc::MOUNT_ATTR_RDONLY).layer("protected names")?;
-            }
-        }
-        Ok(Self { root, found, is_alone })
+        pin_all(&root, found.iter()).layer("protected names")?;
+        let look = Look::at(Instant::now() + PAUSE);
+        Ok(Self { root, found, is_alone, renamed: Renamed::default(), look })
     }
 
-    /// Renames what the command left; the paths it had, relative to the workspace.
-    pub(super) fn settle(self) -> std::result::Result<Vec<Vec<u8>>, Refusal> {
+    /// Renames what the command left; all that was renamed.
+    pub(super) fn settle(mut self) -> std::result::Result<Renamed, Refusal> {
         let now = find(&self.root).layer("quarantine")?;
-        let mut renamed = Vec::new();
+        self.set_new_aside(&now)?;
+        Ok(self.renamed)
+    }
+
+    /// Looks on at what the command has left until now, for no longer than that.
+    pub(super) fn look(&mut self, longest: Duration) -> std::result::Result<(), Refusal> {
+        let began = Instant::now();
+        if began < self.look.at {
+            return Ok(());
+        }
+        while self.look.search.step(&self.root).layer("quarantine")? {
+            if began.elapsed() >= longest {
+                self.look.spent += began.elapsed();
+                return Ok(());
+            }
+        }
+        let now = std::mem::take(&mut self.look.search.found);
+        self.set_new_aside(&now)?;
+        self.follow_the_user(now)?;
+        let spent = self.look.spent + began.elapsed();
+        self.look = Look::at(Instant::now() + PAUSE.max(spent * PAUSE_PER_LOOK));
+        Ok(())
+    }
+
+    fn set_new_aside(&mut self, now: &BTreeSet<Found>) -> std::result::Result<(), Refusal> {
         // Inner ones first, while the paths of all are as they were found.
-        let is_new = |one: &&Found| !self.found.contains(one) && !self.is_the_users(one);
-        for one in now.iter().rev().filter(is_new) {
+        for one in now.iter().rev() {
+            if self.found.contains(one) || self.is_the_users(one) {
+                continue;
+            }
             match set_aside(&self.root, &one.path) {
-                Ok(()) => renamed.push(one.path.as_os_str().as_bytes().to_vec()),
+                Ok(()) => self.renamed.add(&one.path),
                 // Another command took it away.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(err) => {
@@ -100,13 +149,40 @@ impl Guarded {
                 }
             }
         }
-        Ok(renamed)
+        Ok(())
+    }
+
+    /// Pins what the user put in the place of something: with that its mount went. And forgets what he removed: what comes in
+    /// its place now is not his.
+    fn follow_the_user(&mut self, now: BTreeSet<Found>) -> std::result::Result<(), Refusal> {
+        let is_his = |one: &&Found| !self.found.contains(one) && self.is_the_users(one);
+        pin_all(&self.root, now.iter().filter(is_his)).layer("protected names")?;
+        let mut found: BTreeSet<Found> =
+            now.into_iter().filter(|one| self.found.contains(one) || self.is_the_users(one)).collect();
+        let paths: BTreeSet<PathBuf> = found.iter().map(|one| one.path.clone()).collect();
+        // A walk through what is changed meanwhile may miss something.
+        let is_there = |old: &Found| {
+            let (parent, name) = split(&old.path);
+            !paths.contains(&old.path) && identify(&self.root, parent, name).is_some()
+        };
+        found.extend(std::mem::take(&mut self.found).into_iter().filter(is_there));
+        self.found = found;
+        Ok(())
     }
 
     /// Whether the user replaced what was there, as Git does when it is configured: a command cannot, while it is pinned.
     /// Where another command was under way, it may have been that one's, which takes it away.
     fn is_the_users(&self, new: &Found) -> bool {
         self.is_alone && !new.is_link && self.found.iter().any(|old| old.path == new.path && !old.is_link)
+    }
+}
+
+impl Renamed {
+    fn add(&mut self, path: &Path) {
+        self.count += 1;
+        if self.paths.len() < MOST_TOLD {
+            self.paths.push(path.as_os_str().as_bytes().to_vec());
+        }
     }
 }
 
@@ -128,16 +204,43 @@ fn set_aside(root: &OwnedFd, path: &Path) -> Result<()> {
     Err(Errno::EXIST)
 }
 
+/// Makes them read-only, and all directories above them such that they cannot be renamed.
+fn pin_all<'a>(root: &OwnedFd, found: impl Iterator<Item = &'a Found>) -> io::Result<()> {
+    let mut pinned = BTreeSet::new();
+    for one in found {
+        let above = one.path.ancestors().skip(1).filter(|above| *above != Path::new(""));
+        let above: Vec<&Path> = above.filter(|above| !pinned.contains(*above)).collect();
+        for directory in above.into_iter().rev() {
+            pin_at(root, directory, 0)?;
+            pinned.insert(directory);
+        }
+        // A link cannot be mounted over. One that is replaced is another one.
+        if !one.is_link {
+            pin_at(root, &one.path, libc::MOUNT_ATTR_RDONLY)?;
+        }
+    }
+    Ok(())
+}
+
 fn pin_at(root: &OwnedFd, path: &Path, attributes: u64) -> io::Result<()> {
     let (parent, name) = split(path);
     let opened = open(root, parent, OFlags::PATH).and_then(|parent| {
         rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     });
-    match opened.map_err(io::Error::from).and_then(|opened| pin(opened.as_fd(), attributes)) {
+    let pin = |opened: OwnedFd| {
+        if attributes == 0 && is_mounted(&opened) { Ok(()) } else { pin(opened.as_fd(), attributes) }
+    };
+    match opened.map_err(io::Error::from).and_then(pin) {
         // Somebody removed it meanwhile. What comes in its place is new.
         Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
         result => result,
     }
+}
+
+/// Whether it is mounted where it is: then it cannot be renamed either.
+fn is_mounted(opened: &OwnedFd) -> bool {
+    let stat = statx(opened, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Opens a directory below `root`, whatever the length of its path, through no link.
@@ -160,13 +263,29 @@ fn open(root: &OwnedFd, path: &Path, how: OFlags) -> Result<OwnedFd> {
 
 /// Everything under a protected name, outer ones first.
 fn find(root: &OwnedFd) -> Result<BTreeSet<Found>> {
-    let mut found = BTreeSet::new();
-    let mut directories = vec![PathBuf::new()];
-    while let Some(path) = directories.pop() {
+    let mut search = Search::new();
+    while search.step(root)? {}
+    Ok(search.found)
+}
+
+/// Walks through a workspace, a directory at a time.
+struct Search {
+    directories: Vec<PathBuf>,
+    found: BTreeSet<Found>,
+}
+
+impl Search {
+    fn new() -> Self {
+        Self { directories: vec![PathBuf::new()], found: BTreeSet::new() }
+    }
+
+    /// Looks at one more directory, until there is none left.
+    fn step(&mut self, root: &OwnedFd) -> Result<bool> {
+        let Some(path) = self.directories.pop() else { return Ok(false) };
         let names = match open_to_read(root, &path).and_then(|directory| entries(&directory)) {
             Ok(names) => names,
             // Gone meanwhile, or another user's, in which this one cannot have put anything.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS) => continue,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS) => return Ok(true),
             Err(err) => return Err(err),
         };
         let has = |part: &&str| names.iter().any(|(name, _)| name == part);
@@ -176,18 +295,18 @@ fn find(root: &OwnedFd) -> Result<BTreeSet<Found>> {
             if name.eq_ignore_ascii_case(REPOSITORY) && is_directory {
                 let repository = path.join(name);
                 let inner = IN_REPOSITORY.iter().map(OsStr::new);
-                found.extend(inner.filter_map(|inner| identify(root, &repository, inner)));
+                self.found.extend(inner.filter_map(|inner| identify(root, &repository, inner)));
                 continue;
             }
             if is_repository && IN_REPOSITORY.iter().any(|inner| name == inner) || reserved::is_name(name) {
-                found.extend(identify(root, &path, name));
+                self.found.extend(identify(root, &path, name));
             }
             if is_directory {
-                directories.push(path.join(name));
+                self.directories.push(path.join(name));
             }
         }
+        Ok(true)
     }
-    Ok(found)
 }
 
 /// A directory that its user closed to himself is opened again: what is in it is found by those who know its name.

@@ -13,7 +13,7 @@ use rustix::{
 };
 use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
-    protocol::{Cause, Ended, Run, ToBroker},
+    protocol::{Cause, Ended, Request, Run, ToBroker},
 };
 use std::{
     io,
@@ -24,6 +24,12 @@ use std::{
 /// How often memory is looked at: a command can exceed its limit by what it touches in that time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How long something else may be looked at in that time.
+const LOOK_ASIDE: Duration = Duration::from_millis(2);
+
+/// Looks at something else than the command, for so long.
+type LookAside<'a> = &'a mut dyn FnMut(Duration) -> Result<(), Refusal>;
+
 /// Waits for the command `pid` that began at `started`, or ends it, and says how it ended.
 pub(super) fn until_the_end(
     socket: &BlockingSocket,
@@ -31,9 +37,10 @@ pub(super) fn until_the_end(
     run: &Run,
     pid: Pid,
     started: Instant,
+    look_aside: LookAside<'_>,
 ) -> Result<Ended, Refusal> {
     let mut peak = 0;
-    let watched = watch(socket, buffer, run, pid, started, &mut peak);
+    let watched = watch(socket, buffer, run, pid, started, &mut peak, look_aside);
     // Whatever happened: what it started has its parent's number 1 now, and ends with it.
     kill_all();
     let mut status = watched.as_ref().ok().and_then(|(_, status)| *status);
@@ -58,6 +65,7 @@ pub(super) fn until_the_end(
         peak_memory_bytes: peak.max(u64::try_from(usage.max_rss()).unwrap_or_default() << 10),
         cause: cause.into(),
         quarantined: Vec::new(),
+        quarantined_count: 0,
     })
 }
 
@@ -69,6 +77,7 @@ fn watch(
     pid: Pid,
     started: Instant,
     peak: &mut u64,
+    look_aside: LookAside<'_>,
 ) -> Result<(Cause, Option<WaitStatus>), Refusal> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
@@ -90,6 +99,7 @@ fn watch(
         if in_use > run.limits.memory_bytes {
             return Ok((Cause::Memory, None));
         }
+        look_aside(LOOK_ASIDE)?;
         let mut waiting = [
             PollFd::from_borrowed_fd(children.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN),
@@ -101,11 +111,21 @@ fn watch(
         }
         let [_, orders] = &waiting;
         if !orders.revents().is_empty() {
-            // Nothing but the order to end it can come, or the end of the broker.
-            let _ = socket.receive::<ToBroker>(buffer);
-            return Ok((Cause::Killed, None));
+            match socket.receive::<ToBroker>(buffer) {
+                Ok(Some((ToBroker { request: Some(Request::Signal(number)) }, _))) => signal(pid, number),
+                // The order to end it, or the end of whoever gives orders.
+                _ => return Ok((Cause::Killed, None)),
+            }
         }
         while let Ok(Some(_)) = children.read_signal() {}
+    }
+}
+
+/// The command, and what it started without giving it a group of its own. It is not buried yet, so the number is its own.
+fn signal(pid: Pid, number: i32) {
+    if let Ok(signal) = Signal::try_from(number) {
+        // What has just ended needs none.
+        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid.as_raw_nonzero().get()), signal);
     }
 }
 

@@ -1,18 +1,31 @@
 //! The exec family: commands in the workspace, each in a slot of the sandbox.
 
+mod jobs;
+mod list_jobs;
 mod output;
+mod program;
+mod read_job;
+mod resize_job;
 mod run;
+mod signal_job;
+mod start_job;
+mod status;
+mod wait_job;
+mod write_job;
 
+use jobs::{Job, Jobs, Scope};
+use program::Program;
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use skynet_core::{CallCtx, Error, Result, Toolset, Workspace};
-use skynet_sandbox::Slots;
+use skynet_sandbox::{Command, Slots, protocol::Limits};
 use std::{
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// Where `PATH` is not known.
@@ -25,31 +38,81 @@ const HOME_PROGRAMS: [&str; 6] =
 /// Variables of the daemon that a command sees.
 const KEPT: [&str; 4] = ["LANG", "LC_ALL", "TZ", "USER"];
 
+/// Jobs that ended long ago are looked for so often, besides when one is started or all are listed.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
 /// What all commands have in common.
 pub struct Host {
     slots: Arc<Slots>,
     home: PathBuf,
     homes: PathBuf,
+    jobs: Jobs,
 }
 
 impl Host {
-    /// Commands in `slots`, for the user whose home is `home`. What they keep in theirs is kept below `homes`.
+    /// Commands in `slots`, for the user whose home is `home`. What they keep in theirs is kept below `state`, and so are jobs.
     #[must_use]
-    pub fn new(slots: Arc<Slots>, home: &Path, homes: PathBuf) -> Arc<Self> {
-        Arc::new(Self { slots, home: home.to_owned(), homes })
+    pub fn new(slots: Arc<Slots>, home: &Path, state: &Path) -> Arc<Self> {
+        let jobs = Jobs::new(state.join("jobs"));
+        Arc::new(Self { slots, home: home.to_owned(), homes: state.join("homes"), jobs })
+    }
+
+    /// Removes what is left of old jobs, again and again.
+    pub async fn sweep(self: Arc<Self>) {
+        loop {
+            let host = self.clone();
+            // What could not be swept is there the next time.
+            let _ = blocking(move || {
+                host.jobs.sweep();
+                Ok(())
+            })
+            .await;
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    }
+
+    /// Does what waits for the disk.
+    async fn with_jobs<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: impl FnOnce(&Jobs) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let host = self.clone();
+        blocking(move || what(&host.jobs)).await
+    }
+
+    /// The job of that id that the caller sees.
+    async fn find_job(self: &Arc<Self>, ctx: &CallCtx, id: &str) -> Result<Job> {
+        let (scope, id) = (Scope::of(ctx)?, id.to_owned());
+        self.with_jobs(move |jobs| jobs.find(&scope, &id)).await
+    }
+
+    /// What a slot is given.
+    fn command<'a>(
+        &'a self,
+        ctx: &'a CallCtx,
+        program: &Program<'a>,
+        private_home: &'a Path,
+        limits: Limits,
+    ) -> Result<Command<'a>> {
+        let workspace = ctx.workspace()?;
+        let more = program.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Ok(Command {
+            argv: program.argv()?,
+            environment: self.environment(more)?,
+            workspace: workspace.as_descriptor(),
+            workspace_path: workspace.path(),
+            directory: Path::new(program.cwd.unwrap_or(".")),
+            home: &self.home,
+            private_home,
+            limits,
+        })
     }
 
     /// The home that commands of this call's workspace share, and no others.
     fn private_home(&self, ctx: &CallCtx) -> Result<PathBuf> {
         let workspace = ctx.workspace()?;
         let make = || -> io::Result<PathBuf> {
-            let stat = rustix::fs::fstat(workspace.as_descriptor())?;
-            // Also its path: a number is given again once its directory is gone.
-            let mut hash = Sha256::new();
-            hash.update(stat.st_dev.to_le_bytes());
-            hash.update(stat.st_ino.to_le_bytes());
-            hash.update(workspace.path().as_os_str().as_encoded_bytes());
-            let path = self.homes.join(hex(&hash.finalize()));
+            let path = self.homes.join(name_of(workspace)?);
             DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
             // Where it really is: a slot follows no links on the way.
             Ok(Workspace::open(&path).map_err(io::Error::other)?.path().to_owned())
@@ -83,9 +146,49 @@ impl Host {
     }
 }
 
+/// Tells a workspace from every other one.
+fn name_of(workspace: &Workspace) -> io::Result<String> {
+    let stat = rustix::fs::fstat(workspace.as_descriptor())?;
+    // Also its path: a number is given again once its directory is gone.
+    let mut hash = Sha256::new();
+    hash.update(stat.st_dev.to_le_bytes());
+    hash.update(stat.st_ino.to_le_bytes());
+    hash.update(workspace.path().as_os_str().as_encoded_bytes());
+    Ok(hex(&hash.finalize()))
+}
+
+/// What a command may use: so long, and so much memory.
+fn limits(wall: Duration, memory_mib: u32) -> Limits {
+    let memory_bytes = u64::from(memory_mib) << 20;
+    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+    Limits { wall_ms, memory_bytes, processes: 1024, scratch_bytes: memory_bytes }
+}
+
+/// What waits for the disk waits where nobody else does.
+async fn blocking<T: Send + 'static>(what: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(what).await;
+    done.unwrap_or_else(|err| Err(Error::internal("the tool failed by a defect of Skynet").with_source(err)))
+}
+
 /// The exec family.
 #[must_use]
 pub fn toolset(host: &Arc<Host>) -> Toolset {
     Toolset::new("exec", "run commands and scripts in the workspace, in a sandbox without network")
         .with(run::ExecRun(host.clone()))
+}
+
+/// The rest of it: commands that outlive the call.
+#[must_use]
+pub fn more(host: &Arc<Host>) -> Toolset {
+    Toolset::new(
+        "exec_more",
+        "background jobs: start servers, watchers and interactive programs, read, write, signal, wait",
+    )
+    .with(start_job::ExecStartJob(host.clone()))
+    .with(list_jobs::ExecListJobs(host.clone()))
+    .with(read_job::ExecReadJob(host.clone()))
+    .with(write_job::ExecWriteJob(host.clone()))
+    .with(resize_job::ExecResizeJob(host.clone()))
+    .with(signal_job::ExecSignalJob(host.clone()))
+    .with(wait_job::ExecWaitJob(host.clone()))
 }

@@ -1,20 +1,20 @@
 //! Runs a command.
 
-use crate::{Host, output::Capture};
+use crate::{
+    Host, limits,
+    output::Capture,
+    program::{Interpreter, Program},
+};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
-use skynet_sandbox::{
-    Command,
-    protocol::{Cause, Limits},
-};
+use skynet_sandbox::protocol::{Cause, Ended};
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Seek as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,33 +27,6 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 const MOST_QUARANTINED: usize = 100;
 
 pub(crate) struct ExecRun(pub(crate) Arc<Host>);
-
-/// What reads a script.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Interpreter {
-    #[default]
-    Bash,
-    Sh,
-    Python,
-    Node,
-    Ruby,
-    Perl,
-}
-
-impl Interpreter {
-    /// Its program, and what makes it read the next argument.
-    const fn arguments(self) -> [&'static str; 2] {
-        match self {
-            Self::Bash => ["bash", "-c"],
-            Self::Sh => ["sh", "-c"],
-            Self::Python => ["python3", "-c"],
-            Self::Node => ["node", "-e"],
-            Self::Ruby => ["ruby", "-e"],
-            Self::Perl => ["perl", "-e"],
-        }
-    }
-}
 
 const fn default_timeout() -> u32 {
     120
@@ -134,7 +107,7 @@ pub(crate) struct Output {
     /// `NAME.quarantined`. At most 100.
     quarantined: Vec<String>,
     /// How many they are.
-    quarantined_count: usize,
+    quarantined_count: u64,
 }
 
 impl Tool for ExecRun {
@@ -148,34 +121,23 @@ impl Tool for ExecRun {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let workspace = ctx.workspace()?;
-        let argv = argv(&input)?;
-        let environment = input.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let environment = self.0.environment(environment)?;
+        let program = Program {
+            command: &input.command,
+            script: input.script.as_deref(),
+            interpreter: input.interpreter,
+            cwd: input.cwd.as_deref(),
+            environment: &input.environment,
+        };
         let private_home = self.0.private_home(ctx)?;
+        let wall = Duration::from_secs(input.timeout_seconds.into());
+        let command = self.0.command(ctx, &program, &private_home, limits(wall, input.memory_mib))?;
         let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
         let changed = Arc::new(Notify::new());
         let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
         let (stdout, write_stdout) = Capture::start(&changed).map_err(pipes)?;
         let (stderr, write_stderr) = Capture::start(&changed).map_err(pipes)?;
-        let memory_bytes = u64::from(input.memory_mib) << 20;
-        let command = Command {
-            argv,
-            environment,
-            workspace: workspace.as_descriptor(),
-            workspace_path: workspace.path(),
-            directory: Path::new(input.cwd.as_deref().unwrap_or(".")),
-            home: &self.0.home,
-            private_home: &private_home,
-            limits: Limits {
-                wall_ms: u64::from(input.timeout_seconds) * 1000,
-                memory_bytes,
-                processes: 1024,
-                scratch_bytes: memory_bytes,
-            },
-            stdio: [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()],
-        };
-        let mut running = self.0.slots.run(command).await?;
+        let stdio = [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()];
+        let mut running = self.0.slots.run(command, stdio).await?;
         // Whoever holds an end keeps the reader waiting.
         drop((stdin, write_stdout, write_stderr));
         let (mut is_killed, mut shown_at) = (false, Instant::now());
@@ -219,35 +181,16 @@ impl Tool for ExecRun {
             wall_seconds: Duration::from_micros(ended.wall_us).as_secs_f64(),
             cpu_seconds: Duration::from_micros(ended.cpu_us).as_secs_f64(),
             peak_memory_bytes: ended.peak_memory_bytes,
-            quarantined_count: ended.quarantined.len(),
-            quarantined: ended
-                .quarantined
-                .iter()
-                .take(MOST_QUARANTINED)
-                .map(|path| String::from_utf8_lossy(path).into_owned())
-                .collect(),
+            quarantined_count: ended.quarantined_count,
+            quarantined: quarantined(&ended),
         })
     }
 }
 
-fn argv(input: &Input) -> Result<Vec<Vec<u8>>> {
-    let own = input.command.iter().map(|argument| argument.clone().into_bytes());
-    let Some(script) = &input.script else {
-        let argv: Vec<_> = own.collect();
-        return if argv.is_empty() {
-            Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"))
-        } else {
-            Ok(argv)
-        };
-    };
-    let [program, flag] = input.interpreter.arguments();
-    let mut argv = vec![program.into(), flag.into(), script.clone().into_bytes()];
-    if matches!(input.interpreter, Interpreter::Bash | Interpreter::Sh) {
-        // A shell takes the first argument after a script for its name (bash(1), `-c`).
-        argv.push(program.into());
-    }
-    argv.extend(own);
-    Ok(argv)
+/// The first of them.
+pub(crate) fn quarantined(ended: &Ended) -> Vec<String> {
+    let paths = ended.quarantined.iter().take(MOST_QUARANTINED);
+    paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
 }
 
 /// A file that holds the text, or nothing.

@@ -29,8 +29,7 @@ pub(crate) struct Output {
 
 impl Tool for SkynetEnableToolset {
     const NAME: &'static str = "skynet_enable_toolset";
-    const SUMMARY: &'static str =
-        "Add a set of tools to this session's list (`system`, `git_more`, `files_more`), or take one out.";
+    const SUMMARY: &'static str = "Add a set of tools to this session's list (`system`, `exec_more`, `files_more`, `git_more`), or take one out.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

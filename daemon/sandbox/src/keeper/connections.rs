@@ -1,0 +1,95 @@
+//! Daemons that ask a keeper. Neither what they send nor that they do not read keeps it from its job.
+
+use rustix::net::{SocketFlags, accept_with};
+use skynet_sandbox::{
+    channel::{BlockingSocket, Buffer},
+    job::{Answer, FromKeeper, Request, ToKeeper, VERSION},
+};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+/// At once; more wait to be accepted.
+const MOST: usize = 64;
+
+pub(super) struct Connections {
+    listener: OwnedFd,
+    all: Vec<Connection>,
+}
+
+struct Connection {
+    socket: BlockingSocket,
+    /// Is to be answered when so much was written.
+    watches: Option<u64>,
+    is_over: bool,
+}
+
+impl Connections {
+    pub(super) fn new(listener: OwnedFd) -> Self {
+        Self { listener, all: Vec::new() }
+    }
+
+    /// Unless there are too many.
+    pub(super) fn listening(&self) -> Option<BorrowedFd<'_>> {
+        (self.all.len() < MOST).then(|| self.listener.as_fd())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.all.iter().map(|one| one.socket.as_fd())
+    }
+
+    pub(super) fn accept(&mut self) {
+        // One that has gone again needs nothing.
+        if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            let socket = BlockingSocket::new(socket);
+            self.all.push(Connection { socket, watches: None, is_over: false });
+        }
+    }
+
+    /// What is asked there. One that asks for what this keeper does not know is told so.
+    pub(super) fn receive(&mut self, index: usize, buffer: &mut Buffer) -> Option<Request> {
+        let connection = self.all.get_mut(index)?;
+        let Ok(Some((ToKeeper { version, request }, _))) = connection.socket.receive(buffer) else {
+            connection.is_over = true;
+            return None;
+        };
+        match request {
+            Some(Request::Kill(kill)) => Some(Request::Kill(kill)),
+            Some(request) if version == VERSION => Some(request),
+            Some(_) | None => {
+                connection.answer(None);
+                None
+            }
+        }
+    }
+
+    /// Has it answered later.
+    pub(super) fn watch(&mut self, index: usize, wanted: u64) {
+        if let Some(connection) = self.all.get_mut(index) {
+            connection.watches = Some(wanted);
+        }
+    }
+
+    pub(super) fn answer(&mut self, index: usize, answer: Option<Answer>) {
+        if let Some(connection) = self.all.get_mut(index) {
+            connection.answer(answer);
+        }
+    }
+
+    /// Answers those that wait for so much, and forgets those that are over.
+    pub(super) fn tell(&mut self, written: u64) {
+        for connection in &mut self.all {
+            if connection.watches.is_some_and(|wanted| wanted <= written) {
+                connection.watches = None;
+                connection.answer(Some(Answer::Done(written)));
+            }
+        }
+        self.all.retain(|connection| !connection.is_over);
+    }
+}
+
+impl Connection {
+    fn answer(&mut self, answer: Option<Answer>) {
+        let message = FromKeeper { version: VERSION, answer };
+        // One that is gone, or does not read its answers.
+        self.is_over |= self.socket.send(&message, &[]).is_err();
+    }
+}

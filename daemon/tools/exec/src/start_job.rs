@@ -1,0 +1,166 @@
+//! Starts a command that goes on without the call.
+
+use crate::{
+    Host,
+    jobs::{Card, Job, Scope},
+    limits,
+    program::{Interpreter, Program},
+};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_sandbox::{job::Request, protocol::TerminalSize, refusal};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Of the command, in a list.
+const MOST_SHOWN: usize = 200;
+
+pub(crate) struct ExecStartJob(pub(crate) Arc<Host>);
+
+const fn default_timeout() -> u32 {
+    LONGEST
+}
+
+/// A week. What should go on for ever is a service.
+const LONGEST: u32 = 7 * 24 * 3600;
+
+const fn default_memory() -> u32 {
+    2048
+}
+
+const fn default_rows() -> u16 {
+    24
+}
+
+const fn default_columns() -> u16 {
+    80
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Program and arguments, not read by a shell; with `script`, the script's arguments.
+    #[serde(default)]
+    command: Vec<String>,
+    /// A script, instead of a program.
+    #[serde(default)]
+    script: Option<String>,
+    /// What reads `script`.
+    #[serde(default)]
+    interpreter: Interpreter,
+    /// Directory of the workspace to run in.
+    #[serde(default)]
+    cwd: Option<String>,
+    /// More variables.
+    #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
+    environment: BTreeMap<String, String>,
+    /// What to call it in lists.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 64))]
+    name: Option<String>,
+    /// Give it a terminal in place of pipes: for programs that are interactive, or write differently to one.
+    #[serde(default)]
+    pty: bool,
+    /// Lines of the terminal.
+    #[serde(default = "default_rows")]
+    #[schemars(range(min = 1, max = 1000))]
+    rows: u16,
+    /// Characters of its lines.
+    #[serde(default = "default_columns")]
+    #[schemars(range(min = 1, max = 1000))]
+    columns: u16,
+    /// It is ended after so long; a week at most.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1, max = 604_800))]
+    timeout_seconds: u32,
+    /// It is ended if its processes take more memory.
+    #[serde(default = "default_memory")]
+    #[schemars(range(min = 16, max = 65536))]
+    memory_mib: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Output {
+    /// Its id, for the other tools.
+    job: String,
+}
+
+impl Tool for ExecStartJob {
+    const NAME: &'static str = "exec_start_job";
+    const SUMMARY: &'static str = "Start a program or script as a background job: a development server, a watcher, a long build, an interactive program. Sandboxed as `exec_run`. It outlives this call, this session and the daemon; its stdin stays open. stdout and stderr are kept together: the first MiB, and the last 7.";
+    const KEYWORDS: &'static str = "background job daemon server dev watch long running detach nohup start launch spawn terminal pty tty interactive repl process | arrière-plan tâche de fond démarrer lancer serveur développement terminal interactif processus";
+    const EFFECT: Effect = Effect::Write;
+    const PLACE: Place = Place::Daemon;
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let program = Program {
+            command: &input.command,
+            script: input.script.as_deref(),
+            interpreter: input.interpreter,
+            cwd: input.cwd.as_deref(),
+            environment: &input.environment,
+        };
+        let private_home = self.0.private_home(ctx)?;
+        let wall = Duration::from_secs(input.timeout_seconds.into());
+        let mut command = self.0.command(ctx, &program, &private_home, limits(wall, input.memory_mib))?;
+        if input.pty && !input.environment.contains_key("TERM") {
+            command.environment.retain(|variable| !variable.starts_with(b"TERM="));
+            command.environment.push(b"TERM=xterm-256color".to_vec());
+        }
+        let terminal =
+            input.pty.then(|| TerminalSize { rows: input.rows.into(), columns: input.columns.into() });
+        let Scope { owner, workspace } = Scope::of(ctx)?;
+        let started_at = Timestamp::now();
+        let card = Card { owner, workspace, name: input.name, command: shown(&program), started_at };
+        let (job, files) = self.0.with_jobs(move |jobs| jobs.create(card)).await?;
+        let handed = self.0.slots.keep(command, terminal, &files).await;
+        // Whoever holds the socket seems to keep the job.
+        drop(files);
+        match handed {
+            Ok(()) => has_begun(job).await,
+            Err(err) => {
+                job.remove();
+                Err(err)
+            }
+        }
+    }
+}
+
+/// Waits until the command is executed. One that never was leaves nothing.
+async fn has_begun(job: Job) -> Result<Output> {
+    let begun = match job.connect()? {
+        Some(mut connection) => connection.ask(Request::Watch(0)).await?,
+        None => None,
+    };
+    let refused = match begun {
+        Some(_) => None,
+        // It has ended already, in one way or another.
+        None => match job.directory.end().map_err(crate::jobs::trouble)? {
+            Some(end) => end.refused.filter(|refused| !refused.has_run).map(refusal),
+            None => Some(Error::unavailable("the job could not be given a keeper; call again")),
+        },
+    };
+    match refused {
+        None => Ok(Output { job: job.id }),
+        Some(err) => {
+            job.remove();
+            Err(err)
+        }
+    }
+}
+
+/// What is run, on one line.
+fn shown(program: &Program<'_>) -> String {
+    let words: Vec<&str> =
+        program.script.into_iter().chain(program.command.iter().map(String::as_str)).collect();
+    let line = words.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
