@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use skynet_catalog::Catalog;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
+    Answer, Call, CallId, Caller, Connection, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
     call::{Ask, Before, Notes},
     ctx::Progress,
 };
@@ -14,7 +14,7 @@ use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     fs::{self, File},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -38,10 +38,10 @@ pub struct Workbench {
 #[must_use]
 pub fn product() -> Registry {
     let catalog = Catalog::new(vec!["exec".into(), "files".into(), "git".into(), "skynet".into()]);
-    let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0);
     let homes = std::env::temp_dir().join("skynet-homes");
+    let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0, homes);
     let mut toolsets = skynet_hands::toolsets();
-    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, std::path::Path::new("/root"), homes)));
+    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots)));
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry
@@ -127,6 +127,8 @@ impl Workbench {
                 client: "test 1".into(),
                 workspace: Some(self.workspace.clone()),
                 token: None,
+                home: Path::new("/nonexistent").into(),
+                connection: Connection::own(),
             },
             raw: Bytes::copy_from_slice(raw),
             input: None,
@@ -211,7 +213,7 @@ trait CanonicalizeInProc {
     fn canonicalize_in_proc(&self) -> PathBuf;
 }
 
-impl CanonicalizeInProc for std::path::Path {
+impl CanonicalizeInProc for Path {
     /// Where a directory really is: `/tmp` may be a link.
     fn canonicalize_in_proc(&self) -> PathBuf {
         Workspace::open(self).unwrap().path().to_owned()

@@ -1,6 +1,6 @@
 //! What a tool sees of its call. In hands this is exactly what the socketpair protocol carries.
 
-use crate::{Effect, Error, Result, Workspace};
+use crate::{Caller, Effect, Error, Result, Workspace};
 use async_trait::async_trait;
 use std::{os::fd::OwnedFd, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -33,12 +33,14 @@ pub struct Progress {
 }
 
 /// Where a call comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// Its session.
     pub session: Uuid,
-    /// [`crate::Caller::owner`].
+    /// [`Caller::owner`].
     pub owner: String,
+    /// Who makes it.
+    pub caller: Caller,
 }
 
 /// The context of one call.

@@ -12,7 +12,7 @@ pub mod schema;
 pub mod tool;
 pub mod workspace;
 
-pub use call::{Answer, Call, CallId, Caller, Link, Token};
+pub use call::{Answer, Call, CallId, Caller, Connection, Link, Token};
 pub use canonical::Canonical;
 pub use ctx::{CallCtx, Outbox};
 pub use error::{Error, ErrorKind, Result};

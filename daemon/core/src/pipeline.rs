@@ -37,7 +37,11 @@ impl Next<'_> {
             call.caller.workspace.clone(),
             call.outbox.clone(),
         )
-        .with_origin(Origin { session: call.id.session, owner: call.caller.owner() });
+        .with_origin(Origin {
+            session: call.id.session,
+            owner: call.caller.owner(),
+            caller: call.caller.clone(),
+        });
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

@@ -2,7 +2,7 @@
 //! resolved by the kernel beneath that descriptor (openat2(2), `RESOLVE_BENEATH`).
 
 use crate::{Error, Result, error::IoContext as _};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -14,6 +14,7 @@ use std::{
 pub struct Workspace {
     root: OwnedFd,
     path: PathBuf,
+    place: (u64, u64),
 }
 
 /// A path as a caller wrote it, relative to the workspace and free of NUL. It may contain `..` and links:
@@ -84,11 +85,21 @@ impl Workspace {
     /// The workspace behind an `O_PATH` descriptor that somebody else opened.
     ///
     /// # Errors
-    /// `Unavailable` when /proc cannot say where it is.
+    /// `Unavailable` when /proc cannot say where it is, or what the kernel says.
     pub fn from_descriptor(root: OwnedFd) -> Result<Self> {
         let path = path_of(root.as_fd())
             .map_err(|err| Error::unavailable("/proc is needed to locate the workspace").with_source(err))?;
-        Ok(Self { root, path })
+        // Its filesystem is not asked again: that may be a user's own, and never answer.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = rustix::fs::statx(&root, "", flags, StatxFlags::INO).on(path.display())?;
+        let place = (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino);
+        Ok(Self { root, path, place })
+    }
+
+    /// Its device and inode: another workspace of this path is another one.
+    #[must_use]
+    pub const fn place(&self) -> (u64, u64) {
+        self.place
     }
 
     /// Where it was when it was opened; for messages and for telling absolute paths inside it.

@@ -1,27 +1,29 @@
-//! The daemon's end: one process per workspace and one for what is asked about the host, each started when first
-//! needed and replaced when it dies.
+//! The daemon's end: for each user one process per workspace and one for what is asked about the host, each in a slot of
+//! the sandbox, started when first needed and replaced when it dies.
 
 use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION};
 use async_trait::async_trait;
 use bytes::Bytes;
-use skynet_core::{CallCtx, Canonical, Error, Result, Run, Workspace};
-use skynet_sandbox::channel::{self, AsyncSocket, Buffer};
+use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Run, Workspace};
+use skynet_sandbox::{
+    Command, Running, Slots,
+    channel::{self, AsyncSocket, Buffer},
+    protocol::{Kind, Limits},
+};
 use std::{
     collections::HashMap,
+    fs::OpenOptions,
     io,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::Stdio,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::{
-    process::Command,
-    sync::{Mutex as AsyncMutex, mpsc},
-};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// Hands that did nothing for so long are let go.
 const IDLE: Duration = Duration::from_secs(300);
@@ -32,20 +34,18 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How often idle ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// The variables of the daemon that its hands see.
-const ENVIRONMENT: [&str; 7] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "TMPDIR"];
+/// The variables of the daemon that its hands see; the others are their user's.
+const KEPT: [&str; 3] = ["PATH", "LANG", "TZ"];
 
-/// What a process was started for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Room {
-    /// A directory, by device and inode.
-    Workspace(u64, u64),
-    Host,
-}
+/// What the tools of one workspace may use together.
+const LIMITS: Limits = Limits { wall_ms: 0, memory_bytes: 4 << 30, processes: 256, scratch_bytes: 256 << 20 };
+
+/// What a process was started for: whose it is, and the device and inode of its workspace, if it has one.
+type Room = (u32, Option<(u64, u64)>);
 
 /// All running hands. As a runner it is for the tools of workspaces; see [`Pool::host`] for the others.
 pub struct Pool {
-    program: PathBuf,
+    slots: Arc<Slots>,
     // Held while a process starts, so that two calls do not start two.
     processes: AsyncMutex<HashMap<Room, Arc<Process>>>,
 }
@@ -54,10 +54,10 @@ pub struct Pool {
 struct Host(Arc<Pool>);
 
 impl Pool {
-    /// A pool that starts `program`.
+    /// A pool that starts hands in `slots`.
     #[must_use]
-    pub fn new(program: PathBuf) -> Arc<Self> {
-        Arc::new(Self { program, processes: AsyncMutex::default() })
+    pub fn new(slots: Arc<Slots>) -> Arc<Self> {
+        Arc::new(Self { slots, processes: AsyncMutex::default() })
     }
 
     /// The process ids of all running hands.
@@ -81,21 +81,13 @@ impl Pool {
         Arc::new(Host(self.clone()))
     }
 
-    async fn process(&self, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
-        let room = workspace.map_or(Ok(Room::Host), |workspace| {
-            let stat = rustix::fs::fstat(workspace.as_descriptor());
-            stat.map(|stat| Room::Workspace(stat.st_dev, stat.st_ino)).map_err(|err| {
-                Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err))
-            })
-        })?;
+    async fn process(&self, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
+        let room = (caller.uid, workspace.map(Workspace::place));
         let mut processes = self.processes.lock().await;
         if let Some(process) = processes.get(&room).filter(|process| process.is_alive()) {
             return Ok(process.clone());
         }
-        let process = Process::start(&self.program, workspace).await.map_err(|err| {
-            Error::unavailable("`skynet-hands` cannot be started; `skynetctl doctor` tells more")
-                .with_source(err)
-        })?;
+        let process = Process::start(&self.slots, caller, workspace).await?;
         processes.insert(room, process.clone());
         Ok(process)
     }
@@ -109,7 +101,7 @@ impl Pool {
     ) -> Result<Bytes> {
         let mut is_retry = false;
         loop {
-            let process = self.process(workspace).await?;
+            let process = self.process(&ctx.origin()?.caller, workspace).await?;
             match process.call(ctx, name, input).await {
                 Some(result) => return result,
                 // Reading twice does no harm; but hands that die twice on the same call will die again.
@@ -144,10 +136,13 @@ impl Run for Host {
 }
 
 struct Process {
+    /// One that it does not outlive.
     pid: u32,
     socket: Arc<AsyncSocket>,
     next: AtomicU64,
     calls: Arc<Mutex<Calls>>,
+    /// Set when it must end at once.
+    is_stuck: CancellationToken,
 }
 
 /// Where the replies to one call go, with their descriptors.
@@ -160,40 +155,31 @@ struct Calls {
 }
 
 impl Process {
-    async fn start(program: &std::path::Path, workspace: Option<&Workspace>) -> io::Result<Arc<Self>> {
-        let (ours, theirs) = channel::pair()?;
-        let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        // No `pre_exec`, uid or groups: the standard library then uses posix_spawn, which costs the same
-        // however large this process is.
-        let mut child = Command::new(program)
-            .env_clear()
-            .envs(kept)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = child.id().unwrap_or(0);
-        let socket = Arc::new(AsyncSocket::new(ours)?);
-        let open = ToHands { request: Some(Request::Open(Open { version: VERSION })) };
-        let root: Vec<_> = workspace.iter().map(|workspace| workspace.as_descriptor()).collect();
-        socket.send(&open, &root).await?;
-        let mut buffer = Buffer::default();
-        match socket.receive(&mut buffer).await? {
-            Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => {}
-            _ => return Err(io::Error::other("hands did not report ready")),
-        }
+    async fn start(slots: &Slots, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Self>> {
+        let cannot = |err: io::Error| Error::unavailable("`skynet-hands` cannot be started").with_source(err);
+        let (ours, theirs) = channel::pair().map_err(cannot)?;
+        let mut running = begin(slots, caller, workspace, &theirs).await?;
+        // Whoever holds an end keeps the reader waiting.
+        drop(theirs);
+        let pid = running.pid().await?;
+        let socket = Arc::new(AsyncSocket::new(ours).map_err(cannot)?);
+        let buffer = shake_hands(&socket, workspace).await.map_err(cannot)?;
         let calls = Arc::new(Mutex::new(Calls { waiting: Some(HashMap::new()), last_used: Instant::now() }));
-        let (receiver, waiting) = (socket.clone(), calls.clone());
+        let (receiver, waiting, is_stuck) = (socket.clone(), calls.clone(), CancellationToken::new());
+        let must_end = is_stuck.clone();
         tokio::spawn(async move {
-            let reason = pump(&receiver, buffer, &waiting).await;
+            let reason = tokio::select! {
+                reason = pump(&receiver, buffer, &waiting) => reason,
+                () = must_end.cancelled() => Ok(()),
+            };
             lock(&waiting).waiting = None;
-            let status = child.wait().await;
-            tracing::info!(pid, ?status, ?reason, "hands ended");
+            // Dropped, they are ended where they did not end by themselves.
+            drop(running);
+            tracing::info!(pid, ?reason, "hands ended");
         });
         let place = workspace.map(|workspace| workspace.path().display().to_string());
-        tracing::info!(pid, place = place.as_deref().unwrap_or("host"), "hands started");
-        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls }))
+        tracing::info!(pid, place = place.as_deref().unwrap_or("host"), user = %caller.user, "hands started");
+        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls, is_stuck }))
     }
 
     fn is_alive(&self) -> bool {
@@ -264,6 +250,52 @@ impl Drop for Process {
     }
 }
 
+/// Has hands started, with `socket` as their stdin.
+async fn begin(
+    slots: &Slots,
+    caller: &Caller,
+    workspace: Option<&Workspace>,
+    socket: &OwnedFd,
+) -> Result<Running> {
+    let null = OpenOptions::new().write(true).open("/dev/null");
+    let null = null.map_err(|err| Error::unavailable("/dev/null is needed").with_source(err))?;
+    let mut environment = vec![
+        format!("HOME={}", caller.home.display()).into_bytes(),
+        format!("USER={}", caller.user).into_bytes(),
+        format!("LOGNAME={}", caller.user).into_bytes(),
+    ];
+    environment.extend(KEPT.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some([name.as_bytes(), b"=", value.as_encoded_bytes()].concat())
+    }));
+    let stderr = io::stderr();
+    let command = Command {
+        kind: if workspace.is_some() { Kind::Hands } else { Kind::Host },
+        connection: caller.connection.number(),
+        // The broker knows where they are.
+        argv: Vec::new(),
+        environment,
+        workspace,
+        directory: Path::new("."),
+        home: &caller.home,
+        private_home: "",
+        limits: LIMITS,
+        stdio: [socket.as_fd(), null.as_fd(), stderr.as_fd()],
+    };
+    slots.run(command).await
+}
+
+/// Opens the conversation, and waits until they are ready.
+async fn shake_hands(socket: &AsyncSocket, workspace: Option<&Workspace>) -> io::Result<Buffer> {
+    let open = Open { version: VERSION, has_workspace: workspace.is_some() };
+    socket.send(&ToHands { request: Some(Request::Open(open)) }, &[]).await?;
+    let mut buffer = Buffer::default();
+    match socket.receive(&mut buffer).await? {
+        Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => Ok(buffer),
+        _ => Err(io::Error::other("hands did not report ready")),
+    }
+}
+
 /// An output is spliced into a line for the client as it is, so hands must not be able to end that line.
 fn one_line(output: Bytes) -> Result<Bytes> {
     if std::str::from_utf8(&output).is_err() || output.iter().any(|byte| *byte < 0x20) {
@@ -288,14 +320,6 @@ async fn ended(mut inbox: mpsc::Receiver<(Reply, Option<OwnedFd>)>) {
     }
 }
 
-fn kill(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may have ended meanwhile; its child handle keeps the number from being used again until then.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-}
-
 /// Forgets a call, and stops it if it is given up before its end.
 struct CallGuard<'a> {
     process: &'a Process,
@@ -314,7 +338,8 @@ impl Drop for CallGuard<'_> {
             if let Some(waiting) = lock(&self.process.calls).waiting.as_mut() {
                 waiting.insert(id, replies);
             }
-            let (calls, pid) = (self.process.calls.clone(), self.process.pid);
+            let (calls, pid, is_stuck) =
+                (self.process.calls.clone(), self.process.pid, self.process.is_stuck.clone());
             tokio::spawn(async move {
                 // Hands that are gone need no cancel.
                 let _ = socket.send(&ToHands { request: Some(Request::Cancel(id)) }, &[]).await;
@@ -324,7 +349,7 @@ impl Drop for CallGuard<'_> {
                 }
                 if !has_ended {
                     tracing::warn!(pid, "hands do not let go of a call that was given up; they are replaced");
-                    kill(pid);
+                    is_stuck.cancel();
                 }
             });
         }

@@ -1,12 +1,12 @@
 //! What travels over the socketpair between daemon and hands: protobuf, descriptors beside it.
 //!
-//! The first message is [`Open`], with the workspace's directory descriptor unless these hands are for the host, answered
-//! by [`Reply::Ready`]. Then calls are multiplexed by a number. Both ends come from one build, so there is one version.
+//! The first message is [`Open`], answered by [`Reply::Ready`]. The workspace is where hands were started, unless they are
+//! for the host. Then calls are multiplexed by a number. Both ends come from one build, so there is one version.
 
 use bytes::Bytes;
 
 /// Changes when a message changes its meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// From the daemon.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -19,7 +19,7 @@ pub struct ToHands {
 /// What the daemon says.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Request {
-    /// With the workspace's descriptor, if there is one.
+    /// Begins.
     #[prost(message, tag = "1")]
     Open(Open),
     /// Runs a tool.
@@ -39,6 +39,9 @@ pub struct Open {
     /// [`VERSION`].
     #[prost(uint32, tag = "1")]
     pub version: u32,
+    /// Whether the current directory is a workspace.
+    #[prost(bool, tag = "2")]
+    pub has_workspace: bool,
 }
 
 /// A call: validated, permitted, canonical.
@@ -97,7 +100,7 @@ pub struct FromHands {
 /// What hands say.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Reply {
-    /// The workspace is open.
+    /// The workspace is open, if there is one.
     #[prost(message, tag = "1")]
     Ready(Open),
     /// How far a call is.

@@ -35,18 +35,23 @@ const EARLY_CANCELS: usize = 64;
 pub fn serve(socket: OwnedFd, registry: Registry, runtime: Handle) -> io::Result<()> {
     let socket = BlockingSocket::new(socket);
     let first = socket.receive(&mut Buffer::default())?;
-    let Some((ToHands { request: Some(Request::Open(open)) }, mut root)) = first else {
+    let Some((ToHands { request: Some(Request::Open(open)) }, _)) = first else {
         return Err(unexpected());
     };
     if open.version != VERSION {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "daemon and hands are of different versions"));
     }
-    let workspace =
-        root.pop().map(Workspace::from_descriptor).transpose().map_err(io::Error::other)?.map(Arc::new);
+    let workspace = if open.has_workspace {
+        // It was started there.
+        let root = std::env::current_dir()?;
+        Some(Arc::new(Workspace::open(&root).map_err(io::Error::other)?))
+    } else {
+        None
+    };
     let (ended, end) = mpsc::channel();
     let state = State { threads: 1, listening: 1, ..State::default() };
     let hands = Arc::new(Hands { socket, registry, workspace, runtime, state: Mutex::new(state), ended });
-    hands.send(Reply::Ready(Open { version: VERSION }), None)?;
+    hands.send(Reply::Ready(Open { version: VERSION, has_workspace: hands.workspace.is_some() }), None)?;
     hands.start_thread()?;
     let result = end.recv().map_err(io::Error::other)?;
     // The daemon is gone: nobody wants the rest.

@@ -8,4 +8,10 @@ pub mod channel;
 mod client;
 pub mod protocol;
 
-pub use client::{Command, Running, Slots, WARM};
+pub use client::{Arrival, Command, Running, Slots, WARM};
+
+/// Where a broker of the whole host accepts clients.
+pub const SYSTEM_SOCKET: &str = "/run/skynet/skynet.sock";
+
+/// Where it accepts its daemon.
+pub const BROKER_SOCKET: &str = "/run/skynet/broker.sock";

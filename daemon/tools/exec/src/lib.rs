@@ -5,15 +5,9 @@ mod run;
 
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
-use skynet_core::{CallCtx, Error, Result, Toolset, Workspace};
+use skynet_core::{Caller, Error, Result, Toolset, Workspace};
 use skynet_sandbox::Slots;
-use std::{
-    fs::DirBuilder,
-    io,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// Where `PATH` is not known.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -23,43 +17,37 @@ const HOME_PROGRAMS: [&str; 6] =
     [".cargo/bin", ".local/bin", ".bun/bin", ".deno/bin", ".pyenv/shims", ".pyenv/bin"];
 
 /// Variables of the daemon that a command sees.
-const KEPT: [&str; 4] = ["LANG", "LC_ALL", "TZ", "USER"];
+const KEPT: [&str; 3] = ["LANG", "LC_ALL", "TZ"];
 
 /// What all commands have in common.
 pub struct Host {
     slots: Arc<Slots>,
-    home: PathBuf,
-    homes: PathBuf,
 }
 
 impl Host {
-    /// Commands in `slots`, for the user whose home is `home`. What they keep in theirs is kept below `homes`.
+    /// Commands in `slots`.
     #[must_use]
-    pub fn new(slots: Arc<Slots>, home: &Path, homes: PathBuf) -> Arc<Self> {
-        Arc::new(Self { slots, home: home.to_owned(), homes })
+    pub fn new(slots: Arc<Slots>) -> Arc<Self> {
+        Arc::new(Self { slots })
     }
 
-    /// The home that commands of this call's workspace share, and no others.
-    fn private_home(&self, ctx: &CallCtx) -> Result<PathBuf> {
-        let workspace = ctx.workspace()?;
-        let make = || -> io::Result<PathBuf> {
-            let stat = rustix::fs::fstat(workspace.as_descriptor())?;
-            // Also its path: a number is given again once its directory is gone.
-            let mut hash = Sha256::new();
-            hash.update(stat.st_dev.to_le_bytes());
-            hash.update(stat.st_ino.to_le_bytes());
-            hash.update(workspace.path().as_os_str().as_encoded_bytes());
-            let path = self.homes.join(hex(&hash.finalize()));
-            DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-            // Where it really is: a slot follows no links on the way.
-            Ok(Workspace::open(&path).map_err(io::Error::other)?.path().to_owned())
-        };
-        make().map_err(|err| Error::unavailable("the command has no home directory").with_source(err))
+    /// The name of the home that commands of this workspace share, and no others.
+    fn private_home(workspace: &Workspace) -> String {
+        let (device, inode) = workspace.place();
+        // Also its path: a number is given again once its directory is gone.
+        let mut hash = Sha256::new();
+        hash.update(device.to_le_bytes());
+        hash.update(inode.to_le_bytes());
+        hash.update(workspace.path().as_os_str().as_encoded_bytes());
+        hex(&hash.finalize())
     }
 
     /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
-    fn environment<'a>(&self, more: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<Vec<u8>>> {
-        let home = self.home.display();
+    fn environment<'a>(
+        caller: &Caller,
+        more: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Vec<Vec<u8>>> {
+        let home = caller.home.display();
         let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
         let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
         let path: Vec<String> = programs.chain([path]).collect();
@@ -68,6 +56,7 @@ impl Host {
             ("PATH".to_owned(), path.join(":")),
             ("SHELL".to_owned(), "/bin/sh".to_owned()),
             ("TERM".to_owned(), "dumb".to_owned()),
+            ("USER".to_owned(), caller.user.to_string()),
         ];
         all.extend(KEPT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))));
         for (name, value) in more {

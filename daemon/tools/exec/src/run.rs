@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
 use skynet_sandbox::{
     Command,
-    protocol::{Cause, Limits},
+    protocol::{Cause, Kind, Limits},
 };
 use std::{
     collections::BTreeMap,
@@ -151,8 +151,8 @@ impl Tool for ExecRun {
         let workspace = ctx.workspace()?;
         let argv = argv(&input)?;
         let environment = input.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let environment = self.0.environment(environment)?;
-        let private_home = self.0.private_home(ctx)?;
+        let caller = &ctx.origin()?.caller;
+        let environment = Host::environment(caller, environment)?;
         let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
         let changed = Arc::new(Notify::new());
         let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
@@ -162,11 +162,12 @@ impl Tool for ExecRun {
         let command = Command {
             argv,
             environment,
-            workspace: workspace.as_descriptor(),
-            workspace_path: workspace.path(),
+            kind: Kind::Command,
+            connection: caller.connection.number(),
+            workspace: Some(workspace),
             directory: Path::new(input.cwd.as_deref().unwrap_or(".")),
-            home: &self.0.home,
-            private_home: &private_home,
+            home: &caller.home,
+            private_home: &Host::private_home(workspace),
             limits: Limits {
                 wall_ms: u64::from(input.timeout_seconds) * 1000,
                 memory_bytes,
