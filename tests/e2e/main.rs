@@ -16,6 +16,7 @@ mod daemon;
 mod disk;
 mod escapes;
 mod golden;
+mod host;
 mod hostile;
 mod http;
 mod offers;

@@ -97,6 +97,14 @@ fn signal(pids: &[u32], signal: Signal) {
 #[test]
 fn killed_hands_are_replaced() {
     calls_survive(|_, daemon| {
+        signal(&daemon.hands(), Signal::KILL);
+        daemon
+    });
+}
+
+#[test]
+fn hands_of_a_killed_broker_are_replaced() {
+    calls_survive(|_, daemon| {
         signal(&daemon.children(), Signal::KILL);
         daemon
     });
@@ -122,7 +130,7 @@ fn an_interrupted_call_is_in_the_audit_log() {
             assert!(Instant::now() < deadline, "the copy never began");
             std::thread::yield_now();
         }
-        let hands = daemon.as_ref().unwrap().children();
+        let hands = daemon.as_ref().unwrap().hands();
         signal(&hands, Signal::STOP);
         let is_caught = !home.project.join(to).exists();
         if is_caught {

@@ -10,6 +10,7 @@ use cgroups_rs::fs::{
     memory::MemController,
     pid::PidController,
 };
+use nix::sched::{CloneFlags, unshare};
 use std::{
     fs::{self, File},
     io,
@@ -51,10 +52,12 @@ impl Groups {
         };
         for parent in [&memory, &pids] {
             for entry in fs::read_dir(parent)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    // One with processes in it is not ours to remove.
-                    let _ = fs::remove_dir(path);
+                let entry = entry?;
+                let name = entry.file_name();
+                let maker = name.to_str().and_then(|name| name.split_once('-')).map(|(maker, _)| maker);
+                if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
+                    // One with processes in it stays: they are jobs, or will soon be gone.
+                    let _ = fs::remove_dir(entry.path());
                 }
             }
         }
@@ -119,7 +122,8 @@ fn separate(controller: cgroups_rs::fs::Controllers) -> io::Result<PathBuf> {
     Ok(parent)
 }
 
-/// The group of one slot.
+/// The group of one slot: of what it runs, and not of the process that watches over that. Where a group has no memory
+/// left, each process in it may be ended.
 pub(crate) struct Group {
     memory: MemController,
     pids: PidController,
@@ -128,18 +132,25 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// What clone3(2) takes, where it can.
-    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.directory.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Puts this process into it, unless it was born there.
-    pub(crate) fn enter(&self) -> io::Result<()> {
-        if self.directory.is_none() {
-            fs::write(self.memory.path().join("tasks"), "0")?;
-            fs::write(self.pids.path().join("tasks"), "0")?;
-        }
-        Ok(())
+    /// Opens it for a process that will not see the groups.
+    pub(crate) fn gate(&self) -> io::Result<Gate> {
+        let [peak, events] = if self.directory.is_some() {
+            ["memory.peak", "memory.events"]
+        } else {
+            ["memory.max_usage_in_bytes", "memory.oom_control"]
+        };
+        let open = |name: &str| File::open(self.memory.path().join(name));
+        let enter = |path: &Path| File::options().write(true).open(path.join("tasks"));
+        Ok(Gate {
+            // `memory.peak` came with Linux 5.19.
+            peak: open(peak).or_else(|_| open("memory.current"))?,
+            events: open(events)?,
+            entries: match self.directory {
+                Some(_) => Vec::new(),
+                None => vec![enter(self.memory.path())?, enter(self.pids.path())?],
+            },
+            directory: self.directory.as_ref().map(File::try_clone).transpose()?,
+        })
     }
 
     /// Holds everything in it together to so many bytes, and processes and threads.
@@ -152,18 +163,6 @@ impl Group {
         self.pids.set_pid_max(MaxValue::Value(number(processes)?)).map_err(io::Error::other)
     }
 
-    /// What is counted, for a process that will not see the groups.
-    pub(crate) fn gauge(&self) -> io::Result<Gauge> {
-        let [peak, events] = if self.directory.is_some() {
-            ["memory.peak", "memory.events"]
-        } else {
-            ["memory.max_usage_in_bytes", "memory.oom_control"]
-        };
-        let open = |name: &str| File::open(self.memory.path().join(name));
-        // `memory.peak` came with Linux 5.19.
-        Ok(Gauge { peak: open(peak).or_else(|_| open("memory.current"))?, events: open(events)? })
-    }
-
     fn remove_pids(&self) -> io::Result<()> {
         match fs::remove_dir(self.pids.path()) {
             // The same directory as that of memory.
@@ -173,19 +172,35 @@ impl Group {
     }
 }
 
-/// How much memory a group used, and whether it was too much.
-pub(crate) struct Gauge {
+/// The way into a group, and what is counted there.
+pub(crate) struct Gate {
     peak: File,
     events: File,
+    /// Of version 1: one for each controller.
+    entries: Vec<File>,
+    directory: Option<File>,
 }
 
-impl Gauge {
+impl Gate {
+    /// What clone3(2) takes, where it can.
+    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Puts this process into the group, unless it was born there, and hides where that is.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        for entry in &self.entries {
+            entry.write_at(b"0", 0)?;
+        }
+        Ok(unshare(CloneFlags::CLONE_NEWCGROUP)?)
+    }
+
     /// The most bytes it had.
     pub(crate) fn peak(&self) -> io::Result<u64> {
         read(&self.peak)?.trim().parse().map_err(io::Error::other)
     }
 
-    /// How many of its processes the kernel ended for lack of it.
+    /// How many of its processes the kernel ended for lack of memory.
     pub(crate) fn killed(&self) -> io::Result<u64> {
         let events = read(&self.events)?;
         let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));

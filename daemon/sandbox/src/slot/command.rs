@@ -1,7 +1,7 @@
 //! From a copy of the slot to the command: rights are laid down one after the other, and then it is executed.
 
 use super::{Layer as _, Refusal, landlock_rules::Rules, view::Place};
-use crate::{seccomp::Filter, syscall};
+use crate::{groups::Gate, seccomp::Filter, syscall};
 use nix::errno::Errno;
 use prost::Message as _;
 use rustix::{
@@ -32,8 +32,17 @@ const MOST_OPEN: u64 = 4096;
 const NOT_EXECUTED: i32 = 127;
 
 /// Starts the command of a prepared slot. Returns once it is executed.
-pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3], filter: &Filter) -> Result<Pid, Refusal> {
-    start_in(None, run.id, || confine(run, stdio, place.umask, &Rules::of_slot(place), filter))
+pub(super) fn start(
+    run: &Run,
+    place: &Place,
+    gate: Option<&Gate>,
+    stdio: &[OwnedFd; 3],
+    filter: &Filter,
+) -> Result<Pid, Refusal> {
+    start_in(gate.and_then(Gate::birthplace), run.id, || {
+        gate.map_or(Ok(()), Gate::enter).layer("control group")?;
+        confine(run, stdio, place.umask, &Rules::of_slot(place), filter)
+    })
 }
 
 /// Starts a process, in a control group if one can be born there, that executes something at the end of `begin`.

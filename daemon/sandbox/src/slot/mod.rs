@@ -10,12 +10,11 @@ mod watch;
 mod worktree;
 
 use crate::{
-    groups::{Gauge, Group, Groups},
+    groups::{Gate, Group, Groups},
     identity,
     seccomp::Filters,
     syscall,
 };
-use nix::sched::CloneFlags;
 use rustix::{
     fs::Mode,
     process::{
@@ -121,7 +120,7 @@ impl Maker {
         } else {
             syscall::NAMESPACES
         };
-        match syscall::clone_process(namespaces, group.as_ref().and_then(Group::birthplace))? {
+        match syscall::clone_process(namespaces, None)? {
             Some(pid) => Ok(Slot { pid, socket: BlockingSocket::new(ours), group }),
             None => {
                 drop(ours);
@@ -136,8 +135,9 @@ impl Maker {
         if let Some(group) = &group {
             group.limit(run.limits.memory_bytes, run.limits.processes).layer("control group")?;
         }
+        let gate = group.as_ref().map(Group::gate).transpose().layer("control group")?;
         let become_host = || {
-            group.as_ref().map_or(Ok(()), Group::enter).layer("control group")?;
+            gate.as_ref().map_or(Ok(()), Gate::enter).layer("control group")?;
             if let Some(identity) = &run.identity {
                 identity::assume(identity, identity::MOUNTS).layer("identity")?;
             } else {
@@ -148,7 +148,7 @@ impl Maker {
             // It writes nothing.
             command::confine(run, stdio, Mode::RWXG | Mode::RWXO, &rules, self.filters.of(Kind::Host))
         };
-        let birthplace = group.as_ref().and_then(Group::birthplace);
+        let birthplace = gate.as_ref().and_then(Gate::birthplace);
         let pid = command::start_in(birthplace, run.id, become_host)?;
         let handle = pidfd_open(pid, PidfdFlags::empty()).layer("lifetime")?;
         Ok(Resident { pid, handle, group })
@@ -287,33 +287,26 @@ fn tell(socket: &BlockingSocket, reply: Reply) -> io::Result<()> {
 /// A slot that lacks only what it is for.
 struct Prepared {
     view: view::View,
-    /// Where the kernel holds its memory.
-    gauge: Option<Gauge>,
+    /// Where the kernel holds what it runs.
+    gate: Option<Gate>,
 }
 
 /// Everything that does not depend on the command.
 fn prepare(uid: Uid, gid: Gid, group: Option<&Group>) -> Result<Prepared, Refusal> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).layer("lifetime")?;
     // If the host runs short of memory, commands go first (proc_pid_oom_score_adj(5)).
-    let last_to_stay = || fs::write("/proc/self/oom_score_adj", "1000");
-    let gauge = match group {
-        Some(group) => {
-            group.enter().layer("control group")?;
-            nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).layer("cgroup namespace")?;
-            last_to_stay().layer("limits")?;
-            Some(group.gauge().layer("control group")?)
-        }
-        None => {
-            map_user(uid, gid).layer("user namespace")?;
-            own_limits().and_then(|()| last_to_stay()).layer("limits")?;
-            None
-        }
-    };
+    let first_to_go = || fs::write("/proc/self/oom_score_adj", "1000");
+    if group.is_none() {
+        map_user(uid, gid).layer("user namespace")?;
+        own_limits().layer("limits")?;
+    }
+    first_to_go().layer("limits")?;
+    let gate = group.map(Group::gate).transpose().layer("control group")?;
     // No command can look into this process.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).layer("lifetime")?;
     rustix::system::sethostname(b"sandbox").layer("uts namespace")?;
     syscall::raise_loopback().layer("network namespace")?;
-    Ok(Prepared { view: view::View::build()?, gauge })
+    Ok(Prepared { view: view::View::build()?, gate })
 }
 
 /// Maps the user to himself (user_namespaces(7)): he keeps his number and gets none of root's.
@@ -349,8 +342,9 @@ fn serve(
     let workspace = next()?;
     let home = descriptors.next();
     let started = Instant::now();
-    let Prepared { view, gauge } = prepared?;
-    let place = view.enter(&run, workspace, home, &maker.programs)?;
+    let Prepared { view, gate } = prepared?;
+    let place = view.enter(&run, &workspace, home.as_ref(), &maker.programs)?;
+    drop((workspace, home));
     let guarded = match run.kind() {
         Kind::Command => {
             let own = std::iter::once(&place.workspace).chain(&place.linked);
@@ -361,10 +355,10 @@ fn serve(
     };
     // Not before: below what was pinned, a relative path would lead past it.
     place.go_to_directory()?;
-    let pid = command::start(&run, &place, &stdio, maker.filters.of(run.kind()))?;
+    let pid = command::start(&run, &place, gate.as_ref(), &stdio, maker.filters.of(run.kind()))?;
     // Their other ends are told when the command closes them.
     drop(stdio);
-    let ended = watch::until_the_end(socket, buffer, &run, gauge.as_ref(), pid, started);
+    let ended = watch::until_the_end(socket, buffer, &run, gate.as_ref(), pid, started);
     // However it ended.
     let mut quarantined = Vec::new();
     for guarded in guarded {

@@ -164,8 +164,8 @@ impl View {
     pub(crate) fn enter(
         self,
         run: &Run,
-        workspace: OwnedFd,
-        home: Option<OwnedFd>,
+        workspace: &OwnedFd,
+        home: Option<&OwnedFd>,
         programs: &Path,
     ) -> Result<Place, Refusal> {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
@@ -183,7 +183,7 @@ impl View {
             directory(&place.workspace).layer("workspace")?;
         }
         match (run.kind(), home) {
-            (Kind::Command, Some(home)) => attach(&home, &place.home),
+            (Kind::Command, Some(home)) => attach(home, &place.home),
             (Kind::Command, None) => show_home(&path(&run.private_home), &place.home),
             (Kind::Hands | Kind::Host, _) => {
                 home_of_hands(run, &place.home).and_then(|()| show_program(&programs.join(HANDS)))
@@ -196,7 +196,7 @@ impl View {
         let shown: &[&str] = if run.kind() == Kind::Command { &TOOLCHAINS } else { &GIT_SETTINGS };
         shown.iter().try_for_each(|name| show_of_home(&place.home.join(name))).layer("home")?;
         if run.identity.is_some() {
-            attach(&workspace, &place.workspace).layer("workspace")?;
+            attach(workspace, &place.workspace).layer("workspace")?;
         } else {
             mount_workspace(&place.workspace, workspace.as_fd())?;
         }
@@ -274,15 +274,16 @@ fn directory(path: &Path) -> io::Result<OwnedFd> {
     let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
     let mut at = rustix::fs::open(NEW, flags, Mode::empty())?;
     for name in names {
+        let make = |at: &OwnedFd| match rustix::fs::mkdirat(at, name, mode) {
+            // Another slot of the same home was faster.
+            Ok(()) | Err(Errno::EXIST) => open(at, name),
+            Err(err) => Err(err),
+        };
         at = match open(&at, name) {
-            Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&at, name, mode)?;
-                open(&at, name)?
-            }
+            Err(Errno::NOENT) => make(&at)?,
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 rustix::fs::unlinkat(&at, name, AtFlags::empty())?;
-                rustix::fs::mkdirat(&at, name, mode)?;
-                open(&at, name)?
+                make(&at)?
             }
             opened => opened?,
         };

@@ -1,7 +1,7 @@
 //! Watches over a command until it, and everything it started, has ended.
 
 use super::{Layer as _, Refusal, memory};
-use crate::groups::Gauge;
+use crate::groups::Gate;
 use nix::sys::{
     resource::{UsageWho, getrusage},
     signal::{SigSet, Signal, kill},
@@ -35,13 +35,13 @@ pub(super) fn until_the_end(
     socket: &BlockingSocket,
     buffer: &mut Buffer,
     run: &Run,
-    gauge: Option<&Gauge>,
+    gate: Option<&Gate>,
     pid: Pid,
     started: Instant,
 ) -> Result<Ended, Refusal> {
-    let mut memory = match gauge {
+    let mut memory = match gate {
         _ if run.kind() != Kind::Command => Memory::NotWatched,
-        Some(gauge) => Memory::Held(gauge),
+        Some(gate) => Memory::Held(gate),
         None => Memory::Watched { peak: 0 },
     };
     let watched = watch(socket, buffer, run, pid, started, &mut memory);
@@ -56,8 +56,8 @@ pub(super) fn until_the_end(
         }
     }
     let (mut cause, _) = watched?;
-    if let (Cause::Itself, Memory::Held(gauge)) = (cause, &memory)
-        && gauge.killed().layer("memory limit")? > 0
+    if let (Cause::Itself, Memory::Held(gate)) = (cause, &memory)
+        && gate.killed().layer("memory limit")? > 0
     {
         cause = Cause::Memory;
     }
@@ -129,7 +129,7 @@ fn watch(
 /// Who sees to it that a command does not take too much.
 enum Memory<'a> {
     /// The kernel, in a control group.
-    Held(&'a Gauge),
+    Held(&'a Gate),
     /// This process, with the most that it saw.
     Watched { peak: u64 },
     /// Nobody: hands do what tools do.
@@ -139,7 +139,7 @@ enum Memory<'a> {
 impl Memory<'_> {
     fn is_too_much(&mut self, limit: u64) -> io::Result<bool> {
         match self {
-            Self::Held(gauge) => Ok(gauge.killed()? > 0),
+            Self::Held(gate) => Ok(gate.killed()? > 0),
             Self::Watched { peak } => {
                 let in_use = memory::in_use(limit)?;
                 *peak = in_use.max(*peak);
@@ -160,7 +160,7 @@ impl Memory<'_> {
     fn peak(&self) -> u64 {
         match self {
             // What is not known is not more than what the processes tell.
-            Self::Held(gauge) => gauge.peak().unwrap_or_default(),
+            Self::Held(gate) => gate.peak().unwrap_or_default(),
             Self::Watched { peak } => *peak,
             Self::NotWatched => 0,
         }
