@@ -35,6 +35,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// The variables of the daemon that its hands see.
 const ENVIRONMENT: [&str; 7] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "TMPDIR"];
 
+/// A tool's answer takes some buffers of up to a few hundred kilobytes; glibc would give their memory back to the kernel
+/// after every call, and take and clear it anew at the next (mallopt(3), `M_TRIM_THRESHOLD`). That was a third of the
+/// time of reading 100 kB.
+const MEMORY: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=4194304:glibc.malloc.mmap_threshold=4194304");
+
 /// What a process was started for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Room {
@@ -168,6 +174,7 @@ impl Process {
         let mut child = Command::new(program)
             .env_clear()
             .envs(kept)
+            .envs([MEMORY])
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
@@ -266,7 +273,9 @@ impl Drop for Process {
 
 /// An output is spliced into a line for the client as it is, so hands must not be able to end that line.
 fn one_line(output: Bytes) -> Result<Bytes> {
-    if std::str::from_utf8(&output).is_err() || output.iter().any(|byte| *byte < 0x20) {
+    // Piece by piece and not byte by byte, so that the compiler looks at many bytes at once.
+    let has_control = |piece: &[u8]| piece.iter().fold(false, |found, byte| found | (*byte < 0x20));
+    if std::str::from_utf8(&output).is_err() || output.chunks(64).any(has_control) {
         return Err(Error::internal("the tool's answer is not one line of JSON"));
     }
     Ok(output)
