@@ -49,7 +49,7 @@ pub(crate) struct Output {
     about: About,
 }
 
-/// What there is to say of the content.
+// What there is to say of the content. A doc comment here would become the description of all of the output.
 #[derive(Serialize, JsonSchema)]
 struct About {
     /// How the content was decoded.
