@@ -89,14 +89,22 @@ fn run(arguments: Arguments) -> Result<()> {
         None => {
             boot::refuse_root()?;
             let config = config::load(&file)?;
-            // Half of the processors: the work itself is done by hands, and a call that stays on one thread is not
-            // delayed by waking another.
-            let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(threads).build()?;
+            let runtime = runtime()?;
             runtime.block_on(boot::run(config, site, arguments.state))
         }
     }
+}
+
+/// Half of the processors serve: the work itself is done by hands, and a call that stays on one thread is not delayed by
+/// waking another. A runtime of one thread takes up tasks in the order in which they were woken; one of many lets the
+/// newest pass, so that of fifty answers each would be written by itself.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().worker_threads(threads).build()
 }
 
 #[allow(clippy::print_stdout, reason = "the output of a command")]

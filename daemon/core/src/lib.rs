@@ -5,6 +5,7 @@ pub mod call;
 pub mod canonical;
 pub mod ctx;
 pub mod error;
+pub mod json;
 pub mod pipeline;
 pub mod registry;
 pub mod reserved;

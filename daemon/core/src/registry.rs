@@ -90,12 +90,9 @@ struct Typed<T>(Arc<T>);
 
 #[async_trait]
 impl<T: Tool> Run for Typed<T> {
-    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+    async fn run(&self, ctx: &CallCtx, _name: &'static str, input: &Canonical) -> Result<Bytes> {
         let output = self.0.call(ctx, input.to_typed()?).await?;
-        let json = serde_json::to_vec(&output).map_err(|err| {
-            Error::internal(format!("the answer of `{name}` cannot be written")).with_source(err)
-        })?;
-        Ok(json.into())
+        Ok(T::to_json(&output)?.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a tool is: one type, one file, one declaration from which everything else is derived.
 
-use crate::{CallCtx, Result};
+use crate::{CallCtx, Result, json};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future, time::Duration};
@@ -85,6 +85,14 @@ pub trait Tool: Send + Sync + 'static {
     /// What this input does, never less than [`Tool::EFFECT`].
     fn effect(&self, _input: &Self::Input) -> Effect {
         Self::EFFECT
+    }
+
+    /// The answer as JSON. A tool whose answers are mostly text can have it written faster, see [`json`].
+    ///
+    /// # Errors
+    /// `Internal` when it cannot be written.
+    fn to_json(output: &Self::Output) -> Result<Vec<u8>> {
+        json::write(output)
     }
 
     /// Does the work.

@@ -46,13 +46,13 @@ impl Validate {
             .get(tool.name)
             .ok_or_else(|| Error::internal(format!("`{}` has no validator", tool.name)))?;
         let instance = Value::Object(input.members().clone());
+        // To ask whether there is a fault costs a tenth of asking which.
+        if validator.is_valid(&instance) {
+            return Ok(input);
+        }
         let faults: Vec<String> =
             validator.iter_errors(&instance).take(3).map(|fault| explain(&fault, properties)).collect();
-        if faults.is_empty() {
-            Ok(input)
-        } else {
-            Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; "))))
-        }
+        Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; "))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! MCP for one attached client: frames in, frames out, rmcp in between.
 
 mod ask;
+mod direct;
 mod envelope;
 #[cfg(feature = "conformance")]
 mod fixtures;

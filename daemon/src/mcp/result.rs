@@ -24,6 +24,11 @@ impl Splices {
         CallToolResult::success(Vec::new())
     }
 
+    /// Lets go of an answer that nobody wants.
+    pub(super) fn forget(&self, id: &RequestId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
     /// A response as one line.
     pub(super) fn encode(&self, response: &JsonRpcResponse<ServerResult>, revision: &str) -> Bytes {
         let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&response.id);

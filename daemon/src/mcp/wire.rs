@@ -1,7 +1,8 @@
 //! rmcp's transport over an inbox: typed messages to lines and back.
 
 use super::{
-    envelope::{Body, Kind, error_json},
+    direct::Direct,
+    envelope::{Body, Kind, error_json, request_of},
     inbox::{Inbox, Taken},
     result::Splices,
 };
@@ -41,6 +42,7 @@ pub(super) struct About(pub(super) u64);
 pub(super) struct Wire {
     inbox: Arc<Inbox>,
     splices: Arc<Splices>,
+    direct: Arc<Direct>,
     /// Marks the ids of our own requests, so that an answer meant for an earlier connection is not taken for one
     /// of this.
     nonce: String,
@@ -48,8 +50,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(inbox: Arc<Inbox>, splices: Arc<Splices>) -> Self {
-        Self { inbox, splices, nonce: format!("{}-", Uuid::new_v4().as_simple()), has_begun: false }
+    pub(super) fn new(inbox: Arc<Inbox>, splices: Arc<Splices>, direct: Arc<Direct>) -> Self {
+        Self { inbox, splices, direct, nonce: format!("{}-", Uuid::new_v4().as_simple()), has_begun: false }
     }
 
     /// The message for rmcp; `None` if there is nothing to hand over.
@@ -124,23 +126,7 @@ impl Transport<RoleServer> for Wire {
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => None,
         };
         let about = about.map_or(0, |About(sequence)| sequence);
-        let (id, line) = match &item {
-            JsonRpcMessage::Response(response) => {
-                (Some(response.id.clone()), self.splices.encode(response, &inbox.revision()))
-            }
-            JsonRpcMessage::Error(error) => (error.id.clone(), encode(&item)),
-            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => (None, encode(&item)),
-        };
-        // A longer one would break the connection, and the shim would ask for it again on the next.
-        let line = if line.len() < MAX_FRAME_BYTES {
-            line
-        } else {
-            error_json(
-                id.as_ref(),
-                ErrorCode::INTERNAL_ERROR.0,
-                "the answer is too long; ask for less, or in parts",
-            )
-        };
+        let (id, line) = write(&item, &self.splices, &inbox);
         async move {
             match &id {
                 Some(_) => inbox.settle(id.as_ref(), line).await,
@@ -153,6 +139,7 @@ impl Transport<RoleServer> for Wire {
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
             let taken = self.inbox.take().await?;
+            let Some(taken) = self.direct.take(taken) else { continue };
             if let Some(message) = self.admit(taken).await {
                 return Some(message);
             }
@@ -160,6 +147,7 @@ impl Transport<RoleServer> for Wire {
     }
 
     async fn close(&mut self) -> Result<(), Infallible> {
+        self.direct.end();
         Ok(())
     }
 }
@@ -168,13 +156,35 @@ impl Transport<RoleServer> for Wire {
 fn read(body: Body) -> (serde_json::Result<ClientJsonRpcMessage>, Bytes) {
     match body {
         Body::Line(line) => (serde_json::from_slice(&line), Bytes::new()),
-        Body::Call { id, request, arguments } => {
-            let request = serde_json::from_str::<CallToolRequest>(&request);
+        Body::Call { id, name, members, arguments } => {
+            let request = serde_json::from_str::<CallToolRequest>(&request_of(&name, &members));
             let message =
                 request.map(|request| JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id));
             (message, arguments)
         }
     }
+}
+
+/// A message as a line, and the id of what it answers.
+pub(super) fn write(
+    item: &TxJsonRpcMessage<RoleServer>,
+    splices: &Splices,
+    inbox: &Inbox,
+) -> (Option<RequestId>, Bytes) {
+    let (id, line) = match item {
+        JsonRpcMessage::Response(response) => {
+            (Some(response.id.clone()), splices.encode(response, &inbox.revision()))
+        }
+        JsonRpcMessage::Error(error) => (error.id.clone(), encode(item)),
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => (None, encode(item)),
+    };
+    if line.len() < MAX_FRAME_BYTES {
+        return (id, line);
+    }
+    // It would break the connection, and the shim would ask for it again on the next.
+    let message = "the answer is too long; ask for less, or in parts";
+    let line = error_json(id.as_ref(), ErrorCode::INTERNAL_ERROR.0, message);
+    (id, line)
 }
 
 fn encode(item: &TxJsonRpcMessage<RoleServer>) -> Bytes {
