@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Run};
 use skynet_hands::Pool;
-use skynet_policy::{Approvals, Metrics, Rules, Services};
+use skynet_policy::{Approvals, Metrics, Services};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -115,7 +115,7 @@ impl House {
         }
         let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
         let services = Services {
-            rules: Arc::new(Rules::new(config.policy.rules.clone())?),
+            rules: Arc::new(config.policy.rules(home)?),
             limits: config.quota.clone(),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             approvals: Arc::new(Approvals::default()),

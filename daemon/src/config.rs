@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
-use skynet_policy::{Limits, Rule};
+use skynet_policy::{CommandRule, Commands, Limits, Rule, Rules, Verdict};
 use std::{
     fs,
     net::SocketAddr,
@@ -38,6 +38,10 @@ pub(crate) struct Policy {
     /// Where a workspace may lie; `~` is the caller's home.
     pub(crate) workspaces: Vec<String>,
     pub(crate) rules: Vec<Rule>,
+    /// What may be started. Where an entry applies, what none covers is not allowed.
+    pub(crate) commands: Vec<CommandRule>,
+    /// What happens to commands that no entry covers, where some apply: `deny` or `ask`.
+    pub(crate) unlisted_commands: Verdict,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,7 +86,20 @@ impl Default for Log {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { workspaces: vec!["~/*".into(), "~/**/*".into()], rules: Vec::new() }
+        Self {
+            workspaces: vec!["~/*".into(), "~/**/*".into()],
+            rules: Vec::new(),
+            commands: Vec::new(),
+            unlisted_commands: Verdict::Deny,
+        }
+    }
+}
+
+impl Policy {
+    /// Ready to judge, for the user whose home is `home`.
+    pub(crate) fn rules(&self, home: &Path) -> skynet_core::Result<Rules> {
+        let commands = Commands::new(self.commands.clone(), self.unlisted_commands, home)?;
+        Ok(Rules::new(self.rules.clone())?.with_commands(commands))
     }
 }
 

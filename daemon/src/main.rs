@@ -17,7 +17,10 @@ mod tokens;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// The Skynet daemon.
 #[derive(Parser)]
@@ -71,7 +74,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let home = boot::home()?;
     let file = arguments.config.unwrap_or_else(|| home.join(".config/skynet/config.toml"));
     match arguments.command {
-        Some(Command::Config(command)) => show_config(&command, &file),
+        Some(Command::Config(command)) => show_config(&command, &file, &home),
         None => {
             boot::refuse_root()?;
             let config = config::load(&file)?;
@@ -86,7 +89,7 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "the output of a command")]
-fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
+fn show_config(command: &ConfigCommand, file: &Path, home: &Path) -> Result<()> {
     match command {
         ConfigCommand::Path => {
             for file in config::files(file)? {
@@ -95,8 +98,8 @@ fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
         }
         ConfigCommand::Check => {
             let config = config::load(file)?;
-            skynet_policy::Rules::new(config.policy.rules)?;
-            claims::Claims::new(&config.policy.workspaces, file)?;
+            config.policy.rules(home)?;
+            claims::Claims::new(&config.policy.workspaces, home)?;
             println!("the configuration is valid");
         }
         ConfigCommand::Show { json: true } => {

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod policy;
 mod status;
 mod tokens;
 mod tools;
@@ -14,8 +15,8 @@ use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, tokens_server::TokensServer, tools_server::ToolsServer,
-    toolsets_server::ToolsetsServer,
+    daemon_server::DaemonServer, policy_server::PolicyServer, tokens_server::TokensServer,
+    tools_server::ToolsServer, toolsets_server::ToolsetsServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Status, transport::server::Router};
@@ -45,6 +46,7 @@ impl Office {
             .add_service(AuditServer::new(self.clone()))
             .add_service(ApprovalsServer::new(self.clone()))
             .add_service(TokensServer::new(self.clone()))
+            .add_service(PolicyServer::new(self.clone()))
             .add_service(ToolsetsServer::new(self))
     }
 }

@@ -5,8 +5,8 @@ mod run;
 
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
-use skynet_core::{CallCtx, Error, Result, Toolset, Workspace};
-use skynet_sandbox::Slots;
+use skynet_core::{CallCtx, Error, Result, Toolset, Workspace, command::Programs};
+use skynet_sandbox::{Slots, places};
 use std::{
     fs::DirBuilder,
     io,
@@ -57,15 +57,47 @@ impl Host {
         make().map_err(|err| Error::unavailable("the command has no home directory").with_source(err))
     }
 
+    /// Where programs are found. With a list of commands, only what no command can change is looked at.
+    fn programs(&self) -> Programs {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        let own = HOME_PROGRAMS.iter().map(|programs| self.home.join(programs));
+        let path = own.chain(std::env::split_paths(&path)).filter(|directory| directory.is_absolute());
+        // A toolchain that is no directory is not shown, and a command could make one of its own in its place.
+        let is_shown = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let toolchains = places::TOOLCHAINS.iter().map(|name| self.home.join(name)).filter(is_shown);
+        Programs {
+            path: path.collect(),
+            fixed: places::SYSTEM.iter().map(PathBuf::from).chain(toolchains).collect(),
+        }
+    }
+
+    /// The `PATH` of a command: of one that a list allowed, what no command can change.
+    fn path(&self, ctx: &CallCtx) -> Result<String> {
+        if ctx.program.is_none() {
+            let home = self.home.display();
+            let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
+            let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
+            return Ok(programs.chain([path]).collect::<Vec<_>>().join(":"));
+        }
+        let Programs { path, fixed } = self.programs();
+        let workspace = ctx.workspace()?.path();
+        let found = path.iter().filter_map(|directory| directory.canonicalize().ok());
+        let fixed = found.filter(|directory| {
+            fixed.iter().any(|fixed| directory.starts_with(fixed)) && !directory.starts_with(workspace)
+        });
+        Ok(fixed.map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(":"))
+    }
+
     /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
-    fn environment<'a>(&self, more: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<Vec<u8>>> {
+    fn environment<'a>(
+        &self,
+        ctx: &CallCtx,
+        more: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Vec<Vec<u8>>> {
         let home = self.home.display();
-        let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
-        let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
-        let path: Vec<String> = programs.chain([path]).collect();
         let mut all = vec![
             ("HOME".to_owned(), home.to_string()),
-            ("PATH".to_owned(), path.join(":")),
+            ("PATH".to_owned(), self.path(ctx)?),
             ("SHELL".to_owned(), "/bin/sh".to_owned()),
             ("TERM".to_owned(), "dumb".to_owned()),
         ];
