@@ -89,7 +89,7 @@ async fn explain(
         "grant": (!said.grant.is_empty()).then_some(&said.grant),
     });
     output.show(&json, || {
-        let mut lines = vec![format!("{} to {} in {}", past(&said.verdict), said.user, said.workspace)];
+        let mut lines = vec![format!("{}: {} in {}", past(&said.verdict), said.user, said.workspace)];
         lines.push(format!("rule     {}", said.rule));
         for (name, value) in [("program", &said.program), ("reason", &said.reason)] {
             if !value.is_empty() {
@@ -111,7 +111,7 @@ async fn explain(
 fn past(verdict: &str) -> &'static str {
     match verdict {
         "allow" => "allowed",
-        "ask" => "a human is asked: allowed once approved,",
+        "ask" => "a human is asked",
         _ => "denied",
     }
 }

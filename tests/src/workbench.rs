@@ -214,7 +214,7 @@ impl Outbox for Shelf {
 
 /// A rule.
 #[must_use]
-pub fn rule(name: &str, verdict: skynet_policy::Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
+pub fn rule(name: &str, verdict: Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
     let tools = tools.iter().map(|&tool| tool.to_owned()).collect();
     Rule { name: name.into(), verdict, users: Vec::new(), tools, effects: effects.to_vec() }
 }

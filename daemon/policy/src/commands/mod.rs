@@ -140,7 +140,7 @@ impl Commands {
             of(Verdict::Allow).chain(of(Verdict::Ask)).zip(&refusals).find(|(_, refusal)| refusal.is_none());
         let Some((covering, _)) = covering else {
             // The entry that came closest explains best.
-            let closest = refusals.into_iter().flatten().max_by_key(|refusal| refusal.covered);
+            let closest = refusals.into_iter().flatten().rev().max_by_key(|refusal| refusal.covered);
             let why = closest
                 .filter(|refusal| refusal.covered > 0)
                 .map_or_else(|| scene.nothing_known(), |refusal| refusal.why);
