@@ -78,13 +78,13 @@ fn the_judged_program_runs_and_no_other_of_its_name() {
         json!({ "script": "id -u" }),
     ] {
         let err = shim.call("exec_run", input.clone()).expect_err(&input.to_string());
-        assert!(err.starts_with("`exec_run` is denied to `tester`"), "{input}: {err}");
+        assert!(err.starts_with("denied: `exec_run` is denied to `tester`"), "{input}: {err}");
     }
     let err = shim.call("exec_run", json!({ "script": "id -u", "interpreter": "sh" })).unwrap_err();
     assert!(err.contains("needs approval by rule `shells`"), "{err}");
     let err =
         shim.call("skynet_call_tool", json!({ "name": "exec_run", "arguments": { "script": "id -u" } }));
-    assert!(err.unwrap_err().starts_with("`exec_run` is denied to `tester`"));
+    assert!(err.unwrap_err().starts_with("denied: `exec_run` is denied to `tester`"));
     let (_, lines, _) = home.ctl(&["--json", "audit", "query", "--tool", "exec_run"]);
     let rules: Vec<Value> = lines
         .lines()
@@ -117,7 +117,7 @@ fn a_configuration_names_the_line_of_a_pattern_that_is_none() {
     let home = Home::new();
     let entry = "[[policy.commands]]\nname = 'x'\nverdict = 'allow'\nprogram = 'ls'\n";
     for (text, expected) in [
-        (format!("{entry}arguments = [\n  'fine',\n  '*.py',\n]\n"), "config.toml:7: `*.py` is no pattern"),
+        (format!("{entry}arguments = [\n  'fine',\n  '*.py',\n]\n"), "config.toml:5: `*.py` is no pattern"),
         (format!("{entry}options = ['-l', 'all']\n"), "config.toml:5: `all` is no option"),
         (format!("{entry}option = ['-l']\n"), "config.toml:5: unknown field `option`"),
         (format!("{entry}option = ['-l']\n"), "did you mean `options`?"),

@@ -132,7 +132,7 @@ fn output_of_the_policy_commands() {
     home.configure(
         "[[policy.commands]]\nname = 'look'\nverdict = 'allow'\nprogram = 'ls'\narguments = ['<path>...']\noptions = ['-[la]']\n\
         [[policy.commands]]\nname = 'removals'\nverdict = 'ask'\nprogram = 'rm'\narguments = ['<path>']\n\
-        [[policy.commands]]\nname = 'not /etc'\nverdict = 'deny'\nprogram = 'ls'\narguments = ['secret']\n\
+        [[policy.commands]]\nname = 'no secrets'\nverdict = 'deny'\nprogram = 'ls'\narguments = ['secret']\n\
         [[policy.commands]]\nname = 'gone'\nverdict = 'allow'\nprogram = 'no-such-program'\n",
     );
     fs::create_dir(home.project.join("sub")).unwrap();

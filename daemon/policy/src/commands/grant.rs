@@ -47,7 +47,7 @@ fn name(scene: &Scene<'_>) -> String {
         None => scene.command.argv.first().map_or("", |program| file_name(program)),
     };
     let is_word = |text: &&&str| {
-        text.len() <= 24
+        (1..=24).contains(&text.len())
             && text.bytes().all(|one| one.is_ascii_alphanumeric() || matches!(one, b'_' | b'-' | b'.'))
     };
     match scene.arguments.iter().find(|text| !text.starts_with('-')).filter(is_word) {
