@@ -57,7 +57,7 @@ impl Value {
         let is_alone = place == Place::Alone;
         match self {
             Self::OneOf(choices) => choices.iter().any(|choice| choice == text),
-            Self::Text => !text.is_empty() && !(is_alone && text.starts_with('-')),
+            Self::Text => !(text.is_empty() || is_alone && text.starts_with('-')),
             Self::Number => (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()),
             Self::Plain => is_visible(text) && !(is_alone && is_more_than_an_operand(text)),
             Self::Path => {
