@@ -378,7 +378,7 @@ async fn deny_beats_ask_beats_allow_in_any_spelling() {
         match expected {
             None => assert!(found.is_ok(), "{line}: {found:?}"),
             Some(start) => {
-                assert!(found.as_ref().is_err_and(|err| err.starts_with(start)), "{line}: {found:?}")
+                assert!(found.as_ref().is_err_and(|err| err.starts_with(start)), "{line}: {found:?}");
             }
         }
     }
