@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Run};
 use skynet_hands::Pool;
-use skynet_policy::{Approvals, Metrics, Rules, Services};
+use skynet_policy::{Approvals, Metrics, Services};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -45,6 +45,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 
 /// The audit log is split into files of that size.
 const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Stands for `~` in lists of commands where there are many users: nothing is below it, so a list for `~` is refused.
+pub(crate) const NO_HOME: &str = "/nonexistent";
 
 /// Calls under way have that long to end when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -126,7 +129,7 @@ impl House {
         }
         let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
         let services = Services {
-            rules: Arc::new(Rules::new(config.policy.rules.clone())?),
+            rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             limits: config.quota.clone(),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             approvals: Arc::new(Approvals::default()),
@@ -140,7 +143,7 @@ impl House {
         let hands = Pool::new(door.slots.clone());
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
-        let commands = skynet_exec::Host::new(door.slots.clone());
+        let commands = skynet_exec::Host::new(door.slots.clone(), door.home());
         let mut toolsets = skynet_hands::toolsets();
         toolsets.push(skynet_exec::toolset(&commands));
         let registry = skynet_catalog::product(&catalog, toolsets)?;

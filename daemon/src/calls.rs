@@ -170,6 +170,8 @@ impl Calls {
         let mut call = Call {
             id,
             effect: tool.effect,
+            program: None,
+            asked_by: None,
             tool,
             caller: request.caller,
             raw: request.raw,

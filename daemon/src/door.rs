@@ -1,7 +1,7 @@
 //! How clients get in: to a daemon of one user by a socket of its own, to that of a whole host through the broker.
 
 use crate::{
-    boot::beside_this_program,
+    boot::{NO_HOME, beside_this_program},
     calls::Asking,
     people::{Person, Realm},
     socket::{self, Clients},
@@ -37,6 +37,14 @@ impl Site {
         match self {
             Self::User { home, .. } => home.join(".config/skynet/config.toml"),
             Self::Host { .. } => "/etc/skynet/config.toml".into(),
+        }
+    }
+
+    /// Of the one user that is served.
+    pub(crate) fn home(&self) -> &Path {
+        match self {
+            Self::User { home, .. } => home,
+            Self::Host { .. } => Path::new(NO_HOME),
         }
     }
 
@@ -88,6 +96,14 @@ impl Door {
     /// A client of the host's daemon may be an agent with a shell of its own user: what it says proves no human.
     pub(crate) const fn asking(&self) -> Asking {
         if self.is_host() { Asking::Administrators } else { Asking::Clients }
+    }
+
+    /// Of the one user that is served.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::User { home } => Some(home),
+            Kind::Host { .. } => None,
+        }
     }
 
     pub(crate) fn realm(&self, uid: u32) -> Realm {

@@ -20,7 +20,10 @@ mod tokens;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use door::Site;
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// The Skynet daemon.
 #[derive(Parser)]
@@ -85,7 +88,7 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     let file = arguments.config.unwrap_or_else(|| site.config_file());
     match arguments.command {
-        Some(Command::Config(command)) => show_config(&command, &file),
+        Some(Command::Config(command)) => show_config(&command, &file, site.home()),
         None => {
             boot::refuse_root()?;
             let config = config::load(&file)?;
@@ -108,7 +111,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 #[allow(clippy::print_stdout, reason = "the output of a command")]
-fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
+fn show_config(command: &ConfigCommand, file: &Path, home: &Path) -> Result<()> {
     match command {
         ConfigCommand::Path => {
             for file in config::files(file)? {
@@ -117,7 +120,7 @@ fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
         }
         ConfigCommand::Check => {
             let config = config::load(file)?;
-            skynet_policy::Rules::new(config.policy.rules)?;
+            config.policy.rules(home)?;
             claims::Claims::new(&config.policy.workspaces)?;
             println!("the configuration is valid");
         }

@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod commands;
 mod crowd;
 mod ctl;
 mod daemon;

@@ -9,6 +9,7 @@
 )]
 
 mod catalog;
+mod commands;
 mod files;
 mod git;
 mod pipeline;

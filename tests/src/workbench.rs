@@ -9,7 +9,7 @@ use skynet_core::{
     call::{Ask, Before, Notes},
     ctx::Progress,
 };
-use skynet_policy::{Approvals, Limits, Metrics, Rule, Rules, Services};
+use skynet_policy::{Approvals, CommandRule, Commands, Limits, Metrics, Rule, Rules, Services, Verdict};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     fs::{self, File},
@@ -41,7 +41,7 @@ pub fn product() -> Registry {
     let homes = std::env::temp_dir().join("skynet-homes");
     let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0, homes);
     let mut toolsets = skynet_hands::toolsets();
-    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots)));
+    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, Some(Path::new("/root")))));
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry
@@ -50,6 +50,8 @@ pub fn product() -> Registry {
 /// What a test varies.
 pub struct Setup {
     pub rules: Vec<Rule>,
+    pub commands: Vec<CommandRule>,
+    pub unlisted_commands: Verdict,
     pub limits: Limits,
     pub toolsets: Vec<Toolset>,
     pub confirm_wait: Duration,
@@ -58,7 +60,14 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let confirm_wait = Duration::from_millis(50);
-        Self { rules: Vec::new(), limits: Limits::default(), toolsets: Vec::new(), confirm_wait }
+        Self {
+            rules: Vec::new(),
+            commands: Vec::new(),
+            unlisted_commands: Verdict::Deny,
+            limits: Limits::default(),
+            toolsets: Vec::new(),
+            confirm_wait,
+        }
     }
 }
 
@@ -80,8 +89,9 @@ impl Workbench {
         fs::create_dir(&work).unwrap();
         let tables = Tables::open(&root.join("state")).unwrap();
         let (journal, _) = Journal::open(&root.join("journal")).unwrap();
+        let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
         let services = Services {
-            rules: Arc::new(Rules::new(setup.rules).unwrap()),
+            rules: Arc::new(Rules::new(setup.rules).unwrap().with_commands(commands)),
             limits: setup.limits,
             confirm_wait: setup.confirm_wait,
             approvals: Arc::new(Approvals::default()),
@@ -119,6 +129,8 @@ impl Workbench {
         let mut call = Call {
             id,
             effect: tool.effect,
+            program: None,
+            asked_by: None,
             tool,
             caller: Caller {
                 uid: rustix::process::getuid().as_raw(),
@@ -204,7 +216,7 @@ impl Outbox for Shelf {
 
 /// A rule.
 #[must_use]
-pub fn rule(name: &str, verdict: skynet_policy::Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
+pub fn rule(name: &str, verdict: Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
     let tools = tools.iter().map(|&tool| tool.to_owned()).collect();
     Rule { name: name.into(), verdict, users: Vec::new(), tools, effects: effects.to_vec() }
 }

@@ -96,6 +96,6 @@ fn product() -> Result<skynet_core::Registry> {
     // Their declarations are wanted, and none is called: the broker need not be there.
     let slots = skynet_sandbox::Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
     let mut toolsets = skynet_hands::toolsets();
-    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots)));
+    toolsets.push(skynet_exec::toolset(&skynet_exec::Host::new(slots, None)));
     Ok(skynet_catalog::product(&catalog, toolsets)?)
 }

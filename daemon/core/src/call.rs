@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex},
 };
@@ -254,6 +254,10 @@ pub struct Call {
     pub input: Option<Canonical>,
     /// What it does: of the tool at first, of the input after Validate.
     pub effect: Effect,
+    /// The program it starts, once a list of commands has allowed it: this file, and no other of its name.
+    pub program: Option<PathBuf>,
+    /// The entry of a list of commands that wants a human to be asked.
+    pub asked_by: Option<String>,
     /// Whether the client sent it before, to a daemon that is gone.
     pub resend: bool,
     /// Set when the client cancels.

@@ -3,6 +3,7 @@
 
 pub mod call;
 pub mod canonical;
+pub mod command;
 pub mod ctx;
 pub mod error;
 pub mod json;
@@ -15,6 +16,7 @@ pub mod workspace;
 
 pub use call::{Answer, Call, CallId, Caller, Connection, Link, Token};
 pub use canonical::Canonical;
+pub use command::CommandLine;
 pub use ctx::{CallCtx, Outbox};
 pub use error::{Error, ErrorKind, Result};
 pub use pipeline::{Layer, Next, Pipeline};

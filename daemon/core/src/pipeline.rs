@@ -41,7 +41,8 @@ impl Next<'_> {
             session: call.id.session,
             owner: call.caller.owner(),
             caller: call.caller.clone(),
-        });
+        })
+        .with_program(call.program.clone());
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

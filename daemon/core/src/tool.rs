@@ -1,6 +1,6 @@
 //! What a tool is: one type, one file, one declaration from which everything else is derived.
 
-use crate::{CallCtx, Result, json};
+use crate::{CallCtx, CommandLine, Result, json};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future, time::Duration};
@@ -93,6 +93,15 @@ pub trait Tool: Send + Sync + 'static {
     /// `Internal` when it cannot be written.
     fn to_json(output: &Self::Output) -> Result<Vec<u8>> {
         json::write(output)
+    }
+
+    /// What this input starts, for a tool that starts what its caller names. Then the policy's list of commands judges
+    /// it, and [`CallCtx::program`] is what it allowed.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an input that names nothing.
+    fn command(&self, _input: &Self::Input) -> Result<Option<CommandLine>> {
+        Ok(None)
     }
 
     /// Does the work.

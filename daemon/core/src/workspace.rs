@@ -184,6 +184,25 @@ impl Workspace {
         rustix::fs::statat(&fd, "", AtFlags::EMPTY_PATH).on(path)
     }
 
+    /// Whether `path` is inside, wherever its links lead. What does not exist yet is inside if its directory is.
+    #[must_use]
+    pub fn holds(&self, path: &RelativePath) -> bool {
+        let mut path = path.clone();
+        loop {
+            match self.open_raw(&path, OFlags::PATH, Mode::empty()) {
+                Ok(_) => return true,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return false,
+            }
+            // A link to what does not exist: who writes to it decides where that is.
+            let is_link = self.open_raw(&path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).is_ok();
+            path = match path.split() {
+                Ok((parent, _)) if !is_link => parent,
+                _ => return false,
+            };
+        }
+    }
+
     /// Where an open descriptor is now, relative to the workspace; `None` if it was moved out of it.
     #[must_use]
     pub fn locate(&self, fd: BorrowedFd<'_>) -> Option<RelativePath> {
@@ -245,6 +264,30 @@ mod tests {
         assert_eq!(workspace.relative(absolute.to_str().unwrap()).unwrap().to_string(), "dir/file");
         assert_eq!(workspace.relative("/etc/passwd").unwrap_err().kind, ErrorKind::Denied);
         assert_eq!(workspace.relative("a\0b").unwrap_err().kind, ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_held_lies_inside_or_can_be_made_there() {
+        let (_keep, workspace) = sample();
+        symlink("../new", workspace.path().join("dangling")).unwrap();
+        for (path, is_held) in [
+            (".", true),
+            ("dir/file", true),
+            ("inside", true),
+            ("new", true),
+            ("new/deep/file", true),
+            ("dir/../new", true),
+            ("dir/file/new", false),
+            ("dangling", false),
+            ("outside", false),
+            ("absolute", false),
+            ("..", false),
+            ("../secret", false),
+            ("../new", false),
+            ("new/../../secret", false),
+        ] {
+            assert_eq!(workspace.holds(&workspace.relative(path).unwrap()), is_held, "{path}");
+        }
     }
 
     proptest! {

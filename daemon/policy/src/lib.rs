@@ -5,6 +5,7 @@ mod approvals;
 mod audit;
 mod bound;
 mod cache;
+pub mod commands;
 mod confirm;
 mod deadline;
 mod metrics;
@@ -17,9 +18,10 @@ mod validate;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
 pub use audit::record_interrupted;
+pub use commands::{CommandRule, Commands, Who};
 pub use metrics::{Count, Metrics};
 pub use quota::Limits;
-pub use rules::{Decision, Rule, Rules, Verdict};
+pub use rules::{Decision, Explanation, Rule, Rules, Verdict};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
 use skynet_store::{Blobs, Journal, Ledger, Tables};

@@ -88,9 +88,10 @@ impl Layer for Validate {
         if let Some(wanted) = input.members().get("max_bytes").and_then(Value::as_u64) {
             call.max_bytes = usize::try_from(wanted.min(MOST_BYTES)).unwrap_or(call.max_bytes);
         }
-        call.input = Some(input);
+        call.input = Some(input.clone());
         // The input may go further than the tool's declared effect, so the rules judge it again.
         self.rules.judge(call)?;
+        self.rules.judge_command(call, &input)?;
         next.run(call).await
     }
 }

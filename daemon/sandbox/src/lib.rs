@@ -6,6 +6,7 @@
 
 pub mod channel;
 mod client;
+pub mod places;
 pub mod protocol;
 
 pub use client::{Arrival, Command, Running, Slots, WARM};

@@ -1,10 +1,11 @@
 //! The filesystem once more, by Landlock: what a mount forgot to forbid is forbidden here.
 
-use super::view::{PROGRAMS, Place, SCRATCH, SYSTEM};
+use super::view::{PROGRAMS, Place, SCRATCH};
 use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
+use skynet_sandbox::places::SYSTEM;
 use std::{
     io,
     path::{Path, PathBuf},

@@ -18,7 +18,10 @@ use rustix::{
     },
 };
 use skynet_core::ErrorKind;
-use skynet_sandbox::protocol::{Kind, Run};
+use skynet_sandbox::{
+    places::{SYSTEM, TOOLCHAINS},
+    protocol::{Kind, Run},
+};
 use std::{
     ffi::OsStr,
     fs, io,
@@ -36,10 +39,6 @@ use std::{
 const BASE: &str = "/tmp";
 const OLD: &str = "/old";
 const NEW: &str = "/new";
-
-/// Programs and their data, read-only.
-pub(crate) const SYSTEM: [&str; 10] =
-    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/snap"];
 
 /// What programs need to know about the host: nothing here is private.
 const ETC: [&str; 28] = [
@@ -75,19 +74,6 @@ const ETC: [&str; 28] = [
 
 /// Whole families of them.
 const ETC_STARTS: [&str; 3] = ["java", "perl", "python3"];
-
-/// Toolchains below a home directory, read-only. What they need to write they find elsewhere.
-const TOOLCHAINS: [&str; 9] = [
-    ".bun/bin",
-    ".cargo/bin",
-    ".deno/bin",
-    ".local/bin",
-    ".local/share/mise",
-    ".nvm",
-    ".pyenv",
-    ".rustup",
-    ".sdkman",
-];
 
 /// What Git reads of a home directory: the names of the user, as data.
 const GIT_SETTINGS: [&str; 2] = [".gitconfig", ".config/git"];

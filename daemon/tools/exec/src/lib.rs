@@ -5,9 +5,12 @@ mod run;
 
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
-use skynet_core::{Caller, Error, Result, Toolset, Workspace};
-use skynet_sandbox::Slots;
-use std::sync::Arc;
+use skynet_core::{CallCtx, Caller, Error, Result, Toolset, Workspace, command::Programs};
+use skynet_sandbox::{Slots, places};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Where `PATH` is not known.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -22,13 +25,15 @@ const KEPT: [&str; 3] = ["LANG", "LC_ALL", "TZ"];
 /// What all commands have in common.
 pub struct Host {
     slots: Arc<Slots>,
+    home: Option<PathBuf>,
 }
 
 impl Host {
-    /// Commands in `slots`.
+    /// Commands in `slots`. `home` is that of the daemon's own user, if it serves no other: there a list of commands finds
+    /// toolchains too.
     #[must_use]
-    pub fn new(slots: Arc<Slots>) -> Arc<Self> {
-        Arc::new(Self { slots })
+    pub fn new(slots: Arc<Slots>, home: Option<&Path>) -> Arc<Self> {
+        Arc::new(Self { slots, home: home.map(Path::to_owned) })
     }
 
     /// The name of the home that commands of this workspace share, and no others.
@@ -42,18 +47,49 @@ impl Host {
         hex(&hash.finalize())
     }
 
+    /// Where programs are found. With a list of commands, only what no command can change is looked at.
+    fn programs(&self) -> Programs {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        let below_home = |name: &&str| self.home.as_ref().map(|home| home.join(name));
+        let own = HOME_PROGRAMS.iter().filter_map(below_home);
+        let path = own.chain(std::env::split_paths(&path)).filter(|directory| directory.is_absolute());
+        // A toolchain that is no directory is not shown, and a command could make one of its own in its place.
+        let is_shown = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let toolchains = places::TOOLCHAINS.iter().filter_map(below_home).filter(is_shown);
+        Programs {
+            path: path.collect(),
+            fixed: places::SYSTEM.iter().map(PathBuf::from).chain(toolchains).collect(),
+        }
+    }
+
+    /// The `PATH` of a command: of one that a list allowed, what no command can change.
+    fn path(&self, ctx: &CallCtx, caller: &Caller) -> Result<String> {
+        if ctx.program.is_none() {
+            let home = caller.home.display();
+            let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
+            let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
+            return Ok(programs.chain([path]).collect::<Vec<_>>().join(":"));
+        }
+        let Programs { path, fixed } = self.programs();
+        let workspace = ctx.workspace()?.path();
+        let found = path.iter().filter_map(|directory| directory.canonicalize().ok());
+        let fixed = found.filter(|directory| {
+            fixed.iter().any(|fixed| directory.starts_with(fixed)) && !directory.starts_with(workspace)
+        });
+        Ok(fixed.map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(":"))
+    }
+
     /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
     fn environment<'a>(
+        &self,
+        ctx: &CallCtx,
         caller: &Caller,
         more: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Vec<Vec<u8>>> {
         let home = caller.home.display();
-        let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
-        let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
-        let path: Vec<String> = programs.chain([path]).collect();
         let mut all = vec![
             ("HOME".to_owned(), home.to_string()),
-            ("PATH".to_owned(), path.join(":")),
+            ("PATH".to_owned(), self.path(ctx, caller)?),
             ("SHELL".to_owned(), "/bin/sh".to_owned()),
             ("TERM".to_owned(), "dumb".to_owned()),
             ("USER".to_owned(), caller.user.to_string()),

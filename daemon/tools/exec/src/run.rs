@@ -4,7 +4,7 @@ use crate::{Host, output::Capture};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool, command::Script};
 use skynet_sandbox::{
     Command,
     protocol::{Cause, Kind, Limits},
@@ -42,6 +42,18 @@ pub(crate) enum Interpreter {
 }
 
 impl Interpreter {
+    /// Its name in an input.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Sh => "sh",
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Ruby => "ruby",
+            Self::Perl => "perl",
+        }
+    }
+
     /// Its program, and what makes it read the next argument.
     const fn arguments(self) -> [&'static str; 2] {
         match self {
@@ -147,12 +159,16 @@ impl Tool for ExecRun {
     type Input = Input;
     type Output = Output;
 
+    fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
+        command_line(&self.0, input).map(Some)
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
-        let argv = argv(&input)?;
+        let argv = argv(ctx, &input)?;
         let environment = input.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let caller = &ctx.origin()?.caller;
-        let environment = Host::environment(caller, environment)?;
+        let environment = self.0.environment(ctx, caller, environment)?;
         let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
         let changed = Arc::new(Notify::new());
         let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
@@ -231,7 +247,33 @@ impl Tool for ExecRun {
     }
 }
 
-fn argv(input: &Input) -> Result<Vec<Vec<u8>>> {
+/// What an input starts, for the policy to judge.
+fn command_line(host: &Host, input: &Input) -> Result<CommandLine> {
+    if input.command.is_empty() && input.script.is_none() {
+        return Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"));
+    }
+    let [program, _] = input.interpreter.arguments();
+    let script = input.script.clone();
+    Ok(CommandLine {
+        argv: input.command.clone(),
+        script: script.map(|text| Script { interpreter: input.interpreter.name(), program, text }),
+        variables: input.environment.keys().cloned().collect(),
+        has_stdin: input.stdin.is_some(),
+        directory: input.cwd.clone().unwrap_or_else(|| ".".into()),
+        programs: host.programs(),
+    })
+}
+
+/// Program and arguments as they are executed: the program that a list of commands allowed, if there is one.
+fn argv(ctx: &CallCtx, input: &Input) -> Result<Vec<Vec<u8>>> {
+    let mut argv = given_argv(input)?;
+    if let (Some(judged), Some(program)) = (&ctx.program, argv.first_mut()) {
+        *program = judged.as_os_str().as_encoded_bytes().to_vec();
+    }
+    Ok(argv)
+}
+
+fn given_argv(input: &Input) -> Result<Vec<Vec<u8>>> {
     let own = input.command.iter().map(|argument| argument.clone().into_bytes());
     let Some(script) = &input.script else {
         let argv: Vec<_> = own.collect();
