@@ -155,7 +155,7 @@ impl House {
             concurrent_requests: config.mcp.concurrent_requests.get() as usize,
             stop: CancellationToken::new(),
         };
-        let tokens = Tokens::open(&tables)?;
+        let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         Ok(Self { desk, services, hands, tokens, choices, started_at: Timestamp::now() })
     }
@@ -217,7 +217,10 @@ async fn serve(
         serving.abort();
     }
     sweeper.abort();
-    services.tables.sync()?;
+    if let Err(err) = services.tables.sync() {
+        // What was promised to last does already.
+        tracing::warn!(error = %err, "what was kept in memory is lost");
+    }
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn open(tables: &Tables) -> Result<Self> {
-        let table: Table<Session> = tables.table("sessions")?;
+        let table: Table<Session> = tables.table("sessions");
         let oldest = Timestamp::now() - FORGOTTEN_AFTER;
         for (id, session) in table.iter() {
             if session.attached_at < oldest {
@@ -51,7 +51,11 @@ impl Sessions {
     /// # Errors
     /// When the session belongs to another uid.
     pub(crate) fn attach(&self, id: Uuid, uid: u32, pid: u32, workspace: &str) -> Result<()> {
-        let stored = self.table.get(&id.to_string())?;
+        // On a disk that is broken or full nobody is refused: then memory alone knows the session.
+        let stored = self.table.get(&id.to_string()).unwrap_or_else(|err| {
+            tracing::warn!(error = %err, "the stored sessions cannot be read");
+            None
+        });
         let mut live = self.lock();
         let known = live.get(&id).cloned().or(stored);
         if known.as_ref().is_some_and(|session| session.uid != uid) {
@@ -67,8 +71,9 @@ impl Sessions {
             client: known.as_ref().map_or_else(String::new, |session| session.client.clone()),
             protocol_version: known.map_or_else(String::new, |session| session.protocol_version),
         };
-        self.table.put(&id.to_string(), &session)?;
-        live.insert(id, session);
+        live.insert(id, session.clone());
+        drop(live);
+        self.store(id, &session);
         Ok(())
     }
 
@@ -84,7 +89,11 @@ impl Sessions {
             session.protocol_version = protocol_version.to_owned();
             session.clone()
         };
-        if let Err(err) = self.table.put(&id.to_string(), &session) {
+        self.store(id, &session);
+    }
+
+    fn store(&self, id: Uuid, session: &Session) {
+        if let Err(err) = self.table.put(&id.to_string(), session) {
             tracing::warn!(error = %err, "a session could not be stored");
         }
     }

@@ -13,4 +13,5 @@ mod files;
 mod git;
 mod pipeline;
 mod skynet;
+mod state;
 mod system;
