@@ -138,6 +138,8 @@ impl House {
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;
         catalog.keep_jobs_in(jobs.clone());
+        let sessions = Arc::new(Sessions::open(&tables)?);
+        catalog.remember_in(sessions.clone());
         let options = mcp::Options {
             task_after: Duration::from_secs(config.mcp.task_after_seconds.into()),
             job_after: Duration::from_secs(config.mcp.job_after_seconds.into()),
@@ -148,7 +150,7 @@ impl House {
             catalog,
             jobs,
             calls: Calls::new(pipeline, registry, blobs),
-            sessions: Arc::new(Sessions::open(&tables)?),
+            sessions,
             claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),
             user: std::env::var("USER").unwrap_or_else(|_| uid.to_string()).into(),
             traffic: Arc::default(),
