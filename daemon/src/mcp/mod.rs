@@ -8,6 +8,7 @@ mod follow;
 mod handler;
 mod inbox;
 mod listing;
+mod names;
 mod prompts;
 mod resources;
 mod result;
