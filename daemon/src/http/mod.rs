@@ -4,6 +4,7 @@
 mod gate;
 mod headers;
 mod modern;
+mod replay;
 mod session;
 mod stream;
 

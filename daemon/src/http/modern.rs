@@ -41,7 +41,7 @@ pub(super) async fn answer(
         let relay = async {
             while let Some(message) = outgoing.recv().await {
                 let is_last = message.answers != 0;
-                if to_client.send(message).await.is_err() {
+                if to_client.send(message.into()).await.is_err() {
                     return false;
                 }
                 if is_last {
