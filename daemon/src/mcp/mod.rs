@@ -23,4 +23,4 @@ mod wire;
 pub(crate) use envelope::is_answered;
 pub(crate) use inbox::{Inbox, Leaving, Outgoing};
 pub(crate) use server::{Options, Server};
-pub(crate) use traffic::Traffic;
+pub(crate) use traffic::{Traffic, Turns};
