@@ -149,6 +149,7 @@ impl House {
             mcp: mcp::Server::new(&registry, blobs.clone(), services.audit.clone(), options)?,
             catalog,
             jobs,
+            hands: hands.clone(),
             calls: Calls::new(pipeline, registry, blobs),
             sessions,
             claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod envelope;
+mod files;
 #[cfg(feature = "conformance")]
 mod fixtures;
 mod follow;

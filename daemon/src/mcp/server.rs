@@ -104,6 +104,7 @@ impl Server {
                 inbox: inbox.clone(),
                 splices: splices.clone(),
                 subscribed: Arc::default(),
+                files: super::files::Files::default(),
                 is_telling: AtomicBool::new(false),
             };
             let stop = CancellationToken::new();
