@@ -152,6 +152,8 @@ impl House {
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;
         catalog.keep_jobs_in(jobs.clone());
+        let sessions = Arc::new(Sessions::open(&tables)?);
+        catalog.remember_in(sessions.clone());
         let options = mcp::Options {
             task_after: Duration::from_secs(config.mcp.task_after_seconds.into()),
             job_after: Duration::from_secs(config.mcp.job_after_seconds.into()),
@@ -161,14 +163,15 @@ impl House {
             mcp: mcp::Server::new(&registry, blobs.clone(), services.audit.clone(), options)?,
             catalog,
             jobs,
+            hands: hands.clone(),
             calls: Calls::new(pipeline, registry, blobs, door.asking()),
-            sessions: Arc::new(Sessions::open(&tables)?),
+            sessions,
             people: Arc::new(People::new(door.realm(uid), Claims::new(&config.policy.workspaces)?)),
             traffic: Arc::default(),
             concurrent_requests: config.mcp.concurrent_requests.get() as usize,
             stop: CancellationToken::new(),
         };
-        let tokens = Tokens::open(&tables)?;
+        let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         Ok(Self { desk, services, hands, tokens, choices, started_at: Timestamp::now() })
     }
@@ -224,7 +227,10 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         serving.abort();
     }
     sweeper.abort();
-    services.tables.sync()?;
+    if let Err(err) = services.tables.sync() {
+        // What was promised to last does already.
+        tracing::warn!(error = %err, "what was kept in memory is lost");
+    }
     Ok(())
 }
 

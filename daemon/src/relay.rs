@@ -9,6 +9,7 @@ use crate::{
 };
 use skynet_catalog::Catalog;
 use skynet_core::Caller;
+use skynet_hands::Pool;
 use skynet_proto::{
     ClientMessage, ENVELOPE_VERSION, Reply, ServerMessage, Welcome, client_message::Kind,
     relay_server::Relay, server_message,
@@ -34,6 +35,7 @@ pub(crate) struct Desk {
     pub(crate) people: Arc<People>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) hands: Arc<Pool>,
     pub(crate) mcp: mcp::Server,
     pub(crate) concurrent_requests: usize,
     pub(crate) traffic: Arc<Traffic>,

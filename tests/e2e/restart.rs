@@ -151,3 +151,23 @@ fn an_interrupted_call_is_in_the_audit_log() {
     let record: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
     assert_eq!((&record["outcome"], &record["tool"]), (&json!("interrupted"), &json!("files_copy")));
 }
+
+#[test]
+fn what_a_session_chose_to_see_survives_the_daemon() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    shim.call("skynet_enable_toolset", json!({ "toolset": "system" })).unwrap();
+    shim.call("skynet_enable_toolset", json!({ "toolset": "git", "disable": true })).unwrap();
+    let is_listed = |shim: &mut Shim, tool: &str| {
+        let answer = shim.request("tools/list", json!({}));
+        answer["result"]["tools"].as_array().unwrap().iter().any(|listed| listed["name"] == tool)
+    };
+    daemon.kill();
+    let daemon = Daemon::start(&home);
+    assert!(is_listed(&mut shim, "system_describe") && !is_listed(&mut shim, "git_status"));
+    // Another session has a list of its own.
+    let mut other = Shim::connected(&home, "2025-11-25", json!({}));
+    assert!(!is_listed(&mut other, "system_describe") && is_listed(&mut other, "git_status"));
+    drop((shim, other, daemon));
+}

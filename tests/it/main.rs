@@ -14,4 +14,5 @@ mod files;
 mod git;
 mod pipeline;
 mod skynet;
+mod state;
 mod system;

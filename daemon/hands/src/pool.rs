@@ -1,7 +1,7 @@
 //! The daemon's end: for each user one process per workspace and one for what is asked about the host, each in a slot of
 //! the sandbox, started when first needed and replaced when it dies.
 
-use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION};
+use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION, Watch};
 use async_trait::async_trait;
 use bytes::Bytes;
 use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Run, Workspace};
@@ -87,6 +87,17 @@ impl Pool {
         Arc::new(Host(self.clone()))
     }
 
+    /// Hears of the changes of a file from now on.
+    ///
+    /// # Errors
+    /// When it is outside of the workspace, when too many are watched, or when hands do not start.
+    pub async fn watch(&self, caller: &Caller, workspace: &Workspace, path: &str) -> Result<Watching> {
+        let process = self.process(caller, Some(workspace)).await?;
+        process.watch(path).await.unwrap_or_else(|| {
+            Err(Error::unavailable("the process that was to watch the file died; try again"))
+        })
+    }
+
     async fn process(&self, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
         let room = (caller.uid, workspace.map(Workspace::place));
         let mut processes = self.processes.lock().await;
@@ -157,7 +168,34 @@ type Inbox = mpsc::Sender<(Reply, Option<OwnedFd>)>;
 struct Calls {
     /// `None` once the process is gone.
     waiting: Option<HashMap<u64, Inbox>>,
+    /// Whom to tell of the changes of a file, by watch.
+    watches: HashMap<u64, mpsc::Sender<()>>,
     last_used: Instant,
+}
+
+/// A file that is watched, until this is dropped.
+pub struct Watching {
+    process: Arc<Process>,
+    id: u64,
+    changes: mpsc::Receiver<()>,
+}
+
+impl Watching {
+    /// Waits for the next change; `None` when the process that watches died. Cancel-safe.
+    pub async fn changed(&mut self) -> Option<()> {
+        self.changes.recv().await
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        lock(&self.process.calls).watches.remove(&self.id);
+        let (process, id) = (self.process.clone(), self.id);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Hands that are gone watch nothing.
+            runtime.spawn(async move { drop(process.send(Request::Unwatch(id)).await) });
+        }
+    }
 }
 
 impl Process {
@@ -170,7 +208,11 @@ impl Process {
         let pid = running.pid().await?;
         let socket = Arc::new(AsyncSocket::new(ours).map_err(cannot)?);
         let buffer = shake_hands(&socket, workspace).await.map_err(cannot)?;
-        let calls = Arc::new(Mutex::new(Calls { waiting: Some(HashMap::new()), last_used: Instant::now() }));
+        let calls = Arc::new(Mutex::new(Calls {
+            waiting: Some(HashMap::new()),
+            watches: HashMap::new(),
+            last_used: Instant::now(),
+        }));
         let (receiver, waiting, is_stuck) = (socket.clone(), calls.clone(), CancellationToken::new());
         let must_end = is_stuck.clone();
         tokio::spawn(async move {
@@ -178,7 +220,11 @@ impl Process {
                 reason = pump(&receiver, buffer, &waiting) => reason,
                 () = must_end.cancelled() => Ok(()),
             };
-            lock(&waiting).waiting = None;
+            {
+                let mut calls = lock(&waiting);
+                calls.waiting = None;
+                calls.watches.clear();
+            }
             // Dropped, they are ended where they did not end by themselves.
             drop(running);
             tracing::info!(pid, ?reason, "hands ended");
@@ -194,7 +240,37 @@ impl Process {
 
     fn is_idle(&self) -> bool {
         let calls = lock(&self.calls);
-        calls.last_used.elapsed() > IDLE && calls.waiting.as_ref().is_none_or(HashMap::is_empty)
+        calls.last_used.elapsed() > IDLE
+            && calls.waiting.as_ref().is_none_or(HashMap::is_empty)
+            && calls.watches.is_empty()
+    }
+
+    /// Begins a watch; `None` when the process died under it.
+    async fn watch(self: &Arc<Self>, path: &str) -> Option<Result<Watching>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (replies, mut inbox) = mpsc::channel(1);
+        // One that was not heard of yet says all there is to say.
+        let (tell, changes) = mpsc::channel(1);
+        {
+            let mut calls = lock(&self.calls);
+            calls.last_used = Instant::now();
+            calls.waiting.as_mut()?.insert(id, replies);
+            calls.watches.insert(id, tell);
+        }
+        let watching = Watching { process: self.clone(), id, changes };
+        let _begun = WatchGuard { process: self, id };
+        self.send(Request::Watch(Watch { id, path: path.to_owned() })).await.ok()?;
+        match inbox.recv().await?.0 {
+            Reply::Watched(watched) => {
+                Some(watched.failure.map_or(Ok(watching), |failure| Err(failure.into())))
+            }
+            Reply::Ready(_)
+            | Reply::Progress(_)
+            | Reply::Before(_)
+            | Reply::Blob(_)
+            | Reply::Done(_)
+            | Reply::Changed(_) => Some(Err(Error::internal("hands answered something else than a watch"))),
+        }
     }
 
     /// Runs one call; `None` when the process died under it.
@@ -239,7 +315,7 @@ impl Process {
                     };
                     self.send(Request::Kept(answer(id, stored))).await.ok()?;
                 }
-                Reply::Ready(_) => {}
+                Reply::Ready(_) | Reply::Watched(_) | Reply::Changed(_) => {}
             }
         }
     }
@@ -329,6 +405,20 @@ async fn ended(mut inbox: mpsc::Receiver<(Reply, Option<OwnedFd>)>) {
     }
 }
 
+/// Waits no longer for the beginning of a watch.
+struct WatchGuard<'a> {
+    process: &'a Process,
+    id: u64,
+}
+
+impl Drop for WatchGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = lock(&self.process.calls).waiting.as_mut() {
+            waiting.remove(&self.id);
+        }
+    }
+}
+
 /// Forgets a call, and stops it if it is given up before its end.
 struct CallGuard<'a> {
     process: &'a Process,
@@ -369,6 +459,11 @@ impl Drop for CallGuard<'_> {
 async fn pump(socket: &AsyncSocket, mut buffer: Buffer, calls: &Mutex<Calls>) -> io::Result<()> {
     while let Some((message, mut descriptors)) = socket.receive::<FromHands>(&mut buffer).await? {
         let Some(reply) = message.reply else { continue };
+        if let Reply::Changed(id) = reply {
+            // One that was told and has not listened yet hears of it all the same.
+            let _ = lock(calls).watches.get(&id).map(|watch| watch.try_send(()));
+            continue;
+        }
         let inbox = reply.call().and_then(|id| lock(calls).waiting.as_ref()?.get(&id).cloned());
         if let Some(inbox) = inbox {
             // A call that is no longer waiting does not want it.

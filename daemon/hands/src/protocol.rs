@@ -12,7 +12,7 @@ pub const VERSION: u32 = 2;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToHands {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6")]
     pub request: Option<Request>,
 }
 
@@ -31,6 +31,12 @@ pub enum Request {
     /// Answers a [`Before`] or [`Blob`].
     #[prost(message, tag = "4")]
     Kept(Kept),
+    /// Tells of the changes of a file, until it is no longer wanted.
+    #[prost(message, tag = "5")]
+    Watch(Watch),
+    /// The number of a watch that is no longer wanted.
+    #[prost(uint64, tag = "6")]
+    Unwatch(u64),
 }
 
 /// The first message.
@@ -59,6 +65,17 @@ pub struct Call {
     /// How much answer is wanted.
     #[prost(uint64, tag = "4")]
     pub max_bytes: u64,
+}
+
+/// A file to be watched.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Watch {
+    /// Its number on this connection; calls are numbered with watches.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Relative to the workspace.
+    #[prost(string, tag = "2")]
+    pub path: String,
 }
 
 /// Whether a descriptor's content was kept.
@@ -93,7 +110,7 @@ pub struct Failure {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromHands {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub reply: Option<Reply>,
 }
 
@@ -115,14 +132,21 @@ pub enum Reply {
     /// The end of a call.
     #[prost(message, tag = "5")]
     Done(Done),
+    /// A watch has begun, or failed.
+    #[prost(message, tag = "6")]
+    Watched(Watched),
+    /// The number of a watch whose file changed, or may be another one now.
+    #[prost(uint64, tag = "7")]
+    Changed(u64),
 }
 
 impl Reply {
-    /// The call it belongs to.
+    /// The call it belongs to, or the beginning of a watch.
     #[must_use]
     pub const fn call(&self) -> Option<u64> {
         match self {
-            Self::Ready(_) => None,
+            Self::Ready(_) | Self::Changed(_) => None,
+            Self::Watched(watched) => Some(watched.id),
             Self::Progress(progress) => Some(progress.id),
             Self::Before(before) => Some(before.id),
             Self::Blob(blob) => Some(blob.id),
@@ -184,6 +208,17 @@ pub struct Done {
     pub output: Bytes,
     /// If it did not.
     #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+}
+
+/// How the beginning of a watch went.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Watched {
+    /// The watch.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// If the file is not watched.
+    #[prost(message, optional, tag = "2")]
     pub failure: Option<Failure>,
 }
 

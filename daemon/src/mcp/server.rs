@@ -106,6 +106,7 @@ impl Server {
                 inbox: inbox.clone(),
                 splices: splices.clone(),
                 subscribed: Arc::default(),
+                files: super::files::Files::default(),
                 is_telling: AtomicBool::new(false),
             });
             let direct = Arc::new(Direct::new(handler.clone()));
