@@ -26,21 +26,31 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
     if matches!(command, Command::Show) && output.is_json() {
         arguments.push("--json");
     }
+    let text = ask(&arguments)?;
+    match command {
+        Command::Show => output.line(text.trim_end()),
+        Command::Check => output.show(&json!({ "valid": true }), || text),
+        Command::Path => output.show(&text.lines().collect(), || {
+            if text.is_empty() { "no file exists; the defaults hold".into() } else { text.clone() }
+        }),
+    }
+}
+
+/// Fails where the configuration cannot be used.
+pub(crate) fn check() -> Result<(), Failure> {
+    ask(&["config", "check"]).map(drop)
+}
+
+/// What the daemon's program says.
+fn ask(arguments: &[&str]) -> Result<String, Failure> {
     let program = std::env::current_exe()?.with_file_name("skynetd");
     let ran = process::Command::new(&program)
         .args(arguments)
         .output()
         .map_err(|err| Failure::refused(format!("`{}`: {err}", program.display())))?;
-    let text = String::from_utf8_lossy(&ran.stdout);
     if !ran.status.success() {
         let said = String::from_utf8_lossy(&ran.stderr);
         return Err(Failure::refused(said.trim().trim_start_matches("skynetd: ").to_owned()));
     }
-    match command {
-        Command::Show => output.line(text.trim_end()),
-        Command::Check => output.show(&json!({ "valid": true }), || text.into_owned()),
-        Command::Path => output.show(&text.lines().collect(), || {
-            if text.is_empty() { "no file exists; the defaults hold".into() } else { text.to_string() }
-        }),
-    }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

@@ -4,8 +4,8 @@ use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    daemon_client::DaemonClient, socket::default_path, tokens_client::TokensClient,
-    tools_client::ToolsClient, toolsets_client::ToolsetsClient,
+    daemon_client::DaemonClient, policy_client::PolicyClient, socket::default_path,
+    tokens_client::TokensClient, tools_client::ToolsClient, toolsets_client::ToolsetsClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -58,6 +58,10 @@ impl Daemon {
 
     pub(crate) async fn toolsets(&self) -> Result<ToolsetsClient<Channel>, Failure> {
         Ok(ToolsetsClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn policy(&self) -> Result<PolicyClient<Channel>, Failure> {
+        Ok(PolicyClient::new(self.channel().await?))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

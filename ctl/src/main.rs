@@ -8,6 +8,7 @@ mod daemon;
 mod doctor;
 mod generate;
 mod output;
+mod policy;
 mod sessions;
 mod status;
 mod terminal;
@@ -25,7 +26,7 @@ use std::{path::PathBuf, process::ExitCode};
 #[command(
     name = "skynetctl",
     version,
-    after_help = "Exit codes: 0 success, 1 the daemon said no or something is wrong, 2 wrong usage, 3 no daemon answers, 4 a tool failed."
+    after_help = "Exit codes: 0 success, 1 the daemon said no or something is wrong, 2 wrong usage, 3 no daemon answers, 4 a tool failed, 5 a human would be asked."
 )]
 struct Arguments {
     /// Print JSON instead of text.
@@ -66,6 +67,9 @@ enum Command {
     /// See and answer calls that wait for a human.
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Explain and check what commands may be started.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Check, show or locate the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -110,6 +114,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Sessions => sessions::run(&daemon, output).await,
         Command::Audit(command) => audit::run(&daemon, command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,
+        Command::Policy(command) => policy::run(&daemon, command, output).await,
         Command::Config(command) => config::run(&command, output),
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Completion { shell } => generate::completion(shell, output),

@@ -31,6 +31,11 @@ impl Failure {
         Self { code: 3, kind: "unreachable".into(), message: message.into() }
     }
 
+    /// What there is to say was printed.
+    pub(crate) const fn said(code: u8) -> Self {
+        Self { code, kind: String::new(), message: String::new() }
+    }
+
     /// In words.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -110,6 +115,9 @@ impl Output {
 
     /// Prints a failure; returns its exit code.
     pub(crate) fn fail(&mut self, failure: &Failure) -> ExitCode {
+        if failure.message.is_empty() {
+            return ExitCode::from(failure.code);
+        }
         if self.is_json {
             let error = json!({ "error": { "kind": failure.kind, "message": failure.message } });
             // If stdout is closed, the exit code must do.

@@ -1,8 +1,20 @@
 //! From a configuration to a serving daemon, and down again.
 
 use crate::{
-    admin, calls::Calls, choices::Stored, claims::Claims, config::Config, http, jobs::Jobs, mcp, relay::Desk,
-    sessions::Sessions, socket, tokens::Tokens,
+    admin,
+    calls::Calls,
+    choices::Stored,
+    claims::Claims,
+    config::Config,
+    door::{Door, Site},
+    http,
+    jobs::Jobs,
+    mcp,
+    people::People,
+    relay::Desk,
+    sessions::Sessions,
+    socket::{self, Clients},
+    tokens::Tokens,
 };
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
@@ -10,13 +22,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Run};
 use skynet_hands::Pool;
-use skynet_policy::{Approvals, Metrics, Rules, Services};
+use skynet_policy::{Approvals, Metrics, Services};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
-    socket::{SOCKET_NAME, user_directory},
 };
-use skynet_sandbox::{Slots, WARM};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     io::IsTerminal as _,
@@ -26,7 +36,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +45,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 
 /// The audit log is split into files of that size.
 const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Stands for `~` in lists of commands where there are many users: nothing is below it, so a list for `~` is refused.
+pub(crate) const NO_HOME: &str = "/nonexistent";
 
 /// Calls under way have that long to end when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -49,45 +62,46 @@ pub(crate) fn home() -> Result<PathBuf> {
     Ok(found.path().to_owned())
 }
 
-/// Until all tools run in slots, as the caller, a daemon of root would do anything for anyone.
+/// Root needs no daemon: what has root's rights is the broker, and the daemon is an ordinary user's.
 pub(crate) fn refuse_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         bail!(
-            "running as root is refused: this version works for one user, and only commands are sandboxed, so other tools would have root's rights; start it as an ordinary user"
+            "running as root is refused; for the whole host start `skynet-sandbox system` as root and `skynetd --system` as the user `skynet`, or start skynetd as an ordinary user"
         );
     }
     Ok(())
 }
 
 /// Serves until a signal ends it.
-pub(crate) async fn run(
-    config: Config,
-    home: &Path,
-    socket: Option<PathBuf>,
-    state: Option<PathBuf>,
-) -> Result<()> {
+pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> Result<()> {
     start_log(&config.log.filter)?;
     raise_open_files()?;
     let uid = rustix::process::getuid().as_raw();
-    let state = state.unwrap_or_else(|| home.join(".local/state/skynet"));
-    let socket = socket.unwrap_or_else(|| user_directory(uid, home).join(SOCKET_NAME));
+    let state = state.unwrap_or_else(|| site.state());
     socket::private_directory(&state, uid)?;
-    socket::private_directory(socket.parent().context("the socket needs a directory")?, uid)?;
     let _lock = socket::lock(&state)?;
-
-    let house = House::build(&config, home, uid, &state)?;
+    let door = Door::prepare(site, uid, &state)?;
+    let house = House::build(&config, &door, uid, &state)?;
     let http = match config.http.listen {
+        Some(_) if door.is_host() => {
+            bail!(
+                "`http.listen` is for a daemon of one user: for whom a token acts, the broker of a host cannot know yet"
+            )
+        }
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
-    let listener = socket::bind(&socket)?;
+    let path = door.path.clone();
+    let (clients, own_socket) = door.open(uid)?;
     if let Some(http) = &http {
         tracing::info!(address = %http.local_addr()?, "serving MCP over HTTP at /mcp");
     }
-    tracing::info!(socket = %socket.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
-    serve(house, listener, http, uid, &socket).await?;
-    // A socket left behind would only be replaced at the next start.
-    let _ = std::fs::remove_file(&socket);
+    tracing::info!(socket = %path.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
+    serve(house, clients, http, &path).await?;
+    if let Some(socket) = own_socket {
+        // A socket left behind would only be replaced at the next start.
+        let _ = std::fs::remove_file(socket);
+    }
     Ok(())
 }
 
@@ -102,7 +116,7 @@ struct House {
 }
 
 impl House {
-    fn build(config: &Config, home: &Path, uid: u32, state: &Path) -> Result<Self> {
+    fn build(config: &Config, door: &Door, uid: u32, state: &Path) -> Result<Self> {
         let tables = Tables::open(&state.join("state"))?;
         let audit = Ledger::open(&state.join("ledger/audit"), AUDIT_SEGMENT_BYTES)?;
         let (journal, interrupted) = Journal::open(&state.join("ledger/journal"))?;
@@ -115,7 +129,7 @@ impl House {
         }
         let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
         let services = Services {
-            rules: Arc::new(Rules::new(config.policy.rules.clone())?),
+            rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             limits: config.quota.clone(),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             approvals: Arc::new(Approvals::default()),
@@ -125,11 +139,11 @@ impl House {
             blobs: blobs.clone(),
             metrics: Arc::new(Metrics::default()),
         };
-        let hands = Pool::new(beside_this_program("skynet-hands")?);
+        beside_this_program("skynet-hands")?;
+        let hands = Pool::new(door.slots.clone());
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
-        let slots = Slots::new(beside_this_program("skynet-sandbox")?, WARM);
-        let commands = skynet_exec::Host::new(slots, home, state);
+        let commands = skynet_exec::Host::new(door.slots.clone(), door.home(), state);
         let mut toolsets = skynet_hands::toolsets();
         toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
         // Until the runtime ends.
@@ -140,6 +154,8 @@ impl House {
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;
         catalog.keep_jobs_in(jobs.clone());
+        let sessions = Arc::new(Sessions::open(&tables)?);
+        catalog.remember_in(sessions.clone());
         let options = mcp::Options {
             task_after: Duration::from_secs(config.mcp.task_after_seconds.into()),
             job_after: Duration::from_secs(config.mcp.job_after_seconds.into()),
@@ -149,27 +165,21 @@ impl House {
             mcp: mcp::Server::new(&registry, blobs.clone(), services.audit.clone(), options)?,
             catalog,
             jobs,
-            calls: Calls::new(pipeline, registry, blobs),
-            sessions: Arc::new(Sessions::open(&tables)?),
-            claims: Arc::new(Claims::new(&config.policy.workspaces, home)?),
-            user: std::env::var("USER").unwrap_or_else(|_| uid.to_string()).into(),
+            hands: hands.clone(),
+            calls: Calls::new(pipeline, registry, blobs, door.asking()),
+            sessions,
+            people: Arc::new(People::new(door.realm(uid), Claims::new(&config.policy.workspaces)?)),
             traffic: Arc::default(),
             concurrent_requests: config.mcp.concurrent_requests.get() as usize,
             stop: CancellationToken::new(),
         };
-        let tokens = Tokens::open(&tables)?;
+        let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         Ok(Self { desk, services, hands, tokens, choices, started_at: Timestamp::now() })
     }
 }
 
-async fn serve(
-    house: House,
-    listener: UnixListener,
-    http: Option<TcpListener>,
-    uid: u32,
-    socket: &Path,
-) -> Result<()> {
+async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
     let House { desk, services, hands, tokens, choices, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
@@ -203,7 +213,7 @@ async fn serve(
     let sweeper = tokio::spawn(hands.sweep());
     let serving_http = http.map(|listener| tokio::spawn(http::serve(listener, desk.clone(), tokens)));
     tokio::select! {
-        result = server.serve_with_incoming(socket::accept_own(listener, uid)) => result?,
+        result = server.serve_with_incoming(clients) => result?,
         _ = terminate.recv() => tracing::info!("asked to terminate"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
@@ -219,12 +229,15 @@ async fn serve(
         serving.abort();
     }
     sweeper.abort();
-    services.tables.sync()?;
+    if let Err(err) = services.tables.sync() {
+        // What was promised to last does already.
+        tracing::warn!(error = %err, "what was kept in memory is lost");
+    }
     Ok(())
 }
 
 /// The programs of one release lie in one directory.
-fn beside_this_program(name: &str) -> Result<PathBuf> {
+pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().context("this program cannot be located")?.with_file_name(name);
     if !program.is_file() {
         bail!("`{}` is missing; install all programs of a release together", program.display());

@@ -85,8 +85,18 @@ fn lost() -> Arc<Result<Answer>> {
     Arc::new(Err(Error::internal("the task of this call ended without an outcome")))
 }
 
+/// Whose word counts when a call needs approval.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// That of the client's user, in its dialog or by skynetctl.
+    Clients,
+    /// That of an administrator, by skynetctl alone.
+    Administrators,
+}
+
 /// All calls under way.
 pub(crate) struct Calls {
+    asking: Asking,
     pipeline: Pipeline,
     registry: Arc<Registry>,
     blobs: Blobs,
@@ -96,9 +106,14 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(pipeline: Pipeline, registry: Arc<Registry>, blobs: Blobs) -> Arc<Self> {
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        registry: Arc<Registry>,
+        blobs: Blobs,
+        asking: Asking,
+    ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
-        Arc::new(Self { pipeline, registry, blobs, running: Mutex::default(), recorded })
+        Arc::new(Self { asking, pipeline, registry, blobs, running: Mutex::default(), recorded })
     }
 
     /// The session of each call, once it has ended and is in the audit log.
@@ -155,6 +170,8 @@ impl Calls {
         let mut call = Call {
             id,
             effect: tool.effect,
+            program: None,
+            asked_by: None,
             tool,
             caller: request.caller,
             raw: request.raw,
@@ -163,7 +180,7 @@ impl Calls {
             cancel,
             max_bytes: DEFAULT_MAX_BYTES,
             slots: request.slots,
-            ask: request.ask,
+            ask: request.ask.filter(|_| self.asking == Asking::Clients),
             outbox: Arc::new(outbox),
             notes,
         };

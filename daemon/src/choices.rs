@@ -7,13 +7,12 @@ use skynet_store::{Table, Tables};
 #[derive(Clone)]
 pub(crate) struct Stored {
     table: Table<Choices>,
-    tables: Tables,
 }
 
 impl Stored {
     /// Opens them and tells the catalog.
     pub(crate) fn open(tables: &Tables, catalog: &Catalog) -> anyhow::Result<Self> {
-        let table: Table<Choices> = tables.table("toolsets")?;
+        let table: Table<Choices> = tables.table("toolsets");
         for (key, choices) in table.iter() {
             let Some(scope) = scope(&key) else { continue };
             for (toolset, is_listed) in choices {
@@ -23,14 +22,13 @@ impl Stored {
                 }
             }
         }
-        Ok(Self { table, tables: tables.clone() })
+        Ok(Self { table })
     }
 
     /// Keeps the choices of one scope; those of a session end with it.
     pub(crate) fn store(&self, scope: &Scope, choices: &Choices) -> Result<(), skynet_store::Error> {
         let Some(key) = key(scope) else { return Ok(()) };
-        self.table.put(&key, choices)?;
-        self.tables.sync()
+        self.table.put_durably(&key, choices)
     }
 }
 

@@ -2,47 +2,48 @@
 
 use anyhow::Result;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use skynet_core::Workspace;
-use std::{
-    path::{Component, Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Component, Path};
 
 /// Never a workspace, whatever the globs say.
-const NEVER: [&str; 5] = ["/etc", "/proc", "/sys", "/run", "/dev"];
+const NEVER: [&str; 7] =
+    ["/etc", "/proc", "/sys", "/run", "/dev", "/var/lib/skynet", "/var/lib/skynet-sandbox"];
 
-/// The policy's globs, ready to judge.
+/// The policy's globs, in which `~` is the home of whoever claims.
 pub(crate) struct Claims {
-    home: PathBuf,
-    globs: GlobSet,
     patterns: Vec<String>,
 }
 
 impl Claims {
-    pub(crate) fn new(patterns: &[String], home: &Path) -> Result<Self> {
+    /// # Errors
+    /// When a pattern is none.
+    pub(crate) fn new(patterns: &[String]) -> Result<Self> {
+        let claims = Self { patterns: patterns.to_vec() };
+        claims.globs(Path::new("/home"))?;
+        Ok(claims)
+    }
+
+    fn globs(&self, home: &Path) -> Result<GlobSet> {
         let mut globs = GlobSetBuilder::new();
-        for pattern in patterns {
+        for pattern in &self.patterns {
             let absolute = match pattern.strip_prefix('~') {
                 Some(rest) => format!("{}{rest}", globset::escape(&home.to_string_lossy())),
                 None => pattern.clone(),
             };
             globs.add(GlobBuilder::new(&absolute).literal_separator(true).build()?);
         }
-        Ok(Self { home: home.to_owned(), globs: globs.build()?, patterns: patterns.to_vec() })
+        Ok(globs.build()?)
     }
 
-    /// Opens the claimed directory.
+    /// Whether the directory at `path` may be a workspace of somebody with that home. Judged is where a descriptor is, not
+    /// how the claim spelled it: a link may lead anywhere.
     ///
     /// # Errors
-    /// In words, why it is not a workspace.
-    pub(crate) fn open(&self, claim: &str) -> Result<Arc<Workspace>, String> {
-        let workspace = Workspace::open(Path::new(claim)).map_err(|err| err.to_string())?;
-        // Judged is where the descriptor is, not how the claim spelled it: a link may lead anywhere.
-        let path = workspace.path();
-        if path == Path::new("/") || path == self.home || NEVER.iter().any(|never| path.starts_with(never)) {
+    /// In words, why it is not one.
+    pub(crate) fn judge(&self, path: &Path, home: &Path) -> Result<(), String> {
+        if path == Path::new("/") || path == home || NEVER.iter().any(|never| path.starts_with(never)) {
             return Err(format!("`{}` is never a workspace; use a project directory", path.display()));
         }
-        let hidden = path.strip_prefix(&self.home).is_ok_and(|below| {
+        let hidden = path.strip_prefix(home).is_ok_and(|below| {
             below.components().any(
                 |part| matches!(part, Component::Normal(name) if name.as_encoded_bytes().starts_with(b".")),
             )
@@ -50,20 +51,22 @@ impl Claims {
         if hidden {
             return Err(format!("`{}` lies in a hidden directory of your home", path.display()));
         }
-        if !self.globs.is_match(path) {
+        let globs = self.globs(home).map_err(|err| err.to_string())?;
+        if !globs.is_match(path) {
             return Err(format!(
                 "`{}` matches none of `policy.workspaces`: {}",
                 path.display(),
                 self.patterns.join(", ")
             ));
         }
-        Ok(Arc::new(workspace))
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skynet_core::Workspace;
 
     #[test]
     fn only_directories_below_the_globs() {
@@ -73,19 +76,19 @@ mod tests {
             std::fs::create_dir_all(root.join(directory)).unwrap();
         }
         std::os::unix::fs::symlink("/etc", root.join("home/link")).unwrap();
-        let claims = Claims::new(&["~/*".into(), "~/**/*".into()], &root.join("home")).unwrap();
+        let claims = Claims::new(&["~/*".into(), "~/**/*".into()]).unwrap();
         for (claim, is_valid) in [
             ("home/project", true),
             ("home/project/deep", true),
             ("home", false),
             ("home/.hidden/x", false),
             ("home/link", false),
-            ("home/missing", false),
             ("elsewhere", false),
         ] {
-            let found = claims.open(root.join(claim).to_str().unwrap());
-            assert_eq!(found.is_ok(), is_valid, "{claim}: {:?}", found.err());
+            let found = Workspace::open(&root.join(claim)).unwrap();
+            let judged = claims.judge(found.path(), &root.join("home"));
+            assert_eq!(judged.is_ok(), is_valid, "{claim}: {judged:?}");
         }
-        assert!(claims.open("/").is_err() && claims.open("relative").is_err());
+        assert!(claims.judge(Path::new("/"), &root).is_err());
     }
 }

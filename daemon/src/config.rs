@@ -1,9 +1,10 @@
 //! The configuration: TOML with drop-ins. Errors name file, line and the nearest valid key.
 
+use crate::boot::NO_HOME;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
-use skynet_policy::{Limits, Rule};
+use skynet_policy::{CommandRule, Commands, Limits, Rule, Rules, Verdict};
 use std::{
     fs,
     net::SocketAddr,
@@ -38,6 +39,10 @@ pub(crate) struct Policy {
     /// Where a workspace may lie; `~` is the caller's home.
     pub(crate) workspaces: Vec<String>,
     pub(crate) rules: Vec<Rule>,
+    /// What may be started. Where an entry applies, what none covers is not allowed.
+    pub(crate) commands: Vec<CommandRule>,
+    /// What happens to commands that no entry covers, where some apply: `deny` or `ask`.
+    pub(crate) unlisted_commands: Verdict,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,7 +87,30 @@ impl Default for Log {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { workspaces: vec!["~/*".into(), "~/**/*".into()], rules: Vec::new() }
+        Self {
+            workspaces: vec!["~/*".into(), "~/**/*".into()],
+            rules: Vec::new(),
+            commands: Vec::new(),
+            unlisted_commands: Verdict::Deny,
+        }
+    }
+}
+
+impl Policy {
+    /// Ready to judge, for the user whose home is `home`.
+    ///
+    /// # Errors
+    /// When a rule or list is wrong, or is for a home where there is not one user.
+    pub(crate) fn rules(&self, home: &Path) -> skynet_core::Result<Rules> {
+        let is_for_home =
+            self.commands.iter().flat_map(|entry| &entry.workspaces).any(|glob| glob.starts_with('~'));
+        if is_for_home && home == Path::new(NO_HOME) {
+            return Err(skynet_core::Error::invalid_input(
+                "`policy.commands` of a whole host cannot name `~` in `workspaces`; name the directories",
+            ));
+        }
+        let commands = Commands::new(self.commands.clone(), self.unlisted_commands, home)?;
+        Ok(Rules::new(self.rules.clone())?.with_commands(commands))
     }
 }
 

@@ -41,7 +41,6 @@ pub(crate) struct Record {
 /// All jobs.
 pub(crate) struct Jobs {
     table: Table<Record>,
-    tables: Tables,
     blobs: Blobs,
     live: Mutex<HashMap<String, Running>>,
     /// Changes whenever the end of a job was stored.
@@ -51,7 +50,7 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Opens what is stored. Jobs that a dead daemon left running are failed: nobody knows how far they came.
     pub(crate) fn open(tables: &Tables, blobs: Blobs) -> anyhow::Result<Arc<Self>> {
-        let table: Table<Record> = tables.table("jobs")?;
+        let table: Table<Record> = tables.table("jobs");
         for (id, mut record) in table.iter() {
             if record.is_over_age() {
                 table.remove(&id)?;
@@ -62,13 +61,7 @@ impl Jobs {
                 table.put(&id, &record)?;
             }
         }
-        Ok(Arc::new(Self {
-            table,
-            tables: tables.clone(),
-            blobs,
-            live: Mutex::default(),
-            ended: watch::Sender::new(0),
-        }))
+        Ok(Arc::new(Self { table, blobs, live: Mutex::default(), ended: watch::Sender::new(0) }))
     }
 
     /// Makes a job of a call under way; it can be asked for once this returns.
@@ -113,7 +106,10 @@ impl Jobs {
             Err(err) => record.end(&Err(err)),
         }
         if let Err(err) = self.store(&id, &record).await {
-            tracing::error!(error = %err, job = id, "the end of a job could not be stored");
+            tracing::error!(error = %err, job = id, "the end of a job is only kept in memory");
+            if let Err(err) = self.table.put(&id, &record) {
+                tracing::error!(error = %err, job = id, "the end of a job could not be kept");
+            }
         }
         self.lock().remove(&id);
         self.ended.send_modify(|version| *version += 1);
@@ -182,12 +178,8 @@ impl Jobs {
     }
 
     async fn store(&self, id: &str, record: &Record) -> Result<()> {
-        let (table, tables, id, record) =
-            (self.table.clone(), self.tables.clone(), id.to_owned(), record.clone());
-        let stored = tokio::task::spawn_blocking(move || {
-            table.put(&id, &record)?;
-            tables.sync()
-        });
+        let (table, id, record) = (self.table.clone(), id.to_owned(), record.clone());
+        let stored = tokio::task::spawn_blocking(move || table.put_durably(&id, &record));
         let unavailable = "the job cannot be stored";
         let stored = stored.await.map_err(|err| Error::unavailable(unavailable).with_source(err))?;
         stored.map_err(|err| Error::unavailable(unavailable).with_source(err))

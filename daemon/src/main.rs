@@ -7,9 +7,11 @@ mod calls;
 mod choices;
 mod claims;
 mod config;
+mod door;
 mod http;
 mod jobs;
 mod mcp;
+mod people;
 mod relay;
 mod sessions;
 mod socket;
@@ -17,21 +19,32 @@ mod tokens;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use door::Site;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// The Skynet daemon.
 #[derive(Parser)]
 #[command(version, about, arg_required_else_help = false)]
 struct Arguments {
-    /// Read this file instead of the user's configuration; drop-ins are read from `<FILE without .toml>.d/`.
+    /// Read this file instead of the user's configuration, or with `--system` that of the host; drop-ins are read from
+    /// `<FILE without .toml>.d/`.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Listen on this socket instead of the user's; its directory must be private.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "system")]
     socket: Option<PathBuf>,
-    /// Keep state in this directory instead of `~/.local/state/skynet`.
+    /// Keep state in this directory instead of `~/.local/state/skynet`, or with `--system` of `/var/lib/skynet`.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Serve all users of the host, through the broker of `skynet-sandbox system`.
+    #[arg(long, global = true)]
+    system: bool,
+    /// Where that broker accepts its daemon.
+    #[arg(long, value_name = "PATH", default_value = skynet_sandbox::BROKER_SOCKET, requires = "system")]
+    broker: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -68,25 +81,37 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let home = boot::home()?;
-    let file = arguments.config.unwrap_or_else(|| home.join(".config/skynet/config.toml"));
+    let site = if arguments.system {
+        Site::of_host(arguments.broker)
+    } else {
+        Site::of_user(arguments.socket, boot::home()?)
+    };
+    let file = arguments.config.unwrap_or_else(|| site.config_file());
     match arguments.command {
-        Some(Command::Config(command)) => show_config(&command, &file),
+        Some(Command::Config(command)) => show_config(&command, &file, site.home()),
         None => {
             boot::refuse_root()?;
             let config = config::load(&file)?;
-            // Half of the processors: the work itself is done by hands, and a call that stays on one thread is not
-            // delayed by waking another.
-            let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(threads).build()?;
-            runtime.block_on(boot::run(config, &home, arguments.socket, arguments.state))
+            let runtime = runtime()?;
+            runtime.block_on(boot::run(config, site, arguments.state))
         }
     }
 }
 
+/// Half of the processors serve: the work itself is done by hands, and a call that stays on one thread is not delayed by
+/// waking another. A runtime of one thread takes up tasks in the order in which they were woken; one of many lets the
+/// newest pass, so that of fifty answers each would be written by itself.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().worker_threads(threads).build()
+}
+
 #[allow(clippy::print_stdout, reason = "the output of a command")]
-fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
+fn show_config(command: &ConfigCommand, file: &Path, home: &Path) -> Result<()> {
     match command {
         ConfigCommand::Path => {
             for file in config::files(file)? {
@@ -95,8 +120,8 @@ fn show_config(command: &ConfigCommand, file: &std::path::Path) -> Result<()> {
         }
         ConfigCommand::Check => {
             let config = config::load(file)?;
-            skynet_policy::Rules::new(config.policy.rules)?;
-            claims::Claims::new(&config.policy.workspaces, file)?;
+            config.policy.rules(home)?;
+            claims::Claims::new(&config.policy.workspaces)?;
             println!("the configuration is valid");
         }
         ConfigCommand::Show { json: true } => {

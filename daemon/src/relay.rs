@@ -2,22 +2,23 @@
 
 use crate::{
     calls::Calls,
-    claims::Claims,
     jobs::Jobs,
     mcp::{self, Inbox, Leaving, Outgoing, Traffic},
+    people::{Peer, People},
     sessions::Sessions,
 };
 use skynet_catalog::Catalog;
 use skynet_core::Caller;
+use skynet_hands::Pool;
 use skynet_proto::{
-    ClientMessage, ENVELOPE_VERSION, Hello, Reply, ServerMessage, Welcome, client_message::Kind,
+    ClientMessage, ENVELOPE_VERSION, Reply, ServerMessage, Welcome, client_message::Kind,
     relay_server::Relay, server_message,
 };
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, transport::server::UdsConnectInfo};
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 /// Calls of a client whose connection broke go on for that long, for it to come back.
@@ -31,11 +32,11 @@ const OUTBOUND_FRAMES: usize = 64;
 pub(crate) struct Desk {
     pub(crate) calls: Arc<Calls>,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) people: Arc<People>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) hands: Arc<Pool>,
     pub(crate) mcp: mcp::Server,
-    pub(crate) user: Arc<str>,
     pub(crate) concurrent_requests: usize,
     pub(crate) traffic: Arc<Traffic>,
     /// Set when the daemon is about to end: shims are sent away, to ask the next one.
@@ -43,10 +44,9 @@ pub(crate) struct Desk {
 }
 
 /// Who is at the other end of a connection.
-pub(crate) fn peer<T>(request: &Request<T>) -> Result<(u32, u32), Status> {
-    let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    let peer = credentials.ok_or_else(|| Status::permission_denied("the connection has no credentials"))?;
-    Ok((peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0)))
+pub(crate) fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let peer = request.extensions().get::<Peer>().cloned();
+    peer.ok_or_else(|| Status::permission_denied("the connection has no credentials"))
 }
 
 #[tonic::async_trait]
@@ -60,7 +60,7 @@ impl Relay for Desk {
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("the daemon is stopping"));
         }
-        let (uid, pid) = peer(&request)?;
+        let peer = peer(&request)?;
         let mut inbound = request.into_inner();
         let Some(ClientMessage { kind: Some(Kind::Hello(hello)) }) = inbound.message().await? else {
             return Err(Status::invalid_argument("the first message must be Hello"));
@@ -74,13 +74,14 @@ impl Relay for Desk {
         let session = Uuid::from_slice(&hello.session_id)
             .map_err(|_| Status::invalid_argument("a session id has 16 bytes"))?;
         self.sessions
-            .attach(session, uid, pid, &hello.workspace)
+            .attach(session, peer.uid, peer.pid, &hello.workspace)
             .map_err(|err| Status::permission_denied(err.to_string()))?;
 
         let (outbound, stream) = mpsc::channel(OUTBOUND_FRAMES);
         let welcome = Welcome { daemon_version: env!("CARGO_PKG_VERSION").into() };
         let welcome = ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) };
-        tokio::spawn(self.clone().converse(session, self.caller(uid, pid, &hello), inbound, outbound));
+        let caller = self.caller(&peer, "unknown", Some(&hello.workspace)).await?;
+        tokio::spawn(self.clone().converse(session, caller, inbound, outbound));
         let replies = ReceiverStream::new(stream).map(|outgoing: Outgoing| {
             let reply = Reply { answers: outgoing.answers, json: outgoing.json };
             ServerMessage { kind: Some(server_message::Kind::Reply(reply)) }
@@ -90,19 +91,32 @@ impl Relay for Desk {
 }
 
 impl Desk {
-    fn caller(&self, uid: u32, pid: u32, hello: &Hello) -> Caller {
-        let workspace = self.claims.open(&hello.workspace);
+    /// On whose behalf a peer's calls are made; without a workspace if what it claims is none.
+    pub(crate) async fn caller(
+        &self,
+        peer: &Peer,
+        client: &str,
+        claim: Option<&str>,
+    ) -> Result<Caller, Status> {
+        let person = self.people.find(peer.uid).await;
+        let person = person.map_err(|err| Status::permission_denied(err.to_string()))?;
+        let workspace = match claim {
+            Some(claim) => self.people.workspace(peer, &person, claim).await.map(Some),
+            None => Ok(None),
+        };
         if let Err(reason) = &workspace {
-            tracing::info!(claim = hello.workspace, reason, "a session has no workspace");
+            tracing::info!(claim, reason, "a session has no workspace");
         }
-        Caller {
-            uid,
-            user: self.user.clone(),
-            pid,
-            client: "unknown".into(),
-            workspace: workspace.ok(),
+        Ok(Caller {
+            uid: peer.uid,
+            user: person.name,
+            pid: peer.pid,
+            client: client.into(),
+            workspace: workspace.ok().flatten(),
             token: None,
-        }
+            home: person.home,
+            connection: peer.connection.clone(),
+        })
     }
 
     /// Ends what only a session's client could want.

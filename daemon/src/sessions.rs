@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use skynet_catalog::Choices;
 use skynet_store::{Table, Tables};
 use std::{
     collections::HashMap,
@@ -22,6 +23,9 @@ pub(crate) struct Session {
     pub(crate) protocol_version: String,
     pub(crate) workspace: String,
     pub(crate) attached_at: Timestamp,
+    /// What it switched on or off in its list.
+    #[serde(default)]
+    toolsets: Choices,
     #[serde(skip)]
     pub(crate) attachments: u32,
     #[serde(skip)]
@@ -32,18 +36,20 @@ pub(crate) struct Session {
 pub(crate) struct Sessions {
     live: Mutex<HashMap<Uuid, Session>>,
     table: Table<Session>,
+    /// Held from reading a session in memory to the end of its writing, so that the newest is what is stored.
+    storing: Mutex<()>,
 }
 
 impl Sessions {
     pub(crate) fn open(tables: &Tables) -> Result<Self> {
-        let table: Table<Session> = tables.table("sessions")?;
+        let table: Table<Session> = tables.table("sessions");
         let oldest = Timestamp::now() - FORGOTTEN_AFTER;
         for (id, session) in table.iter() {
             if session.attached_at < oldest {
                 table.remove(&id)?;
             }
         }
-        Ok(Self { live: Mutex::default(), table })
+        Ok(Self { live: Mutex::default(), table, storing: Mutex::default() })
     }
 
     /// Notes that a client is attached.
@@ -51,7 +57,11 @@ impl Sessions {
     /// # Errors
     /// When the session belongs to another uid.
     pub(crate) fn attach(&self, id: Uuid, uid: u32, pid: u32, workspace: &str) -> Result<()> {
-        let stored = self.table.get(&id.to_string())?;
+        // On a disk that is broken or full nobody is refused: then memory alone knows the session.
+        let stored = self.table.get(&id.to_string()).unwrap_or_else(|err| {
+            tracing::warn!(error = %err, "the stored sessions cannot be read");
+            None
+        });
         let mut live = self.lock();
         let known = live.get(&id).cloned().or(stored);
         if known.as_ref().is_some_and(|session| session.uid != uid) {
@@ -65,16 +75,18 @@ impl Sessions {
             attachments: known.as_ref().map_or(0, |session| session.attachments) + 1,
             calls: known.as_ref().map_or(0, |session| session.calls),
             client: known.as_ref().map_or_else(String::new, |session| session.client.clone()),
+            toolsets: known.as_ref().map_or_else(Choices::new, |session| session.toolsets.clone()),
             protocol_version: known.map_or_else(String::new, |session| session.protocol_version),
         };
-        self.table.put(&id.to_string(), &session)?;
         live.insert(id, session);
+        drop(live);
+        self.store(id, Table::put);
         Ok(())
     }
 
     /// Notes what the client said about itself.
     pub(crate) fn identify(&self, id: Uuid, client: &str, protocol_version: &str) {
-        let session = {
+        {
             let mut live = self.lock();
             let Some(session) = live.get_mut(&id) else { return };
             if session.client == client && session.protocol_version == protocol_version {
@@ -82,9 +94,18 @@ impl Sessions {
             }
             session.client = client.to_owned();
             session.protocol_version = protocol_version.to_owned();
-            session.clone()
-        };
-        if let Err(err) = self.table.put(&id.to_string(), &session) {
+        }
+        self.store(id, Table::put);
+    }
+
+    fn store(
+        &self,
+        id: Uuid,
+        put: impl FnOnce(&Table<Session>, &str, &Session) -> Result<(), skynet_store::Error>,
+    ) {
+        let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(session) = self.lock().get(&id).cloned() else { return };
+        if let Err(err) = put(&self.table, &id.to_string(), &session) {
             tracing::warn!(error = %err, "a session could not be stored");
         }
     }
@@ -131,5 +152,21 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Session>> {
         // Each change is one insert, remove or field, so a panic leaves it whole.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl skynet_catalog::Memory for Sessions {
+    fn recall(&self, session: Uuid) -> Choices {
+        self.lock().get(&session).map(|session| session.toolsets.clone()).unwrap_or_default()
+    }
+
+    fn keep(&self, session: Uuid, choices: Choices) {
+        if let Some(known) = self.lock().get_mut(&session) {
+            known.toolsets = choices;
+        }
+        // On a full disk at least this daemon remembers.
+        self.store(session, |table, id, known| {
+            table.put_durably(id, known).or_else(|_| table.put(id, known))
+        });
     }
 }

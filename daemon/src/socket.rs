@@ -1,17 +1,32 @@
-//! The Unix socket: private, one daemon, callers of this uid only.
+//! Where clients come from: a Unix socket of this user's, private, for callers of this uid only; or the broker of the
+//! whole host, which says who each of them is.
 
+use crate::people::Peer;
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, Mode};
+use skynet_core::Connection;
 use skynet_proto::{socket::check_private, stream::QuietStream};
+use skynet_sandbox::{Arrival, Slots};
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, IoSlice},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
 };
-use tokio::net::UnixListener;
-use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
-use tonic::transport::server::Connected as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{UnixListener, UnixStream},
+    sync::mpsc,
+};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{ReceiverStream, UnixListenerStream},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::Connected;
 
 /// Makes a directory that only this user can enter, or checks that an existing one is.
 pub(crate) fn private_directory(path: &Path, uid: u32) -> Result<()> {
@@ -54,18 +69,111 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// The connections of this uid; others are dropped at once.
-pub(crate) fn accept_own(listener: UnixListener, uid: u32) -> impl Stream<Item = io::Result<QuietStream>> {
-    UnixListenerStream::new(listener).filter_map(move |connection| {
-        let stream = match connection.and_then(QuietStream::new) {
-            Ok(stream) => stream,
-            Err(err) => return Some(Err(err)),
-        };
-        let peer = stream.connect_info().peer_cred.map(|peer| peer.uid());
-        if peer == Some(uid) {
-            return Some(Ok(stream));
+/// A client's connection, and who is at the other end.
+pub(crate) struct Client {
+    stream: QuietStream,
+    peer: Peer,
+    /// Ready when nothing can be done for the client any more.
+    is_void: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Connected for Client {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Client {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_void.as_mut().poll(context).is_ready() {
+            // As if it had hung up: it connects again, to who knows it.
+            return Poll::Ready(Ok(()));
         }
-        tracing::warn!(uid = peer, "a connection of another user was refused");
-        None
-    })
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Client {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Clients as they come.
+pub(crate) type Clients = Pin<Box<dyn Stream<Item = io::Result<Client>> + Send>>;
+
+/// The connections of this uid; others are dropped at once.
+pub(crate) fn accept_own(listener: UnixListener, uid: u32) -> Clients {
+    let connection = Connection::own();
+    let accepted = UnixListenerStream::new(listener).filter_map(move |accepted| {
+        let client = accepted.and_then(|stream| {
+            let credentials = stream.peer_cred()?;
+            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+            let peer = Peer { uid: credentials.uid(), pid, connection: connection.clone() };
+            Ok(Client {
+                stream: QuietStream::new(stream)?,
+                peer,
+                is_void: Box::pin(CancellationToken::new().cancelled_owned()),
+            })
+        });
+        match client {
+            Ok(client) if client.peer.uid != uid => {
+                tracing::warn!(uid = client.peer.uid, "a connection of another user was refused");
+                None
+            }
+            client => Some(client),
+        }
+    });
+    Box::pin(accepted)
+}
+
+/// The connections that the broker of the whole host accepted, of whatever user.
+pub(crate) fn accept_noted(arrivals: mpsc::Receiver<Arrival>, slots: &Arc<Slots>) -> Clients {
+    let slots = slots.clone();
+    let accepted = ReceiverStream::new(arrivals).map(move |arrival| {
+        let Arrival { connection, uid, pid, socket, is_void } = arrival;
+        let slots = slots.clone();
+        let connection = Connection::noted(connection, move |number| {
+            let slots = slots.clone();
+            tokio::spawn(async move { slots.release(number).await });
+        });
+        let stream = std::os::unix::net::UnixStream::from(socket);
+        stream.set_nonblocking(true)?;
+        Ok(Client {
+            stream: QuietStream::new(UnixStream::from_std(stream)?)?,
+            peer: Peer { uid, pid, connection },
+            is_void: Box::pin(is_void.cancelled_owned()),
+        })
+    });
+    Box::pin(accepted)
 }

@@ -47,12 +47,11 @@ pub(crate) struct Wanted {
 #[derive(Clone)]
 pub(crate) struct Tokens {
     table: Table<Record>,
-    tables: Tables,
 }
 
 impl Tokens {
-    pub(crate) fn open(tables: &Tables) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self { table: tables.table("tokens")?, tables: tables.clone() }))
+    pub(crate) fn open(tables: &Tables) -> Arc<Self> {
+        Arc::new(Self { table: tables.table("tokens") })
     }
 
     /// Makes a token; its secret is shown this once.
@@ -83,7 +82,10 @@ impl Tokens {
             created_at: now,
             expires_at: wanted.lives_for.map(|time| now + time),
         };
-        self.table.put(&id, &record).and_then(|()| self.tables.sync()).map_err(unstored)?;
+        self.table.put_durably(&id, &record).map_err(|err| {
+            Error::unavailable(format!("the token is not made, because it {}", cannot_be_stored(&err)))
+                .with_source(err)
+        })?;
         Ok((id, record, secret))
     }
 
@@ -111,7 +113,13 @@ impl Tokens {
     /// `NotFound`; `Unavailable` when that cannot be stored durably.
     pub(crate) fn revoke(&self, name: &str) -> Result<(String, Record)> {
         let (id, record) = self.find(name)?;
-        self.table.remove(&id).and_then(|()| self.tables.sync()).map_err(unstored)?;
+        self.table.remove_durably(&id).map_err(|err| {
+            Error::unavailable(format!(
+                "the token is refused from now on, but that {}: after a restart it may hold again",
+                cannot_be_stored(&err)
+            ))
+            .with_source(err)
+        })?;
         Ok((id, record))
     }
 
@@ -145,10 +153,12 @@ fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret))
 }
 
-// By value, because `map_err` hands it over.
-#[allow(clippy::needless_pass_by_value)]
-fn unstored(err: skynet_store::Error) -> Error {
-    Error::unavailable("the tokens cannot be stored").with_source(err)
+fn cannot_be_stored(err: &skynet_store::Error) -> &'static str {
+    if err.is_disk_full() {
+        "cannot be stored while the disk of the daemon's state is full"
+    } else {
+        "cannot be stored"
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +168,7 @@ mod tests {
     #[test]
     fn a_token_is_known_by_its_secret_until_it_ends() {
         let directory = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(&Tables::open(directory.path()).unwrap()).unwrap();
+        let tokens = Tokens::open(&Tables::open(directory.path()).unwrap());
         let wanted = |name: &str, lives_for| Wanted {
             name: name.into(),
             workspaces: vec!["/w".into()],

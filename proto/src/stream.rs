@@ -26,8 +26,6 @@ pub struct QuietStream {
     readable: pipe::Receiver,
     /// The same socket, registered for writing while its buffer is full.
     writable: Option<pipe::Sender>,
-    #[cfg(feature = "server")]
-    peer: tonic::transport::server::UdsConnectInfo,
 }
 
 impl QuietStream {
@@ -36,30 +34,13 @@ impl QuietStream {
     /// # Errors
     /// When the process has no descriptor left.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
-        #[cfg(feature = "server")]
-        let peer = tonic::transport::server::Connected::connect_info(&stream);
         let socket = OwnedFd::from(stream.into_std()?);
         let readable = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?)?;
-        Ok(Self {
-            socket,
-            readable,
-            writable: None,
-            #[cfg(feature = "server")]
-            peer,
-        })
+        Ok(Self { socket, readable, writable: None })
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         Ok(sendmsg(&self.socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
-    }
-}
-
-#[cfg(feature = "server")]
-impl tonic::transport::server::Connected for QuietStream {
-    type ConnectInfo = tonic::transport::server::UdsConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.peer.clone()
     }
 }
 

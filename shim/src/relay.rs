@@ -6,9 +6,12 @@ use crate::{
     session::{Session, error_line},
     stdio::{Line, Lines, Output},
 };
-use skynet_proto::{Frame, MAX_FRAME_BYTES, Reply, server_message::Kind};
-use std::{io, time::Duration};
+use bytes::Bytes;
+use skynet_proto::{Frame, MAX_FRAME_BYTES, Reply, ServerMessage, server_message::Kind};
+use std::{future::poll_fn, io, pin::Pin, task::Poll, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_stream::Stream as _;
+use tonic::{Status, Streaming};
 
 /// Between attempts to reach the daemon: doubled from the first to the last.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -19,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// After the client's end of file, longer than the daemon takes for its farewell.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Answers that came together are written together up to that many bytes: what a pipe takes at once if it could not be
+/// made larger (pipe(7)).
+const TOGETHER_BYTES: usize = 64 << 10;
 
 /// JSON-RPC 2.0, section 5.1.
 const INVALID_REQUEST: i32 = -32600;
@@ -140,14 +147,17 @@ impl Relay {
                         None => return self.leave(Connection { outbound, inbound }).await,
                     },
                 },
-                message = inbound.message() => match message {
-                    Ok(Some(message)) => self.deliver(message.kind).await?,
-                    Ok(None) | Err(_) => {
+                message = inbound.message() => {
+                    let is_open = match message {
+                        Ok(Some(message)) => self.deliver(message, &mut inbound).await?,
+                        Ok(None) | Err(_) => false,
+                    };
+                    if !is_open {
                         // A daemon that just died is being restarted; dialing at once finds nobody.
                         sleep(FIRST_BACKOFF).await;
                         return Ok(End::Lost);
                     }
-                },
+                }
             }
         }
     }
@@ -157,7 +167,9 @@ impl Relay {
         connection.outbound.say_goodbye().await;
         let farewell = async {
             while let Ok(Some(message)) = connection.inbound.message().await {
-                self.deliver(message.kind).await?;
+                if !self.deliver(message, &mut connection.inbound).await? {
+                    break;
+                }
             }
             io::Result::Ok(())
         };
@@ -172,29 +184,68 @@ impl Relay {
             Line::Whole(json, scanner) => Ok(Some(self.session.take_in(json, &scanner))),
             Line::TooLong(scanner) => {
                 let message = format!("the line is longer than {MAX_FRAME_BYTES} bytes");
-                self.output.write_line(&error_line(&scanner.id(), INVALID_REQUEST, &message)).await?;
+                self.output.write(&error_line(&scanner.id(), INVALID_REQUEST, &message)).await?;
                 Ok(None)
             }
         }
     }
 
-    async fn deliver(&mut self, message: Option<Kind>) -> io::Result<()> {
-        let Some(Kind::Reply(Reply { answers, json })) = message else {
-            return Ok(());
-        };
-        let is_wanted = answers == 0 || self.session.settle(answers);
-        if is_wanted && !json.is_empty() {
-            self.output.write_line(&json).await?;
+    /// Delivers an answer, and in the same piece those that came with it. False when the connection ended meanwhile.
+    async fn deliver(
+        &mut self,
+        first: ServerMessage,
+        inbound: &mut Streaming<ServerMessage>,
+    ) -> io::Result<bool> {
+        let mut lines = vec![self.settle(first)];
+        let mut bytes = lines.iter().map(Bytes::len).sum::<usize>();
+        let mut is_open = true;
+        while is_open && bytes < TOGETHER_BYTES {
+            match at_hand(inbound).await {
+                None => break,
+                Some(Ok(Some(message))) => {
+                    let line = self.settle(message);
+                    bytes += line.len();
+                    lines.push(line);
+                }
+                Some(Ok(None) | Err(_)) => is_open = false,
+            }
         }
-        Ok(())
+        if lines.len() > 1 && bytes < 2 * TOGETHER_BYTES {
+            lines = vec![lines.concat().into()];
+        }
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            self.output.write(line).await?;
+        }
+        Ok(is_open)
+    }
+
+    /// What a message has for the client.
+    fn settle(&mut self, message: ServerMessage) -> Bytes {
+        match message.kind {
+            Some(Kind::Reply(Reply { answers, json })) if answers == 0 || self.session.settle(answers) => {
+                json
+            }
+            _ => Bytes::new(),
+        }
     }
 
     async fn give_up(&mut self, message: &str) -> io::Result<()> {
         for line in self.session.give_up(message) {
-            self.output.write_line(&line).await?;
+            self.output.write(&line).await?;
         }
         Ok(())
     }
+}
+
+/// What came already; `None` if nothing did.
+async fn at_hand(inbound: &mut Streaming<ServerMessage>) -> Option<Result<Option<ServerMessage>, Status>> {
+    poll_fn(|context| {
+        Poll::Ready(match Pin::new(&mut *inbound).poll_next(context) {
+            Poll::Ready(message) => Some(message.transpose()),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// The next line, once the connection can take it; `None` when the connection is gone.

@@ -115,9 +115,9 @@ impl Output {
         Ok(Self(open_sink(io::stdout().as_fd().try_clone_to_owned()?)?))
     }
 
-    /// Writes one line, which ends in a line feed: in one piece, so that the client is woken once.
-    pub(crate) async fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.0.write_all(line).await?;
+    /// Writes whole lines, each with its line feed: in one piece, so that the client is woken once.
+    pub(crate) async fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.0.write_all(lines).await?;
         self.0.flush().await
     }
 }

@@ -36,7 +36,7 @@ fn status_and_sessions_tell_who_is_there() {
         (&json!(1), &json!("user"), &json!(1))
     );
     assert_eq!(status["calls"][0]["tool"], "files_list");
-    assert!(home.ctl(&["status"]).1.contains("warning   user mode: commands run in the sandbox"));
+    assert!(home.ctl(&["status"]).1.contains("warning   user mode: memory is watched"));
     let sessions = parsed(&home.ctl(&["sessions", "--json"]).1);
     let session = &sessions[0];
     assert_eq!(

@@ -125,3 +125,42 @@ fn completion_and_man_pages_name_every_command() {
         assert!(fs::read_to_string(pages.join(page)).unwrap().contains(".TH"), "{page}");
     }
 }
+
+#[test]
+fn output_of_the_policy_commands() {
+    let home = Home::new();
+    home.configure(
+        "[[policy.commands]]\nname = 'look'\nverdict = 'allow'\nprogram = 'ls'\narguments = ['<path>...']\noptions = ['-[la]']\n\
+        [[policy.commands]]\nname = 'removals'\nverdict = 'ask'\nprogram = 'rm'\narguments = ['<path>']\n\
+        [[policy.commands]]\nname = 'no secrets'\nverdict = 'deny'\nprogram = 'ls'\narguments = ['secret']\n\
+        [[policy.commands]]\nname = 'gone'\nverdict = 'allow'\nprogram = 'no-such-program'\n",
+    );
+    fs::create_dir(home.project.join("sub")).unwrap();
+    let daemon = Daemon::start(&home);
+    let mut text = String::new();
+    for arguments in [
+        &["policy", "explain", "--", "ls", "-l", "sub"][..],
+        &["--json", "policy", "explain", "--", "ls"],
+        &["policy", "explain", "--", "ls", "--color", "-x=|", ""],
+        &["--json", "policy", "explain", "--", "ls", "/etc"],
+        &["policy", "explain", "--directory", "sub", "--", "ls", ".."],
+        &["policy", "explain", "--directory", "sub", "--", "ls", "../.."],
+        &["policy", "explain", "--", "ls", "-l", "secret"],
+        &["policy", "explain", "--", "rm", "f"],
+        &["policy", "explain", "--env", "LD_PRELOAD", "--", "ls"],
+        &["policy", "explain", "--env", "LC_ALL", "--stdin", "--", "ls"],
+        &["policy", "explain", "--", "./ls"],
+        &["policy", "explain", "--script", "ls", "--interpreter", "sh"],
+        &["policy", "explain", "--script", "ls", "--interpreter", "zsh"],
+        &["policy", "explain", "--user", "somebody", "--", "cat", "f"],
+        &["policy", "explain", "--workspace", "/etc", "--", "ls"],
+        &["policy", "explain"],
+        &["policy", "check"],
+        &["--json", "policy", "check"],
+    ] {
+        let (code, shown, said) = home.ctl(arguments);
+        writeln!(text, "$ skynetctl {}\n{shown}{said}exit {code}\n", arguments.join(" ")).unwrap();
+    }
+    let found = settled(&home, &daemon, &text);
+    check("ctl-policy.txt", &found, include_str!("../golden/ctl-policy.txt"));
+}

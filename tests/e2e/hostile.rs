@@ -197,3 +197,45 @@ async fn numbers_of_frames_that_repeat_or_go_back_run_nothing_twice() {
     raw.send(1, &list(10)).await;
     assert_eq!(raw.answers_to().await, 1);
 }
+
+#[tokio::test]
+async fn an_id_that_is_used_again_after_a_cancel_gets_its_own_answer() {
+    let home = Home::new();
+    home.configure(
+        "[[policy.rules]]\nname = 'ask'\nverdict = 'ask'\ntools = ['files_write']\n[confirm]\nwait_seconds = 600\n",
+    );
+    let _daemon = Daemon::start(&home);
+    let mut raw = Raw::connected(&home).await;
+    // Waits for a human, to its cancel.
+    let waiting = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "files_write", "arguments": { "path": "f", "content": "x" } } });
+    let cancel =
+        json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 7 } });
+    for round in 0..50 {
+        let first = 10 + round * 10;
+        raw.send(first, &waiting.to_string()).await;
+        raw.send(first + 1, &cancel.to_string()).await;
+        raw.send(first + 2, &waiting.to_string()).await;
+        raw.send(first + 3, &cancel.to_string()).await;
+        raw.send(first + 4, &list(7)).await;
+        let mut settled = Vec::new();
+        while settled.len() < 3 {
+            let server_message::Kind::Reply(reply) = raw.next().await.unwrap() else { continue };
+            if reply.answers == 0 {
+                continue;
+            }
+            let is_last = reply.answers == first + 4;
+            assert_eq!(reply.json.is_empty(), !is_last, "{reply:?}");
+            if is_last {
+                let answer: serde_json::Value = serde_json::from_slice(&reply.json).unwrap();
+                assert_eq!(
+                    (&answer["id"], &answer["result"]["isError"]),
+                    (&json!(7), &json!(false)),
+                    "{answer}"
+                );
+            }
+            settled.push(reply.answers);
+        }
+        settled.sort_unstable();
+        assert_eq!(settled, [first, first + 2, first + 4]);
+    }
+}

@@ -93,6 +93,57 @@ fn a_dialog_goes_over_the_stream_of_its_call() {
 }
 
 #[test]
+fn a_stream_that_was_lost_goes_on_where_it_was() {
+    let home = home();
+    home.configure("[http]\nlisten = '127.0.0.1:0'\n[[policy.rules]]\nname = 'ask'\nverdict = 'ask'\ntools = ['files_write']\n");
+    let _daemon = Daemon::start(&home);
+    let web = Web::connect(&home, "t", &["read", "write"]);
+    let session = web.begin("2025-11-25", json!({ "elicitation": {} }));
+    let resume =
+        |web: &Web, id: &str| web.stream("GET", &[("mcp-session-id", &session), ("last-event-id", id)], "");
+    // The stream of a call breaks while a human is asked, and the answer comes when nobody listens.
+    let params = call("files_write", json!({ "path": "new", "content": "x" }));
+    let body = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params }).to_string();
+    let mut stream = web.stream("POST", &[("mcp-session-id", &session)], &body);
+    let asked = stream.message();
+    let last = stream.last_id.clone();
+    drop(stream);
+    let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "action": "accept", "content": { "approve": true } } });
+    assert_eq!(web.post(&[("mcp-session-id", &session)], &answer.to_string()).status, 202);
+    for _ in 0..2 {
+        let mut rest = resume(&web, &last);
+        let answer = rest.message();
+        assert!(answer["id"] == 5 && outcome(&answer).is_ok(), "{answer}");
+        assert!(rest.try_message().is_none());
+    }
+    // News of the session.
+    let mut news = web.stream("GET", &[("mcp-session-id", &session)], "");
+    let subscribed = web.request(&session, "resources/subscribe", json!({ "uri": "skynet://session/audit" }));
+    assert_eq!(subscribed.status, 200);
+    let list = || assert_eq!(web.request(&session, "tools/call", call("files_list", json!({}))).status, 200);
+    list();
+    news.message();
+    let last = news.last_id.clone();
+    drop(news);
+    list();
+    let mut news = resume(&web, &last);
+    assert_eq!(news.message()["method"], "notifications/resources/updated");
+    assert_ne!(news.last_id, last);
+    // For nobody else, and only what there was.
+    let status = |web: &Web, id: &str| {
+        let request = format!(
+            "GET /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\naccept: text/event-stream\r\nmcp-session-id: {session}\r\nlast-event-id: {id}\r\nconnection: close\r\n\r\n",
+            web.address, web.token
+        );
+        web.raw(request.as_bytes()).0
+    };
+    assert_eq!(status(&Web::connect(&home, "other", &["read", "write"]), &last), 404);
+    for unknown in ["0-1000", "77-1", "1-0", "x", ""] {
+        assert_eq!(status(&web, unknown), 400, "{unknown}");
+    }
+}
+
+#[test]
 fn news_go_over_the_stream_of_the_session_or_of_the_subscription() {
     let home = home();
     let _daemon = Daemon::start(&home);

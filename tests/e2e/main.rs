@@ -10,12 +10,14 @@
 )]
 
 mod clients;
+mod commands;
 mod crowd;
 mod ctl;
 mod daemon;
 mod disk;
 mod escapes;
 mod golden;
+mod host;
 mod hostile;
 mod http;
 mod jobs;

@@ -176,13 +176,13 @@ fn subscribers_hear_of_their_session_in_both_eras() {
     let uri = "skynet://session/audit";
     let mut legacy = Shim::connected(&home, "2025-11-25", json!({}));
     assert!(legacy.request("resources/subscribe", json!({ "uri": uri })).get("error").is_none());
-    let refused = legacy.request("resources/subscribe", json!({ "uri": "skynet://workspace/x" }));
+    let refused = legacy.request("resources/subscribe", json!({ "uri": "skynet://result/x" }));
     assert_eq!(refused["error"]["code"], -32602);
     legacy.post("tools/call", json!({ "name": "files_list", "arguments": {} }));
     assert_eq!(next(&mut legacy, "notifications/resources/updated")["params"]["uri"], uri);
 
     let mut modern = Shim::start(&home);
-    let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": [uri, "skynet://workspace/x"] });
+    let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": [uri, "skynet://result/x"] });
     let id = modern.post("subscriptions/listen", json!({ "notifications": wanted, "_meta": modern_meta() }));
     let acknowledged = next(&mut modern, "notifications/subscriptions/acknowledged");
     assert_eq!(
@@ -194,4 +194,97 @@ fn subscribers_hear_of_their_session_in_both_eras() {
     modern.post("tools/call", params);
     let updated = next(&mut modern, "notifications/resources/updated");
     assert_eq!(updated["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], id, "{updated}");
+}
+
+/// Waits until `uri` is told of, passing over what else is.
+fn hears_of(shim: &mut Shim, uri: &str) {
+    while next(shim, "notifications/resources/updated")["params"]["uri"] != uri {}
+}
+
+#[test]
+fn subscribers_hear_of_files_however_they_change() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let project = &home.project;
+    fs::write(project.join("file é"), "1").unwrap();
+    let (file, later) = ("skynet://workspace/file%20%C3%A9", "skynet://workspace/some/where/later");
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    for uri in [file, later] {
+        let answer = shim.request("resources/subscribe", json!({ "uri": uri }));
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+    let change = |shim: &mut Shim, uri: &str, change: &dyn Fn()| {
+        change();
+        hears_of(shim, uri);
+    };
+    change(&mut shim, file, &|| fs::write(project.join("file é"), "2").unwrap());
+    // As editors write: another file takes its place.
+    fs::write(project.join("new"), "3").unwrap();
+    change(&mut shim, file, &|| fs::rename(project.join("new"), project.join("file é")).unwrap());
+    change(&mut shim, file, &|| fs::remove_file(project.join("file é")).unwrap());
+    change(&mut shim, file, &|| fs::write(project.join("file é"), "4").unwrap());
+    // Its directories come, go, and come again.
+    for _ in 0..2 {
+        let directory = project.join("some/where");
+        change(&mut shim, later, &|| fs::create_dir_all(&directory).unwrap());
+        change(&mut shim, later, &|| fs::write(directory.join("later"), "x").unwrap());
+        change(&mut shim, later, &|| fs::remove_dir_all(project.join("some")).unwrap());
+    }
+    // The process that watches dies.
+    for pid in daemon.children() {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    hears_of(&mut shim, file);
+    change(&mut shim, file, &|| fs::write(project.join("file é"), "5").unwrap());
+
+    let mut modern = Shim::start(&home);
+    let wanted = json!({ "resourceSubscriptions": [file, later] });
+    let id = modern.post("subscriptions/listen", json!({ "notifications": wanted, "_meta": modern_meta() }));
+    for uri in [file, later] {
+        hears_of(&mut modern, uri);
+    }
+    fs::write(project.join("file é"), "6").unwrap();
+    let updated = next(&mut modern, "notifications/resources/updated");
+    assert_eq!(updated["params"]["uri"], file);
+    assert_eq!(updated["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], id, "{updated}");
+}
+
+#[test]
+fn only_files_that_may_be_read_are_watched_and_not_too_many() {
+    let home = Home::new();
+    home.configure("[[policy.rules]]\nname = 'no'\nverdict = 'deny'\ntools = ['files_stat']\n");
+    let daemon = Daemon::start(&home);
+    let subscribe = |shim: &mut Shim, path: &str| {
+        let uri = format!("skynet://workspace/{path}");
+        shim.request("resources/subscribe", json!({ "uri": uri }))["error"]["message"].clone()
+    };
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    assert!(subscribe(&mut shim, "f").as_str().unwrap().contains("`no`"));
+    drop((shim, daemon));
+    home.configure("");
+    let _daemon = Daemon::start(&home);
+    std::os::unix::fs::symlink("/etc", home.project.join("out")).unwrap();
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    for outside in ["../f", "out/passwd", "/etc/passwd"] {
+        assert!(subscribe(&mut shim, outside).is_string(), "{outside}");
+    }
+    for number in 0..64 {
+        assert_eq!(subscribe(&mut shim, &format!("f{number}")), Value::Null);
+    }
+    assert!(subscribe(&mut shim, "f64").as_str().unwrap().contains("64 files"));
+    let uri = "skynet://workspace/f0";
+    assert!(shim.request("resources/unsubscribe", json!({ "uri": uri })).get("error").is_none());
+    assert_eq!(subscribe(&mut shim, "f64"), Value::Null);
+    // Together, all sessions of a workspace have a limit as well.
+    let refused = (0..5).find_map(|client| {
+        let mut other = Shim::connected(&home, "2025-11-25", json!({}));
+        let refused = (0..64)
+            .map(|number| subscribe(&mut other, &format!("g{client}-{number}")))
+            .find(Value::is_string);
+        // Its watches last as long as it does.
+        std::mem::forget(other);
+        refused
+    });
+    assert!(refused.unwrap().as_str().unwrap().contains("256 files"), "no limit");
 }

@@ -188,14 +188,24 @@ fn a_cancel_stops_the_call_and_the_session_goes_on() {
     home.configure("[[policy.rules]]\nname = 'ask'\nverdict = 'ask'\ntools = ['files_list']\n");
     let _daemon = Daemon::start(&home);
     let mut shim = Shim::connected(&home, "2025-11-25", json!({ "elicitation": {} }));
-    let id = shim.post("tools/call", json!({ "name": "files_list", "arguments": {} }));
-    assert_eq!(shim.receive()["method"], "elicitation/create");
-    shim.send(
-        &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }),
-    );
-    assert!(shim.call("files_stat", json!({ "path": "." })).is_ok());
+    // With `_meta`, and without, where calls take a shorter way.
+    let calls = [
+        json!({ "name": "files_list", "arguments": {}, "_meta": { "note": 1 } }),
+        json!({ "name": "files_list", "arguments": {} }),
+    ];
+    for call in calls {
+        let id = shim.post("tools/call", call);
+        assert_eq!(shim.receive()["method"], "elicitation/create");
+        shim.send(
+            &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }),
+        );
+        let next = shim.post("tools/call", json!({ "name": "files_stat", "arguments": { "path": "." } }));
+        let answer = shim.receive();
+        assert_eq!(answer["id"], next, "a canceled request gets no answer: {answer}");
+        assert!(outcome(&answer).is_ok(), "{answer}");
+    }
     let (_, canceled, _) = home.ctl(&["audit", "query", "--outcome", "canceled", "--json"]);
-    assert!(canceled.contains("files_list"), "{canceled}");
+    assert_eq!(canceled.matches("\"files_list\"").count(), 2, "{canceled}");
 }
 
 #[test]

@@ -97,6 +97,14 @@ fn signal(pids: &[u32], signal: Signal) {
 #[test]
 fn killed_hands_are_replaced() {
     calls_survive(|_, daemon| {
+        signal(&daemon.hands(), Signal::KILL);
+        daemon
+    });
+}
+
+#[test]
+fn hands_of_a_killed_broker_are_replaced() {
+    calls_survive(|_, daemon| {
         signal(&daemon.children(), Signal::KILL);
         daemon
     });
@@ -122,7 +130,7 @@ fn an_interrupted_call_is_in_the_audit_log() {
             assert!(Instant::now() < deadline, "the copy never began");
             std::thread::yield_now();
         }
-        let hands = daemon.as_ref().unwrap().children();
+        let hands = daemon.as_ref().unwrap().hands();
         signal(&hands, Signal::STOP);
         let is_caught = !home.project.join(to).exists();
         if is_caught {
@@ -142,4 +150,24 @@ fn an_interrupted_call_is_in_the_audit_log() {
     let (_, record, _) = home.ctl(&["audit", "query", "--call", call, "--json"]);
     let record: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
     assert_eq!((&record["outcome"], &record["tool"]), (&json!("interrupted"), &json!("files_copy")));
+}
+
+#[test]
+fn what_a_session_chose_to_see_survives_the_daemon() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    shim.call("skynet_enable_toolset", json!({ "toolset": "system" })).unwrap();
+    shim.call("skynet_enable_toolset", json!({ "toolset": "git", "disable": true })).unwrap();
+    let is_listed = |shim: &mut Shim, tool: &str| {
+        let answer = shim.request("tools/list", json!({}));
+        answer["result"]["tools"].as_array().unwrap().iter().any(|listed| listed["name"] == tool)
+    };
+    daemon.kill();
+    let daemon = Daemon::start(&home);
+    assert!(is_listed(&mut shim, "system_describe") && !is_listed(&mut shim, "git_status"));
+    // Another session has a list of its own.
+    let mut other = Shim::connected(&home, "2025-11-25", json!({}));
+    assert!(!is_listed(&mut other, "system_describe") && is_listed(&mut other, "git_status"));
+    drop((shim, other, daemon));
 }

@@ -141,3 +141,20 @@ fn every_tool_is_called_by_a_test() {
         assert!(tests.contains(&format!("\"{}\"", tool.name)), "no test calls {}", tool.name);
     }
 }
+
+/// A tool that starts what its caller names says what that is, or no list of commands would judge it.
+#[test]
+fn what_takes_a_command_declares_it() {
+    let takes_command = |tool: &Entry| {
+        ["command", "script"].iter().any(|name| tool.input_schema["properties"].get(name).is_some())
+    };
+    let mut count = 0;
+    for tool in registry().iter().filter(|tool| takes_command(tool)) {
+        let input = skynet_core::Canonical::parse(br#"{"command":["true"]}"#).unwrap();
+        let command =
+            tool.command_of(&input).unwrap().unwrap_or_else(|| panic!("{} declares nothing", tool.name));
+        assert_eq!(command.argv, ["true"], "{}", tool.name);
+        count += 1;
+    }
+    assert!(count > 0);
+}

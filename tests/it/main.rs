@@ -9,8 +9,10 @@
 )]
 
 mod catalog;
+mod commands;
 mod files;
 mod git;
 mod pipeline;
 mod skynet;
+mod state;
 mod system;

@@ -10,6 +10,7 @@
 )]
 
 pub mod components;
+pub mod host;
 pub mod programs;
 pub mod web;
 pub mod workbench;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::DirBuilderExt as _,
@@ -158,6 +159,25 @@ impl Daemon {
         self.child.wait().unwrap()
     }
 
+    /// The hands it works with, in the slots of its broker.
+    #[must_use]
+    pub fn hands(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name is in parentheses and may hold any character (proc_pid_stat(5)).
+            let (head, tail) = stat.rsplit_once(") ")?;
+            let parent: u32 = tail.split(' ').nth(1)?.parse().ok()?;
+            Some((pid, (parent, head.split_once('(')?.1.to_owned())))
+        });
+        let processes: HashMap<u32, (u32, String)> = processes.collect();
+        let is_ours = |pid: &u32| {
+            std::iter::successors(Some(*pid), |pid| Some(processes.get(pid)?.0)).any(|pid| pid == self.pid())
+        };
+        let hands = processes.iter().filter(|(_, (_, name))| name == "skynet-hands");
+        hands.map(|(pid, _)| *pid).filter(is_ours).collect()
+    }
+
     /// The processes it started.
     #[must_use]
     pub fn children(&self) -> Vec<u32> {
@@ -215,10 +235,15 @@ impl Shim {
 
     #[must_use]
     pub fn start_in(home: &Home, workspace: &Path) -> Self {
-        let mut child = home
-            .command("skynet-shim")
+        Self::of(home.command("skynet-shim"), &home.socket(), workspace)
+    }
+
+    /// Starts `command`, which is a shim, for the daemon at `socket`.
+    #[must_use]
+    pub fn of(mut command: Command, socket: &Path, workspace: &Path) -> Self {
+        let mut child = command
             .arg("--socket")
-            .arg(home.socket())
+            .arg(socket)
             .arg("--workspace")
             .arg(workspace)
             .stdin(Stdio::piped())
@@ -233,14 +258,19 @@ impl Shim {
     /// With the handshake of that revision done.
     #[must_use]
     pub fn connected(home: &Home, revision: &str, capabilities: Value) -> Self {
-        let mut shim = Self::start(home);
+        Self::start(home).shaken(revision, capabilities)
+    }
+
+    /// The same, once the handshake of that revision is done.
+    #[must_use]
+    pub fn shaken(mut self, revision: &str, capabilities: Value) -> Self {
         let client = json!({ "name": "test", "version": "1" });
         let params =
             json!({ "protocolVersion": revision, "capabilities": capabilities, "clientInfo": client });
-        let answer = shim.request("initialize", params);
+        let answer = self.request("initialize", params);
         assert_eq!(answer["result"]["protocolVersion"], revision, "{answer}");
-        shim.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-        shim
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        self
     }
 
     pub fn send(&mut self, message: &Value) {

@@ -72,7 +72,11 @@ impl Web {
         let status = response.status().as_u16();
         let text = response.body_mut().read_to_string().unwrap();
         let messages = if kind.starts_with("text/event-stream") {
-            text.lines().filter_map(|line| line.strip_prefix("data: ")).map(parse).collect()
+            text.lines()
+                .filter_map(|line| line.strip_prefix("data: "))
+                .filter(|json| !json.is_empty())
+                .map(parse)
+                .collect()
         } else if kind.starts_with("application/json") {
             vec![parse(&text)]
         } else {
@@ -147,12 +151,17 @@ impl Web {
             body.len()
         )
         .unwrap();
-        Stream(BufReader::new(stream))
+        Stream { reader: BufReader::new(stream), next_id: String::new(), last_id: String::new() }
     }
 }
 
 /// A stream of server-sent events. Closed when dropped.
-pub struct Stream(BufReader<TcpStream>);
+pub struct Stream {
+    reader: BufReader<TcpStream>,
+    next_id: String,
+    /// The id of the newest message.
+    pub last_id: String,
+}
 
 impl Stream {
     /// The next message.
@@ -167,10 +176,14 @@ impl Stream {
     pub fn try_message(&mut self) -> Option<Value> {
         loop {
             let mut line = String::new();
-            if self.0.read_line(&mut line).ok()? == 0 {
+            if self.reader.read_line(&mut line).ok()? == 0 {
                 return None;
             }
-            if let Some(json) = line.strip_prefix("data: ") {
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.trim_end().clone_into(&mut self.next_id);
+            }
+            if let Some(json) = line.strip_prefix("data: ").filter(|json| !json.trim().is_empty()) {
+                self.last_id.clone_from(&self.next_id);
                 return Some(parse(json));
             }
         }

@@ -5,16 +5,16 @@ use bytes::Bytes;
 use serde_json::Value;
 use skynet_catalog::Catalog;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
+    Answer, Call, CallId, Caller, Connection, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
     call::{Ask, Before, Notes},
     ctx::Progress,
 };
-use skynet_policy::{Approvals, Limits, Metrics, Rule, Rules, Services};
+use skynet_policy::{Approvals, CommandRule, Commands, Limits, Metrics, Rule, Rules, Services, Verdict};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     fs::{self, File},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -38,9 +38,10 @@ pub struct Workbench {
 #[must_use]
 pub fn product() -> Registry {
     let catalog = Catalog::new(vec!["exec".into(), "files".into(), "git".into(), "skynet".into()]);
-    let slots = skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0);
     let state = std::env::temp_dir().join("skynet-state");
-    let commands = skynet_exec::Host::new(slots, std::path::Path::new("/root"), &state);
+    let slots =
+        skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0, state.join("homes"));
+    let commands = skynet_exec::Host::new(slots, Some(Path::new("/root")), &state);
     let mut toolsets = skynet_hands::toolsets();
     toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
@@ -51,6 +52,8 @@ pub fn product() -> Registry {
 /// What a test varies.
 pub struct Setup {
     pub rules: Vec<Rule>,
+    pub commands: Vec<CommandRule>,
+    pub unlisted_commands: Verdict,
     pub limits: Limits,
     pub toolsets: Vec<Toolset>,
     pub confirm_wait: Duration,
@@ -59,7 +62,14 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let confirm_wait = Duration::from_millis(50);
-        Self { rules: Vec::new(), limits: Limits::default(), toolsets: Vec::new(), confirm_wait }
+        Self {
+            rules: Vec::new(),
+            commands: Vec::new(),
+            unlisted_commands: Verdict::Deny,
+            limits: Limits::default(),
+            toolsets: Vec::new(),
+            confirm_wait,
+        }
     }
 }
 
@@ -81,8 +91,9 @@ impl Workbench {
         fs::create_dir(&work).unwrap();
         let tables = Tables::open(&root.join("state")).unwrap();
         let (journal, _) = Journal::open(&root.join("journal")).unwrap();
+        let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
         let services = Services {
-            rules: Arc::new(Rules::new(setup.rules).unwrap()),
+            rules: Arc::new(Rules::new(setup.rules).unwrap().with_commands(commands)),
             limits: setup.limits,
             confirm_wait: setup.confirm_wait,
             approvals: Arc::new(Approvals::default()),
@@ -120,6 +131,8 @@ impl Workbench {
         let mut call = Call {
             id,
             effect: tool.effect,
+            program: None,
+            asked_by: None,
             tool,
             caller: Caller {
                 uid: rustix::process::getuid().as_raw(),
@@ -128,6 +141,8 @@ impl Workbench {
                 client: "test 1".into(),
                 workspace: Some(self.workspace.clone()),
                 token: None,
+                home: Path::new("/nonexistent").into(),
+                connection: Connection::own(),
             },
             raw: Bytes::copy_from_slice(raw),
             input: None,
@@ -203,7 +218,7 @@ impl Outbox for Shelf {
 
 /// A rule.
 #[must_use]
-pub fn rule(name: &str, verdict: skynet_policy::Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
+pub fn rule(name: &str, verdict: Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
     let tools = tools.iter().map(|&tool| tool.to_owned()).collect();
     Rule { name: name.into(), verdict, users: Vec::new(), tools, effects: effects.to_vec() }
 }
@@ -212,7 +227,7 @@ trait CanonicalizeInProc {
     fn canonicalize_in_proc(&self) -> PathBuf;
 }
 
-impl CanonicalizeInProc for std::path::Path {
+impl CanonicalizeInProc for Path {
     /// Where a directory really is: `/tmp` may be a link.
     fn canonicalize_in_proc(&self) -> PathBuf {
         Workspace::open(self).unwrap().path().to_owned()

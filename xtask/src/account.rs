@@ -38,6 +38,16 @@ impl Account {
         Entry::find(name).map(Self::Other).with_context(|| format!("there is no account `{name}`"))
     }
 
+    /// The account `name` of a service, made if it is missing.
+    pub(crate) fn system(name: &str) -> Result<Self> {
+        if Entry::find(name).is_none() {
+            shell::step(&format!("making the account `{name}` for the service"));
+            let options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/var/lib/skynet"];
+            shell::run(Command::new("useradd").args(options).args(["--shell", "/usr/sbin/nologin", name]))?;
+        }
+        Entry::find(name).map(Self::Other).with_context(|| format!("there is no account `{name}`"))
+    }
+
     /// Its home directory.
     pub(crate) fn home(&self) -> PathBuf {
         match self {

@@ -87,10 +87,9 @@ fn calls(bench: &Bench, options: &Options, what: What, peer: Server, goal: &str)
     // The first calls warm up processes and caches.
     for round in 0..options.runs + 20 {
         for ((client, (tool, arguments)), times) in clients.iter_mut().zip(&questions).zip(&mut times) {
-            let begun = Instant::now();
-            client.call(tool, arguments)?;
+            let (_, took) = client.measure_call(tool, arguments)?;
             if round >= 20 {
-                times.push(begun.elapsed());
+                times.push(took);
             }
         }
     }

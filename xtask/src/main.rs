@@ -27,7 +27,7 @@ mod up;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Automation of the Skynet project.
 #[derive(Parser)]
@@ -94,9 +94,9 @@ fn root() -> PathBuf {
 fn product() -> Result<skynet_core::Registry> {
     let catalog = skynet_catalog::Catalog::new(Vec::new());
     // Their declarations are wanted, and none is called: the broker need not be there.
-    let slots = skynet_sandbox::Slots::new("skynet-sandbox".into(), 0);
+    let slots = skynet_sandbox::Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
     let mut toolsets = skynet_hands::toolsets();
-    let commands = skynet_exec::Host::new(slots, Path::new("/"), Path::new("/"));
+    let commands = skynet_exec::Host::new(slots, None, Path::new("/"));
     toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
     Ok(skynet_catalog::product(&catalog, toolsets)?)
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// A server and the pipes to it; killed when dropped.
@@ -53,27 +54,41 @@ impl Client {
 
     /// Sends a request and returns its result.
     pub(crate) fn request(&mut self, method: &str, params: &Value) -> Result<Value> {
+        Ok(self.measure(method, params)?.0)
+    }
+
+    /// Sends a request; returns its result, and the time from the first byte sent to the last byte of the answer. The
+    /// answer is read and checked after that: how long a client takes to parse it depends on its language and is the same
+    /// for every server, so a ratio of servers with it in both terms would be one of something else.
+    pub(crate) fn measure(&mut self, method: &str, params: &Value) -> Result<(Value, Duration)> {
+        let begun = Instant::now();
         let id = self.post(method, params)?;
         loop {
             self.read()?;
-            // Parsing is part of what any client does, so it is part of what is measured.
+            let took = begun.elapsed();
             let mut message: Value = serde_json::from_str(&self.line)?;
             if message["id"] == id && message.get("method").is_none() {
                 if message.get("error").is_some() {
                     bail!("{method}: {}", message["error"]);
                 }
-                return Ok(message["result"].take());
+                return Ok((message["result"].take(), took));
             }
         }
     }
 
     /// Calls a tool; an error of the tool is an error.
     pub(crate) fn call(&mut self, tool: &str, arguments: &Value) -> Result<Value> {
-        let result = self.request("tools/call", &json!({ "name": tool, "arguments": arguments }))?;
+        Ok(self.measure_call(tool, arguments)?.0)
+    }
+
+    /// Calls a tool; see [`Client::measure`].
+    pub(crate) fn measure_call(&mut self, tool: &str, arguments: &Value) -> Result<(Value, Duration)> {
+        let params = json!({ "name": tool, "arguments": arguments });
+        let (result, took) = self.measure("tools/call", &params)?;
         if result["isError"] == true {
             bail!("{tool}: {}", result["content"][0]["text"]);
         }
-        Ok(result)
+        Ok((result, took))
     }
 
     /// Sends many calls at once and waits for all answers.

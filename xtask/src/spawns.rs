@@ -7,7 +7,10 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use skynet_core::Workspace;
-use skynet_sandbox::{Command, Slots, WARM, protocol::Limits};
+use skynet_sandbox::{
+    Command, Slots, WARM,
+    protocol::{Kind, Limits},
+};
 use std::{
     fs::{File, OpenOptions},
     os::fd::AsFd as _,
@@ -23,6 +26,9 @@ const WARM_UP: usize = 10;
 /// Runs that wait a second each.
 const IDLE_RUNS: usize = 20;
 
+/// The name of the one home: a digest of anything.
+const HOME: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /// What a large requester holds in memory.
 const LARGE_BYTES: usize = 2 << 30;
 
@@ -32,7 +38,9 @@ pub(crate) fn run(runs: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let place = Place::new()?;
-        let (warm, cold) = (Slots::new(program.clone(), WARM), Slots::new(program, 0));
+        let homes = tempfile::tempdir()?;
+        let at = homes.path().to_owned();
+        let (warm, cold) = (Slots::new(program.clone(), WARM, at.clone()), Slots::new(program, 0, at));
         shell::step("measuring; a ratio is to /bin/true just spawned");
         let (mut bare, mut hot, mut empty, mut peer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 0..runs + WARM_UP {
@@ -122,11 +130,12 @@ impl Place {
         let command = Command {
             argv: vec![b"/bin/true".to_vec()],
             environment: Vec::new(),
-            workspace: self.workspace.as_descriptor(),
-            workspace_path: self.workspace.path(),
+            kind: Kind::Command,
+            connection: 0,
+            workspace: Some(&self.workspace),
             directory: Path::new("."),
             home: Path::new("/home/bench"),
-            private_home: self.home.path(),
+            private_home: HOME,
             limits: Limits { wall_ms: 10_000, memory_bytes: 1 << 30, processes: 64, scratch_bytes: 1 << 20 },
         };
         let ended = slots.run(command, [null; 3]).await?.ended().await?;

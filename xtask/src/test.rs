@@ -41,9 +41,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_with(options, &[])
 }
 
+/// Tests that only root can run: that root is refused, and Skynet for a whole host.
+const OF_ROOT: [&str; 2] = ["daemon::root_is_refused", "host::"];
+
+/// Whom the daemon of a whole host runs as.
+pub(crate) const HOST_ACCOUNT: &str = "skynet";
+
+/// A second user of that host.
+const OTHER_ACCOUNT: &str = "skynet-other";
+
+fn is_wanted(options: &Options, of_root: &str) -> bool {
+    options
+        .filter
+        .as_ref()
+        .is_none_or(|filter| of_root.starts_with(filter.as_str()) || filter.starts_with(of_root))
+}
+
 /// Builds and runs the tests with more variables.
 pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Result<()> {
     let account = Account::unprivileged("skynet-test")?;
+    if shell::is_root() {
+        Account::unprivileged(OTHER_ACCOUNT)?;
+        Account::system(HOST_ACCOUNT)?;
+    }
     let stage = Stage::new()?;
     // First, because the ordinary build replaces it in the target directory.
     for program in build::cargo(&["build", "--package", "skynetd", "--features", "skynetd/conformance"])? {
@@ -77,17 +97,23 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
         passed += more_passed;
         failed += more_failed;
     }
-    if shell::is_root() && options.filter.is_none() {
-        shell::step("testing as root that root is refused");
-        let only = Options { filter: Some("daemon::root_is_refused".into()), nocapture: false };
+    if shell::is_root() {
         let e2e = fs::read_dir(&stage.0)?.filter_map(|entry| Some(entry.ok()?.path()));
         let e2e = e2e
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("e2e-")))
-            .max();
-        let (more_passed, more_failed) =
-            run_one(&Account::Own, &e2e.context("the e2e tests")?, &stage.0, &only, &[])?;
-        passed += more_passed;
-        failed += more_failed;
+            .max()
+            .context("the e2e tests")?;
+        for of_root in OF_ROOT.iter().filter(|of_root| is_wanted(options, of_root)) {
+            shell::step(&format!("testing {of_root} as root"));
+            let filter = options.filter.clone().filter(|filter| filter.starts_with(of_root));
+            let only =
+                Options { filter: filter.or_else(|| Some((*of_root).into())), nocapture: options.nocapture };
+            let users = [HOST_ACCOUNT, "skynet-test", OTHER_ACCOUNT].join(",");
+            let variables = [("SKYNET_HOST_USERS", users)];
+            let (more_passed, more_failed) = run_one(&Account::Own, &e2e, &stage.0, &only, &variables)?;
+            passed += more_passed;
+            failed += more_failed;
+        }
     }
     println!("{passed} passed, {failed} failed");
     if failed > 0 { bail!("{failed} tests failed") } else { Ok(()) }

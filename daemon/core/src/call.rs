@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex},
 };
@@ -62,6 +63,51 @@ pub struct Caller {
     pub workspace: Option<Arc<Workspace>>,
     /// The token it showed, if it came without a process of its own.
     pub token: Option<Arc<Token>>,
+    /// The home directory of that uid.
+    pub home: Arc<Path>,
+    /// What the sandbox knows it by.
+    pub connection: Arc<Connection>,
+}
+
+/// A client that the broker of the whole host noted: what is done for it as its user cites the number. It is known there
+/// until the last of those who may still act for it is gone.
+pub struct Connection {
+    number: u64,
+    release: Option<Box<dyn Fn(u64) + Send + Sync>>,
+}
+
+impl Connection {
+    /// Of a daemon that has one user, as whom everything is done.
+    #[must_use]
+    pub fn own() -> Arc<Self> {
+        Arc::new(Self { number: 0, release: None })
+    }
+
+    /// The one of that number; at its end `release` is called with it.
+    #[must_use]
+    pub fn noted(number: u64, release: impl Fn(u64) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { number, release: Some(Box::new(release)) })
+    }
+
+    /// What requests cite; 0 if everything is done as the daemon's own user.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(release) = &self.release {
+            release(self.number);
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.number).finish()
+    }
 }
 
 impl Caller {
@@ -208,6 +254,10 @@ pub struct Call {
     pub input: Option<Canonical>,
     /// What it does: of the tool at first, of the input after Validate.
     pub effect: Effect,
+    /// The program it starts, once a list of commands has allowed it: this file, and no other of its name.
+    pub program: Option<PathBuf>,
+    /// The entry of a list of commands that wants a human to be asked.
+    pub asked_by: Option<String>,
     /// Whether the client sent it before, to a daemon that is gone.
     pub resend: bool,
     /// Set when the client cancels.

@@ -1,8 +1,8 @@
 //! What a tool sees of its call. In hands this is exactly what the socketpair protocol carries.
 
-use crate::{Effect, Error, Result, Workspace};
+use crate::{Caller, Effect, Error, Result, Workspace};
 use async_trait::async_trait;
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -33,12 +33,14 @@ pub struct Progress {
 }
 
 /// Where a call comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// Its session.
     pub session: Uuid,
-    /// [`crate::Caller::owner`].
+    /// [`Caller::owner`].
     pub owner: String,
+    /// Who makes it.
+    pub caller: Caller,
 }
 
 /// The context of one call.
@@ -52,6 +54,9 @@ pub struct CallCtx {
     pub effect: Effect,
     /// Whose call it is; known only to tools that run in the daemon.
     pub origin: Option<Origin>,
+    /// What a list of commands allowed to be started: this file, whatever the input calls it. `None` where there is no
+    /// list; known only to tools that run in the daemon.
+    pub program: Option<PathBuf>,
     workspace: Option<Arc<Workspace>>,
     outbox: Arc<dyn Outbox>,
 }
@@ -66,13 +71,20 @@ impl CallCtx {
         workspace: Option<Arc<Workspace>>,
         outbox: Arc<dyn Outbox>,
     ) -> Self {
-        Self { cancel, max_bytes, effect, origin: None, workspace, outbox }
+        Self { cancel, max_bytes, effect, origin: None, program: None, workspace, outbox }
     }
 
     /// The same context, of a call from `origin`.
     #[must_use]
     pub fn with_origin(mut self, origin: Origin) -> Self {
         self.origin = Some(origin);
+        self
+    }
+
+    /// The same context, of a call that may start this program.
+    #[must_use]
+    pub fn with_program(mut self, program: Option<PathBuf>) -> Self {
+        self.program = program;
         self
     }
 

@@ -3,8 +3,10 @@
 
 pub mod call;
 pub mod canonical;
+pub mod command;
 pub mod ctx;
 pub mod error;
+pub mod json;
 pub mod pipeline;
 pub mod registry;
 pub mod reserved;
@@ -12,8 +14,9 @@ pub mod schema;
 pub mod tool;
 pub mod workspace;
 
-pub use call::{Answer, Call, CallId, Caller, Link, Token};
+pub use call::{Answer, Call, CallId, Caller, Connection, Link, Token};
 pub use canonical::Canonical;
+pub use command::CommandLine;
 pub use ctx::{CallCtx, Outbox};
 pub use error::{Error, ErrorKind, Result};
 pub use pipeline::{Layer, Next, Pipeline};

@@ -37,7 +37,12 @@ impl Next<'_> {
             call.caller.workspace.clone(),
             call.outbox.clone(),
         )
-        .with_origin(Origin { session: call.id.session, owner: call.caller.owner() });
+        .with_origin(Origin {
+            session: call.id.session,
+            owner: call.caller.owner(),
+            caller: call.caller.clone(),
+        })
+        .with_program(call.program.clone());
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

@@ -1,6 +1,6 @@
 //! All tools of the product, by name.
 
-use crate::{CallCtx, Canonical, Effect, Error, Place, Result, Tool, schema};
+use crate::{CallCtx, Canonical, CommandLine, Effect, Error, Place, Result, Tool, schema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -15,6 +15,9 @@ pub trait Run: Send + Sync {
 
 /// Judges how far an input goes.
 type EffectOf = Arc<dyn Fn(&Canonical) -> Result<Effect> + Send + Sync>;
+
+/// Says what an input starts.
+type CommandOf = Arc<dyn Fn(&Canonical) -> Result<Option<CommandLine>> + Send + Sync>;
 
 /// One tool without its types: what every other part of Skynet is derived from.
 #[derive(Clone)]
@@ -40,13 +43,14 @@ pub struct Entry {
     /// Draft 2020-12.
     pub output_schema: Arc<Map<String, Value>>,
     effect_of: EffectOf,
+    command_of: CommandOf,
     runner: Arc<dyn Run>,
 }
 
 impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
-        let judge = tool.clone();
+        let (judge, starter) = (tool.clone(), tool.clone());
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
@@ -59,6 +63,7 @@ impl Entry {
             input_schema: Arc::new(schema::of::<T::Input>()),
             output_schema: Arc::new(schema::of::<T::Output>()),
             effect_of: Arc::new(move |input| Ok(judge.effect(&input.to_typed()?).max(T::EFFECT))),
+            command_of: Arc::new(move |input| starter.command(&input.to_typed()?)),
             runner: Arc::new(Typed(tool)),
         }
     }
@@ -77,6 +82,14 @@ impl Entry {
         (self.effect_of)(input)
     }
 
+    /// What this input starts, if the tool starts what its caller names.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the input does not fit the tool's type, or names nothing.
+    pub fn command_of(&self, input: &Canonical) -> Result<Option<CommandLine>> {
+        (self.command_of)(input)
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -90,12 +103,9 @@ struct Typed<T>(Arc<T>);
 
 #[async_trait]
 impl<T: Tool> Run for Typed<T> {
-    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+    async fn run(&self, ctx: &CallCtx, _name: &'static str, input: &Canonical) -> Result<Bytes> {
         let output = self.0.call(ctx, input.to_typed()?).await?;
-        let json = serde_json::to_vec(&output).map_err(|err| {
-            Error::internal(format!("the answer of `{name}` cannot be written")).with_source(err)
-        })?;
-        Ok(json.into())
+        Ok(T::to_json(&output)?.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a tool is: one type, one file, one declaration from which everything else is derived.
 
-use crate::{CallCtx, Result};
+use crate::{CallCtx, CommandLine, Result, json};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future, time::Duration};
@@ -85,6 +85,23 @@ pub trait Tool: Send + Sync + 'static {
     /// What this input does, never less than [`Tool::EFFECT`].
     fn effect(&self, _input: &Self::Input) -> Effect {
         Self::EFFECT
+    }
+
+    /// The answer as JSON. A tool whose answers are mostly text can have it written faster, see [`json`].
+    ///
+    /// # Errors
+    /// `Internal` when it cannot be written.
+    fn to_json(output: &Self::Output) -> Result<Vec<u8>> {
+        json::write(output)
+    }
+
+    /// What this input starts, for a tool that starts what its caller names. Then the policy's list of commands judges
+    /// it, and [`CallCtx::program`] is what it allowed.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an input that names nothing.
+    fn command(&self, _input: &Self::Input) -> Result<Option<CommandLine>> {
+        Ok(None)
     }
 
     /// Does the work.

@@ -2,7 +2,7 @@
 //! resolved by the kernel beneath that descriptor (openat2(2), `RESOLVE_BENEATH`).
 
 use crate::{Error, Result, error::IoContext as _};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -14,6 +14,7 @@ use std::{
 pub struct Workspace {
     root: OwnedFd,
     path: PathBuf,
+    place: (u64, u64),
 }
 
 /// A path as a caller wrote it, relative to the workspace and free of NUL. It may contain `..` and links:
@@ -84,11 +85,21 @@ impl Workspace {
     /// The workspace behind an `O_PATH` descriptor that somebody else opened.
     ///
     /// # Errors
-    /// `Unavailable` when /proc cannot say where it is.
+    /// `Unavailable` when /proc cannot say where it is, or what the kernel says.
     pub fn from_descriptor(root: OwnedFd) -> Result<Self> {
         let path = path_of(root.as_fd())
             .map_err(|err| Error::unavailable("/proc is needed to locate the workspace").with_source(err))?;
-        Ok(Self { root, path })
+        // Its filesystem is not asked again: that may be a user's own, and never answer.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = rustix::fs::statx(&root, "", flags, StatxFlags::INO).on(path.display())?;
+        let place = (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino);
+        Ok(Self { root, path, place })
+    }
+
+    /// Its device and inode: another workspace of this path is another one.
+    #[must_use]
+    pub const fn place(&self) -> (u64, u64) {
+        self.place
     }
 
     /// Where it was when it was opened; for messages and for telling absolute paths inside it.
@@ -173,6 +184,25 @@ impl Workspace {
         rustix::fs::statat(&fd, "", AtFlags::EMPTY_PATH).on(path)
     }
 
+    /// Whether `path` is inside, wherever its links lead. What does not exist yet is inside if its directory is.
+    #[must_use]
+    pub fn holds(&self, path: &RelativePath) -> bool {
+        let mut path = path.clone();
+        loop {
+            match self.open_raw(&path, OFlags::PATH, Mode::empty()) {
+                Ok(_) => return true,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return false,
+            }
+            // A link to what does not exist: who writes to it decides where that is.
+            let is_link = self.open_raw(&path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).is_ok();
+            path = match path.split() {
+                Ok((parent, _)) if !is_link => parent,
+                _ => return false,
+            };
+        }
+    }
+
     /// Where an open descriptor is now, relative to the workspace; `None` if it was moved out of it.
     #[must_use]
     pub fn locate(&self, fd: BorrowedFd<'_>) -> Option<RelativePath> {
@@ -234,6 +264,30 @@ mod tests {
         assert_eq!(workspace.relative(absolute.to_str().unwrap()).unwrap().to_string(), "dir/file");
         assert_eq!(workspace.relative("/etc/passwd").unwrap_err().kind, ErrorKind::Denied);
         assert_eq!(workspace.relative("a\0b").unwrap_err().kind, ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_held_lies_inside_or_can_be_made_there() {
+        let (_keep, workspace) = sample();
+        symlink("../new", workspace.path().join("dangling")).unwrap();
+        for (path, is_held) in [
+            (".", true),
+            ("dir/file", true),
+            ("inside", true),
+            ("new", true),
+            ("new/deep/file", true),
+            ("dir/../new", true),
+            ("dir/file/new", false),
+            ("dangling", false),
+            ("outside", false),
+            ("absolute", false),
+            ("..", false),
+            ("../secret", false),
+            ("../new", false),
+            ("new/../../secret", false),
+        ] {
+            assert_eq!(workspace.holds(&workspace.relative(path).unwrap()), is_held, "{path}");
+        }
     }
 
     proptest! {

@@ -4,8 +4,9 @@
 mod pool;
 pub mod protocol;
 mod server;
+mod watches;
 
-pub use pool::Pool;
+pub use pool::{Pool, Watching};
 pub use server::serve;
 
 use skynet_core::{Registry, Result, Toolset};

@@ -1,27 +1,29 @@
-//! The daemon's end: one process per workspace and one for what is asked about the host, each started when first
-//! needed and replaced when it dies.
+//! The daemon's end: for each user one process per workspace and one for what is asked about the host, each in a slot of
+//! the sandbox, started when first needed and replaced when it dies.
 
-use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION};
+use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION, Watch};
 use async_trait::async_trait;
 use bytes::Bytes;
-use skynet_core::{CallCtx, Canonical, Error, Result, Run, Workspace};
-use skynet_sandbox::channel::{self, AsyncSocket, Buffer};
+use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Run, Workspace};
+use skynet_sandbox::{
+    Command, Running, Slots,
+    channel::{self, AsyncSocket, Buffer},
+    protocol::{Kind, Limits},
+};
 use std::{
     collections::HashMap,
+    fs::OpenOptions,
     io,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::Stdio,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::{
-    process::Command,
-    sync::{Mutex as AsyncMutex, mpsc},
-};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// Hands that did nothing for so long are let go.
 const IDLE: Duration = Duration::from_secs(300);
@@ -32,20 +34,24 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How often idle ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// The variables of the daemon that its hands see.
-const ENVIRONMENT: [&str; 7] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "TMPDIR"];
+/// The variables of the daemon that its hands see; the others are their user's.
+const KEPT: [&str; 3] = ["PATH", "LANG", "TZ"];
 
-/// What a process was started for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Room {
-    /// A directory, by device and inode.
-    Workspace(u64, u64),
-    Host,
-}
+/// A tool's answer takes some buffers of up to a few hundred kilobytes; glibc would give their memory back to the kernel
+/// after every call, and take and clear it anew at the next (mallopt(3), `M_TRIM_THRESHOLD`). That was a third of the
+/// time of reading 100 kB.
+const MEMORY: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=4194304:glibc.malloc.mmap_threshold=4194304");
+
+/// What the tools of one workspace may use together.
+const LIMITS: Limits = Limits { wall_ms: 0, memory_bytes: 4 << 30, processes: 256, scratch_bytes: 256 << 20 };
+
+/// What a process was started for: whose it is, and the device and inode of its workspace, if it has one.
+type Room = (u32, Option<(u64, u64)>);
 
 /// All running hands. As a runner it is for the tools of workspaces; see [`Pool::host`] for the others.
 pub struct Pool {
-    program: PathBuf,
+    slots: Arc<Slots>,
     // Held while a process starts, so that two calls do not start two.
     processes: AsyncMutex<HashMap<Room, Arc<Process>>>,
 }
@@ -54,10 +60,10 @@ pub struct Pool {
 struct Host(Arc<Pool>);
 
 impl Pool {
-    /// A pool that starts `program`.
+    /// A pool that starts hands in `slots`.
     #[must_use]
-    pub fn new(program: PathBuf) -> Arc<Self> {
-        Arc::new(Self { program, processes: AsyncMutex::default() })
+    pub fn new(slots: Arc<Slots>) -> Arc<Self> {
+        Arc::new(Self { slots, processes: AsyncMutex::default() })
     }
 
     /// The process ids of all running hands.
@@ -81,21 +87,24 @@ impl Pool {
         Arc::new(Host(self.clone()))
     }
 
-    async fn process(&self, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
-        let room = workspace.map_or(Ok(Room::Host), |workspace| {
-            let stat = rustix::fs::fstat(workspace.as_descriptor());
-            stat.map(|stat| Room::Workspace(stat.st_dev, stat.st_ino)).map_err(|err| {
-                Error::unavailable("the workspace cannot be examined").with_source(io::Error::from(err))
-            })
-        })?;
+    /// Hears of the changes of a file from now on.
+    ///
+    /// # Errors
+    /// When it is outside of the workspace, when too many are watched, or when hands do not start.
+    pub async fn watch(&self, caller: &Caller, workspace: &Workspace, path: &str) -> Result<Watching> {
+        let process = self.process(caller, Some(workspace)).await?;
+        process.watch(path).await.unwrap_or_else(|| {
+            Err(Error::unavailable("the process that was to watch the file died; try again"))
+        })
+    }
+
+    async fn process(&self, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
+        let room = (caller.uid, workspace.map(Workspace::place));
         let mut processes = self.processes.lock().await;
         if let Some(process) = processes.get(&room).filter(|process| process.is_alive()) {
             return Ok(process.clone());
         }
-        let process = Process::start(&self.program, workspace).await.map_err(|err| {
-            Error::unavailable("`skynet-hands` cannot be started; `skynetctl doctor` tells more")
-                .with_source(err)
-        })?;
+        let process = Process::start(&self.slots, caller, workspace).await?;
         processes.insert(room, process.clone());
         Ok(process)
     }
@@ -109,7 +118,7 @@ impl Pool {
     ) -> Result<Bytes> {
         let mut is_retry = false;
         loop {
-            let process = self.process(workspace).await?;
+            let process = self.process(&ctx.origin()?.caller, workspace).await?;
             match process.call(ctx, name, input).await {
                 Some(result) => return result,
                 // Reading twice does no harm; but hands that die twice on the same call will die again.
@@ -144,10 +153,13 @@ impl Run for Host {
 }
 
 struct Process {
+    /// One that it does not outlive.
     pid: u32,
     socket: Arc<AsyncSocket>,
     next: AtomicU64,
     calls: Arc<Mutex<Calls>>,
+    /// Set when it must end at once.
+    is_stuck: CancellationToken,
 }
 
 /// Where the replies to one call go, with their descriptors.
@@ -156,44 +168,70 @@ type Inbox = mpsc::Sender<(Reply, Option<OwnedFd>)>;
 struct Calls {
     /// `None` once the process is gone.
     waiting: Option<HashMap<u64, Inbox>>,
+    /// Whom to tell of the changes of a file, by watch.
+    watches: HashMap<u64, mpsc::Sender<()>>,
     last_used: Instant,
 }
 
-impl Process {
-    async fn start(program: &std::path::Path, workspace: Option<&Workspace>) -> io::Result<Arc<Self>> {
-        let (ours, theirs) = channel::pair()?;
-        let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        // No `pre_exec`, uid or groups: the standard library then uses posix_spawn, which costs the same
-        // however large this process is.
-        let mut child = Command::new(program)
-            .env_clear()
-            .envs(kept)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = child.id().unwrap_or(0);
-        let socket = Arc::new(AsyncSocket::new(ours)?);
-        let open = ToHands { request: Some(Request::Open(Open { version: VERSION })) };
-        let root: Vec<_> = workspace.iter().map(|workspace| workspace.as_descriptor()).collect();
-        socket.send(&open, &root).await?;
-        let mut buffer = Buffer::default();
-        match socket.receive(&mut buffer).await? {
-            Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => {}
-            _ => return Err(io::Error::other("hands did not report ready")),
+/// A file that is watched, until this is dropped.
+pub struct Watching {
+    process: Arc<Process>,
+    id: u64,
+    changes: mpsc::Receiver<()>,
+}
+
+impl Watching {
+    /// Waits for the next change; `None` when the process that watches died. Cancel-safe.
+    pub async fn changed(&mut self) -> Option<()> {
+        self.changes.recv().await
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        lock(&self.process.calls).watches.remove(&self.id);
+        let (process, id) = (self.process.clone(), self.id);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Hands that are gone watch nothing.
+            runtime.spawn(async move { drop(process.send(Request::Unwatch(id)).await) });
         }
-        let calls = Arc::new(Mutex::new(Calls { waiting: Some(HashMap::new()), last_used: Instant::now() }));
-        let (receiver, waiting) = (socket.clone(), calls.clone());
+    }
+}
+
+impl Process {
+    async fn start(slots: &Slots, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Self>> {
+        let cannot = |err: io::Error| Error::unavailable("`skynet-hands` cannot be started").with_source(err);
+        let (ours, theirs) = channel::pair().map_err(cannot)?;
+        let mut running = begin(slots, caller, workspace, &theirs).await?;
+        // Whoever holds an end keeps the reader waiting.
+        drop(theirs);
+        let pid = running.pid().await?;
+        let socket = Arc::new(AsyncSocket::new(ours).map_err(cannot)?);
+        let buffer = shake_hands(&socket, workspace).await.map_err(cannot)?;
+        let calls = Arc::new(Mutex::new(Calls {
+            waiting: Some(HashMap::new()),
+            watches: HashMap::new(),
+            last_used: Instant::now(),
+        }));
+        let (receiver, waiting, is_stuck) = (socket.clone(), calls.clone(), CancellationToken::new());
+        let must_end = is_stuck.clone();
         tokio::spawn(async move {
-            let reason = pump(&receiver, buffer, &waiting).await;
-            lock(&waiting).waiting = None;
-            let status = child.wait().await;
-            tracing::info!(pid, ?status, ?reason, "hands ended");
+            let reason = tokio::select! {
+                reason = pump(&receiver, buffer, &waiting) => reason,
+                () = must_end.cancelled() => Ok(()),
+            };
+            {
+                let mut calls = lock(&waiting);
+                calls.waiting = None;
+                calls.watches.clear();
+            }
+            // Dropped, they are ended where they did not end by themselves.
+            drop(running);
+            tracing::info!(pid, ?reason, "hands ended");
         });
         let place = workspace.map(|workspace| workspace.path().display().to_string());
-        tracing::info!(pid, place = place.as_deref().unwrap_or("host"), "hands started");
-        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls }))
+        tracing::info!(pid, place = place.as_deref().unwrap_or("host"), user = %caller.user, "hands started");
+        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls, is_stuck }))
     }
 
     fn is_alive(&self) -> bool {
@@ -202,7 +240,37 @@ impl Process {
 
     fn is_idle(&self) -> bool {
         let calls = lock(&self.calls);
-        calls.last_used.elapsed() > IDLE && calls.waiting.as_ref().is_none_or(HashMap::is_empty)
+        calls.last_used.elapsed() > IDLE
+            && calls.waiting.as_ref().is_none_or(HashMap::is_empty)
+            && calls.watches.is_empty()
+    }
+
+    /// Begins a watch; `None` when the process died under it.
+    async fn watch(self: &Arc<Self>, path: &str) -> Option<Result<Watching>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (replies, mut inbox) = mpsc::channel(1);
+        // One that was not heard of yet says all there is to say.
+        let (tell, changes) = mpsc::channel(1);
+        {
+            let mut calls = lock(&self.calls);
+            calls.last_used = Instant::now();
+            calls.waiting.as_mut()?.insert(id, replies);
+            calls.watches.insert(id, tell);
+        }
+        let watching = Watching { process: self.clone(), id, changes };
+        let _begun = WatchGuard { process: self, id };
+        self.send(Request::Watch(Watch { id, path: path.to_owned() })).await.ok()?;
+        match inbox.recv().await?.0 {
+            Reply::Watched(watched) => {
+                Some(watched.failure.map_or(Ok(watching), |failure| Err(failure.into())))
+            }
+            Reply::Ready(_)
+            | Reply::Progress(_)
+            | Reply::Before(_)
+            | Reply::Blob(_)
+            | Reply::Done(_)
+            | Reply::Changed(_) => Some(Err(Error::internal("hands answered something else than a watch"))),
+        }
     }
 
     /// Runs one call; `None` when the process died under it.
@@ -247,7 +315,7 @@ impl Process {
                     };
                     self.send(Request::Kept(answer(id, stored))).await.ok()?;
                 }
-                Reply::Ready(_) => {}
+                Reply::Ready(_) | Reply::Watched(_) | Reply::Changed(_) => {}
             }
         }
     }
@@ -264,9 +332,57 @@ impl Drop for Process {
     }
 }
 
+/// Has hands started, with `socket` as their stdin.
+async fn begin(
+    slots: &Slots,
+    caller: &Caller,
+    workspace: Option<&Workspace>,
+    socket: &OwnedFd,
+) -> Result<Running> {
+    let null = OpenOptions::new().write(true).open("/dev/null");
+    let null = null.map_err(|err| Error::unavailable("/dev/null is needed").with_source(err))?;
+    let mut environment = vec![
+        format!("HOME={}", caller.home.display()).into_bytes(),
+        format!("USER={}", caller.user).into_bytes(),
+        format!("LOGNAME={}", caller.user).into_bytes(),
+        format!("{}={}", MEMORY.0, MEMORY.1).into_bytes(),
+    ];
+    environment.extend(KEPT.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some([name.as_bytes(), b"=", value.as_encoded_bytes()].concat())
+    }));
+    let stderr = io::stderr();
+    let command = Command {
+        kind: if workspace.is_some() { Kind::Hands } else { Kind::Host },
+        connection: caller.connection.number(),
+        // The broker knows where they are.
+        argv: Vec::new(),
+        environment,
+        workspace,
+        directory: Path::new("."),
+        home: &caller.home,
+        private_home: "",
+        limits: LIMITS,
+    };
+    slots.run(command, [socket.as_fd(), null.as_fd(), stderr.as_fd()]).await
+}
+
+/// Opens the conversation, and waits until they are ready.
+async fn shake_hands(socket: &AsyncSocket, workspace: Option<&Workspace>) -> io::Result<Buffer> {
+    let open = Open { version: VERSION, has_workspace: workspace.is_some() };
+    socket.send(&ToHands { request: Some(Request::Open(open)) }, &[]).await?;
+    let mut buffer = Buffer::default();
+    match socket.receive(&mut buffer).await? {
+        Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => Ok(buffer),
+        _ => Err(io::Error::other("hands did not report ready")),
+    }
+}
+
 /// An output is spliced into a line for the client as it is, so hands must not be able to end that line.
 fn one_line(output: Bytes) -> Result<Bytes> {
-    if std::str::from_utf8(&output).is_err() || output.iter().any(|byte| *byte < 0x20) {
+    // Piece by piece and not byte by byte, so that the compiler looks at many bytes at once.
+    let has_control = |piece: &[u8]| piece.iter().fold(false, |found, byte| found | (*byte < 0x20));
+    if std::str::from_utf8(&output).is_err() || output.chunks(64).any(has_control) {
         return Err(Error::internal("the tool's answer is not one line of JSON"));
     }
     Ok(output)
@@ -288,11 +404,17 @@ async fn ended(mut inbox: mpsc::Receiver<(Reply, Option<OwnedFd>)>) {
     }
 }
 
-fn kill(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may have ended meanwhile; its child handle keeps the number from being used again until then.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+/// Waits no longer for the beginning of a watch.
+struct WatchGuard<'a> {
+    process: &'a Process,
+    id: u64,
+}
+
+impl Drop for WatchGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = lock(&self.process.calls).waiting.as_mut() {
+            waiting.remove(&self.id);
+        }
     }
 }
 
@@ -314,7 +436,8 @@ impl Drop for CallGuard<'_> {
             if let Some(waiting) = lock(&self.process.calls).waiting.as_mut() {
                 waiting.insert(id, replies);
             }
-            let (calls, pid) = (self.process.calls.clone(), self.process.pid);
+            let (calls, pid, is_stuck) =
+                (self.process.calls.clone(), self.process.pid, self.process.is_stuck.clone());
             tokio::spawn(async move {
                 // Hands that are gone need no cancel.
                 let _ = socket.send(&ToHands { request: Some(Request::Cancel(id)) }, &[]).await;
@@ -324,7 +447,7 @@ impl Drop for CallGuard<'_> {
                 }
                 if !has_ended {
                     tracing::warn!(pid, "hands do not let go of a call that was given up; they are replaced");
-                    kill(pid);
+                    is_stuck.cancel();
                 }
             });
         }
@@ -335,6 +458,11 @@ impl Drop for CallGuard<'_> {
 async fn pump(socket: &AsyncSocket, mut buffer: Buffer, calls: &Mutex<Calls>) -> io::Result<()> {
     while let Some((message, mut descriptors)) = socket.receive::<FromHands>(&mut buffer).await? {
         let Some(reply) = message.reply else { continue };
+        if let Reply::Changed(id) = reply {
+            // One that was told and has not listened yet hears of it all the same.
+            let _ = lock(calls).watches.get(&id).map(|watch| watch.try_send(()));
+            continue;
+        }
         let inbox = reply.call().and_then(|id| lock(calls).waiting.as_ref()?.get(&id).cloned());
         if let Some(inbox) = inbox {
             // A call that is no longer waiting does not want it.

@@ -1,25 +1,25 @@
 //! What travels over the socketpair between daemon and hands: protobuf, descriptors beside it.
 //!
-//! The first message is [`Open`], with the workspace's directory descriptor unless these hands are for the host, answered
-//! by [`Reply::Ready`]. Then calls are multiplexed by a number. Both ends come from one build, so there is one version.
+//! The first message is [`Open`], answered by [`Reply::Ready`]. The workspace is where hands were started, unless they are
+//! for the host. Then calls are multiplexed by a number. Both ends come from one build, so there is one version.
 
 use bytes::Bytes;
 
 /// Changes when a message changes its meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// From the daemon.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToHands {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6")]
     pub request: Option<Request>,
 }
 
 /// What the daemon says.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Request {
-    /// With the workspace's descriptor, if there is one.
+    /// Begins.
     #[prost(message, tag = "1")]
     Open(Open),
     /// Runs a tool.
@@ -31,6 +31,12 @@ pub enum Request {
     /// Answers a [`Before`] or [`Blob`].
     #[prost(message, tag = "4")]
     Kept(Kept),
+    /// Tells of the changes of a file, until it is no longer wanted.
+    #[prost(message, tag = "5")]
+    Watch(Watch),
+    /// The number of a watch that is no longer wanted.
+    #[prost(uint64, tag = "6")]
+    Unwatch(u64),
 }
 
 /// The first message.
@@ -39,6 +45,9 @@ pub struct Open {
     /// [`VERSION`].
     #[prost(uint32, tag = "1")]
     pub version: u32,
+    /// Whether the current directory is a workspace.
+    #[prost(bool, tag = "2")]
+    pub has_workspace: bool,
 }
 
 /// A call: validated, permitted, canonical.
@@ -56,6 +65,17 @@ pub struct Call {
     /// How much answer is wanted.
     #[prost(uint64, tag = "4")]
     pub max_bytes: u64,
+}
+
+/// A file to be watched.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Watch {
+    /// Its number on this connection; calls are numbered with watches.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Relative to the workspace.
+    #[prost(string, tag = "2")]
+    pub path: String,
 }
 
 /// Whether a descriptor's content was kept.
@@ -90,14 +110,14 @@ pub struct Failure {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromHands {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub reply: Option<Reply>,
 }
 
 /// What hands say.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Reply {
-    /// The workspace is open.
+    /// The workspace is open, if there is one.
     #[prost(message, tag = "1")]
     Ready(Open),
     /// How far a call is.
@@ -112,14 +132,21 @@ pub enum Reply {
     /// The end of a call.
     #[prost(message, tag = "5")]
     Done(Done),
+    /// A watch has begun, or failed.
+    #[prost(message, tag = "6")]
+    Watched(Watched),
+    /// The number of a watch whose file changed, or may be another one now.
+    #[prost(uint64, tag = "7")]
+    Changed(u64),
 }
 
 impl Reply {
-    /// The call it belongs to.
+    /// The call it belongs to, or the beginning of a watch.
     #[must_use]
     pub const fn call(&self) -> Option<u64> {
         match self {
-            Self::Ready(_) => None,
+            Self::Ready(_) | Self::Changed(_) => None,
+            Self::Watched(watched) => Some(watched.id),
             Self::Progress(progress) => Some(progress.id),
             Self::Before(before) => Some(before.id),
             Self::Blob(blob) => Some(blob.id),
@@ -181,6 +208,17 @@ pub struct Done {
     pub output: Bytes,
     /// If it did not.
     #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+}
+
+/// How the beginning of a watch went.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Watched {
+    /// The watch.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// If the file is not watched.
+    #[prost(message, optional, tag = "2")]
     pub failure: Option<Failure>,
 }
 

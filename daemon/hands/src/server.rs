@@ -4,8 +4,12 @@
 //! another only between the processes. Before a thread turns to a call it makes sure that another one listens,
 //! so that cancels are always heard.
 
-use crate::protocol::{
-    Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION,
+use crate::{
+    protocol::{
+        Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION, Watch,
+        Watched,
+    },
+    watches::{self, News, Todo},
 };
 use async_trait::async_trait;
 use skynet_core::{CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace, ctx};
@@ -15,10 +19,16 @@ use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
     thread,
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{
+        mpsc::{UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+};
 use tokio_util::sync::CancellationToken;
 
 /// At most; one of them always listens. They are started when needed and then stay.
@@ -35,18 +45,31 @@ const EARLY_CANCELS: usize = 64;
 pub fn serve(socket: OwnedFd, registry: Registry, runtime: Handle) -> io::Result<()> {
     let socket = BlockingSocket::new(socket);
     let first = socket.receive(&mut Buffer::default())?;
-    let Some((ToHands { request: Some(Request::Open(open)) }, mut root)) = first else {
+    let Some((ToHands { request: Some(Request::Open(open)) }, _)) = first else {
         return Err(unexpected());
     };
     if open.version != VERSION {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "daemon and hands are of different versions"));
     }
-    let workspace =
-        root.pop().map(Workspace::from_descriptor).transpose().map_err(io::Error::other)?.map(Arc::new);
+    let workspace = if open.has_workspace {
+        // It was started there.
+        let root = std::env::current_dir()?;
+        Some(Arc::new(Workspace::open(&root).map_err(io::Error::other)?))
+    } else {
+        None
+    };
     let (ended, end) = mpsc::channel();
     let state = State { threads: 1, listening: 1, ..State::default() };
-    let hands = Arc::new(Hands { socket, registry, workspace, runtime, state: Mutex::new(state), ended });
-    hands.send(Reply::Ready(Open { version: VERSION }), None)?;
+    let hands = Arc::new(Hands {
+        socket,
+        registry,
+        workspace,
+        runtime,
+        state: Mutex::new(state),
+        watches: OnceLock::new(),
+        ended,
+    });
+    hands.send(Reply::Ready(Open { version: VERSION, has_workspace: hands.workspace.is_some() }), None)?;
     hands.start_thread()?;
     let result = end.recv().map_err(io::Error::other)?;
     // The daemon is gone: nobody wants the rest.
@@ -60,6 +83,8 @@ struct Hands {
     workspace: Option<Arc<Workspace>>,
     runtime: Handle,
     state: Mutex<State>,
+    /// The task that watches files, once there is one to watch. The daemon limits how much it is asked.
+    watches: OnceLock<UnboundedSender<Todo>>,
     ended: mpsc::Sender<io::Result<()>>,
 }
 
@@ -122,6 +147,11 @@ impl Hands {
                 Some(Request::Call(call)) => self.take(call)?,
                 Some(Request::Cancel(id)) => self.lock().cancel(id),
                 Some(Request::Kept(kept)) => self.settle(kept),
+                Some(Request::Watch(Watch { id, path })) => self.watch(id, path)?,
+                // A task that has failed watches nothing.
+                Some(Request::Unwatch(id)) => {
+                    drop(self.watches.get().map(|task| task.send(Todo::Unwatch { id })))
+                }
                 Some(Request::Open(_)) | None => return Err(unexpected()),
             }
         }
@@ -181,6 +211,39 @@ impl Hands {
         let outbox = ToDaemon { hands: self.clone(), id: call.id, cancel: cancel.clone() };
         let ctx = CallCtx::new(cancel, max_bytes, effect, self.workspace.clone(), Arc::new(outbox));
         entry.run(&ctx, &input).await
+    }
+
+    fn watch(self: &Arc<Self>, id: u64, path: String) -> io::Result<()> {
+        let Some(workspace) = &self.workspace else {
+            return self.tell(News::Begun(id, Err(Error::invalid_input("there is no workspace to watch"))));
+        };
+        let task = self.watches.get_or_init(|| {
+            let (task, todo) = unbounded_channel();
+            let (hands, workspace) = (Arc::downgrade(self), workspace.clone());
+            self.runtime.spawn(async move {
+                let tell = |news| {
+                    // Without a daemon there is nobody to tell, and the threads that listen notice as well.
+                    let _ = hands.upgrade().map(|hands| hands.tell(news));
+                };
+                if let Err(err) = watches::run(workspace, todo, tell).await {
+                    tracing::error!(error = %err, "files can no longer be watched");
+                }
+            });
+            task
+        });
+        if task.send(Todo::Watch { id, path }).is_err() {
+            return self
+                .tell(News::Begun(id, Err(Error::unavailable("files cannot be watched on this host"))));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, news: News) -> io::Result<()> {
+        let reply = match news {
+            News::Begun(id, begun) => Reply::Watched(Watched { id, failure: begun.err().map(Into::into) }),
+            News::Changed(id) => Reply::Changed(id),
+        };
+        self.send(reply, None)
     }
 
     fn settle(&self, kept: Kept) {

@@ -2,14 +2,16 @@
 
 use crate::redact;
 use async_trait::async_trait;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use skynet_core::{Answer, Call, Error, Layer, Next, Result, canonical::hex};
+use skynet_core::{Answer, Call, Error, Layer, Next, Result, call::Before, canonical::hex};
 use skynet_store::{
     Journal, Ledger,
     journal::{Intent, Known},
 };
 use std::{
+    borrow::Cow,
     sync::{Arc, PoisonError},
     time::Instant,
 };
@@ -31,8 +33,9 @@ impl Audit {
         outcome: &Result<Answer>,
         started: Instant,
     ) -> Result<(), skynet_store::Error> {
-        let line = line(call, outcome, started).to_string();
-        let position = self.ledger.append(line.as_bytes())?;
+        let line = serde_json::to_vec(&Line::new(call, outcome, started))
+            .map_err(|err| skynet_store::Error::Corrupt(format!("an audit record: {err}")))?;
+        let position = self.ledger.append(&line)?;
         if call.effect.is_mutating() {
             let (settled, synced) =
                 tokio::join!(self.journal.settle(call.id, outcome), self.ledger.sync(position));
@@ -115,41 +118,76 @@ pub fn record_interrupted(ledger: &Ledger, intents: &[Intent]) -> Result<(), sky
     Ok(())
 }
 
-fn line(call: &Call, outcome: &Result<Answer>, started: Instant) -> Value {
-    let (input, digest) = match &call.input {
-        Some(input) => (redact::by_schema(input.members(), &call.tool.input_schema), input.digest()),
-        None => (redact::names_and_sizes(&call.raw), hex(&Sha256::digest(&call.raw))),
-    };
-    let mut line = json!({
-        "kind": "call",
-        "call": call.id.to_string(),
-        "tool": call.tool.name,
-        "effect": call.effect.as_str(),
-        "uid": call.caller.uid,
-        "pid": call.caller.pid,
-        "client": &*call.caller.client,
-        "workspace": call.caller.workspace.as_ref().map(|workspace| workspace.path().to_string_lossy()),
-        "input": input,
-        "input_digest": digest,
-        "outcome": outcome.as_ref().map_or_else(|err| err.kind.as_str(), |_| "ok"),
-        "duration_seconds": started.elapsed().as_secs_f64(),
-    });
-    let before = call.notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let extra = [
-        ("rule", call.notes.rule.clone().map(Value::from)),
-        ("token", call.caller.token.as_ref().map(|token| token.name.clone().into())),
-        ("via", call.notes.via.map(Value::from)),
-        ("trace_parent", call.notes.trace_parent.clone().map(Value::from)),
-        ("confirmed_by", call.notes.confirmed_by.clone().map(Value::from)),
-        ("resend", call.resend.then(|| true.into())),
-        ("from_cache", call.notes.from_cache.then(|| true.into())),
-        ("before", (!before.is_empty()).then(|| json!(before))),
-        ("message", outcome.as_ref().err().map(|err| err.message.clone().into())),
-        ("result_bytes", outcome.as_ref().ok().map(|answer| answer.json.len().into())),
-        ("result_digest", outcome.as_ref().ok().map(|answer| hex(&Sha256::digest(&answer.json)).into())),
-    ];
-    if let Some(members) = line.as_object_mut() {
-        members.extend(extra.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+/// What is recorded of a call. Written straight from the call: a tree of values in between would be a hundred allocations.
+#[derive(Serialize)]
+struct Line<'a> {
+    kind: &'static str,
+    call: String,
+    tool: &'a str,
+    effect: &'static str,
+    uid: u32,
+    pid: u32,
+    client: &'a str,
+    workspace: Option<Cow<'a, str>>,
+    input: Value,
+    input_digest: String,
+    outcome: &'static str,
+    duration_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_parent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resend: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_cache: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Before>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_digest: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    fn new(call: &'a Call, outcome: &'a Result<Answer>, started: Instant) -> Self {
+        let (input, input_digest) = match &call.input {
+            Some(input) => (redact::by_schema(input.members(), &call.tool.input_schema), input.digest()),
+            None => (redact::names_and_sizes(&call.raw), hex(&Sha256::digest(&call.raw))),
+        };
+        let notes = &call.notes;
+        Self {
+            kind: "call",
+            call: call.id.to_string(),
+            tool: call.tool.name,
+            effect: call.effect.as_str(),
+            uid: call.caller.uid,
+            pid: call.caller.pid,
+            client: &call.caller.client,
+            workspace: call.caller.workspace.as_ref().map(|workspace| workspace.path().to_string_lossy()),
+            input,
+            input_digest,
+            outcome: outcome.as_ref().map_or_else(|err| err.kind.as_str(), |_| "ok"),
+            duration_seconds: started.elapsed().as_secs_f64(),
+            rule: notes.rule.as_deref(),
+            token: call.caller.token.as_ref().map(|token| token.name.as_str()),
+            via: notes.via,
+            trace_parent: notes.trace_parent.as_deref(),
+            confirmed_by: notes.confirmed_by.as_deref(),
+            resend: call.resend.then_some(true),
+            from_cache: notes.from_cache.then_some(true),
+            before: notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            message: outcome.as_ref().err().map(|err| err.message.as_ref()),
+            result_bytes: outcome.as_ref().ok().map(|answer| answer.json.len()),
+            result_digest: outcome.as_ref().ok().map(|answer| hex(&Sha256::digest(&answer.json))),
+        }
     }
-    line
 }

@@ -16,11 +16,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger) -> Result<Self> {
-        let answers = tables
-            .table("cache")
-            .map_err(|err| Error::unavailable("the cache does not open").with_source(err))?;
-        Ok(Self { answers, journal, audit })
+    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger) -> Self {
+        Self { answers: tables.table("cache"), journal, audit }
     }
 
     fn find(&self, key: &str) -> Option<Answer> {
@@ -34,7 +31,7 @@ impl Cache {
         let Ok(json) = String::from_utf8(answer.json.to_vec()) else {
             return;
         };
-        if let Err(err) = self.answers.put(key, &(expires_at, json)) {
+        if let Err(err) = self.answers.offer(key, &(expires_at, json)) {
             tracing::warn!(error = %err, "an answer could not be cached");
         }
     }

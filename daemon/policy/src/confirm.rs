@@ -118,10 +118,12 @@ impl Layer for Confirm {
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         let decision = self.rules.decide(&call.caller.user, call.caller.uid, call.tool.name, call.effect);
-        if decision.verdict == Verdict::Allow {
-            return next.run(call).await;
-        }
-        let approval = self.approvals.request(call, &decision.rule)?;
+        let rule = match &call.asked_by {
+            None if decision.verdict == Verdict::Allow => return next.run(call).await,
+            Some(entry) if decision.verdict == Verdict::Allow => entry.clone(),
+            _ => decision.rule,
+        };
+        let approval = self.approvals.request(call, &rule)?;
         call.release_slots();
         let outcome = self.ask(call, &approval).await;
         call.reacquire_slots().await;
@@ -141,10 +143,17 @@ impl Layer for Confirm {
             Outcome::Handed => {
                 Err(Error::needs_confirmation(format!("`{tool}` waits for the human at the client")))
             }
-            Outcome::NobodyAnswered => Err(Error::needs_confirmation(format!(
-                "`{tool}` ({}) needs approval by rule `{}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{}` would allow it always",
-                call.effect, decision.rule, call.effect
-            ))),
+            Outcome::NobodyAnswered => {
+                let effect = call.effect;
+                let always = if decision.verdict == Verdict::Allow {
+                    "an entry of `policy.commands` with `verdict = \"allow\"` that covers this command, where none asks,".into()
+                } else {
+                    format!("a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{effect}`")
+                };
+                Err(Error::needs_confirmation(format!(
+                    "`{tool}` ({effect}) needs approval by rule `{rule}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; {always} would allow it always"
+                )))
+            }
         }
     }
 }

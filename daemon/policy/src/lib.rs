@@ -5,6 +5,7 @@ mod approvals;
 mod audit;
 mod bound;
 mod cache;
+pub mod commands;
 mod confirm;
 mod deadline;
 mod metrics;
@@ -17,9 +18,10 @@ mod validate;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
 pub use audit::record_interrupted;
+pub use commands::{CommandRule, Commands, Who};
 pub use metrics::{Count, Metrics};
 pub use quota::Limits;
-pub use rules::{Decision, Rule, Rules, Verdict};
+pub use rules::{Decision, Explanation, Rule, Rules, Verdict};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
@@ -61,13 +63,13 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // By user, tool and effect, before anything that costs.
         Box::new(permit::Permit::new(on.rules.clone())),
         // After permission: a denied call is not charged.
-        Box::new(quota::Quota::new(on.limits.clone(), &on.tables)?),
+        Box::new(quota::Quota::new(on.limits.clone(), &on.tables)),
         // From here on there is one form of the input, and it fits the tool's schema.
         Box::new(validate::Validate::new(registry, on.rules.clone())?),
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.rules.clone(), on.approvals.clone(), on.confirm_wait)),
         // A miss writes the intent of a mutating call, durably, before its effect.
-        Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())?),
+        Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
         // What does not fit the answer is kept and linked.
         Box::new(bound::Bound::new(on.blobs.clone())),
         // Innermost: measures the tool alone; below it a panic becomes an error.

@@ -1,9 +1,10 @@
 //! Who may do what: any matching deny wins, then ask, then allow, else the default of the effect.
 
+use crate::commands::{Commands, Judgement, Who};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
-use skynet_core::{Call, Effect, Error, Result};
-use std::{fmt, str::FromStr};
+use skynet_core::{Call, Canonical, Effect, Entry, Error, Result};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 /// What is to happen with a call, from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,8 +56,26 @@ pub struct Decision {
     pub rule: String,
 }
 
-/// All rules, ready to judge.
-pub struct Rules(Vec<Compiled>);
+/// What would happen with a call, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What is to happen.
+    pub verdict: Verdict,
+    /// The name of a rule or of an entry of the commands.
+    pub rule: String,
+    /// The file that would run.
+    pub program: Option<PathBuf>,
+    /// In words, what kept it from being allowed.
+    pub why: Option<String>,
+    /// The smallest entry of `policy.commands` that would allow it, as TOML.
+    pub grant: Option<String>,
+}
+
+/// All rules and lists of commands, ready to judge.
+pub struct Rules {
+    rules: Vec<Compiled>,
+    commands: Commands,
+}
 
 struct Compiled {
     rule: Rule,
@@ -85,14 +104,28 @@ impl Rules {
                 tools.build().map_err(|err| Error::invalid_input(format!("rule `{}`: {err}", rule.name)))?;
             Ok(Compiled { rule, tools })
         };
-        Ok(Self(rules.into_iter().map(compile).collect::<Result<_>>()?))
+        let rules = rules.into_iter().map(compile).collect::<Result<_>>()?;
+        Ok(Self { rules, commands: Commands::default() })
+    }
+
+    /// The same rules, and besides them what may be started.
+    #[must_use]
+    pub fn with_commands(mut self, commands: Commands) -> Self {
+        self.commands = commands;
+        self
+    }
+
+    /// What may be started.
+    #[must_use]
+    pub const fn commands(&self) -> &Commands {
+        &self.commands
     }
 
     /// Judges a call.
     #[must_use]
     pub fn decide(&self, user: &str, uid: u32, tool: &str, effect: Effect) -> Decision {
         let uid = uid.to_string();
-        let matching = self.0.iter().filter(|compiled| {
+        let matching = self.rules.iter().filter(|compiled| {
             let rule = &compiled.rule;
             (rule.users.is_empty() || rule.users.iter().any(|name| name == user || *name == uid))
                 && (rule.tools.is_empty() || compiled.tools.is_match(tool))
@@ -126,16 +159,75 @@ impl Rules {
         denied.map_or(Ok(()), Err)
     }
 
+    /// Judges what a call starts, if it starts anything and a list of commands applies to it.
+    ///
+    /// # Errors
+    /// `Denied` by an entry or for want of one, `InvalidInput` if the input names nothing to start.
+    pub(crate) fn judge_command(&self, call: &mut Call, input: &Canonical) -> Result<()> {
+        if self.commands.is_empty() {
+            return Ok(());
+        }
+        let Some(command) = call.tool.command_of(input)? else { return Ok(()) };
+        let who = Who {
+            user: &call.caller.user,
+            uid: call.caller.uid,
+            workspace: call.caller.workspace.as_deref(),
+        };
+        let Some(judged) = self.commands.judge(&who, &command) else { return Ok(()) };
+        if judged.verdict >= self.decide(who.user, who.uid, call.tool.name, call.effect).verdict {
+            call.notes.rule = Some(format!("{}: {}", judged.rule, judged.verdict));
+        }
+        match judged.verdict {
+            Verdict::Deny => return Err(denied_command(&judged, &who, call.tool.name)),
+            Verdict::Ask => call.asked_by = Some(judged.rule),
+            Verdict::Allow => {}
+        }
+        call.program = judged.program;
+        Ok(())
+    }
+
+    /// Says what would happen with a call.
+    ///
+    /// # Errors
+    /// `InvalidInput` as the tool says it.
+    pub fn explain(&self, who: &Who<'_>, tool: &Entry, input: &Canonical) -> Result<Explanation> {
+        let effect = tool.effect_of(input)?;
+        let command = tool.command_of(input)?;
+        let Decision { verdict, rule } = self.decide(who.user, who.uid, tool.name, effect);
+        let judged = command.and_then(|command| self.commands.judge(who, &command));
+        Ok(match judged {
+            Some(judged) if judged.verdict >= verdict => Explanation {
+                verdict: judged.verdict,
+                rule: judged.rule,
+                program: judged.program,
+                why: judged.why,
+                grant: judged.grant.map(|grant| grant.to_toml()),
+            },
+            judged => {
+                let why = judged
+                    .is_none()
+                    .then(|| "no list of commands applies here, so effects alone decide".to_owned());
+                Explanation {
+                    verdict,
+                    rule,
+                    program: judged.and_then(|judged| judged.program),
+                    why,
+                    grant: None,
+                }
+            }
+        })
+    }
+
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rules.len()
     }
 
     /// Whether only the defaults apply.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 }
 
@@ -152,6 +244,26 @@ fn denial(decision: &Decision, user: &str, tool: &str, effect: Effect) -> Error 
     Error::denied(format!(
         "`{tool}` ({effect}) is denied to `{user}` by the rule `{}`; an administrator can exempt it by narrowing that rule, so that it does not match user `{user}`, tool `{tool}`, effect `{effect}`",
         decision.rule
+    ))
+}
+
+/// The refusal of a command, with the smallest entry that would allow it.
+fn denied_command(judged: &Judgement, who: &Who<'_>, tool: &str) -> Error {
+    let workspace =
+        who.workspace.map_or_else(|| "no workspace".into(), |one| one.path().display().to_string());
+    let place = format!("`{}` in `{workspace}`", who.user);
+    let reason = judged.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let hint = match (&judged.grant, reason.is_empty()) {
+        (Some(grant), _) => format!(
+            "; the smallest entry of `policy.commands` with which an administrator could allow it is `{}`",
+            grant.to_inline_toml()
+        ),
+        (None, true) => format!("; an administrator can exempt it by narrowing the entry `{}`", judged.rule),
+        (None, false) => "; no entry of `policy.commands` could allow it as it is".into(),
+    };
+    Error::denied(format!(
+        "`{tool}` is denied to {place} by `{}` of `policy.commands`{reason}{hint}",
+        judged.rule
     ))
 }
 

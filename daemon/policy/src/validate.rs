@@ -46,13 +46,13 @@ impl Validate {
             .get(tool.name)
             .ok_or_else(|| Error::internal(format!("`{}` has no validator", tool.name)))?;
         let instance = Value::Object(input.members().clone());
+        // To ask whether there is a fault costs a tenth of asking which.
+        if validator.is_valid(&instance) {
+            return Ok(input);
+        }
         let faults: Vec<String> =
             validator.iter_errors(&instance).take(3).map(|fault| explain(&fault, properties)).collect();
-        if faults.is_empty() {
-            Ok(input)
-        } else {
-            Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; "))))
-        }
+        Err(Error::invalid_input(format!("`{}`: {}", tool.name, faults.join("; "))))
     }
 }
 
@@ -88,9 +88,10 @@ impl Layer for Validate {
         if let Some(wanted) = input.members().get("max_bytes").and_then(Value::as_u64) {
             call.max_bytes = usize::try_from(wanted.min(MOST_BYTES)).unwrap_or(call.max_bytes);
         }
-        call.input = Some(input);
+        call.input = Some(input.clone());
         // The input may go further than the tool's declared effect, so the rules judge it again.
         self.rules.judge(call)?;
+        self.rules.judge_command(call, &input)?;
         next.run(call).await
     }
 }

@@ -1,18 +1,19 @@
 //! The broker: one thread that keeps slots ready, gives each a command, and tells the daemon how it ended.
 
 use crate::{
+    homes::Homes,
     keeper,
-    seccomp::Filter,
-    slot::{self, Slot},
+    slot::{Maker, Refusal, Resident, Slot, view},
     syscall,
+    system::{Event, System},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit, wait},
+    process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, wait},
 };
 use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
-    protocol::{FromBroker, Refused, Reply, Request, ToBroker},
+    protocol::{Begun, Ended, FromBroker, Kind, Refused, Reply, Request, Run, ToBroker},
 };
 use std::{
     collections::VecDeque,
@@ -25,21 +26,43 @@ use std::{
 /// Commands that are ended because the daemon is gone have so long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Serves the daemon at the other end of `socket` until it is gone, with `warm` slots that wait for a command.
+/// How often it is looked whether the last process of a control group has gone.
+const SWEEP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// How often it is looked whether something takes too long.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Makes this process one that many slots can be copied from.
 ///
 /// # Errors
-/// When the socket fails. That slots cannot be made is told to the daemon, and is no error here.
-pub(crate) fn serve(socket: OwnedFd, warm: usize) -> io::Result<()> {
-    // The socket was stdin: nothing that is started here may find it there.
+/// What the kernel says.
+pub(crate) fn settle_in() -> io::Result<()> {
+    // The socket may have been stdin: nothing that is started here may find it there.
     syscall::duplicate_onto(OpenOptions::new().read(true).open("/dev/null")?.as_fd(), 0)?;
     // Commands have fewer: see `MOST_OPEN` there.
     let most = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?)
+}
+
+/// Serves the daemon at the other end of `daemon` until it is gone, with `most_warm` slots that wait for a command.
+/// With a `system`, commands are of whoever connected there.
+///
+/// # Errors
+/// When the socket fails. That slots cannot be made is told to the daemon, and is no error here.
+pub(crate) fn serve(
+    daemon: OwnedFd,
+    maker: &mut Maker,
+    homes: &Homes,
+    system: Option<&mut System>,
+    most_warm: usize,
+) -> io::Result<()> {
     let mut broker = Broker {
-        daemon: BlockingSocket::new(socket),
+        daemon: BlockingSocket::new(daemon),
         buffer: Buffer::default(),
-        filter: Filter::compile()?,
-        most_warm: warm,
+        maker,
+        homes,
+        system,
+        most_warm,
         warm: VecDeque::new(),
         busy: Vec::new(),
     };
@@ -55,34 +78,61 @@ pub(crate) fn serve(socket: OwnedFd, warm: usize) -> io::Result<()> {
     served
 }
 
-/// A slot with its command.
-struct Busy {
-    id: u64,
-    workspace: Vec<u8>,
-    slot: Slot,
+/// What runs something.
+enum Body {
+    Slot(Slot),
+    Resident(Resident),
 }
 
-impl Busy {
-    fn kill(&self) {
-        // One that has just ended needs no order, and is heard on its socket.
-        let _ = self.slot.send(&ToBroker { request: Some(Request::Kill(self.id)) }, &[]);
+impl Body {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Slot(slot) => slot.as_fd(),
+            Self::Resident(resident) => resident.as_fd(),
+        }
+    }
+
+    const fn pid(&self) -> Pid {
+        match self {
+            Self::Slot(slot) => slot.pid(),
+            Self::Resident(resident) => resident.pid(),
+        }
+    }
+
+    fn kill(&self, id: u64) {
+        match self {
+            // One that has just ended needs no order, and is heard on its socket.
+            Self::Slot(slot) => {
+                let _ = slot.send(&ToBroker { request: Some(Request::Kill(id)) }, &[]);
+            }
+            Self::Resident(resident) => resident.kill(),
+        }
     }
 }
 
-struct Broker {
+/// Something that runs.
+struct Busy {
+    id: u64,
+    workspace: Vec<u8>,
+    body: Body,
+}
+
+struct Broker<'a> {
     daemon: BlockingSocket,
     buffer: Buffer,
-    filter: Filter,
+    maker: &'a mut Maker,
+    homes: &'a Homes,
+    system: Option<&'a mut System>,
     most_warm: usize,
     warm: VecDeque<Slot>,
     busy: Vec<Busy>,
 }
 
-impl Broker {
+impl Broker<'_> {
     /// Makes slots until enough are warm. One that cannot be made says so when it gets a command.
     fn fill(&mut self) {
         while self.warm.len() < self.most_warm {
-            match Slot::start(&self.filter) {
+            match self.maker.slot() {
                 Ok(slot) => self.warm.push_back(slot),
                 Err(_) => return,
             }
@@ -91,23 +141,35 @@ impl Broker {
 
     /// Waits for what happens next; false once the daemon is gone.
     fn turn(&mut self) -> io::Result<bool> {
-        let sockets = self.busy.iter().map(|busy| busy.slot.as_fd());
+        let more = self.system.iter().flat_map(|system| system.sockets());
         let mut waiting: Vec<PollFd<'_>> = std::iter::once(self.daemon.as_fd())
-            .chain(sockets)
+            .chain(self.busy.iter().map(|busy| busy.body.as_fd()))
+            .chain(more)
             .map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN))
             .collect();
-        match poll(&mut waiting, None) {
+        let is_burying = self.maker.sweep();
+        let is_waiting = self.system.as_ref().is_some_and(|system| system.is_waiting());
+        let again = is_burying.then_some(&SWEEP_EVERY).or(is_waiting.then_some(&LOOK_EVERY));
+        match poll(&mut waiting, again) {
             Err(rustix::io::Errno::INTR) => return Ok(true),
             result => result?,
         };
-        let is_ready: Vec<bool> = waiting.iter().map(|one| !one.revents().is_empty()).collect();
+        let mut is_ready = waiting.iter().map(|one| !one.revents().is_empty());
+        let is_asked = is_ready.next().unwrap_or_default();
+        let ended: Vec<bool> = is_ready.by_ref().take(self.busy.len()).collect();
+        let of_system: Vec<bool> = is_ready.collect();
         // From the end, because one that has ended leaves the list.
-        for index in (0..self.busy.len()).rev() {
-            if is_ready.get(index + 1) == Some(&true) {
-                self.hear(index)?;
+        for (index, _) in ended.iter().enumerate().rev().filter(|(_, is_ready)| **is_ready) {
+            self.hear(index)?;
+        }
+        if let Some(system) = &mut self.system {
+            for Event { reply, descriptor } in system.attend(&of_system) {
+                let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(|one| one.as_fd()).collect();
+                self.daemon.send(&FromBroker { reply: Some(reply) }, &descriptors)?;
             }
         }
-        if is_ready.first() == Some(&true) { self.obey() } else { Ok(true) }
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        if is_asked { self.obey() } else { Ok(true) }
     }
 
     /// Does what the daemon asks.
@@ -116,16 +178,17 @@ impl Broker {
             return Ok(false);
         };
         match message.request {
-            Some(Request::Run(mut run)) => {
-                let (id, workspace) = (run.id, run.workspace.clone());
-                run.is_alone = self.busy.iter().all(|busy| busy.workspace != workspace);
-                let message = ToBroker { request: Some(Request::Run(run)) };
-                let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
-                let slot = self.warm.pop_front().map_or_else(|| Slot::start(&self.filter), Ok);
-                let begun = slot.and_then(|slot| slot.send(&message, &descriptors).map(|()| slot));
-                match begun {
-                    Ok(slot) => self.busy.push(Busy { id, workspace, slot }),
-                    Err(err) => self.tell(Reply::Refused(slot::Refusal::new("namespaces", err).of(id)))?,
+            Some(Request::Run(run)) => {
+                let (id, kind, workspace) = (run.id, run.kind(), run.workspace.clone());
+                match self.begin(run, descriptors) {
+                    Ok(body) => {
+                        if kind != Kind::Command {
+                            let pid = u32::try_from(body.pid().as_raw_pid()).map_err(io::Error::other)?;
+                            self.tell(Reply::Begun(Begun { id, pid }))?;
+                        }
+                        self.busy.push(Busy { id, workspace, body });
+                    }
+                    Err(refusal) => self.tell(Reply::Refused(refusal.of(id)))?,
                 }
                 if self.warm.is_empty() {
                     self.fill();
@@ -133,46 +196,136 @@ impl Broker {
             }
             Some(Request::Kill(id)) => {
                 if let Some(busy) = self.busy.iter().find(|busy| busy.id == id) {
-                    busy.kill();
+                    busy.body.kill(id);
                 }
             }
-            Some(Request::Keep(run)) => {
-                let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
-                // The daemon learns it too: without a keeper nobody has the job's socket.
-                let _ = keeper::start(&self.filter, run, &descriptors);
+            Some(Request::Open(open)) => {
+                let refusal = match &mut self.system {
+                    Some(system) => system.open(&open).err(),
+                    None => Some(Refusal::new("identity", "this broker works for one user")),
+                };
+                if let Some(refusal) = refusal {
+                    self.tell(Reply::Refused(refusal.of(open.id)))?;
+                }
             }
+            Some(Request::Release(connection)) => {
+                if let Some(system) = &mut self.system {
+                    system.release(connection);
+                }
+            }
+            Some(Request::Keep(run)) => self.keep(run, &descriptors),
             Some(Request::Signal(_)) | None => {}
         }
         Ok(true)
     }
 
+    /// Hands something over to what runs it.
+    fn begin(&mut self, mut run: Run, descriptors: Vec<OwnedFd>) -> Result<Body, Refusal> {
+        let protocol = || Refusal::new("protocol", "a command without its descriptors");
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or_else(protocol);
+        let stdio = [next()?, next()?, next()?];
+        run.is_alone = self.busy.iter().all(|busy| busy.workspace != run.workspace);
+        run.identity = match &self.system {
+            Some(system) => Some(system.identity(run.connection)?.clone()),
+            None => None,
+        };
+        if let Some(program) = self.maker.program(run.kind()) {
+            // Whatever the daemon says.
+            run.argv = vec![program.into_os_string().into_encoded_bytes()];
+        }
+        if run.kind() == Kind::Host {
+            return Ok(Body::Resident(self.maker.host(&run, &stdio)?));
+        }
+        let mut workspace = next()?;
+        let mut home = None;
+        if let Some(system) = &self.system {
+            system.check_workspace(run.connection, &workspace)?;
+            // Here, where the host's mounts are: in the slot it is a descriptor from elsewhere.
+            let copy = view::detached(workspace.as_fd(), libc::MOUNT_ATTR_NODEV);
+            workspace = copy.map_err(|err| Refusal::new("workspace", err))?;
+        }
+        if run.kind() == Kind::Command {
+            let found = self.homes.open(&run.private_home, run.identity.as_ref());
+            let (path, opened) = found.map_err(|err| Refusal::new("home", err))?;
+            if run.identity.is_some() {
+                let copy = view::detached(opened.as_fd(), libc::MOUNT_ATTR_NODEV);
+                home = Some(copy.map_err(|err| Refusal::new("home", err))?);
+            }
+            run.private_home = path.into_os_string().into_encoded_bytes();
+        }
+        let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
+        let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            stdio.iter().chain([&workspace]).chain(&home).map(|one| one.as_fd()).collect();
+        slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
+        Ok(Body::Slot(slot))
+    }
+
+    /// Has a keeper begin a job. That it cannot is told by its socket: nobody has it.
+    fn keep(&mut self, mut run: Run, descriptors: &[OwnedFd]) {
+        // A keeper has no control group of its own, and would be of the broker's user: of root.
+        if self.system.is_some() || run.kind() != Kind::Command {
+            return;
+        }
+        // As above.
+        let Ok((path, _)) = self.homes.open(&run.private_home, None) else { return };
+        run.private_home = path.into_os_string().into_encoded_bytes();
+        run.identity = None;
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
+        // As above.
+        let _ = keeper::start(self.maker, run, &descriptors);
+    }
+
     /// Without a daemon: commands end, and what they planted is found, before their slots do.
     fn finish(&mut self) -> io::Result<()> {
         let until = Instant::now() + LAST_WORDS;
-        self.busy.iter().for_each(Busy::kill);
+        self.busy.iter().for_each(|busy| busy.body.kill(busy.id));
         for busy in std::mem::take(&mut self.busy) {
             loop {
                 let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
-                let mut waiting = [PollFd::from_borrowed_fd(busy.slot.as_fd(), PollFlags::IN)];
+                let mut waiting = [PollFd::from_borrowed_fd(busy.body.as_fd(), PollFlags::IN)];
                 let count = poll(&mut waiting, Some(&left.map_err(io::Error::other)?))?;
-                if count == 0 || !matches!(busy.slot.receive(&mut self.buffer), Ok(Some(Reply::Ready(_)))) {
+                let says_more = match &busy.body {
+                    Body::Slot(slot) if count > 0 => {
+                        matches!(slot.receive(&mut self.buffer), Ok(Some(Reply::Ready(_))))
+                    }
+                    Body::Slot(_) | Body::Resident(_) => false,
+                };
+                if !says_more {
                     break;
                 }
             }
+            self.bury(busy.body);
+        }
+        for slot in std::mem::take(&mut self.warm) {
+            self.bury(Body::Slot(slot));
         }
         Ok(())
+    }
+
+    fn bury(&mut self, body: Body) {
+        // Dropped, it is killed.
+        let group = match body {
+            Body::Slot(mut slot) => slot.take_group(),
+            Body::Resident(mut resident) => resident.take_group(),
+        };
+        self.maker.bury(group);
     }
 
     /// Passes on what a slot says.
     fn hear(&mut self, index: usize) -> io::Result<()> {
         let Some(busy) = self.busy.get(index) else { return Ok(()) };
-        let reply = match busy.slot.receive(&mut self.buffer) {
-            Ok(Some(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_))) => return Ok(()),
-            Ok(Some(reply)) => reply,
-            // The kernel ended it, for lack of memory of the whole host.
-            Ok(None) | Err(_) => {
-                Reply::Refused(slot::Refusal::new("slot", "it died").after_start().of(busy.id))
-            }
+        let reply = match &busy.body {
+            Body::Slot(slot) => match slot.receive(&mut self.buffer) {
+                Ok(Some(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_))) => return Ok(()),
+                Ok(Some(reply)) => reply,
+                // The kernel ended it, for lack of memory of the whole host.
+                Ok(None) | Err(_) => {
+                    Reply::Refused(Refusal::new("slot", "it died").after_start().of(busy.id))
+                }
+            },
+            Body::Resident(_) => Reply::Ended(Ended { id: busy.id, ..Ended::default() }),
         };
         let busy = self.busy.swap_remove(index);
         self.tell(match reply {
@@ -180,8 +333,7 @@ impl Broker {
             reply => reply,
         })?;
         // Nobody waits for what follows.
-        drop(busy);
-        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        self.bury(busy.body);
         self.fill();
         Ok(())
     }

@@ -1,13 +1,10 @@
 //! Whether commands can run on this host, tried with one.
 
-use crate::{
-    seccomp::Filter,
-    slot::{Slot, landlock_rules},
-};
+use crate::slot::{Maker, landlock_rules};
 use skynet_core::Workspace;
 use skynet_sandbox::{
     channel::Buffer,
-    protocol::{Limits, Refused, Reply, Request, Run, ToBroker},
+    protocol::{Kind, Limits, Refused, Reply, Run},
 };
 use std::{
     fs::{self, OpenOptions},
@@ -31,7 +28,7 @@ pub(crate) fn check() -> Result<String, String> {
         Ok(Reply::Refused(Refused { layer, message, .. })) => {
             Err(format!("{layer}: {message}{}", advice(&layer)))
         }
-        Ok(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_)) => Err("the slot is not ready".into()),
+        Ok(_) => Err("the slot says something else".into()),
     }
 }
 
@@ -52,13 +49,15 @@ fn attempt() -> io::Result<Reply> {
         private_home: bytes(private_home.path()),
         limits: Limits { wall_ms: 10_000, memory_bytes: 64 << 20, processes: 64, scratch_bytes: 1 << 20 },
         is_alone: true,
+        kind: Kind::Command.into(),
+        connection: 0,
+        identity: None,
         terminal: None,
         is_kept: false,
     };
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let slot = Slot::start(&Filter::compile()?)?;
-    let descriptors = [found.as_descriptor(), null.as_fd(), null.as_fd(), null.as_fd()];
-    slot.send(&ToBroker { request: Some(Request::Run(run)) }, &descriptors)?;
+    let slot = Maker::new(None)?.slot()?;
+    slot.run(run, &[null.as_fd(), null.as_fd(), null.as_fd(), found.as_descriptor()])?;
     let mut buffer = Buffer::default();
     loop {
         match slot.receive(&mut buffer)? {

@@ -1,43 +1,51 @@
-//! The daemon's end: commands go to the broker, which is started when first needed and replaced when it dies.
+//! The daemon's end: commands go to the broker. A broker of the daemon's own user is started when first needed and
+//! replaced when it dies; that of the whole host is there before the daemon, and hands it the clients.
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
     job,
-    protocol::{Ended, FromBroker, Limits, Refused, Reply, Request, Run, TerminalSize, ToBroker},
+    protocol::{
+        Begun, Connected, Ended, FromBroker, Kind, Limits, Open, Opened, Refused, Reply, Request, Run,
+        TerminalSize, ToBroker,
+    },
 };
-use skynet_core::{Error, ErrorKind, Result};
+use skynet_core::{Error, ErrorKind, Result, Workspace};
 use std::{
     collections::HashMap,
     io,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     process::Command as Process,
-    sync::{Mutex as AsyncMutex, oneshot},
+    sync::{Mutex as AsyncMutex, mpsc, oneshot},
 };
+use tokio_util::sync::CancellationToken;
 
 /// What runs in a slot.
 pub struct Command<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// On whose behalf: [`Arrival::connection`], or 0 for the daemon's own user.
+    pub connection: u64,
     /// Program and arguments.
     pub argv: Vec<Vec<u8>>,
     /// `NAME=value`.
     pub environment: Vec<Vec<u8>>,
-    /// An open directory.
-    pub workspace: BorrowedFd<'a>,
-    /// Where that is, without links.
-    pub workspace_path: &'a Path,
+    /// Where it works; what is asked about the host has none.
+    pub workspace: Option<&'a Workspace>,
     /// Where the command starts, relative to the workspace.
     pub directory: &'a Path,
     /// The user's home directory.
     pub home: &'a Path,
-    /// What is shown in its place.
-    pub private_home: &'a Path,
+    /// The name of what is shown in its place, a SHA-256 in hexadecimal.
+    pub private_home: &'a str,
     /// What it may use.
     pub limits: Limits,
 }
@@ -49,12 +57,15 @@ impl Command<'_> {
             id,
             argv: self.argv,
             environment: self.environment,
-            workspace: bytes(self.workspace_path),
+            workspace: bytes(self.workspace.map_or(Path::new("/"), Workspace::path)),
             directory: bytes(self.directory),
             home: bytes(self.home),
-            private_home: bytes(self.private_home),
+            private_home: self.private_home.as_bytes().to_vec(),
             limits: self.limits,
             is_alone: false,
+            kind: self.kind.into(),
+            connection: self.connection,
+            identity: None,
             terminal: None,
             is_kept: false,
         }
@@ -64,18 +75,65 @@ impl Command<'_> {
 /// Slots that wait for a command, unless there is a reason for another number.
 pub const WARM: usize = 2;
 
+/// Between attempts to reach a broker that is being restarted.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Clients on their way from the broker.
+const ARRIVALS: usize = 64;
+
+/// A client that connected to the broker of the whole host.
+pub struct Arrival {
+    /// What is cited when something is done for it.
+    pub connection: u64,
+    /// Its user, as the kernel told the broker.
+    pub uid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// The connection, a Unix socket.
+    pub socket: OwnedFd,
+    /// Set when the broker that noted it is gone: nothing can be done for it any more, and it must connect again.
+    pub is_void: CancellationToken,
+}
+
+/// Where the broker is.
+enum Source {
+    /// A child of this process, for its own user.
+    Own { program: PathBuf, warm: usize, homes: PathBuf },
+    /// Already there, for the whole host.
+    Host { socket: PathBuf, arrivals: mpsc::Sender<Arrival> },
+}
+
 /// All slots.
 pub struct Slots {
-    program: PathBuf,
-    warm: usize,
+    source: Source,
     broker: AsyncMutex<Option<Arc<Broker>>>,
 }
 
 impl Slots {
-    /// Slots of the broker `program`, of which it keeps `warm` ready.
+    /// Slots of the broker `program`, of which it keeps `warm` ready. What commands keep in their home is kept below
+    /// `homes`.
     #[must_use]
-    pub fn new(program: PathBuf, warm: usize) -> Arc<Self> {
-        Arc::new(Self { program, warm, broker: AsyncMutex::default() })
+    pub fn new(program: PathBuf, warm: usize, homes: PathBuf) -> Arc<Self> {
+        Arc::new(Self { source: Source::Own { program, warm, homes }, broker: AsyncMutex::default() })
+    }
+
+    /// Slots of the broker of the whole host that listens on `socket`, and the clients that connect to it.
+    #[must_use]
+    pub fn of_host(socket: PathBuf) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
+        let (arrivals, arrived) = mpsc::channel(ARRIVALS);
+        let source = Source::Host { socket, arrivals };
+        (Arc::new(Self { source, broker: AsyncMutex::default() }), arrived)
+    }
+
+    /// Keeps the connection to the broker of the whole host, for as long as it is polled.
+    pub async fn attend(self: Arc<Self>) {
+        loop {
+            match self.broker().await {
+                Ok(broker) => broker.is_gone.cancelled().await,
+                Err(err) => tracing::warn!(error = %err, "the broker cannot be reached"),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
     }
 
     /// Begins a command with these descriptors for stdin, stdout and stderr.
@@ -83,66 +141,144 @@ impl Slots {
     /// # Errors
     /// `Unavailable` when there is no broker. What else can be wrong is said by [`Running::ended`].
     pub async fn run(&self, command: Command<'_>, stdio: [BorrowedFd<'_>; 3]) -> Result<Running> {
-        let broker = self.broker().await?;
+        let broker = self.reach().await?;
         let id = broker.next.fetch_add(1, Ordering::Relaxed);
-        let workspace = command.workspace;
-        let (reply, replied) = oneshot::channel();
-        match broker.waiting().as_mut() {
-            Some(waiting) => waiting.insert(id, reply),
-            None => return Err(Error::unavailable("the sandbox has just died; call again")),
-        };
-        let running = Running { broker, id, replied };
-        let [stdin, stdout, stderr] = stdio;
-        let descriptors = [workspace, stdin, stdout, stderr];
-        running.broker.hand_over(Request::Run(command.run(id)), &descriptors).await?;
+        let workspace = command.workspace.map(Workspace::as_descriptor);
+        let descriptors: Vec<_> = stdio.into_iter().chain(workspace).collect();
+        let run = command.run(id);
+        let (waiter, begun, replied) = Waiter::new();
+        broker.expect(id, waiter)?;
+        let running = Running { broker, id, begun, replied };
+        running.broker.hand_over(Request::Run(run), &descriptors).await?;
         Ok(running)
+    }
+
+    /// Whether there can be jobs.
+    ///
+    /// # Errors
+    /// `Unavailable` where the broker is that of the whole host.
+    pub fn check_keeps(&self) -> Result<()> {
+        match &self.source {
+            Source::Own { .. } => Ok(()),
+            Source::Host { .. } => Err(Error::unavailable(
+                "background jobs are not available where Skynet serves a whole host; `exec_run` runs a command and waits for it",
+            )),
+        }
     }
 
     /// Has a keeper begin a command as a job, at a terminal of that size or at pipes. From here on its directory tells what
     /// becomes of it, also that it could not begin.
     ///
     /// # Errors
-    /// `Unavailable` when there is no broker.
+    /// `Unavailable` when there is no broker, or one that keeps no jobs.
     pub async fn keep(
         &self,
         command: Command<'_>,
         terminal: Option<TerminalSize>,
         files: &job::Files,
     ) -> Result<()> {
-        let broker = self.broker().await?;
-        let workspace = command.workspace;
+        self.check_keeps()?;
+        let broker = self.reach().await?;
+        let workspace = command
+            .workspace
+            .map(Workspace::as_descriptor)
+            .ok_or_else(|| Error::internal("a job without a workspace"))?;
         let run = Run { terminal, is_kept: true, ..command.run(broker.next.fetch_add(1, Ordering::Relaxed)) };
         let [output, end, listener] = files.as_descriptors();
         broker.hand_over(Request::Keep(run), &[workspace, output, end, listener]).await
     }
 
-    async fn broker(&self) -> Result<Arc<Broker>> {
+    /// Opens a directory as the user of a connection.
+    ///
+    /// # Errors
+    /// What that user would be told, or `Unavailable` when there is no broker.
+    pub async fn open(&self, connection: u64, path: &Path) -> Result<Workspace> {
+        let broker = self.reach().await?;
+        let id = broker.next.fetch_add(1, Ordering::Relaxed);
+        let (waiter, _begun, replied) = Waiter::new();
+        broker.expect(id, waiter)?;
+        let open = Open { id, connection, path: path.as_os_str().as_encoded_bytes().to_vec() };
+        broker
+            .send(Request::Open(open), &[])
+            .await
+            .map_err(|err| Error::unavailable("the sandbox cannot be asked").with_source(err))?;
+        match replied.await {
+            Ok((Reply::Opened(_), Some(directory))) => Workspace::from_descriptor(directory),
+            Ok((Reply::Refused(refused), _)) => Err(refusal(refused)),
+            Ok(_) => Err(Error::internal("the sandbox answered something else")),
+            Err(_) => Err(Error::unavailable("the sandbox has just died; call again")),
+        }
+    }
+
+    /// Tells the broker that nothing more will be asked for on behalf of a connection.
+    pub async fn release(&self, connection: u64) {
+        let broker = self.broker.lock().await.clone();
+        if let Some(broker) = broker {
+            // A broker that is gone knows no connection.
+            let _ = broker.send(Request::Release(connection), &[]).await;
+        }
+    }
+
+    async fn reach(&self) -> Result<Arc<Broker>> {
+        self.broker().await.map_err(|err| {
+            Error::unavailable("`skynet-sandbox` cannot be reached; `skynetctl doctor` tells more")
+                .with_source(err)
+        })
+    }
+
+    async fn broker(&self) -> io::Result<Arc<Broker>> {
         let mut broker = self.broker.lock().await;
         if let Some(broker) = broker.as_ref().filter(|broker| broker.waiting().is_some()) {
             return Ok(broker.clone());
         }
-        let started = Broker::start(&self.program, self.warm).map_err(|err| {
-            Error::unavailable("`skynet-sandbox` cannot be started; `skynetctl doctor` tells more")
-                .with_source(err)
-        })?;
-        Ok(broker.insert(started).clone())
+        let new = match &self.source {
+            Source::Own { program, warm, homes } => Broker::start(program, *warm, homes)?,
+            Source::Host { socket, arrivals } => Broker::connect(socket, arrivals.clone())?,
+        };
+        Ok(broker.insert(new).clone())
     }
 }
 
-type Waiting = HashMap<u64, oneshot::Sender<Reply>>;
+/// The end of something, with the descriptor that came with it.
+type End = (Reply, Option<OwnedFd>);
+
+/// Whom the replies to a request go to.
+struct Waiter {
+    begun: Option<oneshot::Sender<u32>>,
+    ended: oneshot::Sender<End>,
+}
+
+impl Waiter {
+    fn new() -> (Self, oneshot::Receiver<u32>, oneshot::Receiver<End>) {
+        let (begun, has_begun) = oneshot::channel();
+        let (ended, has_ended) = oneshot::channel();
+        (Self { begun: Some(begun), ended }, has_begun, has_ended)
+    }
+}
 
 struct Broker {
     socket: AsyncSocket,
     next: AtomicU64,
     /// `None` once it is gone.
-    waiting: Mutex<Option<Waiting>>,
+    waiting: Mutex<Option<HashMap<u64, Waiter>>>,
+    is_gone: CancellationToken,
 }
 
 impl Broker {
-    fn start(program: &Path, warm: usize) -> io::Result<Arc<Self>> {
+    fn new(socket: OwnedFd) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            socket: AsyncSocket::new(socket)?,
+            next: AtomicU64::new(1),
+            waiting: Mutex::new(Some(HashMap::new())),
+            is_gone: CancellationToken::new(),
+        }))
+    }
+
+    fn start(program: &Path, warm: usize, homes: &Path) -> io::Result<Arc<Self>> {
         let (ours, theirs) = channel::pair()?;
         let mut child = Process::new(program)
-            .arg(warm.to_string())
+            .args(["serve", &warm.to_string()])
+            .arg(homes)
             .env_clear()
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
@@ -150,16 +286,11 @@ impl Broker {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id();
-        let broker = Arc::new(Self {
-            socket: AsyncSocket::new(ours)?,
-            next: AtomicU64::new(1),
-            waiting: Mutex::new(Some(HashMap::new())),
-        });
+        let broker = Self::new(ours)?;
         let reader = broker.clone();
         tokio::spawn(async move {
-            let reason = reader.pump().await;
-            // Who still waits learns it by his channel.
-            reader.waiting().take();
+            let reason = reader.pump(None).await;
+            reader.lose();
             // It may live on where only its messages made no sense. That it is dead already is no error.
             let _ = child.start_kill();
             let status = child.wait().await;
@@ -169,25 +300,64 @@ impl Broker {
         Ok(broker)
     }
 
-    async fn pump(&self) -> io::Result<()> {
-        let mut buffer = Buffer::default();
-        while let Some((message, _)) = self.socket.receive::<FromBroker>(&mut buffer).await? {
-            let id = match &message.reply {
-                Some(Reply::Ended(ended)) => ended.id,
-                Some(Reply::Refused(refused)) => refused.id,
-                Some(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_)) | None => continue,
-            };
-            let waiting = self.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
-            if let (Some(waiting), Some(reply)) = (waiting, message.reply) {
-                // It may have been given up.
-                let _ = waiting.send(reply);
-            }
-        }
+    fn connect(path: &Path, arrivals: mpsc::Sender<Arrival>) -> io::Result<Arc<Self>> {
+        let broker = Self::new(channel::connect(path)?)?;
+        let reader = broker.clone();
+        tokio::spawn(async move {
+            let reason = reader.pump(Some(&arrivals)).await;
+            reader.lose();
+            tracing::warn!(?reason, "the broker is gone; its clients must connect again");
+        });
+        tracing::info!(socket = %path.display(), "the broker is there");
+        Ok(broker)
+    }
+
+    /// Who still waits learns it by his channel.
+    fn lose(&self) {
+        self.waiting().take();
+        self.is_gone.cancel();
+    }
+
+    fn expect(&self, id: u64, waiter: Waiter) -> Result<()> {
+        match self.waiting().as_mut() {
+            Some(waiting) => waiting.insert(id, waiter),
+            None => return Err(Error::unavailable("the sandbox has just died; call again")),
+        };
         Ok(())
     }
 
-    async fn send(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.socket.send(&ToBroker { request: Some(request) }, descriptors).await
+    async fn pump(&self, arrivals: Option<&mpsc::Sender<Arrival>>) -> io::Result<()> {
+        let mut buffer = Buffer::default();
+        while let Some((message, mut descriptors)) = self.socket.receive::<FromBroker>(&mut buffer).await? {
+            let Some(reply) = message.reply else { continue };
+            let id = match &reply {
+                Reply::Ended(Ended { id, .. })
+                | Reply::Refused(Refused { id, .. })
+                | Reply::Opened(Opened { id, .. }) => *id,
+                Reply::Begun(Begun { id, pid }) => {
+                    let begun = self.waiting().as_mut().and_then(|waiting| waiting.get_mut(id)?.begun.take());
+                    // Who does not wait for it does not need it.
+                    let _ = begun.map(|begun| begun.send(*pid));
+                    continue;
+                }
+                Reply::Connected(Connected { connection, uid, pid }) => {
+                    if let (Some(arrivals), Some(socket)) = (arrivals, descriptors.pop()) {
+                        let is_void = self.is_gone.clone();
+                        let (connection, uid, pid) = (*connection, *uid, *pid);
+                        // A daemon that stops takes nobody in.
+                        let _ = arrivals.send(Arrival { connection, uid, pid, socket, is_void }).await;
+                    }
+                    continue;
+                }
+                Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_) => continue,
+            };
+            let waiter = self.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
+            if let Some(waiter) = waiter {
+                // It may have been given up.
+                let _ = waiter.ended.send((reply, descriptors.pop()));
+            }
+        }
+        Ok(())
     }
 
     async fn hand_over(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
@@ -195,7 +365,11 @@ impl Broker {
         sent.map_err(|err| Error::unavailable("the command cannot be handed to the sandbox").with_source(err))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+    async fn send(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.socket.send(&ToBroker { request: Some(request) }, descriptors).await
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<HashMap<u64, Waiter>>> {
         // Each change is one insert or remove, so a panic leaves it whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,19 +379,34 @@ impl Broker {
 pub struct Running {
     broker: Arc<Broker>,
     id: u64,
-    replied: oneshot::Receiver<Reply>,
+    begun: oneshot::Receiver<u32>,
+    replied: oneshot::Receiver<End>,
 }
 
 impl Running {
+    /// Waits until hands run; a process that they do not outlive.
+    ///
+    /// # Errors
+    /// As [`Running::ended`].
+    pub async fn pid(&mut self) -> Result<u32> {
+        match (&mut self.begun).await {
+            Ok(pid) => Ok(pid),
+            Err(_) => {
+                self.ended().await?;
+                Err(Error::unavailable("it ended before it began"))
+            }
+        }
+    }
+
     /// Waits for its end. Cancel-safe.
     ///
     /// # Errors
     /// What was wrong with the command, the layer that could not be had, or that the sandbox died.
     pub async fn ended(&mut self) -> Result<Ended> {
         match (&mut self.replied).await {
-            Ok(Reply::Ended(ended)) => Ok(ended),
-            Ok(Reply::Refused(refused)) => Err(refusal(refused)),
-            Ok(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_)) | Err(_) => Err(Error::interrupted(
+            Ok((Reply::Ended(ended), _)) => Ok(ended),
+            Ok((Reply::Refused(refused), _)) => Err(refusal(refused)),
+            Ok(_) | Err(_) => Err(Error::interrupted(
                 "the sandbox died under the command, so it did a part of its work; look before you call it again",
             )),
         }

@@ -7,6 +7,13 @@
 pub mod channel;
 mod client;
 pub mod job;
+pub mod places;
 pub mod protocol;
 
-pub use client::{Command, Running, Slots, WARM, refusal};
+pub use client::{Arrival, Command, Running, Slots, WARM, refusal};
+
+/// Where a broker of the whole host accepts clients.
+pub const SYSTEM_SOCKET: &str = "/run/skynet/skynet.sock";
+
+/// Where it accepts its daemon.
+pub const BROKER_SOCKET: &str = "/run/skynet/broker.sock";

@@ -4,26 +4,72 @@
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToBroker {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6")]
     pub request: Option<Request>,
 }
 
 /// What is asked.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Request {
-    /// With four descriptors: workspace, stdin, stdout, stderr.
+    /// With descriptors: stdin, stdout, stderr, and the workspace unless it has none.
     #[prost(message, tag = "1")]
     Run(Run),
     /// Ends the command of that number.
     #[prost(uint64, tag = "2")]
     Kill(u64),
-    /// A command that a keeper holds, so that it outlives the broker. With four descriptors: workspace, and those of
-    /// [`crate::job::Files`]. What becomes of it is said there.
+    /// Opens a directory as the caller. Only a broker of the whole host is asked.
     #[prost(message, tag = "3")]
+    Open(Open),
+    /// Nothing more will be done for the connection of that number.
+    #[prost(uint64, tag = "4")]
+    Release(u64),
+    /// A command that a keeper holds, so that it outlives the broker; one of the whole host does not. With four
+    /// descriptors: workspace, and those of [`crate::job::Files`]. What becomes of it is said there.
+    #[prost(message, tag = "5")]
     Keep(Run),
     /// To a slot alone: signals the command's process group.
-    #[prost(int32, tag = "4")]
+    #[prost(int32, tag = "6")]
     Signal(i32),
+}
+
+/// A directory to open, as somebody else.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Open {
+    /// The number of the request, of the same row as those of commands.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// On whose behalf: [`Connected::connection`].
+    #[prost(uint64, tag = "2")]
+    pub connection: u64,
+    /// An absolute path.
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: Vec<u8>,
+}
+
+/// What runs in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Kind {
+    /// What an agent asked for.
+    Command = 0,
+    /// `skynet-hands` for one workspace.
+    Hands = 1,
+    /// `skynet-hands` for what is asked about the host: it sees the host, and has no workspace.
+    Host = 2,
+}
+
+/// Who somebody is to the kernel.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Identity {
+    /// The user.
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    /// His group.
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    /// His other groups.
+    #[prost(uint32, repeated, tag = "3")]
+    pub groups: Vec<u32>,
 }
 
 /// One command.
@@ -47,7 +93,7 @@ pub struct Run {
     /// The user's home directory, as he calls it.
     #[prost(bytes = "vec", tag = "6")]
     pub home: Vec<u8>,
-    /// The directory that is shown in its place.
+    /// The name of the directory that is shown in its place, which the broker makes below its own.
     #[prost(bytes = "vec", tag = "7")]
     pub private_home: Vec<u8>,
     /// What it may use.
@@ -56,11 +102,20 @@ pub struct Run {
     /// Whether no other command is under way in the workspace. The broker's to say.
     #[prost(bool, tag = "9")]
     pub is_alone: bool,
+    /// What it is.
+    #[prost(enumeration = "Kind", tag = "10")]
+    pub kind: i32,
+    /// On whose behalf: [`Connected::connection`]. 0 where everybody is the broker's own user.
+    #[prost(uint64, tag = "11")]
+    pub connection: u64,
+    /// Who runs it, unless that is the broker's own user. The broker's to say.
+    #[prost(message, optional, tag = "12")]
+    pub identity: Option<Identity>,
     /// Of the terminal that it gets in place of stdin, stdout and stderr.
-    #[prost(message, optional, tag = "10")]
+    #[prost(message, optional, tag = "13")]
     pub terminal: Option<TerminalSize>,
     /// Whether a keeper holds it, who is told when it begins.
-    #[prost(bool, tag = "11")]
+    #[prost(bool, tag = "14")]
     pub is_kept: bool,
 }
 
@@ -78,7 +133,7 @@ pub struct TerminalSize {
 /// What a command may use.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Limits {
-    /// Of all of its processes, from its start to its end.
+    /// Of all of its processes, from its start to its end; 0 if it has all the time.
     #[prost(uint64, tag = "1")]
     pub wall_ms: u64,
     /// Memory of all of its processes together.
@@ -96,7 +151,7 @@ pub struct Limits {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromBroker {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub reply: Option<Reply>,
 }
 
@@ -109,15 +164,63 @@ pub enum Reply {
     /// A command ended.
     #[prost(message, tag = "2")]
     Ended(Ended),
-    /// A command, or every command, cannot run.
+    /// A command, or every command, cannot run; or a directory is not opened.
     #[prost(message, tag = "3")]
     Refused(Refused),
-    /// To a keeper alone, with a descriptor: the other end of the command's terminal.
+    /// Hands were started. Not said of commands.
     #[prost(message, tag = "4")]
+    Begun(Begun),
+    /// With a descriptor: a client has connected.
+    #[prost(message, tag = "5")]
+    Connected(Connected),
+    /// With a descriptor: a directory is open.
+    #[prost(message, tag = "6")]
+    Opened(Opened),
+    /// To a keeper alone, with a descriptor: the other end of the command's terminal.
+    #[prost(message, tag = "7")]
     Terminal(TerminalSize),
     /// To a keeper alone: the command is executed.
-    #[prost(message, tag = "5")]
+    #[prost(message, tag = "8")]
     Started(Ready),
+}
+
+/// Hands run.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Begun {
+    /// The request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// A process that they do not outlive.
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+}
+
+/// A client, as the kernel told it when it connected (unix(7), `SO_PEERCRED`).
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Connected {
+    /// What requests on its behalf cite.
+    #[prost(uint64, tag = "1")]
+    pub connection: u64,
+    /// Its user.
+    #[prost(uint32, tag = "2")]
+    pub uid: u32,
+    /// Its process.
+    #[prost(uint32, tag = "3")]
+    pub pid: u32,
+}
+
+/// A directory is open.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Opened {
+    /// The request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its device and inode.
+    #[prost(uint64, tag = "2")]
+    pub device: u64,
+    /// See above.
+    #[prost(uint64, tag = "3")]
+    pub inode: u64,
 }
 
 /// A slot has everything but its command.

@@ -7,21 +7,42 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
 };
 
-/// A fork (clone(2)) whose child is in new namespaces: `CLONE_NEW*` of `flags`. `None` in the child.
+/// A fork whose child is in new namespaces, `CLONE_NEW*` of `flags`, and in the control group (version 2) that `group`
+/// is the directory of (clone3(2)). `None` in the child.
 ///
 /// The caller must have one thread only: the child gets a copy of every lock as it is.
-pub(crate) fn clone_process(flags: libc::c_int) -> io::Result<Option<Pid>> {
+pub(crate) fn clone_process(flags: libc::c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Pid>> {
     debug_assert_eq!(flags & !NAMESPACES, 0, "only namespaces");
-    let flags = libc::c_long::from(flags | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM, CLONE_SETTLS and the like, and with no stack of its own, the child is a copy-on-write
-    // copy of this process that goes on at this line, as after fork(2). No pointer is passed.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let pid = match group {
+        Some(group) => clone_into(flags, group)?,
+        None => {
+            let flags = libc::c_long::from(flags | libc::SIGCHLD);
+            // SAFETY: without CLONE_VM, CLONE_SETTLS and the like, and with no stack of its own, the child is a
+            // copy-on-write copy of this process that goes on at this line, as after fork(2). No pointer is passed.
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }
+        }
+    };
     match libc::pid_t::try_from(pid) {
         Ok(-1) => Err(io::Error::last_os_error()),
         Ok(pid) => Ok(Pid::from_raw(pid)),
         Err(err) => Err(io::Error::other(err)),
     }
 }
+
+fn clone_into(flags: libc::c_int, group: BorrowedFd<'_>) -> io::Result<libc::c_long> {
+    let unsigned = |number: libc::c_int| u64::try_from(number).map_err(io::Error::other);
+    // SAFETY: all zeros is a valid `clone_args`: it holds numbers, and addresses that may be null.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = unsigned(flags)? | INTO_CGROUP;
+    arguments.exit_signal = unsigned(libc::SIGCHLD)?;
+    arguments.cgroup = unsigned(group.as_raw_fd())?;
+    // SAFETY: the structure outlives the call and its size is given as it is. As above, the child is a copy of this
+    // process that goes on at this line: there is no CLONE_VM, stack or pointer in it.
+    Ok(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) })
+}
+
+/// `CLONE_INTO_CGROUP` of linux/sched.h.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// The namespaces of clone(2) that a slot may have of its own.
 pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
@@ -31,6 +52,41 @@ pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
+
+/// `SO_PEERGROUPS` of asm-generic/socket.h.
+const PEER_GROUPS: libc::c_int = 59;
+
+/// More groups than this the kernel gives nobody (setgroups(2), `NGROUPS_MAX`).
+const MOST_GROUPS: usize = 65536;
+
+/// The supplementary groups of the process at the other end when it connected (unix(7)).
+pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut length = libc::socklen_t::try_from(size_of_val(&*groups)).map_err(io::Error::other)?;
+        // SAFETY: the buffer is writable for `length` bytes, and both outlive the call.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                PEER_GROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = usize::try_from(length).map_err(io::Error::other)? / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let err = io::Error::last_os_error();
+        // It says how long the list is.
+        if err.raw_os_error() != Some(libc::ERANGE) || count > MOST_GROUPS {
+            return Err(err);
+        }
+        groups.resize(count, 0);
+    }
+}
 
 /// Sets attributes (`MOUNT_ATTR_*`) on a mount and all below it, and makes them private (mount_setattr(2)).
 pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
@@ -85,6 +141,18 @@ pub(crate) fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> 
     // SAFETY: `to` is one of the three descriptors of stdio, which nothing in this process owns as an `OwnedFd`.
     let result = unsafe { libc::dup2(from.as_raw_fd(), to) };
     if result == to { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The socket that systemd passes, if it does (sd_listen_fds(3)): one, with the first number after stdio. To be asked
+/// once, before anything else is opened.
+pub(crate) fn inherited_listener() -> Option<OwnedFd> {
+    const FIRST: RawFd = 3;
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID") != Some(std::process::id()) || number("LISTEN_FDS") != Some(1) {
+        return None;
+    }
+    // SAFETY: the process was started with this descriptor for it to take, and nothing else knows of it.
+    Some(unsafe { OwnedFd::from_raw_fd(FIRST) })
 }
 
 /// Brings the loopback interface of this network namespace up (netdevice(7)).

@@ -2,23 +2,28 @@
 
 mod approvals;
 mod audit;
+mod policy;
 mod status;
 mod tokens;
 mod tools;
 mod toolsets;
 
-use crate::{choices::Stored, relay::Desk, tokens::Tokens};
+use crate::{
+    choices::Stored,
+    relay::{Desk, peer},
+    tokens::Tokens,
+};
 use jiff::Timestamp;
 use skynet_core::ErrorKind;
 use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, tokens_server::TokensServer, tools_server::ToolsServer,
-    toolsets_server::ToolsetsServer,
+    daemon_server::DaemonServer, policy_server::PolicyServer, tokens_server::TokensServer,
+    tools_server::ToolsServer, toolsets_server::ToolsetsServer,
 };
 use std::{net::SocketAddr, sync::Arc};
-use tonic::{Status, transport::server::Router};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
 
 /// What the services answer from.
 #[derive(Clone)]
@@ -39,13 +44,24 @@ impl Office {
         let tools = ToolsServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let people = self.desk.people.clone();
+        let administrators = move |request: Request<()>| {
+            let uid = peer(&request)?.uid;
+            if people.is_administrator(uid) {
+                return Ok(request);
+            }
+            Err(Status::permission_denied(
+                "only root may do that where Skynet serves the whole host: run it with sudo",
+            ))
+        };
         router
             .add_service(DaemonServer::new(self.clone()))
             .add_service(tools)
-            .add_service(AuditServer::new(self.clone()))
-            .add_service(ApprovalsServer::new(self.clone()))
-            .add_service(TokensServer::new(self.clone()))
-            .add_service(ToolsetsServer::new(self))
+            .add_service(ToolsetsServer::new(self.clone()))
+            .add_service(PolicyServer::new(self.clone()))
+            .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
+            .add_service(InterceptedService::new(ApprovalsServer::new(self.clone()), administrators.clone()))
+            .add_service(InterceptedService::new(TokensServer::new(self), administrators))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the daemon is and how it fares.
 
 use super::{Office, timestamp};
+use crate::{relay::peer, sessions};
 use skynet_proto::{
     CallCount, LayerStatus, Session, SessionsRequest, SessionsResponse, StatusRequest, StatusResponse,
     daemon_server::Daemon,
@@ -9,6 +10,17 @@ use tonic::{Request, Response, Status};
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl Office {
+    /// What an administrator should know.
+    fn warnings(&self) -> Vec<String> {
+        if self.desk.people.is_host() {
+            Vec::new()
+        } else {
+            vec!["user mode: memory is watched, not held by a control group, and what a client approves counts".into()]
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -27,7 +39,7 @@ impl Daemon for Office {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started_at: Some(timestamp(self.started_at)),
-            mode: "user".into(),
+            mode: if self.desk.people.is_host() { "system" } else { "user" }.into(),
             socket: self.socket.clone(),
             sessions: count(
                 self.desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count(),
@@ -38,9 +50,7 @@ impl Daemon for Office {
             hands: count(self.hands.pids().await.len()),
             tools: count(self.desk.calls.registry().len()),
             layers,
-            warnings: vec![
-                "user mode: commands run in the sandbox, other tools with all rights of this user".into(),
-            ],
+            warnings: self.warnings(),
             calls: calls.collect(),
             http: self.http.map_or_else(String::new, |address| format!("http://{address}/mcp")),
         }))
@@ -48,19 +58,24 @@ impl Daemon for Office {
 
     async fn sessions(
         &self,
-        _request: Request<SessionsRequest>,
+        request: Request<SessionsRequest>,
     ) -> Result<Response<SessionsResponse>, Status> {
-        let sessions = self.desk.sessions.list().into_iter().map(|(id, session)| Session {
-            id: id.as_simple().to_string(),
-            uid: session.uid,
-            pid: session.pid,
-            client: session.client,
-            protocol_version: session.protocol_version,
-            workspace: session.workspace,
-            attached_at: Some(timestamp(session.attached_at)),
-            attached: session.attachments > 0,
-            calls: session.calls,
-        });
+        let uid = peer(&request)?.uid;
+        let shows =
+            |session: &sessions::Session| session.uid == uid || self.desk.people.is_administrator(uid);
+        let sessions = self.desk.sessions.list().into_iter().filter(|(_, session)| shows(session)).map(
+            |(id, session)| Session {
+                id: id.as_simple().to_string(),
+                uid: session.uid,
+                pid: session.pid,
+                client: session.client,
+                protocol_version: session.protocol_version,
+                workspace: session.workspace,
+                attached_at: Some(timestamp(session.attached_at)),
+                attached: session.attachments > 0,
+                calls: session.calls,
+            },
+        );
         Ok(Response::new(SessionsResponse { sessions: sessions.collect() }))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Office, refused, timestamp};
 use crate::tokens::{Record, Wanted};
+use crate::{people::Peer, relay::peer};
 use skynet_core::{Effect, Error};
 use skynet_proto::{
     CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest,
@@ -30,14 +31,17 @@ fn effect(name: &str) -> Result<Effect, Error> {
 }
 
 impl Office {
-    fn wanted(&self, request: CreateTokenRequest) -> Result<Wanted, Error> {
+    async fn wanted(&self, peer: &Peer, request: CreateTokenRequest) -> Result<Wanted, Error> {
         if request.workspaces.is_empty() || request.effects.is_empty() {
             return Err(Error::invalid_input("a token is bound to at least one workspace and one effect"));
         }
+        let person = self.desk.people.find(peer.uid).await;
+        let person = person.map_err(|err| Error::denied(err.to_string()))?;
         let mut workspaces = Vec::new();
         for claim in request.workspaces {
             // As it really is, so that a link which is turned later does not turn the token.
-            let workspace = self.desk.claims.open(&claim).map_err(Error::invalid_input)?;
+            let workspace = self.desk.people.workspace(peer, &person, &claim).await;
+            let workspace = workspace.map_err(Error::invalid_input)?;
             workspaces.push(workspace.path().display().to_string());
         }
         let effects = request.effects.iter().map(|name| effect(name)).collect::<Result<_, _>>()?;
@@ -53,7 +57,8 @@ impl Tokens for Office {
         &self,
         request: Request<CreateTokenRequest>,
     ) -> Result<Response<CreateTokenResponse>, Status> {
-        let wanted = self.wanted(request.into_inner()).map_err(refused)?;
+        let peer = peer(&request)?;
+        let wanted = self.wanted(&peer, request.into_inner()).await.map_err(refused)?;
         let (id, record, secret) = self.tokens.create(wanted).map_err(refused)?;
         tracing::info!(token = record.name, "a token was created");
         let url = self.http.map_or_else(String::new, |address| format!("http://{address}/mcp"));

@@ -1,8 +1,8 @@
 //! The tools, through the same pipeline as MCP.
 
 use super::Office;
-use crate::{calls, relay::peer};
-use skynet_core::{CallId, Caller, Entry};
+use crate::{calls, people::Person, relay::peer};
+use skynet_core::{CallId, Entry};
 use skynet_proto::{
     CallToolRequest, CallToolResponse, DescribeToolRequest, ListToolsRequest, ListToolsResponse,
     ResourceLink, Tool, ToolError, call_tool_response::Outcome, tools_server::Tools,
@@ -47,21 +47,14 @@ impl Tools for Office {
     }
 
     async fn call(&self, request: Request<CallToolRequest>) -> Result<Response<CallToolResponse>, Status> {
-        let (uid, pid) = peer(&request)?;
+        let peer = peer(&request)?;
         let CallToolRequest { name, input, workspace } = request.into_inner();
-        let workspace = if workspace.is_empty() {
-            None
-        } else {
-            Some(self.desk.claims.open(&workspace).map_err(Status::invalid_argument)?)
-        };
-        let caller = Caller {
-            uid,
-            user: self.desk.user.clone(),
-            pid,
-            client: "skynetctl".into(),
-            workspace,
-            token: None,
-        };
+        let mut caller = self.desk.caller(&peer, "skynetctl", None).await?;
+        if !workspace.is_empty() {
+            let person = Person { name: caller.user.clone(), home: caller.home.clone() };
+            let workspace = self.desk.people.workspace(&peer, &person, &workspace).await;
+            caller.workspace = Some(workspace.map_err(Status::invalid_argument)?);
+        }
         let id = CallId { session: Uuid::now_v7(), sequence: 1, index: 0 };
         let started = self.desk.calls.start(calls::Request::new(id, &name, caller, input));
         let mut running = CancelOnDrop(started.map_err(|err| Status::not_found(err.message))?);

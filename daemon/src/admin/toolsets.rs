@@ -36,13 +36,13 @@ impl Toolsets for Office {
         &self,
         request: Request<ListToolsetsRequest>,
     ) -> Result<Response<ListToolsetsResponse>, Status> {
-        let (uid, _) = peer(&request)?;
+        let uid = peer(&request)?.uid;
         let viewer = self.viewer(uid, &request.get_ref().token).map_err(refused)?;
         Ok(Response::new(ListToolsetsResponse { toolsets: self.toolsets(&viewer) }))
     }
 
     async fn choose(&self, request: Request<ChooseToolsetRequest>) -> Result<Response<Toolset>, Status> {
-        let (uid, _) = peer(&request)?;
+        let uid = peer(&request)?.uid;
         let ChooseToolsetRequest { toolset, listed, token } = request.into_inner();
         let viewer = self.viewer(uid, &token).map_err(refused)?;
         let scope = viewer.token.clone().map_or(Scope::User(uid), Scope::Token);

@@ -1,13 +1,14 @@
 //! What a request must have before anything of it is read: the right host, no foreign page behind it, a token.
 
 use super::Front;
+use crate::people::Peer;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use skynet_core::{Caller, Token};
+use skynet_core::{Caller, Connection, Token};
 use std::sync::Arc;
 
 /// Names of this host that only this host can be reached by.
@@ -25,7 +26,7 @@ pub(super) async fn check(State(front): State<Front>, mut request: Request, next
     if !is_own_origin(headers) {
         return refuse(StatusCode::FORBIDDEN, "the `Origin` header names another site");
     }
-    let caller = match caller(&front, headers) {
+    let caller = match caller(&front, headers).await {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -74,7 +75,7 @@ fn is_own_origin(headers: &HeaderMap) -> bool {
     })
 }
 
-fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
+async fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
     let secret = single(headers, header::AUTHORIZATION.as_str())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -94,18 +95,15 @@ fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
         }
         None => record.workspaces.first().map(String::as_str),
     };
-    let workspace = claim.map(|claim| front.desk.claims.open(claim));
-    if let Some(Err(reason)) = &workspace {
-        tracing::info!(token = record.name, reason, "a token's workspace cannot be opened");
-    }
-    Ok(Caller {
-        uid: rustix::process::getuid().as_raw(),
-        user: front.desk.user.clone(),
-        pid: 0,
-        client: "unknown".into(),
-        workspace: workspace.and_then(Result::ok),
-        token: Some(Arc::new(Token { id, name: record.name, effects: record.effects })),
-    })
+    // Tokens are of the daemon's own user.
+    let uid = rustix::process::getuid().as_raw();
+    let peer = Peer { uid, pid: 0, connection: Connection::own() };
+    let caller = front
+        .desk
+        .caller(&peer, "unknown", claim)
+        .await
+        .map_err(|status| Box::new(refuse(StatusCode::FORBIDDEN, status.message())))?;
+    Ok(Caller { token: Some(Arc::new(Token { id, name: record.name, effects: record.effects })), ..caller })
 }
 
 #[cfg(test)]

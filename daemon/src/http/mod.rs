@@ -4,10 +4,11 @@
 mod gate;
 mod headers;
 mod modern;
+mod replay;
 mod session;
 mod stream;
 
-use crate::{relay::Desk, tokens::Tokens};
+use crate::{mcp::Turns, relay::Desk, tokens::Tokens};
 use anyhow::{Context as _, Result, bail};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use session::Sessions;
@@ -36,21 +37,32 @@ struct Front {
     sessions: Arc<Sessions>,
     places: Arc<Semaphore>,
     /// By the id of a token.
-    places_of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+    holders: Arc<Mutex<HashMap<String, Holder>>>,
     port: u16,
+}
+
+/// What all requests of one token share.
+#[derive(Clone)]
+struct Holder {
+    places: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl Front {
     /// A place for one more request; `None` if all are taken.
     fn place(&self, token: &str) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let own = {
-            let mut all = self.places_of.lock().unwrap_or_else(PoisonError::into_inner);
-            // Only tokens that exist come this far, so there are as many as the administrator made.
-            all.entry(token.to_owned())
-                .or_insert_with(|| Arc::new(Semaphore::new(MOST_REQUESTS_OF_TOKEN)))
-                .clone()
-        };
+        let own = self.holder(token).places;
         Some((own.try_acquire_owned().ok()?, self.places.clone().try_acquire_owned().ok()?))
+    }
+
+    fn holder(&self, token: &str) -> Holder {
+        let mut all = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Holder {
+            places: Arc::new(Semaphore::new(MOST_REQUESTS_OF_TOKEN)),
+            turns: Turns::new(self.desk.traffic.clone()),
+        };
+        // Only tokens that exist come this far, so there are as many as the administrator made.
+        all.entry(token.to_owned()).or_insert_with(new).clone()
     }
 }
 
@@ -74,7 +86,7 @@ pub(crate) async fn serve(listener: TcpListener, desk: Desk, tokens: Arc<Tokens>
         port: listener.local_addr()?.port(),
         sessions: Sessions::new(),
         places: Arc::new(Semaphore::new(MOST_REQUESTS)),
-        places_of: Arc::default(),
+        holders: Arc::default(),
         desk,
         tokens,
     };

@@ -33,15 +33,22 @@ pub(super) async fn answer(
     let session = Uuid::now_v7();
     let (outbound, mut outgoing) = mpsc::channel(OUTBOUND);
     let (to_client, for_client) = mpsc::channel(OUTBOUND);
-    let inbox = Arc::new(Inbox::new(session, 1, outbound, front.desk.traffic.clone()));
+    // What is fair is for the turns of the token to say: to the daemon's traffic, this is no client of its own.
+    let inbox = Arc::new(Inbox::new(session, 1, outbound, Arc::default()));
     let (desk, tokens) = (front.desk.clone(), front.tokens.clone());
     let token = caller.token.as_ref().map_or_else(String::new, |token| token.id.clone());
+    let turns = front.holder(&token).turns;
     tokio::spawn(async move {
+        let _turn = tokio::select! {
+            turn = turns.take(session) => turn,
+            () = to_client.closed() => return,
+            () = desk.stop.cancelled() => return,
+        };
         inbox.push(Frame { sequence: 1, json: line, resend: false }).await;
         let relay = async {
             while let Some(message) = outgoing.recv().await {
                 let is_last = message.answers != 0;
-                if to_client.send(message).await.is_err() {
+                if to_client.send(message.into()).await.is_err() {
                     return false;
                 }
                 if is_last {

@@ -4,6 +4,7 @@ use super::{
     Front,
     gate::refuse,
     headers,
+    replay::{EventId, Log, Message},
     stream::{Place, accepts, respond, sse},
 };
 use crate::{
@@ -21,7 +22,7 @@ use rmcp::model::ProtocolVersion;
 use skynet_core::Caller;
 use skynet_proto::Frame;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     future::pending,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -30,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use uuid::Uuid;
 
 /// A session that nobody uses ends after that time.
@@ -42,6 +43,18 @@ const MOST_SESSIONS: usize = 4096;
 
 /// Messages on their way out of one session, and to one of its streams.
 const OUTBOUND: usize = 64;
+
+/// Streams that have ended are kept for clients that lost them: so many of one session, for so long.
+const MOST_ENDED: usize = 16;
+const MOST_ENDED_BYTES: usize = 1 << 20;
+const ENDED_LIVE: Duration = Duration::from_secs(5 * 60);
+
+/// The number of the stream for what belongs to no POST; those of POSTs have the numbers of their frames.
+const GENERAL: u64 = 0;
+
+/// The first revision whose clients expect an event without data: it tells them where to go on from before there is
+/// anything to tell.
+const PRIMED_SINCE: &str = "2025-11-25";
 
 /// One session.
 struct Session {
@@ -55,13 +68,63 @@ struct Session {
 }
 
 struct Routes {
-    /// The POSTs that wait, by the number of their frame.
-    posts: HashMap<u64, mpsc::Sender<Outgoing>>,
-    /// The stream for what belongs to no POST.
-    stream: Option<mpsc::Sender<Outgoing>>,
+    /// By number: those of POSTs that wait, or were answered lately, and the one for what belongs to no POST.
+    streams: HashMap<u64, Log>,
+    /// Those that were answered, oldest first.
+    ended: VecDeque<(Instant, u64)>,
     last_used: Instant,
     /// Whether the session has ended.
     is_over: bool,
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self { streams: HashMap::new(), ended: VecDeque::new(), last_used: Instant::now(), is_over: false }
+    }
+
+    /// Finds the stream that a message belongs to; whom to give it to, if somebody listens.
+    fn deliver(&mut self, message: Outgoing) -> Option<(mpsc::Sender<Message>, Message)> {
+        let Outgoing { answers, about, .. } = message;
+        if answers == 0 {
+            // A client that left before it heard anything of that stream cannot come back to it.
+            let is_open = self.streams.get(&about).is_some_and(|log| log.is_live() || log.has_begun());
+            return self.streams.get_mut(if is_open { &about } else { &GENERAL })?.add(message);
+        }
+        self.last_used = Instant::now();
+        let log = self.streams.get_mut(&answers)?;
+        let was_streamed = log.has_begun();
+        let delivery = log.add(message);
+        log.end();
+        if was_streamed {
+            self.ended.push_back((self.last_used, answers));
+            self.forget_ended();
+        } else {
+            self.streams.remove(&answers);
+        }
+        delivery
+    }
+
+    /// Forgets streams that ended long ago, and the oldest where there are too many.
+    fn forget_ended(&mut self) {
+        let bytes_of =
+            |streams: &HashMap<u64, Log>, stream: u64| streams.get(&stream).map_or(0, Log::kept_bytes);
+        let mut bytes: usize = self.ended.iter().map(|(_, stream)| bytes_of(&self.streams, *stream)).sum();
+        while let Some((at, stream)) = self.ended.front().copied() {
+            if self.ended.len() <= MOST_ENDED && bytes <= MOST_ENDED_BYTES && at.elapsed() < ENDED_LIVE {
+                break;
+            }
+            bytes -= bytes_of(&self.streams, stream);
+            self.streams.remove(&stream);
+            self.ended.pop_front();
+        }
+    }
+
+    /// Whether somebody listens, or waits for an answer.
+    fn is_in_use(&self) -> bool {
+        let is_waiting =
+            |stream: &u64| *stream != GENERAL && !self.ended.iter().any(|(_, ended)| ended == stream);
+        self.streams.iter().any(|(stream, log)| log.is_live() || is_waiting(stream))
+    }
 }
 
 /// All of them, by id.
@@ -89,7 +152,7 @@ impl Session {
     }
 
     /// Takes in one message; what it leads to comes out of the channel, if it leads to anything.
-    async fn post(self: &Arc<Self>, line: Bytes) -> Option<mpsc::Receiver<Outgoing>> {
+    async fn post(self: &Arc<Self>, line: Bytes) -> Option<mpsc::Receiver<Message>> {
         let is_answered = is_answered(&line);
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
         let (to_client, for_client) = mpsc::channel(OUTBOUND);
@@ -98,7 +161,7 @@ impl Session {
             routes.last_used = Instant::now();
             // A session that has just ended answers nothing; the channel closes, and the client is told.
             if is_answered && !routes.is_over {
-                routes.posts.insert(sequence, to_client);
+                routes.streams.insert(sequence, Log::new(sequence, to_client));
             }
         }
         // In a task of its own: a client that goes away must not leave half a message behind.
@@ -114,20 +177,11 @@ impl Session {
     /// Carries what the session says to the stream it belongs to, to the end of the session.
     async fn route(&self, mut outgoing: mpsc::Receiver<Outgoing>) {
         while let Some(message) = outgoing.recv().await {
-            let to = {
-                let mut routes = self.routes();
-                if message.answers == 0 {
-                    let post = routes.posts.get(&message.about).filter(|post| !post.is_closed()).cloned();
-                    post.or_else(|| routes.stream.clone())
-                } else {
-                    routes.last_used = Instant::now();
-                    routes.posts.remove(&message.answers)
-                }
-            };
-            if let Some(to) = to {
+            let delivery = self.routes().deliver(message);
+            if let Some((to, message)) = delivery {
                 // A client that reads too slowly misses news rather than holding up the others; an answer waits.
                 match to.try_send(message) {
-                    Err(TrySendError::Full(message)) if message.answers != 0 => {
+                    Err(TrySendError::Full(message)) if message.outgoing.answers != 0 => {
                         // The last message of that stream; a client that is gone does not want it.
                         tokio::spawn(async move { drop(to.send(message).await) });
                     }
@@ -138,14 +192,51 @@ impl Session {
         }
         let mut routes = self.routes();
         routes.is_over = true;
-        routes.posts.clear();
-        routes.stream = None;
+        routes.streams.clear();
+        routes.ended.clear();
     }
 
     fn is_idle(&self) -> bool {
         let routes = self.routes();
-        let is_streaming = routes.stream.as_ref().is_some_and(|stream| !stream.is_closed());
-        !is_streaming && routes.posts.is_empty() && routes.last_used.elapsed() > IDLE
+        routes.last_used.elapsed() > IDLE && !routes.is_in_use()
+    }
+
+    /// What belongs to no POST, from now on; `None` if somebody hears that already.
+    fn listen(&self) -> Option<(Vec<Message>, mpsc::Receiver<Message>)> {
+        let (to_client, for_client) = mpsc::channel(OUTBOUND);
+        let mut routes = self.routes();
+        routes.last_used = Instant::now();
+        // A session that has just ended says nothing: the stream ends at once.
+        if routes.is_over {
+            return Some((Vec::new(), for_client));
+        }
+        if routes.streams.get(&GENERAL).is_some_and(Log::is_live) {
+            return None;
+        }
+        let log = routes.streams.entry(GENERAL).or_insert_with(|| Log::new(GENERAL, to_client.clone()));
+        log.listen(to_client);
+        let revision = self.inbox.revision();
+        let primer = Message {
+            id: Some(log.newest()),
+            outgoing: Outgoing { answers: 0, about: 0, json: Bytes::new() },
+        };
+        Some(((revision.as_str() >= PRIMED_SINCE).then_some(primer).into_iter().collect(), for_client))
+    }
+
+    /// The rest of a stream after an event of it; `None` if that is not known here.
+    fn resume(&self, after: EventId) -> Option<(Vec<Message>, mpsc::Receiver<Message>)> {
+        let (to_client, for_client) = mpsc::channel(OUTBOUND);
+        let mut routes = self.routes();
+        routes.last_used = Instant::now();
+        let has_ended = routes.ended.iter().any(|(_, ended)| *ended == after.stream);
+        let log =
+            routes.streams.get_mut(&after.stream).filter(|log| log.has_begun() || after.stream == GENERAL)?;
+        let missed = log.after(after.event)?;
+        if !has_ended {
+            // Whoever listened before has gone, or is about to notice it.
+            log.listen(to_client);
+        }
+        Some((missed, for_client))
     }
 }
 
@@ -162,12 +253,7 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
         owner: caller.owner(),
         token: caller.token.as_ref().map_or_else(String::new, |token| token.id.clone()),
         next: AtomicU64::new(1),
-        routes: Mutex::new(Routes {
-            posts: HashMap::new(),
-            stream: None,
-            last_used: Instant::now(),
-            is_over: false,
-        }),
+        routes: Mutex::new(Routes::new()),
     });
     let workspace =
         caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
@@ -231,7 +317,7 @@ async fn answer(session: &Arc<Session>, line: Bytes, place: Place) -> Response {
     }
 }
 
-/// GET: the stream for what belongs to no request.
+/// GET: the stream for what belongs to no request, or the rest of one that was lost.
 pub(super) async fn listen(
     State(front): State<Front>,
     Extension(caller): Extension<Caller>,
@@ -245,16 +331,20 @@ pub(super) async fn listen(
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
-    let (to_client, for_client) = mpsc::channel(OUTBOUND);
-    {
-        let mut routes = session.routes();
-        routes.last_used = Instant::now();
-        if routes.stream.as_ref().is_some_and(|stream| !stream.is_closed()) {
-            return refuse(StatusCode::CONFLICT, "this session has such a stream already");
+    let found = match headers.get(headers::LAST_EVENT) {
+        Some(last) => {
+            let after = last.to_str().ok().and_then(|text| text.parse().ok());
+            after.and_then(|after| session.resume(after)).ok_or((
+                StatusCode::BAD_REQUEST,
+                "what came after `Last-Event-ID` is not kept here; open a stream without it",
+            ))
         }
-        routes.stream = Some(to_client);
+        None => session.listen().ok_or((StatusCode::CONFLICT, "this session has such a stream already")),
+    };
+    match found {
+        Ok((missed, rest)) => sse(tokio_stream::iter(missed).chain(ReceiverStream::new(rest)), place),
+        Err((status, message)) => refuse(status, message),
     }
-    sse(ReceiverStream::new(for_client), place)
 }
 
 /// DELETE: the client ends the session.
@@ -281,6 +371,7 @@ pub(super) async fn sweep(front: Front) {
     loop {
         ticks.tick().await;
         front.sessions.lock().retain(|_, session| {
+            session.routes().forget_ended();
             let is_kept = !session.is_idle() && front.tokens.is_alive(&session.token);
             if !is_kept {
                 session.inbox.close(Leaving::Goodbye);

@@ -5,9 +5,10 @@ use super::{
     Front,
     gate::refuse,
     headers::{self, Body},
-    modern, session,
+    modern,
+    replay::Message,
+    session,
 };
-use crate::mcp::Outgoing;
 use axum::{
     Extension,
     body::Bytes,
@@ -99,33 +100,40 @@ pub(super) fn json_response(status: StatusCode, json: Bytes) -> Response {
 
 /// The answer to one POST, from what the session says about it. `status` tells the status of an answer that comes alone.
 pub(super) async fn respond(
-    mut outgoing: mpsc::Receiver<Outgoing>,
+    mut messages: mpsc::Receiver<Message>,
     place: Place,
     status: impl FnOnce(&[u8]) -> StatusCode,
 ) -> Response {
-    let Some(first) = outgoing.recv().await else {
+    let Some(first) = messages.recv().await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the session ended before it answered; try again");
     };
-    if first.answers != 0 {
+    if first.outgoing.answers != 0 {
+        let json = first.outgoing.json;
         // Nothing but settled: a notification, or a request that was canceled.
-        return if first.json.is_empty() {
+        return if json.is_empty() {
             StatusCode::ACCEPTED.into_response()
         } else {
-            let status = status(&first.json);
-            json_response(status, first.json)
+            let status = status(&json);
+            json_response(status, json)
         };
     }
-    let rest = tokio_stream::once(first).chain(ReceiverStream::new(outgoing));
+    let rest = tokio_stream::once(first).chain(ReceiverStream::new(messages));
     sse(rest, place)
 }
 
 /// A stream that ends with the answer, or with the session.
-pub(super) fn sse(outgoing: impl Stream<Item = Outgoing> + Send + 'static, place: Place) -> Response {
-    let events = outgoing.filter(|outgoing| !outgoing.json.is_empty()).map(move |outgoing| {
+pub(super) fn sse(messages: impl Stream<Item = Message> + Send + 'static, place: Place) -> Response {
+    let says_something = |message: &Message| message.id.is_some() || !message.outgoing.json.is_empty();
+    let events = messages.filter(says_something).map(move |message| {
         // Held for as long as the stream is.
         let _place = &place;
-        let text = String::from_utf8_lossy(&outgoing.json);
-        Ok::<Event, Infallible>(Event::default().data(text.trim_end()))
+        let text = String::from_utf8_lossy(&message.outgoing.json);
+        let event = Event::default();
+        let event = match message.id {
+            Some(id) => event.id(id.to_string()),
+            None => event,
+        };
+        Ok::<Event, Infallible>(event.data(text.trim_end()))
     });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     // nginx keeps answers back otherwise.

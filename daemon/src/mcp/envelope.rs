@@ -27,8 +27,10 @@ pub(super) enum Body {
     /// A tool call, in parts: rmcp tries every kind of message in turn, and by far most are of this kind.
     Call {
         id: RequestId,
-        /// Method and parameters, without the arguments.
-        request: String,
+        /// Of the tool.
+        name: String,
+        /// Members of the parameters besides name and arguments, each after a comma; mostly none.
+        members: String,
         /// The arguments, as they came.
         arguments: Bytes,
     },
@@ -39,7 +41,7 @@ impl Envelope {
     pub(super) fn size(&self) -> usize {
         match &self.body {
             Body::Line(line) => line.len(),
-            Body::Call { request, arguments, .. } => request.len() + arguments.len(),
+            Body::Call { name, members, arguments, .. } => name.len() + members.len() + arguments.len(),
         }
     }
 }
@@ -151,20 +153,23 @@ fn read_call(line: &Bytes, id: RequestId, parsed: &Line<'_>) -> Envelope {
         return Envelope { kind: Kind::Request(id), body: Body::Line(line.clone()) };
     };
     let arguments = params.arguments.map_or_else(Bytes::new, |raw| line.slice_ref(raw.get().as_bytes()));
-    let name = Value::from(params.name.as_ref());
-    let mut request = format!(r#"{{"method":"tools/call","params":{{"name":{name}"#);
-    let members = [
+    let mut members = String::new();
+    for (name, value) in [
         ("_meta", params.meta),
         ("inputResponses", params.input_responses),
         ("requestState", params.request_state),
-    ];
-    for (name, value) in members {
+    ] {
         if let Some(value) = value {
-            request.push_str(&format!(r#","{name}":{}"#, value.get()));
+            members.push_str(&format!(r#","{name}":{}"#, value.get()));
         }
     }
-    request.push_str("}}");
-    Envelope { kind: Kind::Request(id.clone()), body: Body::Call { id, request, arguments } }
+    let body = Body::Call { id: id.clone(), name: params.name.into_owned(), members, arguments };
+    Envelope { kind: Kind::Request(id), body }
+}
+
+/// A tool call as rmcp reads it, without its arguments.
+pub(super) fn request_of(name: &str, members: &str) -> String {
+    format!(r#"{{"method":"tools/call","params":{{"name":{}{members}}}}}"#, Value::from(name))
 }
 
 /// Whether something comes back for a line: an answer, or what is wrong with it.
@@ -267,12 +272,11 @@ mod tests {
         let line = Bytes::from(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"b":1, "b":2},"name":"t","requestState":"s","_meta":{"progressToken":5}}}"#,
         );
-        let Body::Call { id, request, arguments } = read(&line).unwrap().body else { panic!("no call") };
-        assert_eq!((id, &arguments[..]), (RequestId::Number(1), &br#"{"b":1, "b":2}"#[..]));
-        let request: Value = serde_json::from_str(&request).unwrap();
-        assert_eq!(
-            request["params"],
-            json!({ "name": "t", "_meta": { "progressToken": 5 }, "requestState": "s" })
-        );
+        let Body::Call { id, name, members, arguments } = read(&line).unwrap().body else {
+            panic!("no call")
+        };
+        assert_eq!((id, &name[..]), (RequestId::Number(1), "t"));
+        assert_eq!(members, r#","_meta":{"progressToken":5},"requestState":"s""#);
+        assert_eq!(&arguments[..], br#"{"b":1, "b":2}"#);
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Inbox, Leaving,
     ask::{self, Dialog},
+    files::{Files, MOST_FILES},
     prompts, resources,
     result::Splices,
     server::Shared,
@@ -67,6 +68,8 @@ pub(super) struct Handler {
     pub(super) inbox: Arc<Inbox>,
     pub(super) splices: Arc<Splices>,
     pub(super) subscribed: Subscribed,
+    /// The files among them.
+    pub(super) files: Files,
     /// Whether the client is told of news already.
     pub(super) is_telling: AtomicBool,
 }
@@ -99,8 +102,9 @@ impl Handler {
         }
     }
 
-    fn watch(&self, is_modern: bool) -> Watch {
-        Watch::new(&self.desk.catalog, self.viewer(is_modern), self.session, self.desk.calls.recorded())
+    fn watch(&self, is_modern: bool, files: &Files) -> Watch {
+        let viewer = self.viewer(is_modern);
+        Watch::new(&self.desk.catalog, viewer, self.session, self.desk.calls.recorded(), files.news())
     }
 
     /// The call of a tool that a request of another method stands on; one for each request.
@@ -168,7 +172,7 @@ impl ServerHandler for Handler {
             return;
         }
         let telling = subscriptions::tell(
-            self.watch(false),
+            self.watch(false, &self.files),
             context.peer.clone(),
             self.subscribed.clone(),
             self.inbox.clone(),
@@ -291,17 +295,20 @@ impl ServerHandler for Handler {
     async fn subscribe(
         &self,
         request: SubscribeRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         if !resources::can_change(&request.uri) {
             return Err(ErrorData::invalid_params(
                 format!(
-                    "`{}` never changes by itself; only `{}` can be subscribed to",
+                    "`{}` never changes by itself; files of the workspace and `{}` can be subscribed to",
                     request.uri,
                     resources::SESSION_AUDIT
                 ),
                 None,
             ));
+        }
+        if resources::is_file(&request.uri) {
+            self.files.follow(self, &raw(&context)?, &request.uri).await?;
         }
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).insert(request.uri);
         Ok(())
@@ -313,26 +320,38 @@ impl ServerHandler for Handler {
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.uri);
+        self.files.forget(&request.uri);
         Ok(())
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         let mut accepted = SubscriptionFilter::default();
         accepted.tools_list_changed = requested.tools_list_changed;
-        accepted.resource_subscriptions = requested
-            .resource_subscriptions
-            .as_ref()
-            .map(|uris| uris.iter().filter(|uri| resources::can_change(uri)).cloned().collect());
+        accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(|uris| {
+            let can_change = uris.iter().filter(|uri| resources::can_change(uri));
+            can_change.take(MOST_FILES).cloned().collect()
+        });
         Some(accepted)
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        // It stays open for as long as the client does: it must not take the place of a request that works.
-        if let Ok(raw) = raw(context.request_context()) {
-            raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let raw = raw(context.request_context())?;
+        let files = Files::default();
+        let watch = self.watch(true, &files);
+        let wanted = context.accepted().resource_subscriptions.iter().flatten();
+        for (uri, index) in wanted.filter(|uri| resources::is_file(uri)).zip(1..) {
+            // Each of them is asked for by a call of its own.
+            let mut raw = raw.clone();
+            raw.call.index = index;
+            files.follow(self, &raw, uri).await?;
+            // It was promised before it was watched, so the client looks at it now.
+            // A connection that is gone ends the loop below.
+            let _ = context.sink().notify_resource_updated(uri.clone()).await;
         }
+        // It stays open for as long as the client does: it must not take the place of a request that works.
+        raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         tokio::select! {
-            () = subscriptions::listen(self.watch(true), context.sink().clone(), self.inbox.clone()) => {}
+            () = subscriptions::listen(watch, context.sink().clone(), self.inbox.clone()) => {}
             () = context.cancelled() => {}
         }
         Ok(())

@@ -38,8 +38,8 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 /// Calls of one client that are begun at once while others are active too. A client that sends more at a time waits for
 /// itself, so that the calls of others find the processors free; calls that take longer than that wait for something
 /// else, and do not count.
-const MOST_YOUNG: usize = 2;
-const YOUNG: Duration = Duration::from_millis(5);
+pub(super) const MOST_YOUNG: usize = 2;
+pub(super) const YOUNG: Duration = Duration::from_millis(5);
 
 /// The only revision that has batches.
 const BATCH_REVISION: &str = "2025-03-26";
@@ -99,6 +99,13 @@ struct State {
 }
 
 impl State {
+    /// The request that a call answers, unless its client has canceled it.
+    fn answered(&mut self, id: &RequestId, call: CallId) -> Option<Origin> {
+        let is_own = |origin: &&Origin| (origin.sequence, origin.index) == (call.sequence, call.index);
+        self.in_flight.get(id).filter(is_own)?;
+        self.in_flight.remove(id)
+    }
+
     /// When the next request may go on; `None` if one may now.
     fn next_turn(&mut self, now: Instant) -> Option<Instant> {
         while self.young.front().is_some_and(|(begun, _)| *begun + YOUNG <= now) {
@@ -246,26 +253,25 @@ impl Inbox {
         revision.clone_into(&mut self.lock().revision);
     }
 
-    pub(super) fn revision(&self) -> String {
+    pub(crate) fn revision(&self) -> String {
         self.lock().revision.clone()
     }
 
     /// Delivers the answer of a request, alone or once its whole batch is answered.
-    pub(super) async fn settle(&self, id: Option<&RequestId>, answer: Bytes) {
+    pub(super) async fn settle(&self, id: &RequestId, call: CallId, answer: Bytes) {
         let (origin, has_waiting) = {
             let mut state = self.lock();
-            state.young.retain(|(_, young)| Some(young) != id);
+            state.young.retain(|(_, young)| young != id);
             state.settling += 1;
-            (id.and_then(|id| state.in_flight.remove(id)), !state.waiting.is_empty())
+            (state.answered(id, call), !state.waiting.is_empty())
         };
         if has_waiting {
             // The next may have waited for this one.
             self.arrived.notify_one();
         }
-        match origin {
-            Some(origin) => self.settle_origin(origin, Some(answer)).await,
-            // Canceled meanwhile, or never asked: the client knows what to do with it.
-            None => self.send(0, 0, answer).await,
+        // An answer to what was canceled meanwhile is dropped: the client may use the id for something else by now.
+        if let Some(origin) = origin {
+            self.settle_origin(origin, Some(answer)).await;
         }
         let was_full = {
             let mut state = self.lock();

@@ -1,13 +1,16 @@
 //! MCP for one attached client: frames in, frames out, rmcp in between.
 
 mod ask;
+mod direct;
 mod envelope;
+mod files;
 #[cfg(feature = "conformance")]
 mod fixtures;
 mod follow;
 mod handler;
 mod inbox;
 mod listing;
+mod names;
 mod prompts;
 mod resources;
 mod result;
@@ -22,4 +25,4 @@ mod wire;
 pub(crate) use envelope::is_answered;
 pub(crate) use inbox::{Inbox, Leaving, Outgoing};
 pub(crate) use server::{Options, Server};
-pub(crate) use traffic::Traffic;
+pub(crate) use traffic::{Traffic, Turns};

@@ -15,6 +15,9 @@ use std::{borrow::Cow, collections::VecDeque};
 /// The newest calls of the session that reads it.
 pub(super) const SESSION_AUDIT: &str = "skynet://session/audit";
 
+/// Begins the URIs of files of the workspace.
+const WORKSPACE: &str = "skynet://workspace/";
+
 /// A part of a stored result is at most that long.
 const MOST_READ_BYTES: usize = 1 << 20;
 
@@ -29,7 +32,19 @@ pub(super) fn can_change(uri: &str) -> bool {
     if uri == super::fixtures::WATCHED {
         return true;
     }
-    uri == SESSION_AUDIT
+    uri == SESSION_AUDIT || is_file(uri)
+}
+
+/// Whether it is a file of the workspace.
+pub(super) fn is_file(uri: &str) -> bool {
+    uri.starts_with(WORKSPACE)
+}
+
+/// The path of a file of the workspace.
+pub(super) fn workspace_path(uri: &str) -> Result<String, ErrorData> {
+    let path = uri.strip_prefix(WORKSPACE).ok_or_else(|| unknown(uri))?;
+    let path = percent_encoding::percent_decode_str(path).decode_utf8();
+    path.map(Cow::into_owned).map_err(|_| ErrorData::invalid_params("the path is not UTF-8", None))
 }
 
 /// What is there without asking for a name.
@@ -49,7 +64,7 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
     vec![
         ResourceTemplate::new("skynet://workspace/{+path}", "workspace-file")
             .with_title("File of the workspace")
-            .with_description("A file by its path relative to the workspace; at most 1 MiB of it."),
+            .with_description("A file by its path relative to the workspace; at most 1 MiB of it. Subscribe to hear of its changes."),
         ResourceTemplate::new("skynet://result/{sha256}{?offset,length}", "result")
             .with_title("Result too long for an answer")
             .with_description("A whole result that a call linked to, or `length` bytes of it from `offset`.")
@@ -75,8 +90,8 @@ pub(super) async fn read(
     if uri == SESSION_AUDIT {
         return session_audit(handler).await;
     }
-    if let Some(path) = uri.strip_prefix("skynet://workspace/") {
-        return workspace_file(handler, raw, uri, path).await;
+    if is_file(uri) {
+        return workspace_file(handler, raw, uri).await;
     }
     stored_result(handler, uri).await
 }
@@ -115,11 +130,8 @@ async fn workspace_file(
     handler: &Handler,
     raw: &RawRequest,
     uri: &str,
-    path: &str,
 ) -> Result<ResourceContents, ErrorData> {
-    let path = percent_encoding::percent_decode_str(path)
-        .decode_utf8()
-        .map_err(|_| ErrorData::invalid_params("the path is not UTF-8", None))?;
+    let path = workspace_path(uri)?;
     let input = json!({ "path": path, "encoding": "base64", "max_bytes": MOST_READ_BYTES });
     let found = handler.call_inside(raw, "files_read", &input).await.map_err(|err| refusal(uri, err))?;
     let content = found.get("content").and_then(Value::as_str).unwrap_or_default();
@@ -161,10 +173,12 @@ fn parse_result_uri(uri: &str) -> Option<(String, u64, usize)> {
 }
 
 /// A tool's error as one of `resources/read`.
-fn refusal(uri: &str, err: Error) -> ErrorData {
+pub(super) fn refusal(uri: &str, err: Error) -> ErrorData {
     match err.kind {
         ErrorKind::NotFound => ErrorData::resource_not_found(err.message, Some(json!({ "uri": uri }))),
-        ErrorKind::InvalidInput | ErrorKind::Denied => ErrorData::invalid_params(err.message, None),
+        ErrorKind::InvalidInput | ErrorKind::Denied | ErrorKind::QuotaExceeded => {
+            ErrorData::invalid_params(err.message, None)
+        }
         _ => ErrorData::internal_error(format!("{}: {}", err.kind, err.message), None),
     }
 }

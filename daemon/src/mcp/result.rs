@@ -24,20 +24,28 @@ impl Splices {
         CallToolResult::success(Vec::new())
     }
 
-    /// A response as one line.
-    pub(super) fn encode(&self, response: &JsonRpcResponse<ServerResult>, revision: &str) -> Bytes {
-        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&response.id);
-        match (&response.result, answer) {
-            (ServerResult::CallToolResult(result), Some(answer)) => {
-                splice(&response.id, result, &answer, revision)
-            }
-            _ => serde_json::to_vec(response)
-                .unwrap_or_else(|err| {
-                    tracing::error!(error = %err, "a response of rmcp cannot be written");
-                    Vec::new()
-                })
-                .into(),
+    /// The answer whose placeholder the response to `id` carries, if it carries one.
+    pub(super) fn take(&self, id: &RequestId) -> Option<Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
+
+/// A response as one line.
+pub(super) fn encode(
+    response: &JsonRpcResponse<ServerResult>,
+    answer: Option<&Answer>,
+    revision: &str,
+) -> Bytes {
+    match (&response.result, answer) {
+        (ServerResult::CallToolResult(result), Some(answer)) => {
+            splice(&response.id, result, answer, revision)
         }
+        _ => serde_json::to_vec(response)
+            .unwrap_or_else(|err| {
+                tracing::error!(error = %err, "a response of rmcp cannot be written");
+                Vec::new()
+            })
+            .into(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What all sessions share, and how one is served.
 
-use super::{Inbox, handler::Handler, listing::Listing, result::Splices, states::States, wire::Wire};
+use super::{
+    Inbox, direct::Direct, handler::Handler, listing::Listing, result::Splices, states::States, wire::Wire,
+};
 use crate::relay::Desk;
 use rmcp::{
     ServiceExt as _,
@@ -96,7 +98,7 @@ impl Server {
     pub(crate) async fn serve(&self, desk: &Desk, session: Uuid, caller: Caller, inbox: &Arc<Inbox>) {
         while !inbox.is_closed() {
             let splices = Arc::new(Splices::default());
-            let handler = Handler {
+            let handler = Arc::new(Handler {
                 server: self.0.clone(),
                 desk: desk.clone(),
                 session,
@@ -104,11 +106,14 @@ impl Server {
                 inbox: inbox.clone(),
                 splices: splices.clone(),
                 subscribed: Arc::default(),
+                files: super::files::Files::default(),
                 is_telling: AtomicBool::new(false),
-            };
-            let stop = CancellationToken::new();
-            match handler.serve_with_ct(Wire::new(inbox.clone(), splices), stop).await {
+            });
+            let direct = Arc::new(Direct::new(handler.clone()));
+            let wire = Wire::new(inbox.clone(), splices, direct.clone());
+            match handler.serve_with_ct(wire, CancellationToken::new()).await {
                 Ok(service) => {
+                    direct.open(service.peer());
                     if let Err(err) = service.waiting().await {
                         tracing::error!(error = %err, "a session failed");
                     }

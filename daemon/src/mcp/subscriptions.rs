@@ -9,11 +9,12 @@ use rmcp::{
 use skynet_catalog::{Catalog, Viewer};
 use std::{
     collections::HashSet,
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{
     broadcast::{self, error::RecvError},
-    watch,
+    mpsc, watch,
 };
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ pub(super) struct Watch {
     session: Uuid,
     changes: watch::Receiver<u64>,
     recorded: broadcast::Receiver<Uuid>,
+    /// The URIs of files that changed.
+    files: Option<mpsc::Receiver<String>>,
     listed: Vec<&'static str>,
 }
 
@@ -40,10 +43,11 @@ impl Watch {
         viewer: Viewer,
         session: Uuid,
         recorded: broadcast::Receiver<Uuid>,
+        files: Option<mpsc::Receiver<String>>,
     ) -> Self {
         let changes = catalog.changes();
         let listed = names(catalog, &viewer);
-        Self { catalog: catalog.clone(), viewer, session, changes, recorded, listed }
+        Self { catalog: catalog.clone(), viewer, session, changes, recorded, files, listed }
     }
 
     /// The next news; `None` when no more can come.
@@ -59,6 +63,7 @@ impl Watch {
                         return Some(News::Tools);
                     }
                 }
+                Some(uri) = next_of(&mut self.files) => return Some(News::Resource(uri)),
                 session = self.recorded.recv() => match session {
                     Ok(session) if session == self.session => return Some(News::Resource(SESSION_AUDIT.into())),
                     Ok(_) => {}
@@ -68,6 +73,14 @@ impl Watch {
                 },
             }
         }
+    }
+}
+
+/// The next of what may never come.
+async fn next_of(files: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match files {
+        Some(files) => files.recv().await,
+        None => pending().await,
     }
 }
 

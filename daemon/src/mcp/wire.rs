@@ -1,21 +1,23 @@
 //! rmcp's transport over an inbox: typed messages to lines and back.
 
 use super::{
-    envelope::{Body, Kind, error_json},
+    direct::Direct,
+    envelope::{Body, Kind, error_json, request_of},
     inbox::{Inbox, Taken},
-    result::Splices,
+    names::Names,
+    result::{self, Splices},
 };
 use bytes::Bytes;
 use rmcp::{
     RoleServer,
     model::{
-        CallToolRequest, ClientJsonRpcMessage, ClientRequest, ErrorCode, GetExtensions as _, JsonRpcMessage,
-        RequestId, ServerResult,
+        CallToolRequest, ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode,
+        GetExtensions as _, GetMeta as _, JsonRpcMessage, RequestId, ServerResult,
     },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use skynet_core::{CallId, call::Slot};
+use skynet_core::{Answer, CallId, call::Slot};
 use skynet_proto::MAX_FRAME_BYTES;
 use std::{
     convert::Infallible,
@@ -41,15 +43,18 @@ pub(super) struct About(pub(super) u64);
 pub(super) struct Wire {
     inbox: Arc<Inbox>,
     splices: Arc<Splices>,
+    direct: Arc<Direct>,
     /// Marks the ids of our own requests, so that an answer meant for an earlier connection is not taken for one
     /// of this.
     nonce: String,
+    names: Names,
     has_begun: bool,
 }
 
 impl Wire {
-    pub(super) fn new(inbox: Arc<Inbox>, splices: Arc<Splices>) -> Self {
-        Self { inbox, splices, nonce: format!("{}-", Uuid::new_v4().as_simple()), has_begun: false }
+    pub(super) fn new(inbox: Arc<Inbox>, splices: Arc<Splices>, direct: Arc<Direct>) -> Self {
+        let nonce = format!("{}-", Uuid::new_v4().as_simple());
+        Self { inbox, splices, direct, nonce, names: Names::new(), has_begun: false }
     }
 
     /// The message for rmcp; `None` if there is nothing to hand over.
@@ -68,8 +73,8 @@ impl Wire {
                     let message = format!("the parameters do not fit the method: {err}");
                     let answer = error_json(Some(id), ErrorCode::INVALID_PARAMS.0, &message);
                     // In a task of its own, because rmcp drops this future at every other event.
-                    let (inbox, id) = (self.inbox.clone(), id.clone());
-                    tokio::spawn(async move { inbox.settle(Some(&id), answer).await });
+                    let (inbox, id, call) = (self.inbox.clone(), id.clone(), taken.call);
+                    tokio::spawn(async move { inbox.settle(&id, call, answer).await });
                 }
                 return None;
             }
@@ -77,6 +82,7 @@ impl Wire {
         match &mut message {
             JsonRpcMessage::Request(request) => {
                 self.has_begun = true;
+                request.id = self.names.hand_over(request.id.clone(), taken.call);
                 request.request.extensions_mut().insert(RawRequest {
                     call: taken.call,
                     resend: taken.resend,
@@ -86,9 +92,42 @@ impl Wire {
             }
             JsonRpcMessage::Response(response) => response.id = self.own_id(&response.id)?,
             JsonRpcMessage::Error(error) => error.id = Some(self.own_id(error.id.as_ref()?)?),
-            JsonRpcMessage::Notification(_) => {}
+            JsonRpcMessage::Notification(notification) => {
+                if let ClientNotification::CancelledNotification(canceled) = &mut notification.notification
+                    && let Some(id) = canceled.params.request_id.take()
+                {
+                    let name = self.names.cancel(id);
+                    drop(self.splices.take(&name));
+                    canceled.params.request_id = Some(name);
+                }
+            }
         }
         Some(message)
+    }
+
+    /// Puts the client's ids in place of rmcp's; returns the request that is answered.
+    fn name_back(&mut self, item: &mut TxJsonRpcMessage<RoleServer>) -> Option<(CallId, RequestId)> {
+        let name = match item {
+            JsonRpcMessage::Response(response) => Some(&mut response.id),
+            JsonRpcMessage::Error(error) => error.id.as_mut(),
+            JsonRpcMessage::Request(_) => None,
+            JsonRpcMessage::Notification(notification) => {
+                // A subscription is known by the id of the request that began it.
+                let name = notification.notification.get_meta().subscription_id();
+                if let Some(id) = name.and_then(|name| self.names.of_client(&name)) {
+                    notification.notification.get_meta_mut().set_subscription_id(id.clone());
+                }
+                None
+            }
+        }?;
+        let (call, id) = self.names.answered(name)?;
+        name.clone_from(&id);
+        if let JsonRpcMessage::Response(response) = item
+            && let ServerResult::SubscriptionsListenResult(result) = &mut response.result
+        {
+            result.meta.set_subscription_id(id.clone());
+        }
+        Some((call, id))
     }
 
     fn own_id(&self, id: &RequestId) -> Option<RequestId> {
@@ -124,26 +163,23 @@ impl Transport<RoleServer> for Wire {
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => None,
         };
         let about = about.map_or(0, |About(sequence)| sequence);
-        let (id, line) = match &item {
-            JsonRpcMessage::Response(response) => {
-                (Some(response.id.clone()), self.splices.encode(response, &inbox.revision()))
-            }
-            JsonRpcMessage::Error(error) => (error.id.clone(), encode(&item)),
-            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => (None, encode(&item)),
+        let answer = match &item {
+            JsonRpcMessage::Response(response) => self.splices.take(&response.id),
+            JsonRpcMessage::Error(_) | JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
-        // A longer one would break the connection, and the shim would ask for it again on the next.
-        let line = if line.len() < MAX_FRAME_BYTES {
-            line
-        } else {
-            error_json(
-                id.as_ref(),
-                ErrorCode::INTERNAL_ERROR.0,
-                "the answer is too long; ask for less, or in parts",
-            )
-        };
+        let answered = self.name_back(&mut item);
+        let line = write(&item, answer.as_ref(), answered.as_ref().map(|(_, id)| id), &inbox);
+        // What answers a request that was canceled is nobody's.
+        let is_nobodys = answered.is_none()
+            && match &item {
+                JsonRpcMessage::Response(_) => true,
+                JsonRpcMessage::Error(error) => error.id.is_some(),
+                JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => false,
+            };
         async move {
-            match &id {
-                Some(_) => inbox.settle(id.as_ref(), line).await,
+            match &answered {
+                Some((call, id)) => inbox.settle(id, *call, line).await,
+                None if is_nobodys => {}
                 None => inbox.send(0, about, line).await,
             }
             Ok(())
@@ -153,6 +189,7 @@ impl Transport<RoleServer> for Wire {
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
             let taken = self.inbox.take().await?;
+            let Some(taken) = self.direct.take(taken) else { continue };
             if let Some(message) = self.admit(taken).await {
                 return Some(message);
             }
@@ -160,6 +197,7 @@ impl Transport<RoleServer> for Wire {
     }
 
     async fn close(&mut self) -> Result<(), Infallible> {
+        self.direct.end();
         Ok(())
     }
 }
@@ -168,13 +206,33 @@ impl Transport<RoleServer> for Wire {
 fn read(body: Body) -> (serde_json::Result<ClientJsonRpcMessage>, Bytes) {
     match body {
         Body::Line(line) => (serde_json::from_slice(&line), Bytes::new()),
-        Body::Call { id, request, arguments } => {
-            let request = serde_json::from_str::<CallToolRequest>(&request);
+        Body::Call { id, name, members, arguments } => {
+            let request = serde_json::from_str::<CallToolRequest>(&request_of(&name, &members));
             let message =
                 request.map(|request| JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id));
             (message, arguments)
         }
     }
+}
+
+/// A message as a line: `answer` in place of its placeholder, as what answers the request of that id.
+pub(super) fn write(
+    item: &TxJsonRpcMessage<RoleServer>,
+    answer: Option<&Answer>,
+    id: Option<&RequestId>,
+    inbox: &Inbox,
+) -> Bytes {
+    let line = match item {
+        JsonRpcMessage::Response(response) => result::encode(response, answer, &inbox.revision()),
+        JsonRpcMessage::Error(_) | JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => {
+            encode(item)
+        }
+    };
+    if line.len() < MAX_FRAME_BYTES {
+        return line;
+    }
+    // It would break the connection, and the shim would ask for it again on the next.
+    error_json(id, ErrorCode::INTERNAL_ERROR.0, "the answer is too long; ask for less, or in parts")
 }
 
 fn encode(item: &TxJsonRpcMessage<RoleServer>) -> Bytes {

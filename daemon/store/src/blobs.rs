@@ -49,7 +49,7 @@ impl Blobs {
     /// What the filesystem says.
     pub fn open(directory: &Path, tables: &Tables, capacity_bytes: u64) -> Result<Self> {
         fs::create_dir_all(directory).map_err(at(directory))?;
-        let entries: Table<Entry> = tables.table("blobs")?;
+        let entries: Table<Entry> = tables.table("blobs");
         let stored_bytes = entries.iter().map(|(_, entry)| entry.size_bytes).sum();
         let stored_bytes = Arc::new(Mutex::new(stored_bytes));
         Ok(Self { directory: directory.to_owned(), capacity_bytes, entries, stored_bytes })

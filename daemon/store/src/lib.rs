@@ -2,6 +2,7 @@
 //! tables for what can be rebuilt. The only crate that knows sled.
 
 pub mod blobs;
+mod database;
 pub mod journal;
 pub mod ledger;
 mod segment;
@@ -33,7 +34,7 @@ pub enum Error {
     /// A record is not what it should be.
     #[error("{0}")]
     Corrupt(String),
-    /// The disk stopped taking writes earlier; nothing is accepted until a restart.
+    /// The disk of the ledger stopped taking writes earlier; nothing is accepted until a restart.
     #[error("the ledger stopped after a failed sync: {0}")]
     Stopped(String),
 }
@@ -42,7 +43,8 @@ impl Error {
     /// Whether there is simply no space left.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        let (Self::Io { source, .. } | Self::Table(sled::Error::Io(source))) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
 

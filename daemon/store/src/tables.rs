@@ -1,14 +1,12 @@
 //! sled behind typed tables. Everything here can be rebuilt: a value that does not check is treated as absent,
 //! and a database that does not open is set aside.
 
-use crate::{Error, Result, at};
-use serde::{Serialize, de::DeserializeOwned};
-use std::{
-    fs::{self, File},
-    marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+use crate::{
+    Error, Result,
+    database::{Database, Unstored},
 };
+use serde::{Serialize, de::DeserializeOwned};
+use std::{marker::PhantomData, path::Path, sync::Arc};
 
 /// The layout of values: version byte, CRC-32 of the JSON (little-endian), JSON.
 const VERSION: u8 = 1;
@@ -17,62 +15,39 @@ const HEADER_BYTES: usize = 5;
 /// The open database.
 #[derive(Clone)]
 pub struct Tables {
-    db: sled::Db,
-    directory: PathBuf,
+    database: Arc<Database>,
 }
 
 impl Tables {
-    /// Opens the database in `directory`. One that does not open is renamed to `<directory>.corrupt-<time>` and
+    /// Opens the database in `directory`. One that is damaged is renamed to `<directory>.corrupt-<time>` and
     /// replaced by an empty one.
     ///
     /// # Errors
-    /// When even an empty database cannot be made.
+    /// When the disk is full or refuses otherwise.
     pub fn open(directory: &Path) -> Result<Self> {
-        fs::create_dir_all(directory).map_err(at(directory))?;
-        let open =
-            || sled::Config::new().path(directory).cache_capacity(4 << 20).flush_every_ms(Some(500)).open();
-        // sled 0.34 can also panic on a damaged log; either way the content is rebuildable.
-        let db = match catch_unwind(AssertUnwindSafe(open)) {
-            Ok(Ok(db)) => db,
-            failed => {
-                let reason = failed.map_or_else(
-                    |_| "panic".to_owned(),
-                    |result| result.map_or_else(|err| err.to_string(), |_| String::new()),
-                );
-                let aside =
-                    directory.with_extension(format!("corrupt-{}", jiff::Timestamp::now().as_millisecond()));
-                tracing::error!(reason, moved_to = %aside.display(), "the state database is damaged; starting with an empty one");
-                fs::rename(directory, &aside).map_err(at(directory))?;
-                open()?
-            }
-        };
-        Ok(Self { db, directory: directory.to_owned() })
+        Ok(Self { database: Arc::new(Database::open(directory)?) })
     }
 
     /// The table of that name.
-    ///
-    /// # Errors
-    /// What sled says.
-    pub fn table<V>(&self, name: &str) -> Result<Table<V>> {
-        Ok(Table { tree: self.db.open_tree(name)?, value: PhantomData })
+    #[must_use]
+    pub fn table<V>(&self, name: &'static str) -> Table<V> {
+        Table { database: self.database.clone(), name, value: PhantomData }
     }
 
-    /// Makes everything written so far survive a power cut. sled's own `flush` is `sync_file_range` on Linux,
-    /// which promises nothing about the disk's cache, so the file is synced as well.
+    /// Makes everything written so far survive a power cut.
     ///
     /// # Errors
-    /// What sled or the filesystem says.
+    /// When the disk is full or refuses otherwise.
     pub fn sync(&self) -> Result<()> {
-        self.db.flush()?;
-        let path = self.directory.join("db");
-        File::open(&path).and_then(|file| file.sync_all()).map_err(at(&path))
+        self.database.sync(None)
     }
 }
 
-/// Values of one type by text key.
+/// Values of one type by text key. While the disk takes no writes they are kept in memory.
 #[derive(Clone)]
 pub struct Table<V> {
-    tree: sled::Tree,
+    database: Arc<Database>,
+    name: &'static str,
     value: PhantomData<fn() -> V>,
 }
 
@@ -80,35 +55,73 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// The value under `key`; a damaged one is absent.
     ///
     /// # Errors
-    /// What sled says.
+    /// When it cannot be read.
     pub fn get(&self, key: &str) -> Result<Option<V>> {
-        Ok(self.tree.get(key)?.and_then(|bytes| decode(key, &bytes)))
+        Ok(self.database.read(self.name, key)?.and_then(|bytes| decode(key, &bytes)))
     }
 
-    /// Stores a value.
+    /// Stores a value, or keeps it in memory until it can be stored.
     ///
     /// # Errors
-    /// What sled says.
+    /// When even memory has no room for it.
     pub fn put(&self, key: &str, value: &V) -> Result<()> {
-        self.tree.insert(key, encode(value)?)?;
+        self.database.write(self.name, key, Some(&encode(value)?), Unstored::Kept)?;
         Ok(())
+    }
+
+    /// Stores a value that nobody misses: dropped if the disk takes no writes.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn offer(&self, key: &str, value: &V) -> Result<()> {
+        self.database.write(self.name, key, Some(&encode(value)?), Unstored::Dropped)?;
+        Ok(())
+    }
+
+    /// Stores a value that survives a power cut from then on.
+    ///
+    /// # Errors
+    /// When that cannot be promised; then nothing has changed.
+    pub fn put_durably(&self, key: &str, value: &V) -> Result<()> {
+        let before = self.database.read(self.name, key)?;
+        self.write_durably(key, Some(&encode(value)?)).inspect_err(|_| {
+            // Where not even that can be kept, the value was not either.
+            let _ = self.database.write(self.name, key, before.as_deref(), Unstored::Kept);
+        })
     }
 
     /// Removes a value.
     ///
     /// # Errors
-    /// What sled says.
+    /// When even memory has no room for that.
     pub fn remove(&self, key: &str) -> Result<()> {
-        self.tree.remove(key)?;
+        self.database.write(self.name, key, None, Unstored::Kept)?;
         Ok(())
+    }
+
+    /// Removes a value for good.
+    ///
+    /// # Errors
+    /// When that cannot be promised; then it is gone until a restart, and for good once the disk takes writes again.
+    pub fn remove_durably(&self, key: &str) -> Result<()> {
+        self.write_durably(key, None)
+    }
+
+    fn write_durably(&self, key: &str, bytes: Option<&[u8]>) -> Result<()> {
+        let write = || {
+            let epoch = self.database.write(self.name, key, bytes, Unstored::Kept)?;
+            self.database.sync(Some(epoch))
+        };
+        // What fails the first time may find the database opened again the second time.
+        write().or_else(|_| write())
     }
 
     /// Changes a value atomically; returns the new one.
     ///
     /// # Errors
-    /// What sled says.
+    /// When the old one cannot be read.
     pub fn update(&self, key: &str, change: impl Fn(Option<V>) -> Option<V>) -> Result<Option<V>> {
-        let after = self.tree.update_and_fetch(key, |old| {
+        let after = self.database.update(self.name, key, |old| {
             let new = change(old.and_then(|bytes| decode(key, bytes)));
             // A value that cannot be encoded stays as it was.
             new.map_or(Ok(None), |value| encode(&value).map(Some)).unwrap_or_else(|_| old.map(<[u8]>::to_vec))
@@ -118,9 +131,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
 
     /// All readable entries in order of key.
     pub fn iter(&self) -> impl Iterator<Item = (String, V)> + use<V> {
-        self.tree.iter().filter_map(|entry| {
-            let (key, bytes) = entry.ok()?;
-            let key = String::from_utf8(key.to_vec()).ok()?;
+        self.database.iter(self.name).filter_map(|(key, bytes)| {
             let value = decode(&key, &bytes)?;
             Some((key, value))
         })
@@ -150,12 +161,13 @@ fn decode<V: DeserializeOwned>(key: &str, bytes: &[u8]) -> Option<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn values_come_back_and_damaged_ones_do_not() {
         let directory = tempfile::tempdir().unwrap();
         let tables = Tables::open(directory.path()).unwrap();
-        let table = tables.table::<Vec<u32>>("numbers").unwrap();
+        let table = tables.table::<Vec<u32>>("numbers");
         table.put("a", &vec![1, 2]).unwrap();
         table
             .update("a", |old| {
@@ -167,11 +179,45 @@ mod tests {
             .unwrap();
         tables.sync().unwrap();
         assert_eq!(table.get("a").unwrap(), Some(vec![1, 2, 3]));
-        let mut bytes = table.tree.get("a").unwrap().unwrap().to_vec();
+        let mut bytes = table.database.read("numbers", "a").unwrap().unwrap();
         *bytes.last_mut().unwrap() ^= 1;
-        table.tree.insert("a", bytes).unwrap();
+        table.database.write("numbers", "a", Some(&bytes), Unstored::Kept).unwrap();
         assert_eq!(table.get("a").unwrap(), None);
         assert_eq!(table.iter().count(), 0);
+    }
+
+    #[test]
+    fn after_a_failure_it_is_opened_again_with_what_was_synced_and_what_came_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let tables = Tables::open(directory.path()).unwrap();
+        let table = tables.table::<u32>("numbers");
+        table.put_durably("synced", &1).unwrap();
+        let reason = || sled::Error::Io(std::io::Error::other("on purpose"));
+        let epoch = table.database.write("numbers", "before", Some(&[]), Unstored::Kept).unwrap();
+        let reader = table.iter();
+        table.database.fail(epoch, reason());
+        table.put("later", &2).unwrap();
+        table.offer("offered", &3).unwrap();
+        // It was written before, and may be lost with what failed.
+        assert!(table.database.sync(Some(epoch)).is_err());
+        let seen = || table.iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(seen(), ["later", "synced"]);
+        // Whoever still reads keeps the database from being closed.
+        assert!(tables.sync().is_err());
+        assert_eq!(reader.count(), 1);
+        tables.sync().unwrap();
+        assert_eq!(seen(), ["later", "synced"]);
+        table.put_durably("last", &4).unwrap();
+        drop((table, tables));
+        // Threads of sled hold the lock for moments.
+        let file = fs::File::open(directory.path().join("db")).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        drop(file);
+        let table = Tables::open(directory.path()).unwrap().table::<u32>("numbers");
+        assert_eq!(
+            table.iter().collect::<Vec<_>>(),
+            [("last".into(), 4), ("later".into(), 2), ("synced".into(), 1)]
+        );
     }
 
     #[test]
@@ -182,7 +228,7 @@ mod tests {
         fs::remove_file(directory.join("db")).unwrap();
         fs::create_dir(directory.join("db")).unwrap();
         let tables = Tables::open(&directory).unwrap();
-        tables.table::<u32>("t").unwrap().put("k", &1).unwrap();
+        tables.table::<u32>("t").put("k", &1).unwrap();
         let names: Vec<_> =
             fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(names.iter().any(|name| name.to_string_lossy().contains("corrupt-")), "{names:?}");

@@ -29,7 +29,8 @@ fn read(line: &Bytes) {
         Ok(envelope) => match envelope.body {
             // Whether it fits is for rmcp to say; that it can be asked is what counts.
             Body::Line(line) => drop(serde_json::from_slice::<ClientJsonRpcMessage>(&line)),
-            Body::Call { request, arguments, .. } => {
+            Body::Call { name, members, arguments, .. } => {
+                let request = envelope::request_of(&name, &members);
                 serde_json::from_str::<Value>(&request).expect("the parts of a call are JSON");
                 drop(serde_json::from_str::<CallToolRequest>(&request));
                 assert!(arguments.is_empty() || serde_json::from_slice::<Value>(&arguments).is_ok());

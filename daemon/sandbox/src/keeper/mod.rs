@@ -5,8 +5,7 @@ mod connections;
 mod input;
 
 use crate::{
-    seccomp::Filter,
-    slot::{self, Refusal, Slot},
+    slot::{self, Maker, Refusal, Slot},
     syscall,
 };
 use connections::Connections;
@@ -41,15 +40,15 @@ const MOST_LAST_WORDS: usize = 1 << 20;
 ///
 /// # Errors
 /// What fork(2) says. Everything else is told by what becomes of `descriptors`.
-pub(crate) fn start(filter: &Filter, run: Run, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn start(maker: &mut Maker, run: Run, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let (ours, theirs) = channel::pair()?;
-    let Some(between) = syscall::clone_process(0)? else {
+    let Some(between) = syscall::clone_process(0, None)? else {
         drop(ours);
         let forked =
-            rustix::process::setsid().map_err(io::Error::from).and_then(|_| syscall::clone_process(0));
+            rustix::process::setsid().map_err(io::Error::from).and_then(|_| syscall::clone_process(0, None));
         if matches!(forked, Ok(None)) {
             // Nobody hears an error: the descriptors are closed, and the daemon sees that.
-            let _ = live(theirs, filter);
+            let _ = live(theirs, maker);
         }
         syscall::exit(0)
     };
@@ -60,7 +59,7 @@ pub(crate) fn start(filter: &Filter, run: Run, descriptors: &[BorrowedFd<'_>]) -
 }
 
 /// The life of a keeper, in its own process.
-fn live(socket: OwnedFd, filter: &Filter) -> io::Result<()> {
+fn live(socket: OwnedFd, maker: &mut Maker) -> io::Result<()> {
     // What the broker had open is for its slots and its daemon.
     let socket = BlockingSocket::new(syscall::keep_only(socket)?);
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -81,7 +80,7 @@ fn live(socket: OwnedFd, filter: &Filter) -> io::Result<()> {
         .map_err(|_| io::Error::other("a job without its descriptors"))?;
     let mut connections = Connections::new(listener);
     let output = Output::new(output.into())?;
-    let started = Keeper::start(filter, &run, &workspace, output);
+    let started = Keeper::start(maker, &run, &workspace, output);
     drop(workspace);
     let end_of_job = match started {
         Ok(mut keeper) => keeper.keep(&mut connections, &mut buffer),
@@ -119,17 +118,19 @@ enum Ready {
 }
 
 impl Keeper {
-    fn start(filter: &Filter, run: &Run, workspace: &OwnedFd, output: Output) -> Result<Self, Refusal> {
+    fn start(maker: &mut Maker, run: &Run, workspace: &OwnedFd, output: Output) -> Result<Self, Refusal> {
         let start = || -> io::Result<Self> {
-            let slot = Slot::start(filter)?;
-            let message = ToBroker { request: Some(Order::Run(run.clone())) };
+            let slot = maker.slot()?;
             let (source, input) = if run.terminal.is_some() {
-                slot.send(&message, &[workspace.as_fd()])?;
+                // In whose place it puts the terminal that it makes.
+                let null = io::stdin();
+                slot.run(run.clone(), &[null.as_fd(), null.as_fd(), null.as_fd(), workspace.as_fd()])?;
                 (None, Input::default())
             } else {
                 let (stdin, typed) = pipe_with(PipeFlags::CLOEXEC)?;
                 let (written, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
-                slot.send(&message, &[workspace.as_fd(), stdin.as_fd(), stdout.as_fd(), stdout.as_fd()])?;
+                let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd(), workspace.as_fd()];
+                slot.run(run.clone(), &stdio)?;
                 // Not those of the command: it shares the other ends' flags, not these.
                 rustix::io::ioctl_fionbio(&written, true)?;
                 (Some(written), Input::pipe(typed)?)
@@ -217,6 +218,9 @@ impl Keeper {
             Ok(Some((Reply::Started(_), _))) => {
                 self.is_started = true;
                 None
+            }
+            Ok(Some((Reply::Begun(_) | Reply::Connected(_) | Reply::Opened(_), _))) => {
+                Some(self.refusal(Refusal::new("slot", "it says something else")))
             }
             Ok(Some((Reply::Ended(ended), _))) => Some(End { ended: Some(ended), ..End::default() }),
             Ok(Some((Reply::Refused(refused), _))) => {

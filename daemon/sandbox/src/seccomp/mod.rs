@@ -7,45 +7,72 @@ mod policy;
 mod tree;
 
 use policy::{
-    ALLOWED, FAMILIES, Groups, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS, OF_TERMINALS,
-    REFUSED,
+    ALLOWED, FAMILIES, Groups, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS, OF_HANDS,
+    OF_TERMINALS, REFUSED,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Compare, SeccompCondition,
     SeccompFilter, SeccompRule,
 };
+use skynet_sandbox::protocol::Kind;
 use std::{collections::BTreeMap, io};
 use tree::Verdict;
 
 /// The process that watches over the command.
 const FIRST: u64 = 1;
 
-/// A program, compiled once: slots are copies of the process that did it.
+/// Programs, compiled once: slots are copies of the process that did it.
+pub(crate) struct Filters {
+    command: Filter,
+    hands: Filter,
+    host: Filter,
+}
+
+impl Filters {
+    pub(crate) fn compile() -> io::Result<Self> {
+        let compile = |kind| program(kind).map(Filter).map_err(io::Error::other);
+        Ok(Self {
+            command: compile(Kind::Command)?,
+            hands: compile(Kind::Hands)?,
+            host: compile(Kind::Host)?,
+        })
+    }
+
+    pub(crate) const fn of(&self, kind: Kind) -> &Filter {
+        match kind {
+            Kind::Command => &self.command,
+            Kind::Hands => &self.hands,
+            Kind::Host => &self.host,
+        }
+    }
+}
+
+/// One of them.
 pub(crate) struct Filter(BpfProgram);
 
 impl Filter {
-    pub(crate) fn compile() -> io::Result<Self> {
-        program().map(Self).map_err(io::Error::other)
-    }
-
     /// Installs it for this thread and all it starts.
     pub(crate) fn install(&self) -> io::Result<()> {
         seccompiler::apply_filter(&self.0).map_err(io::Error::other)
     }
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(kind: Kind) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = std::env::consts::ARCH.try_into()?;
     let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     // With a namespace, or with a structure in memory that no filter can read (clone3), there is none.
     allowed.insert(libc::SYS_clone, vec![rule(&[(0, Compare::MaskedEq(NEW_NAMESPACE), 0)])?]);
-    let mut sockets = Vec::new();
-    for family in FAMILIES {
-        // Raw packets need a capability anyway.
-        sockets.push(rule(&[(0, Compare::Eq, family)])?);
+    let mut sockets = vec![rule(&[(0, Compare::Eq, libc::AF_UNIX as u64)])?];
+    if kind == Kind::Command {
+        for family in FAMILIES {
+            // Raw packets need a capability anyway.
+            sockets.push(rule(&[(0, Compare::Eq, family)])?);
+        }
     }
-    // Programs ask the routing table for the addresses of the host (netlink(7), NETLINK_ROUTE).
-    sockets.push(rule(&[(0, Compare::Eq, libc::AF_NETLINK as u64), (2, Compare::Eq, 0)])?);
+    if kind != Kind::Hands {
+        // Programs ask the routing table for the addresses of the host (netlink(7), NETLINK_ROUTE).
+        sockets.push(rule(&[(0, Compare::Eq, libc::AF_NETLINK as u64), (2, Compare::Eq, 0)])?);
+    }
     allowed.insert(libc::SYS_socket, sockets);
     allowed.insert(libc::SYS_socketpair, vec![rule(&[(0, Compare::Eq, libc::AF_UNIX as u64)])?]);
     allowed.insert(libc::SYS_ioctl, vec![rule(&OF_TERMINALS.map(|order| (1, Compare::Ne, order)))?]);
@@ -58,18 +85,20 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     // Limits of others are nobody's business.
     allowed.insert(libc::SYS_prlimit64, vec![rule(&[(0, Compare::Eq, 0)])?]);
 
-    let verdicts = verdicts(allowed.keys().copied());
+    let verdicts = verdicts(kind, allowed.keys().copied());
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let rest = SeccompFilter::new(allowed, refused, SeccompAction::Allow, arch)?;
     Ok(tree::before(rest.try_into()?, &verdicts))
 }
 
 /// By number alone; those of `depending` need a look at their arguments.
-fn verdicts(depending: impl Iterator<Item = i64>) -> BTreeMap<u32, Verdict> {
+fn verdicts(kind: Kind, depending: impl Iterator<Item = i64>) -> BTreeMap<u32, Verdict> {
     let of = |groups: Groups, verdict| {
         groups.iter().flat_map(|(_, calls)| calls.iter()).map(move |call| (*call, verdict))
     };
-    let all = of(ALLOWED, Verdict::Allowed).chain(of(REFUSED, Verdict::Refused));
+    let more: Groups = if kind == Kind::Command { &[] } else { OF_HANDS };
+    let all =
+        of(ALLOWED, Verdict::Allowed).chain(of(more, Verdict::Allowed)).chain(of(REFUSED, Verdict::Refused));
     all.chain(depending.map(|call| (call, Verdict::Depends)))
         .filter_map(|(call, verdict)| Some((u32::try_from(call).ok()?, verdict)))
         .collect()
@@ -94,6 +123,8 @@ mod tests {
         let (allowed, refused) = (calls(ALLOWED), calls(REFUSED));
         assert!(refused.iter().all(|call| !allowed.contains(call)));
         // BPF_MAXINSNS of linux/bpf_common.h.
-        assert!(program().unwrap().len() < 4096);
+        for kind in [Kind::Command, Kind::Hands, Kind::Host] {
+            assert!(program(kind).unwrap().len() < 4096);
+        }
     }
 }

@@ -322,6 +322,10 @@ pub(super) const ALLOWED: Groups = &[
     ),
 ];
 
+/// What `skynet-hands` has besides: it runs no program that an agent wrote.
+pub(super) const OF_HANDS: Groups =
+    &[("long messages to the daemon travel in memory files", &[libc::SYS_memfd_create])];
+
 /// Allowed for any thread of the slot but its first: as the same user, a command could starve the process that watches it.
 /// The first argument is the thread, 0 the caller.
 pub(super) const NOT_FOR_THE_FIRST: [libc::c_long; 3] =
@@ -413,5 +417,5 @@ pub(super) const NEW_NAMESPACE: u64 = 0x7e02_0080;
 /// another protocol of the kernel behind it, of which some held holes.
 pub(super) const OF_TERMINALS: [u64; 3] = [0x5412, 0x541c, 0x5423];
 
-/// Families of socket(2) for which there is a socket: Unix, and what the network namespace confines to this slot.
-pub(super) const FAMILIES: [u64; 3] = [libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64];
+/// Families of socket(2) for which a command has a socket besides Unix: the network namespace confines them to its slot.
+pub(super) const FAMILIES: [u64; 2] = [libc::AF_INET as u64, libc::AF_INET6 as u64];

@@ -1,25 +1,26 @@
 //! From a copy of the slot to the command: rights are laid down one after the other, and then it is executed.
 
-use super::{Layer as _, Refusal, landlock_rules, view::Place};
-use crate::{seccomp::Filter, syscall};
+use super::{Layer as _, Refusal, landlock_rules::Rules, view::Place};
+use crate::{groups::Gate, seccomp::Filter, syscall};
 use nix::errno::Errno;
 use prost::Message as _;
 use rustix::{
+    fs::Mode,
     pipe::{PipeFlags, pipe_with},
     process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid},
     thread::{
-        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
-        set_capabilities, set_no_new_privs,
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
     },
 };
 use skynet_core::ErrorKind;
-use skynet_sandbox::protocol::{Refused, Run};
+use skynet_sandbox::protocol::{Kind, Refused, Run};
 use std::{
     convert::Infallible,
     ffi::CString,
     fs::File,
     io::{Read as _, Write as _},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 /// Open files of one process: what the kernel keeps for them is not counted as its memory. Less than daemon and broker
@@ -31,14 +32,33 @@ const MOST_OPEN: u64 = 4096;
 const NOT_EXECUTED: i32 = 127;
 
 /// Starts the command of a prepared slot. Returns once it is executed.
-pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3], filter: &Filter) -> Result<Pid, Refusal> {
+pub(super) fn start(
+    run: &Run,
+    place: &Place,
+    gate: Option<&Gate>,
+    stdio: &[OwnedFd; 3],
+    filter: &Filter,
+) -> Result<Pid, Refusal> {
+    start_in(gate.and_then(Gate::birthplace), run.id, || {
+        gate.map_or(Ok(()), Gate::enter).layer("control group")?;
+        confine(run, stdio, place.umask, &Rules::of_slot(place), filter)
+    })
+}
+
+/// Starts a process, in a control group if one can be born there, that executes something at the end of `begin`.
+/// Returns once it did.
+pub(super) fn start_in(
+    group: Option<BorrowedFd<'_>>,
+    id: u64,
+    begin: impl FnOnce() -> Result<Infallible, Refusal>,
+) -> Result<Pid, Refusal> {
     let (refusals, mut refuse) = pipe_with(PipeFlags::CLOEXEC)
         .map(|(read, write)| (File::from(read), File::from(write)))
         .layer("start")?;
-    let Some(pid) = syscall::clone_process(0).layer("start")? else {
-        let Err(refusal) = become_command(run, place, stdio, filter);
+    let Some(pid) = syscall::clone_process(0, group).layer("start")? else {
+        let Err(refusal) = begin();
         // A slot that is gone reads nothing.
-        let _ = refuse.write_all(&refusal.of(run.id).encode_to_vec());
+        let _ = refuse.write_all(&refusal.of(id).encode_to_vec());
         syscall::exit(NOT_EXECUTED)
     };
     drop(refuse);
@@ -51,10 +71,12 @@ pub(super) fn start(run: &Run, place: &Place, stdio: &[OwnedFd; 3], filter: &Fil
     Err(Refusal::from(Refused::decode(&*refusal).layer("start")?))
 }
 
-fn become_command(
+/// Lays down all rights but those to what `rules` name, and executes the command.
+pub(super) fn confine(
     run: &Run,
-    place: &Place,
     stdio: &[OwnedFd; 3],
+    umask: Mode,
+    rules: &Rules,
     filter: &Filter,
 ) -> Result<Infallible, Refusal> {
     let argv = strings(&run.argv)?;
@@ -69,13 +91,17 @@ fn become_command(
     }
     syscall::close_on_exec_from(3).layer("descriptors")?;
     syscall::reset_signals().layer("signals")?;
-    rustix::process::umask(place.umask);
+    rustix::process::umask(umask);
     limit(Resource::Core, 0).layer("limits")?;
     limit(Resource::Nofile, MOST_OPEN).layer("limits")?;
-    limit(Resource::Nproc, run.limits.processes).layer("limits")?;
+    if run.identity.is_none() && run.kind() != Kind::Host {
+        // Counted in the slot's user namespace. Elsewhere it would count all processes of the user; there the control
+        // group counts, and what asks about the host is not an agent's.
+        limit(Resource::Nproc, run.limits.processes).layer("limits")?;
+    }
     drop_capabilities().layer("capabilities")?;
     set_no_new_privs(true).layer("no_new_privs")?;
-    landlock_rules::restrict(&[&place.workspace, &place.home]).layer("landlock")?;
+    rules.restrict().layer("landlock")?;
     filter.install().layer("seccomp")?;
     Err(execute(&argv, &environment))
 }
@@ -97,7 +123,9 @@ fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
 
 /// None is left, and none can be had again (capabilities(7)).
 fn drop_capabilities() -> rustix::io::Result<()> {
-    for capability in CapabilitySet::all().iter() {
+    // Who has none gets none: `no_new_privs` sees to that, and nobody in here can make a user namespace.
+    let has_some = capabilities(None)?.effective.contains(CapabilitySet::SETPCAP);
+    for capability in CapabilitySet::all().iter().filter(|_| has_some) {
         match remove_capability_from_bounding_set(capability) {
             // This kernel does not have it.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}

@@ -1,11 +1,15 @@
 //! The filesystem once more, by Landlock: what a mount forgot to forbid is forbidden here.
 
-use super::view::{SCRATCH, SYSTEM};
+use super::view::{PROGRAMS, Place, SCRATCH};
 use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use std::{io, path::Path};
+use skynet_sandbox::places::SYSTEM;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// From the newest known to the oldest that is enough: ABI 2 adds `REFER`, without which nothing could be renamed between
 /// directories. What later ones add is held by other layers where it is missing: truncation by read-only mounts (3),
@@ -13,31 +17,58 @@ use std::{io, path::Path};
 /// namespace.
 const KNOWN: [ABI; 6] = [ABI::V7, ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2];
 
-/// Allows this thread, and all it starts, what a slot is for and nothing else.
-pub(crate) fn restrict(writable: &[&Path]) -> io::Result<()> {
-    let (abi, mut ruleset) = create().map_err(io::Error::other)?;
-    let read = AccessFs::from_read(abi);
-    let device = AccessFs::from_file(abi) & !AccessFs::Execute;
-    let everything = AccessFs::from_all(abi);
-    let scratch = SCRATCH.iter().map(Path::new);
-    let rules = SYSTEM
-        .iter()
-        .map(|path| (Path::new(*path), read))
-        .chain([(Path::new("/etc"), read), (Path::new("/proc"), read)])
-        .chain([(Path::new("/dev"), device | AccessFs::ReadDir)])
-        .chain(scratch.chain(writable.iter().copied()).map(|path| (path, everything)));
-    for (path, access) in rules {
-        // A link is a way to a directory that has its own rule, and not every host has all of them.
-        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            let directory = PathFd::new(path).map_err(io::Error::other)?;
-            ruleset = ruleset.add_rule(PathBeneath::new(directory, access)).map_err(io::Error::other)?;
-        }
+/// Devices that no mount keeps away where there is no view: the same as there.
+const DEVICES: &str = "/dev";
+
+/// What of the host those see who are asked about it, besides programs: where the kernel and the system's services tell
+/// of themselves.
+const HOST: [&str; 5] = ["/proc", "/sys", "/run", "/var/log", "/var/lib/systemd"];
+
+/// What a process may do beneath which directories.
+pub(crate) struct Rules {
+    read: Vec<PathBuf>,
+    write: Vec<PathBuf>,
+}
+
+impl Rules {
+    /// In the view of a slot.
+    pub(crate) fn of_slot(place: &Place) -> Self {
+        let read = SYSTEM.iter().chain(&["/etc", "/proc", PROGRAMS]).map(PathBuf::from).collect();
+        let own = [&place.workspace, &place.home].into_iter().chain(&place.linked).cloned();
+        Self { read, write: SCRATCH.iter().map(PathBuf::from).chain(own).collect() }
     }
-    let status = ruleset.restrict_self().map_err(io::Error::other)?;
-    if status.ruleset == RulesetStatus::FullyEnforced {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("the kernel enforces it only so far: {:?}", status.ruleset)))
+
+    /// Of what is asked about the host; `programs` is the directory that it is executed from.
+    pub(crate) fn of_host(programs: &Path) -> Self {
+        let read = SYSTEM.iter().chain(&["/etc"]).chain(&HOST).map(PathBuf::from);
+        Self { read: read.chain([programs.to_owned()]).collect(), write: Vec::new() }
+    }
+
+    /// Allows them to this thread and all it starts, and nothing else.
+    pub(crate) fn restrict(&self) -> io::Result<()> {
+        let (abi, mut ruleset) = create().map_err(io::Error::other)?;
+        let read = AccessFs::from_read(abi);
+        let device = AccessFs::from_file(abi) & !AccessFs::Execute;
+        let everything = AccessFs::from_all(abi);
+        let rules = self
+            .read
+            .iter()
+            .map(|path| (&**path, read))
+            .chain([(Path::new(DEVICES), device | AccessFs::ReadDir)])
+            .chain(self.write.iter().map(|path| (&**path, everything)));
+        for (path, access) in rules {
+            // A link is a way to a directory that has its own rule, and not every host has all of them.
+            if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                let directory = PathFd::new(path).map_err(io::Error::other)?;
+                ruleset = ruleset.add_rule(PathBeneath::new(directory, access)).map_err(io::Error::other)?;
+            }
+        }
+        let status = ruleset.restrict_self().map_err(io::Error::other)?;
+        if status.ruleset == RulesetStatus::FullyEnforced {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("the kernel enforces it only so far: {:?}", status.ruleset)))
+        }
     }
 }
 

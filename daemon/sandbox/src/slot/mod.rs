@@ -1,24 +1,37 @@
 //! A slot: pid 1 of its own namespaces. It builds what a command may see, waits for the command, and watches over it.
+//! Hands of a workspace have one too.
 
 mod command;
 pub(crate) mod landlock_rules;
 mod memory;
 mod quarantine;
 pub(crate) mod terminal;
-mod view;
+pub(crate) mod view;
 mod watch;
+mod worktree;
 
-use crate::{seccomp::Filter, syscall};
-use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, getgid, getuid};
+use crate::{
+    groups::{Gate, Group, Groups},
+    identity,
+    seccomp::Filters,
+    syscall,
+};
+use rustix::{
+    fs::Mode,
+    process::{
+        DumpableBehavior, Gid, Pid, PidfdFlags, Signal, Uid, getgid, getuid, pidfd_open, pidfd_send_signal,
+    },
+};
 use skynet_core::ErrorKind;
 use skynet_sandbox::{
     channel::{self, BlockingSocket, Buffer},
-    protocol::{Ended, FromBroker, Ready, Refused, Reply, Request, ToBroker},
+    protocol::{Ended, FromBroker, Kind, Ready, Refused, Reply, Request, Run, ToBroker},
 };
 use std::{
     borrow::Cow,
     fmt, fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -77,29 +90,111 @@ impl<T, E: fmt::Display> Layer<T> for Result<T, E> {
     }
 }
 
-/// The broker's end of a slot. The slot dies with it.
-pub(crate) struct Slot {
-    pid: Pid,
-    socket: BlockingSocket,
+/// Makes slots, as copies of the process it is in.
+pub(crate) struct Maker {
+    filters: Filters,
+    /// Where every slot has a control group; without, slots are of the broker's own user, and watched.
+    groups: Option<Groups>,
+    programs: PathBuf,
 }
 
-impl Slot {
-    /// Makes one, which goes on to prepare itself.
-    pub(crate) fn start(filter: &Filter) -> io::Result<Self> {
+impl Maker {
+    /// One whose slots are held by `groups`, if there are any.
+    ///
+    /// # Errors
+    /// When the filters of system calls cannot be compiled.
+    pub(crate) fn new(groups: Option<Groups>) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let programs = program.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Self { filters: Filters::compile()?, groups, programs })
+    }
+
+    /// Makes a slot, which goes on to prepare itself.
+    pub(crate) fn slot(&mut self) -> io::Result<Slot> {
         let (ours, theirs) = channel::pair()?;
+        let group = self.groups.as_mut().map(Groups::make).transpose()?;
         // In the slot these would be the overflow ids until the maps are written.
         let (uid, gid) = (getuid(), getgid());
-        match syscall::clone_process(syscall::NAMESPACES)? {
-            Some(pid) => Ok(Self { pid, socket: BlockingSocket::new(ours) }),
+        let namespaces = if group.is_some() {
+            // Root needs no user namespace; that of control groups begins with the slot's own.
+            syscall::NAMESPACES & !(libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP)
+        } else {
+            syscall::NAMESPACES
+        };
+        match syscall::clone_process(namespaces, None)? {
+            Some(pid) => Ok(Slot { pid, socket: BlockingSocket::new(ours), group }),
             None => {
                 drop(ours);
-                live(theirs, uid, gid, filter)
+                live(self, theirs, uid, gid, group.as_ref())
             }
         }
     }
 
+    /// Starts a process that asks about the host: it is confined like a command, but sees the host.
+    pub(crate) fn host(&mut self, run: &Run, stdio: &[OwnedFd; 3]) -> Result<Resident, Refusal> {
+        let group = self.groups.as_mut().map(Groups::make).transpose().layer("control group")?;
+        if let Some(group) = &group {
+            group.limit(run.limits.memory_bytes, run.limits.processes).layer("control group")?;
+        }
+        let gate = group.as_ref().map(Group::gate).transpose().layer("control group")?;
+        let become_host = || {
+            gate.as_ref().map_or(Ok(()), Gate::enter).layer("control group")?;
+            if let Some(identity) = &run.identity {
+                identity::assume(identity, identity::MOUNTS).layer("identity")?;
+            } else {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).layer("lifetime")?;
+            }
+            rustix::process::chdir("/").layer("directory")?;
+            let rules = landlock_rules::Rules::of_host(&self.programs);
+            // It writes nothing.
+            command::confine(run, stdio, Mode::RWXG | Mode::RWXO, &rules, self.filters.of(Kind::Host))
+        };
+        let birthplace = gate.as_ref().and_then(Gate::birthplace);
+        let pid = command::start_in(birthplace, run.id, become_host)?;
+        let handle = pidfd_open(pid, PidfdFlags::empty()).layer("lifetime")?;
+        Ok(Resident { pid, handle, group })
+    }
+
+    /// What is executed of ours, if it is something of ours.
+    pub(crate) fn program(&self, kind: Kind) -> Option<PathBuf> {
+        match kind {
+            Kind::Command => None,
+            Kind::Hands => Some(Path::new(view::PROGRAMS).join(view::HANDS)),
+            Kind::Host => Some(self.programs.join(view::HANDS)),
+        }
+    }
+
+    /// Removes the group of what has ended, as soon as it is empty.
+    pub(crate) fn bury(&mut self, group: Option<Group>) {
+        if let (Some(groups), Some(group)) = (&mut self.groups, group) {
+            groups.end(group);
+        }
+    }
+
+    /// Whether there is more to bury.
+    pub(crate) fn sweep(&mut self) -> bool {
+        self.groups.as_mut().is_some_and(Groups::sweep)
+    }
+}
+
+/// The broker's end of a slot. The slot dies with it.
+pub(crate) struct Slot {
+    pid: Pid,
+    socket: BlockingSocket,
+    group: Option<Group>,
+}
+
+impl Slot {
     pub(crate) fn send(&self, message: &ToBroker, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.socket.send(message, descriptors)
+    }
+
+    /// Hands it what it is for.
+    pub(crate) fn run(&self, run: Run, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if let Some(group) = &self.group {
+            group.limit(run.limits.memory_bytes, run.limits.processes)?;
+        }
+        self.send(&ToBroker { request: Some(Request::Run(run)) }, descriptors)
     }
 
     pub(crate) fn receive(&self, buffer: &mut Buffer) -> io::Result<Option<Reply>> {
@@ -110,6 +205,15 @@ impl Slot {
     pub(crate) fn receive_whole(&self, buffer: &mut Buffer) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         let received = self.socket.receive::<FromBroker>(buffer)?;
         Ok(received.and_then(|(message, descriptors)| Some((message.reply?, descriptors))))
+    }
+
+    /// Its first process, which no other of it outlives.
+    pub(crate) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(crate) const fn take_group(&mut self) -> Option<Group> {
+        self.group.take()
     }
 }
 
@@ -127,20 +231,55 @@ impl Drop for Slot {
     }
 }
 
+/// A process without namespaces of its own; killed when dropped.
+pub(crate) struct Resident {
+    pid: Pid,
+    /// Readable once it has ended (pidfd_open(2)).
+    handle: OwnedFd,
+    group: Option<Group>,
+}
+
+impl Resident {
+    pub(crate) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(crate) const fn take_group(&mut self) -> Option<Group> {
+        self.group.take()
+    }
+
+    pub(crate) fn kill(&self) {
+        // It may have ended.
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+    }
+}
+
+impl AsFd for Resident {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// The life of a slot, in its own process.
-fn live(socket: OwnedFd, uid: Uid, gid: Gid, filter: &Filter) -> ! {
+fn live(maker: &Maker, socket: OwnedFd, uid: Uid, gid: Gid, group: Option<&Group>) -> ! {
     // What the broker had open is for other slots, and their commands would wait for one that holds it.
     let Ok(socket) = syscall::keep_only(socket) else { syscall::exit(1) };
     let socket = BlockingSocket::new(socket);
     let mut buffer = Buffer::default();
     let mut id = 0;
-    let prepared = prepare(uid, gid);
+    let prepared = prepare(uid, gid, group);
     if prepared.is_ok() {
         // A broker that is gone learns nothing.
         let _ = tell(&socket, Reply::Ready(Ready {}));
     }
     // A slot that could not be prepared says so to the command that it gets.
-    if let Err(refusal) = serve(&socket, &mut buffer, prepared, filter, &mut id) {
+    if let Err(refusal) = serve(maker, &socket, &mut buffer, prepared, &mut id) {
         let _ = tell(&socket, Reply::Refused(refusal.of(id)));
     }
     // Nothing of the broker's may run here: not its destructors, not what it does when it ends.
@@ -151,16 +290,29 @@ fn tell(socket: &BlockingSocket, reply: Reply) -> io::Result<()> {
     socket.send(&FromBroker { reply: Some(reply) }, &[])
 }
 
+/// A slot that lacks only what it is for.
+struct Prepared {
+    view: view::View,
+    /// Where the kernel holds what it runs.
+    gate: Option<Gate>,
+}
+
 /// Everything that does not depend on the command.
-fn prepare(uid: Uid, gid: Gid) -> Result<view::View, Refusal> {
+fn prepare(uid: Uid, gid: Gid, group: Option<&Group>) -> Result<Prepared, Refusal> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).layer("lifetime")?;
-    map_user(uid, gid).layer("user namespace")?;
-    own_limits().layer("limits")?;
+    // If the host runs short of memory, commands go first (proc_pid_oom_score_adj(5)).
+    let first_to_go = || fs::write("/proc/self/oom_score_adj", "1000");
+    if group.is_none() {
+        map_user(uid, gid).layer("user namespace")?;
+        own_limits().layer("limits")?;
+    }
+    first_to_go().layer("limits")?;
+    let gate = group.map(Group::gate).transpose().layer("control group")?;
     // No command can look into this process.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).layer("lifetime")?;
     rustix::system::sethostname(b"sandbox").layer("uts namespace")?;
     syscall::raise_loopback().layer("network namespace")?;
-    view::View::build()
+    Ok(Prepared { view: view::View::build()?, gate })
 }
 
 /// Maps the user to himself (user_namespaces(7)): he keeps his number and gets none of root's.
@@ -174,48 +326,64 @@ fn map_user(uid: Uid, gid: Gid) -> io::Result<()> {
 fn own_limits() -> io::Result<()> {
     // Of this user namespace alone (namespaces(7), /proc/sys/user).
     fs::write("/proc/sys/user/max_inotify_instances", "64")?;
-    fs::write("/proc/sys/user/max_user_namespaces", "0")?;
-    // If the host runs short of memory, commands go first (proc_pid_oom_score_adj(5)).
-    fs::write("/proc/self/oom_score_adj", "1000")
+    fs::write("/proc/sys/user/max_user_namespaces", "0")
 }
 
 fn serve(
+    maker: &Maker,
     socket: &BlockingSocket,
     buffer: &mut Buffer,
-    prepared: Result<view::View, Refusal>,
-    filter: &Filter,
+    prepared: Result<Prepared, Refusal>,
     id: &mut u64,
 ) -> Result<(), Refusal> {
     let received = socket.receive::<ToBroker>(buffer).layer("lifetime")?;
-    let Some((ToBroker { request: Some(Request::Run(run)) }, mut descriptors)) = received else {
+    let Some((ToBroker { request: Some(Request::Run(run)) }, descriptors)) = received else {
         return Ok(());
     };
     *id = run.id;
-    let without = || Refusal::new("protocol", "a command without its descriptors");
-    let workspace = if descriptors.is_empty() { return Err(without()) } else { descriptors.remove(0) };
+    let mut descriptors = descriptors.into_iter();
+    let mut next =
+        || descriptors.next().ok_or_else(|| Refusal::new("protocol", "a command without its descriptors"));
+    let mut stdio = [next()?, next()?, next()?];
+    let workspace = next()?;
+    let home = descriptors.next();
     let started = Instant::now();
-    let place = prepared?.enter(&run, &workspace)?;
-    drop(workspace);
+    let Prepared { view, gate } = prepared?;
+    let place = view.enter(&run, &workspace, home.as_ref(), &maker.programs)?;
+    drop((workspace, home));
     if let Some(size) = run.terminal {
         let (theirs, ours) = terminal::open(size).layer("terminal")?;
         let message = FromBroker { reply: Some(Reply::Terminal(size)) };
         socket.send(&message, &[theirs.as_fd()]).layer("terminal")?;
-        descriptors = (0..3).map(|_| ours.try_clone()).collect::<io::Result<_>>().layer("terminal")?;
+        let copy = || ours.try_clone().layer("terminal");
+        stdio = [copy()?, copy()?, copy()?];
     }
-    let stdio = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| without())?;
-    let mut guarded = quarantine::Guarded::pin(&place.workspace, run.is_alone)?;
+    let mut guarded = match run.kind() {
+        Kind::Command => {
+            let own = std::iter::once(&place.workspace).chain(&place.linked);
+            own.map(|root| quarantine::Guarded::pin(root, run.is_alone)).collect::<Result<Vec<_>, _>>()?
+        }
+        // What they may not write there, the tools refuse by name.
+        Kind::Hands | Kind::Host => Vec::new(),
+    };
     // Not before: below what was pinned, a relative path would lead past it.
     place.go_to_directory()?;
-    let pid = command::start(&run, &place, &stdio, filter)?;
-    // A terminal stays open: between two programs that have it open it would be gone.
+    let pid = command::start(&run, &place, gate.as_ref(), &stdio, maker.filters.of(run.kind()))?;
+    // A terminal stays open: between two programs that have it open it would be gone. Of other streams the other ends
+    // are told when the command closes them.
     let _terminal = run.terminal.is_some().then_some(stdio);
     if run.is_kept {
         tell(socket, Reply::Started(Ready {})).layer("lifetime")?;
     }
-    let mut look = |longest| if run.is_kept { guarded.look(longest) } else { Ok(()) };
-    let ended = watch::until_the_end(socket, buffer, &run, pid, started, &mut look);
+    let mut look = |longest| {
+        if run.is_kept { quarantine::look(&mut guarded, longest) } else { Ok(()) }
+    };
+    let ended = watch::until_the_end(socket, buffer, &run, gate.as_ref(), pid, started, &mut look);
     // However it ended.
-    let renamed = guarded.settle().map_err(Refusal::after_start)?;
+    let mut renamed = quarantine::Renamed::default();
+    for guarded in guarded {
+        renamed.join(guarded.settle().map_err(Refusal::after_start)?);
+    }
     let (quarantined, quarantined_count) = (renamed.paths, renamed.count);
     let ended = Ended { quarantined, quarantined_count, ..ended.map_err(Refusal::after_start)? };
     tell(socket, Reply::Ended(ended)).layer("lifetime")

@@ -177,7 +177,20 @@ impl Guarded {
     }
 }
 
+/// Looks on at all of them, for no longer than that together.
+pub(super) fn look(all: &mut [Guarded], longest: Duration) -> std::result::Result<(), Refusal> {
+    let each = longest / u32::try_from(all.len().max(1)).unwrap_or(u32::MAX);
+    all.iter_mut().try_for_each(|one| one.look(each))
+}
+
 impl Renamed {
+    /// Also what was set aside elsewhere.
+    pub(super) fn join(&mut self, other: Self) {
+        self.count += other.count;
+        let room = MOST_TOLD.saturating_sub(self.paths.len());
+        self.paths.extend(other.paths.into_iter().take(room));
+    }
+
     fn add(&mut self, path: &Path) {
         self.count += 1;
         if self.paths.len() < MOST_TOLD {

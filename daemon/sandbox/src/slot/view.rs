@@ -3,9 +3,12 @@
 //! The base is a tmpfs with two directories: `new`, the root to be, and `old`, the host's. What does not depend on the
 //! command is mounted in `new` while the slot waits. When the command is known its workspace and home follow, `new`
 //! becomes the root, and `old` is let go.
+//!
+//! What belongs to the system is opened as root where the broker is root's. What belongs to the user is opened as that
+//! user: by then the slot has no right left but that to mount.
 
-use super::{Layer as _, Refusal};
-use crate::syscall;
+use super::{Layer as _, Refusal, worktree};
+use crate::{identity, syscall};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
@@ -15,7 +18,10 @@ use rustix::{
     },
 };
 use skynet_core::ErrorKind;
-use skynet_sandbox::protocol::Run;
+use skynet_sandbox::{
+    places::{SYSTEM, TOOLCHAINS},
+    protocol::{Kind, Run},
+};
 use std::{
     ffi::OsStr,
     fs, io,
@@ -33,10 +39,6 @@ use std::{
 const BASE: &str = "/tmp";
 const OLD: &str = "/old";
 const NEW: &str = "/new";
-
-/// Programs and their data, read-only.
-pub(crate) const SYSTEM: [&str; 10] =
-    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/snap"];
 
 /// What programs need to know about the host: nothing here is private.
 const ETC: [&str; 28] = [
@@ -73,18 +75,17 @@ const ETC: [&str; 28] = [
 /// Whole families of them.
 const ETC_STARTS: [&str; 3] = ["java", "perl", "python3"];
 
-/// Toolchains below a home directory, read-only. What they need to write they find elsewhere.
-const TOOLCHAINS: [&str; 9] = [
-    ".bun/bin",
-    ".cargo/bin",
-    ".deno/bin",
-    ".local/bin",
-    ".local/share/mise",
-    ".nvm",
-    ".pyenv",
-    ".rustup",
-    ".sdkman",
-];
+/// What Git reads of a home directory: the names of the user, as data.
+const GIT_SETTINGS: [&str; 2] = [".gitconfig", ".config/git"];
+
+/// Where hands find their own program.
+pub(crate) const PROGRAMS: &str = "/skynet";
+
+/// The program of hands.
+pub(crate) const HANDS: &str = "skynet-hands";
+
+/// Of the scratch and the home of hands.
+const HANDS_SCRATCH_BYTES: u64 = 256 << 20;
 
 /// Devices that hold and reveal nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -103,6 +104,8 @@ pub(crate) struct Place {
     pub(crate) home: PathBuf,
     /// Relative to the workspace.
     pub(crate) directory: PathBuf,
+    /// The rest of the repository, where the workspace is one of its linked worktrees.
+    pub(crate) linked: Option<PathBuf>,
     /// The user's.
     pub(crate) umask: Mode,
 }
@@ -141,20 +144,64 @@ impl View {
         Ok(Self { umask })
     }
 
-    /// Adds what is the command's own, and makes it all there is.
-    pub(crate) fn enter(self, run: &Run, workspace: &OwnedFd) -> Result<Place, Refusal> {
+    /// Adds what is the command's own, and makes it all there is. `workspace` and `home` are what was opened for it: for
+    /// a user of the broker's choice they can be mounted, otherwise they are found again by their paths. `programs` is
+    /// where hands are on the host.
+    pub(crate) fn enter(
+        self,
+        run: &Run,
+        workspace: &OwnedFd,
+        home: Option<&OwnedFd>,
+        programs: &Path,
+    ) -> Result<Place, Refusal> {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-        let place = Place {
+        let mut place = Place {
             workspace: path(&run.workspace),
             home: path(&run.home),
             directory: path(&run.directory),
+            linked: None,
             umask: self.umask,
         };
+        check_plain(&place.workspace).and_then(|()| check_plain(&place.home))?;
         scratch(run.limits.scratch_bytes).layer("scratch")?;
-        home(&place.home, &path(&run.private_home)).layer("home")?;
-        mount_workspace(&place.workspace, workspace.as_fd())?;
+        if !place.workspace.starts_with(&place.home) {
+            // In the home he makes it himself; elsewhere he may not.
+            directory(&place.workspace).layer("workspace")?;
+        }
+        match (run.kind(), home) {
+            (Kind::Command, Some(home)) => attach(home, &place.home),
+            (Kind::Command, None) => show_home(&path(&run.private_home), &place.home),
+            (Kind::Hands | Kind::Host, _) => {
+                home_of_hands(run, &place.home).and_then(|()| show_program(&programs.join(HANDS)))
+            }
+        }
+        .layer("home")?;
+        if let Some(identity) = &run.identity {
+            identity::assume(identity, identity::MOUNTS).layer("identity")?;
+        }
+        let shown: &[&str] = if run.kind() == Kind::Command { &TOOLCHAINS } else { &GIT_SETTINGS };
+        shown.iter().try_for_each(|name| show_of_home(&place.home.join(name))).layer("home")?;
+        if run.identity.is_some() {
+            attach(workspace, &place.workspace).layer("workspace")?;
+        } else {
+            mount_workspace(&place.workspace, workspace.as_fd())?;
+        }
+        place.linked = worktree::repository_of(Path::new(OLD), &place.workspace);
+        if let Some(linked) = &place.linked {
+            show_writable(linked).layer("repository")?;
+        }
         leave_old().layer("mount namespace")?;
         Ok(place)
+    }
+}
+
+/// A path that says where something is without a detour.
+fn check_plain(path: &Path) -> Result<(), Refusal> {
+    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if path.is_absolute() && is_plain {
+        Ok(())
+    } else {
+        Err(Refusal::new("workspace", format!("`{}` is not absolute and plain", path.display())))
     }
 }
 
@@ -173,8 +220,8 @@ fn tmpfs(at: &Path, options: &str) -> io::Result<()> {
     Ok(mount("tmpfs", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, &*options)?)
 }
 
-/// Shows `source`, an open file or directory with all that is mounted below it, at `target`, which is open too.
-fn show(source: BorrowedFd<'_>, target: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+/// A copy of the mount that an open file or directory is on, from there down, which is mounted nowhere yet.
+pub(crate) fn detached(source: BorrowedFd<'_>, attributes: u64) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
@@ -182,8 +229,19 @@ fn show(source: BorrowedFd<'_>, target: BorrowedFd<'_>, attributes: u64) -> io::
     let tree = open_tree(source, "", flags)?;
     // While it is detached: attached first, it would be a peer of the host's mount.
     syscall::set_mount_attributes(tree.as_fd(), attributes | libc::MOUNT_ATTR_NOSUID)?;
+    Ok(tree)
+}
+
+/// Shows `source`, an open file or directory with all that is mounted below it, at `target`, which is open too.
+fn show(source: BorrowedFd<'_>, target: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    Ok(move_mount(&tree, "", target, "", flags)?)
+    Ok(move_mount(detached(source, attributes)?, "", target, "", flags)?)
+}
+
+/// Mounts a [`detached`] copy at `path` of the root to be.
+fn attach(tree: &OwnedFd, path: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, "", directory(path)?, "", flags)?)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -202,15 +260,16 @@ fn directory(path: &Path) -> io::Result<OwnedFd> {
     let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
     let mut at = rustix::fs::open(NEW, flags, Mode::empty())?;
     for name in names {
+        let make = |at: &OwnedFd| match rustix::fs::mkdirat(at, name, mode) {
+            // Another slot of the same home was faster.
+            Ok(()) | Err(Errno::EXIST) => open(at, name),
+            Err(err) => Err(err),
+        };
         at = match open(&at, name) {
-            Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&at, name, mode)?;
-                open(&at, name)?
-            }
+            Err(Errno::NOENT) => make(&at)?,
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 rustix::fs::unlinkat(&at, name, AtFlags::empty())?;
-                rustix::fs::mkdirat(&at, name, mode)?;
-                open(&at, name)?
+                make(&at)?
             }
             opened => opened?,
         };
@@ -303,26 +362,44 @@ fn scratch(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A home that is the command's own, with the user's toolchains.
-fn home(home: &Path, private: &Path) -> io::Result<()> {
-    show(open(&outside(private))?.as_fd(), directory(home)?.as_fd(), libc::MOUNT_ATTR_NODEV)?;
-    TOOLCHAINS.iter().try_for_each(|name| {
-        let path = home.join(name);
-        // A link could lead to any place, and would not be found here.
-        if outside(&path).symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            show_read_only(&path)
-        } else {
-            Ok(())
-        }
-    })
+/// A home that is the command's own.
+fn show_home(private: &Path, home: &Path) -> io::Result<()> {
+    show(open(&outside(private))?.as_fd(), directory(home)?.as_fd(), libc::MOUNT_ATTR_NODEV)
+}
+
+/// A home with nothing in it.
+fn home_of_hands(run: &Run, home: &Path) -> io::Result<()> {
+    let (uid, gid) = match &run.identity {
+        Some(identity) => (identity.uid, identity.gid),
+        None => (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+    };
+    directory(home)?;
+    tmpfs(&inside(home), &format!("mode=0700,size={HANDS_SCRATCH_BYTES},uid={uid},gid={gid}"))
+}
+
+/// What hands execute, at a place that does not depend on the installation.
+fn show_program(program: &Path) -> io::Result<()> {
+    let target = file(&Path::new(PROGRAMS).join(HANDS))?;
+    show(open(&outside(program))?.as_fd(), target.as_fd(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV)
+}
+
+/// What the user has at `path` in his home, read-only, if it is there and no link: that could lead to any place, and
+/// would not be found here.
+fn show_of_home(path: &Path) -> io::Result<()> {
+    if outside(path).symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
+        show_read_only(path)
+    } else {
+        Ok(())
+    }
+}
+
+/// What the user has at `path`, to be changed.
+fn show_writable(path: &Path) -> io::Result<()> {
+    show(open(&outside(path))?.as_fd(), directory(path)?.as_fd(), libc::MOUNT_ATTR_NODEV)
 }
 
 /// What the descriptor says, found by its path: a descriptor from outside cannot be mounted in a user namespace.
 fn mount_workspace(path: &Path, expected: BorrowedFd<'_>) -> Result<(), Refusal> {
-    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if !path.is_absolute() || !is_plain {
-        return Err(Refusal::new("workspace", "its path is not absolute and plain"));
-    }
     let found = open(&outside(path)).layer("workspace")?;
     let (is, should_be) =
         (rustix::fs::fstat(&found).layer("workspace")?, rustix::fs::fstat(expected).layer("workspace")?);

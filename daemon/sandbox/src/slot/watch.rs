@@ -1,6 +1,7 @@
 //! Watches over a command until it, and everything it started, has ended.
 
 use super::{Layer as _, Refusal, memory};
+use crate::groups::Gate;
 use nix::sys::{
     resource::{UsageWho, getrusage},
     signal::{SigSet, Signal, kill},
@@ -13,7 +14,7 @@ use rustix::{
 };
 use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
-    protocol::{Cause, Ended, Request, Run, ToBroker},
+    protocol::{Cause, Ended, Kind, Request, Run, ToBroker},
 };
 use std::{
     io,
@@ -21,7 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often memory is looked at: a command can exceed its limit by what it touches in that time.
+/// How often memory is looked at where nothing else holds it: a command can exceed its limit by what it touches in that
+/// time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How long something else may be looked at in that time.
@@ -29,18 +31,26 @@ const LOOK_ASIDE: Duration = Duration::from_millis(2);
 
 /// Looks at something else than the command, for so long.
 type LookAside<'a> = &'a mut dyn FnMut(Duration) -> Result<(), Refusal>;
+/// How often it is looked whether the kernel ended a process of the command for lack of memory, so that the others end
+/// too.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// Waits for the command `pid` that began at `started`, or ends it, and says how it ended.
 pub(super) fn until_the_end(
     socket: &BlockingSocket,
     buffer: &mut Buffer,
     run: &Run,
+    gate: Option<&Gate>,
     pid: Pid,
     started: Instant,
     look_aside: LookAside<'_>,
 ) -> Result<Ended, Refusal> {
-    let mut peak = 0;
-    let watched = watch(socket, buffer, run, pid, started, &mut peak, look_aside);
+    let mut memory = match gate {
+        _ if run.kind() != Kind::Command => Memory::NotWatched,
+        Some(gate) => Memory::Held(gate),
+        None => Memory::Watched { peak: 0 },
+    };
+    let watched = watch(socket, buffer, run, pid, started, &mut memory, look_aside);
     // Whatever happened: what it started has its parent's number 1 now, and ends with it.
     kill_all();
     let mut status = watched.as_ref().ok().and_then(|(_, status)| *status);
@@ -51,7 +61,12 @@ pub(super) fn until_the_end(
             Err(_) => break,
         }
     }
-    let (cause, _) = watched?;
+    let (mut cause, _) = watched?;
+    if let (Cause::Itself, Memory::Held(gate)) = (cause, &memory)
+        && gate.killed().layer("memory limit")? > 0
+    {
+        cause = Cause::Memory;
+    }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).layer("accounting")?;
     let micros = |time: nix::sys::time::TimeVal| {
         u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default()
@@ -62,7 +77,7 @@ pub(super) fn until_the_end(
         signal: status.and_then(WaitStatus::terminating_signal),
         wall_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         cpu_us: micros(usage.user_time()) + micros(usage.system_time()),
-        peak_memory_bytes: peak.max(u64::try_from(usage.max_rss()).unwrap_or_default() << 10),
+        peak_memory_bytes: memory.peak().max(u64::try_from(usage.max_rss()).unwrap_or_default() << 10),
         cause: cause.into(),
         quarantined: Vec::new(),
         quarantined_count: 0,
@@ -76,7 +91,7 @@ fn watch(
     run: &Run,
     pid: Pid,
     started: Instant,
-    peak: &mut u64,
+    memory: &mut Memory<'_>,
     look_aside: LookAside<'_>,
 ) -> Result<(Cause, Option<WaitStatus>), Refusal> {
     let mut signals = SigSet::empty();
@@ -84,19 +99,18 @@ fn watch(
     signals.thread_block().layer("signals")?;
     let children =
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).layer("signals")?;
-    let deadline = started + Duration::from_millis(run.limits.wall_ms);
+    let limit = Some(run.limits.wall_ms).filter(|limit| *limit > 0);
+    let deadline = limit.map(|limit| started + Duration::from_millis(limit));
     loop {
         // After the signal is blocked, so that none is missed.
         if let Some(status) = reap(pid).layer("lifetime")? {
             return Ok((Cause::Itself, Some(status)));
         }
         let now = Instant::now();
-        if now >= deadline {
+        if deadline.is_some_and(|deadline| now >= deadline) {
             return Ok((Cause::Time, None));
         }
-        let in_use = memory::in_use(run.limits.memory_bytes).layer("memory limit")?;
-        *peak = in_use.max(*peak);
-        if in_use > run.limits.memory_bytes {
+        if memory.is_too_much(run.limits.memory_bytes).layer("memory limit")? {
             return Ok((Cause::Memory, None));
         }
         look_aside(LOOK_ASIDE)?;
@@ -104,8 +118,10 @@ fn watch(
             PollFd::from_borrowed_fd(children.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN),
         ];
-        let until = Timespec::try_from(LOOK_EVERY.min(deadline - now)).layer("time limit")?;
-        match poll(&mut waiting, Some(&until)) {
+        let left = deadline.map(|deadline| deadline - now);
+        let until = left.into_iter().chain(memory.look_every()).min();
+        let until = until.map(Timespec::try_from).transpose().layer("time limit")?;
+        match poll(&mut waiting, until.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(err) => return Err(Refusal::new("lifetime", err)),
         }
@@ -126,6 +142,47 @@ fn signal(pid: Pid, number: i32) {
     if let Ok(signal) = Signal::try_from(number) {
         // What has just ended needs none.
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid.as_raw_nonzero().get()), signal);
+    }
+}
+
+/// Who sees to it that a command does not take too much.
+enum Memory<'a> {
+    /// The kernel, in a control group.
+    Held(&'a Gate),
+    /// This process, with the most that it saw.
+    Watched { peak: u64 },
+    /// Nobody: hands do what tools do.
+    NotWatched,
+}
+
+impl Memory<'_> {
+    fn is_too_much(&mut self, limit: u64) -> io::Result<bool> {
+        match self {
+            Self::Held(gate) => Ok(gate.killed()? > 0),
+            Self::Watched { peak } => {
+                let in_use = memory::in_use(limit)?;
+                *peak = in_use.max(*peak);
+                Ok(in_use > limit)
+            }
+            Self::NotWatched => Ok(false),
+        }
+    }
+
+    const fn look_every(&self) -> Option<Duration> {
+        match self {
+            Self::Held(_) => Some(ASK_EVERY),
+            Self::Watched { .. } => Some(LOOK_EVERY),
+            Self::NotWatched => None,
+        }
+    }
+
+    fn peak(&self) -> u64 {
+        match self {
+            // What is not known is not more than what the processes tell.
+            Self::Held(gate) => gate.peak().unwrap_or_default(),
+            Self::Watched { peak } => *peak,
+            Self::NotWatched => 0,
+        }
     }
 }
 

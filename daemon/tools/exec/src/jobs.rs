@@ -59,7 +59,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn of(ctx: &CallCtx) -> Result<Self> {
-        let workspace = crate::name_of(ctx.workspace()?).map_err(trouble)?;
+        let workspace = crate::Host::private_home(ctx.workspace()?);
         Ok(Self { owner: ctx.origin()?.owner.clone(), workspace })
     }
 }

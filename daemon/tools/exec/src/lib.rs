@@ -17,12 +17,12 @@ use jobs::{Job, Jobs, Scope};
 use program::Program;
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
-use skynet_core::{CallCtx, Error, Result, Toolset, Workspace};
-use skynet_sandbox::{Command, Slots, protocol::Limits};
+use skynet_core::{CallCtx, Caller, Error, Result, Toolset, Workspace, command::Programs};
+use skynet_sandbox::{
+    Command, Slots, places,
+    protocol::{Kind, Limits},
+};
 use std::{
-    fs::DirBuilder,
-    io,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -36,7 +36,7 @@ const HOME_PROGRAMS: [&str; 6] =
     [".cargo/bin", ".local/bin", ".bun/bin", ".deno/bin", ".pyenv/shims", ".pyenv/bin"];
 
 /// Variables of the daemon that a command sees.
-const KEPT: [&str; 4] = ["LANG", "LC_ALL", "TZ", "USER"];
+const KEPT: [&str; 3] = ["LANG", "LC_ALL", "TZ"];
 
 /// Jobs that ended long ago are looked for so often, besides when one is started or all are listed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -44,17 +44,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// What all commands have in common.
 pub struct Host {
     slots: Arc<Slots>,
-    home: PathBuf,
-    homes: PathBuf,
+    home: Option<PathBuf>,
     jobs: Jobs,
 }
 
 impl Host {
-    /// Commands in `slots`, for the user whose home is `home`. What they keep in theirs is kept below `state`, and so are jobs.
+    /// Commands in `slots`. `home` is that of the daemon's own user, if it serves no other: there a list of commands finds
+    /// toolchains too. Jobs are kept below `state`.
     #[must_use]
-    pub fn new(slots: Arc<Slots>, home: &Path, state: &Path) -> Arc<Self> {
-        let jobs = Jobs::new(state.join("jobs"));
-        Arc::new(Self { slots, home: home.to_owned(), homes: state.join("homes"), jobs })
+    pub fn new(slots: Arc<Slots>, home: Option<&Path>, state: &Path) -> Arc<Self> {
+        Arc::new(Self { slots, home: home.map(Path::to_owned), jobs: Jobs::new(state.join("jobs")) })
     }
 
     /// Removes what is left of old jobs, again and again.
@@ -88,49 +87,84 @@ impl Host {
 
     /// What a slot is given.
     fn command<'a>(
-        &'a self,
+        &self,
         ctx: &'a CallCtx,
         program: &Program<'a>,
-        private_home: &'a Path,
+        private_home: &'a str,
         limits: Limits,
     ) -> Result<Command<'a>> {
-        let workspace = ctx.workspace()?;
+        let caller = &ctx.origin()?.caller;
         let more = program.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Ok(Command {
-            argv: program.argv()?,
-            environment: self.environment(more)?,
-            workspace: workspace.as_descriptor(),
-            workspace_path: workspace.path(),
+            kind: Kind::Command,
+            connection: caller.connection.number(),
+            argv: program.argv(ctx)?,
+            environment: self.environment(ctx, caller, more)?,
+            workspace: Some(ctx.workspace()?),
             directory: Path::new(program.cwd.unwrap_or(".")),
-            home: &self.home,
+            home: &caller.home,
             private_home,
             limits,
         })
     }
 
-    /// The home that commands of this call's workspace share, and no others.
-    fn private_home(&self, ctx: &CallCtx) -> Result<PathBuf> {
-        let workspace = ctx.workspace()?;
-        let make = || -> io::Result<PathBuf> {
-            let path = self.homes.join(name_of(workspace)?);
-            DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-            // Where it really is: a slot follows no links on the way.
-            Ok(Workspace::open(&path).map_err(io::Error::other)?.path().to_owned())
-        };
-        make().map_err(|err| Error::unavailable("the command has no home directory").with_source(err))
+    /// The name of the home that commands of this workspace share, and no others.
+    fn private_home(workspace: &Workspace) -> String {
+        let (device, inode) = workspace.place();
+        // Also its path: a number is given again once its directory is gone.
+        let mut hash = Sha256::new();
+        hash.update(device.to_le_bytes());
+        hash.update(inode.to_le_bytes());
+        hash.update(workspace.path().as_os_str().as_encoded_bytes());
+        hex(&hash.finalize())
+    }
+
+    /// Where programs are found. With a list of commands, only what no command can change is looked at.
+    fn programs(&self) -> Programs {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        let below_home = |name: &&str| self.home.as_ref().map(|home| home.join(name));
+        let own = HOME_PROGRAMS.iter().filter_map(below_home);
+        let path = own.chain(std::env::split_paths(&path)).filter(|directory| directory.is_absolute());
+        // A toolchain that is no directory is not shown, and a command could make one of its own in its place.
+        let is_shown = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let toolchains = places::TOOLCHAINS.iter().filter_map(below_home).filter(is_shown);
+        Programs {
+            path: path.collect(),
+            fixed: places::SYSTEM.iter().map(PathBuf::from).chain(toolchains).collect(),
+        }
+    }
+
+    /// The `PATH` of a command: of one that a list allowed, what no command can change.
+    fn path(&self, ctx: &CallCtx, caller: &Caller) -> Result<String> {
+        if ctx.program.is_none() {
+            let home = caller.home.display();
+            let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
+            let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
+            return Ok(programs.chain([path]).collect::<Vec<_>>().join(":"));
+        }
+        let Programs { path, fixed } = self.programs();
+        let workspace = ctx.workspace()?.path();
+        let found = path.iter().filter_map(|directory| directory.canonicalize().ok());
+        let fixed = found.filter(|directory| {
+            fixed.iter().any(|fixed| directory.starts_with(fixed)) && !directory.starts_with(workspace)
+        });
+        Ok(fixed.map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(":"))
     }
 
     /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
-    fn environment<'a>(&self, more: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<Vec<u8>>> {
-        let home = self.home.display();
-        let programs = HOME_PROGRAMS.iter().map(|programs| format!("{home}/{programs}"));
-        let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.into());
-        let path: Vec<String> = programs.chain([path]).collect();
+    fn environment<'a>(
+        &self,
+        ctx: &CallCtx,
+        caller: &Caller,
+        more: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Vec<Vec<u8>>> {
+        let home = caller.home.display();
         let mut all = vec![
             ("HOME".to_owned(), home.to_string()),
-            ("PATH".to_owned(), path.join(":")),
+            ("PATH".to_owned(), self.path(ctx, caller)?),
             ("SHELL".to_owned(), "/bin/sh".to_owned()),
             ("TERM".to_owned(), "dumb".to_owned()),
+            ("USER".to_owned(), caller.user.to_string()),
         ];
         all.extend(KEPT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))));
         for (name, value) in more {
@@ -144,17 +178,6 @@ impl Host {
         }
         Ok(all.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect())
     }
-}
-
-/// Tells a workspace from every other one.
-fn name_of(workspace: &Workspace) -> io::Result<String> {
-    let stat = rustix::fs::fstat(workspace.as_descriptor())?;
-    // Also its path: a number is given again once its directory is gone.
-    let mut hash = Sha256::new();
-    hash.update(stat.st_dev.to_le_bytes());
-    hash.update(stat.st_ino.to_le_bytes());
-    hash.update(workspace.path().as_os_str().as_encoded_bytes());
-    Ok(hex(&hash.finalize()))
 }
 
 /// What a command may use: so long, and so much memory.

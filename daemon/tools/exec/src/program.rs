@@ -1,8 +1,9 @@
 //! What a command is: a program with arguments, or a script and what reads it.
 
+use crate::Host;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{Error, Result};
+use skynet_core::{CallCtx, CommandLine, Error, Result, command::Script};
 use std::collections::BTreeMap;
 
 /// What reads a script.
@@ -19,6 +20,18 @@ pub(crate) enum Interpreter {
 }
 
 impl Interpreter {
+    /// Its name in an input.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Sh => "sh",
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Ruby => "ruby",
+            Self::Perl => "perl",
+        }
+    }
+
     /// Its program, and what makes it read the next argument.
     const fn arguments(self) -> [&'static str; 2] {
         match self {
@@ -43,16 +56,37 @@ pub(crate) struct Program<'a> {
 }
 
 impl Program<'_> {
-    /// As the kernel takes it.
-    pub(crate) fn argv(&self) -> Result<Vec<Vec<u8>>> {
+    /// What it starts, for the policy to judge.
+    pub(crate) fn command_line(&self, host: &Host, has_stdin: bool) -> Result<CommandLine> {
+        if self.command.is_empty() && self.script.is_none() {
+            return Err(nothing());
+        }
+        let [program, _] = self.interpreter.arguments();
+        let script = self.script.map(str::to_owned);
+        Ok(CommandLine {
+            argv: self.command.to_vec(),
+            script: script.map(|text| Script { interpreter: self.interpreter.name(), program, text }),
+            variables: self.environment.keys().cloned().collect(),
+            has_stdin,
+            directory: self.cwd.unwrap_or(".").into(),
+            programs: host.programs(),
+        })
+    }
+
+    /// As the kernel takes it: the program that a list of commands allowed, if there is one.
+    pub(crate) fn argv(&self, ctx: &CallCtx) -> Result<Vec<Vec<u8>>> {
+        let mut argv = self.given_argv()?;
+        if let (Some(judged), Some(program)) = (&ctx.program, argv.first_mut()) {
+            *program = judged.as_os_str().as_encoded_bytes().to_vec();
+        }
+        Ok(argv)
+    }
+
+    fn given_argv(&self) -> Result<Vec<Vec<u8>>> {
         let own = self.command.iter().map(|argument| argument.clone().into_bytes());
         let Some(script) = self.script else {
             let argv: Vec<_> = own.collect();
-            return if argv.is_empty() {
-                Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"))
-            } else {
-                Ok(argv)
-            };
+            return if argv.is_empty() { Err(nothing()) } else { Ok(argv) };
         };
         let [program, flag] = self.interpreter.arguments();
         let mut argv = vec![program.into(), flag.into(), script.to_owned().into_bytes()];
@@ -63,4 +97,8 @@ impl Program<'_> {
         argv.extend(own);
         Ok(argv)
     }
+}
+
+fn nothing() -> Error {
+    Error::invalid_input("give `command`, a program with its arguments, or `script`")
 }

@@ -8,7 +8,7 @@ use crate::{
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
 use skynet_sandbox::protocol::{Cause, Ended};
 use std::{
     collections::BTreeMap,
@@ -69,6 +69,18 @@ pub(crate) struct Input {
     memory_mib: u32,
 }
 
+impl Input {
+    fn program(&self) -> Program<'_> {
+        Program {
+            command: &self.command,
+            script: self.script.as_deref(),
+            interpreter: self.interpreter,
+            cwd: self.cwd.as_deref(),
+            environment: &self.environment,
+        }
+    }
+}
+
 /// What ended a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -120,15 +132,13 @@ impl Tool for ExecRun {
     type Input = Input;
     type Output = Output;
 
+    fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
+        input.program().command_line(&self.0, input.stdin.is_some()).map(Some)
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let program = Program {
-            command: &input.command,
-            script: input.script.as_deref(),
-            interpreter: input.interpreter,
-            cwd: input.cwd.as_deref(),
-            environment: &input.environment,
-        };
-        let private_home = self.0.private_home(ctx)?;
+        let program = input.program();
+        let private_home = Host::private_home(ctx.workspace()?);
         let wall = Duration::from_secs(input.timeout_seconds.into());
         let command = self.0.command(ctx, &program, &private_home, limits(wall, input.memory_mib))?;
         let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);

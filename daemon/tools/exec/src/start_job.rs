@@ -9,7 +9,7 @@ use crate::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
 use skynet_sandbox::{job::Request, protocol::TerminalSize, refusal};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -81,6 +81,18 @@ pub(crate) struct Input {
     memory_mib: u32,
 }
 
+impl Input {
+    fn program(&self) -> Program<'_> {
+        Program {
+            command: &self.command,
+            script: self.script.as_deref(),
+            interpreter: self.interpreter,
+            cwd: self.cwd.as_deref(),
+            environment: &self.environment,
+        }
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Its id, for the other tools.
@@ -97,15 +109,15 @@ impl Tool for ExecStartJob {
     type Input = Input;
     type Output = Output;
 
+    fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
+        // What is typed into it later is for nobody to judge, so it is judged as one that reads.
+        input.program().command_line(&self.0, true).map(Some)
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let program = Program {
-            command: &input.command,
-            script: input.script.as_deref(),
-            interpreter: input.interpreter,
-            cwd: input.cwd.as_deref(),
-            environment: &input.environment,
-        };
-        let private_home = self.0.private_home(ctx)?;
+        self.0.slots.check_keeps()?;
+        let program = input.program();
+        let private_home = Host::private_home(ctx.workspace()?);
         let wall = Duration::from_secs(input.timeout_seconds.into());
         let mut command = self.0.command(ctx, &program, &private_home, limits(wall, input.memory_mib))?;
         if input.pty && !input.environment.contains_key("TERM") {
@@ -116,7 +128,7 @@ impl Tool for ExecStartJob {
             input.pty.then(|| TerminalSize { rows: input.rows.into(), columns: input.columns.into() });
         let Scope { owner, workspace } = Scope::of(ctx)?;
         let started_at = Timestamp::now();
-        let card = Card { owner, workspace, name: input.name, command: shown(&program), started_at };
+        let card = Card { owner, workspace, name: input.name.clone(), command: shown(&program), started_at };
         let (job, files) = self.0.with_jobs(move |jobs| jobs.create(card)).await?;
         let handed = self.0.slots.keep(command, terminal, &files).await;
         // Whoever holds the socket seems to keep the job.

@@ -7,7 +7,7 @@ use crate::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, RelativePath, Result, Tool, error::IoContext as _};
+use skynet_core::{CallCtx, Effect, Error, Place, RelativePath, Result, Tool, error::IoContext as _, json};
 use std::{fs::File, io::Read as _, os::unix::fs::FileExt as _};
 
 /// Files up to this size are read whole, so that their digest can be told.
@@ -45,6 +45,13 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     /// The lines, or base64.
     content: String,
+    #[serde(flatten)]
+    about: About,
+}
+
+// What there is to say of the content. A doc comment here would become the description of all of the output.
+#[derive(Serialize, JsonSchema)]
+struct About {
     /// How the content was decoded.
     encoding: &'static str,
     /// Of the whole file.
@@ -86,9 +93,9 @@ impl Tool for FilesRead {
             ));
         }
         // A sparse file of 10 GB is told from text by its first bytes.
-        let mut content = vec![0; usize::try_from(size_bytes.min(WHOLE_BYTES)).unwrap_or(0)];
-        let count = read_full(&mut file, &mut content).on(&path)?;
-        content.truncate(count);
+        let most = size_bytes.min(WHOLE_BYTES);
+        let mut content = Vec::with_capacity(usize::try_from(most).unwrap_or(0));
+        file.by_ref().take(most).read_to_end(&mut content).on(&path)?;
         if text::is_binary(&content) {
             return Err(Error::invalid_input(format!(
                 "`{path}` is a binary file of {size_bytes} bytes; read its bytes with encoding `base64`"
@@ -107,15 +114,19 @@ impl Tool for FilesRead {
         }
         let tail = decoded.get(offset_of_line(&decoded, start_line)..).unwrap_or_default();
         let (range, next) = select(tail, start_line, input.line_count, ctx.max_bytes)?;
-        Ok(Output {
-            content: range.to_owned(),
+        let about = About {
             encoding,
             size_bytes,
             sha256: Some(digest(&content)),
             start_line: Some(start_line),
             total_lines: Some(total_lines),
             next,
-        })
+        };
+        Ok(Output { content: range.to_owned(), about })
+    }
+
+    fn to_json(output: &Output) -> Result<Vec<u8>> {
+        json::write_text_and("content", &output.content, &output.about)
     }
 }
 
@@ -165,16 +176,9 @@ fn read_large(
         _ => text::decode(&wanted, input.encoding)?,
     };
     let (range, next) = select(&decoded, start_line, input.line_count, ctx.max_bytes)?;
-    let content = range.to_owned();
-    Ok(Output {
-        content,
-        encoding,
-        size_bytes,
-        sha256: None,
-        start_line: Some(start_line),
-        total_lines: None,
-        next,
-    })
+    let about =
+        About { encoding, size_bytes, sha256: None, start_line: Some(start_line), total_lines: None, next };
+    Ok(Output { content: range.to_owned(), about })
 }
 
 fn read_bytes(
@@ -190,15 +194,15 @@ fn read_bytes(
     let mut bytes = vec![0; left.min(most)];
     file.read_exact_at(&mut bytes, offset).on(path)?;
     let end = offset + bytes.len() as u64;
-    Ok(Output {
-        content: BASE64_STANDARD.encode(&bytes),
+    let about = About {
         encoding: "base64",
         size_bytes,
         sha256: (end == size_bytes && offset == 0).then(|| digest(&bytes)),
         start_line: None,
         total_lines: None,
         next: (end < size_bytes).then_some(end),
-    })
+    };
+    Ok(Output { content: BASE64_STANDARD.encode(&bytes), about })
 }
 
 /// The wanted lines of `rest`, which starts with line `start_line`, that fit, and the number of the line after
@@ -240,7 +244,7 @@ fn offset_of_line(text: &str, line: u64) -> usize {
 }
 
 fn count_lines(text: &str) -> u64 {
-    let feeds = text.bytes().filter(|byte| *byte == b'\n').count();
+    let feeds = memchr::memchr_iter(b'\n', text.as_bytes()).count();
     (feeds + usize::from(!text.is_empty() && !text.ends_with('\n'))) as u64
 }
 

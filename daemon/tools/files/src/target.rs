@@ -11,8 +11,8 @@ use std::{
     io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     path::{Component, Path},
-    sync::atomic::{AtomicU32, Ordering},
 };
+use uuid::Uuid;
 
 /// An open directory and a name in it.
 pub(crate) struct Target {
@@ -80,9 +80,8 @@ impl Target {
 
     /// A name beside this one that nobody uses, for something that becomes this one once it is whole.
     pub(crate) fn scratch(&self) -> Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = OsString::from(format!(".skynet-{}-{number}.tmp", std::process::id()));
+        // Not the process's number: it is the same in each sandbox, and one that was killed left its scratches.
+        let name = OsString::from(format!(".skynet-{}.tmp", Uuid::new_v4().as_simple()));
         let path = self.path.split()?.0.join(Path::new(&name));
         Ok(Self { directory: self.directory.try_clone().on(&self.path)?, name, path })
     }

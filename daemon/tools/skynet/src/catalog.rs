@@ -49,6 +49,15 @@ pub trait Jobs: Send + Sync {
     fn cancel(&self, owner: &str, id: &str) -> Result<()>;
 }
 
+/// Where the choices of sessions outlive the daemon.
+pub trait Memory: Send + Sync {
+    /// What was chosen for a session that may have been here before.
+    fn recall(&self, session: Uuid) -> Choices;
+
+    /// Keeps what was chosen for it.
+    fn keep(&self, session: Uuid, choices: Choices);
+}
+
 /// Toolsets that somebody switched on or off.
 pub type Choices = BTreeMap<String, bool>;
 
@@ -57,6 +66,7 @@ pub struct Catalog {
     defaults: Vec<String>,
     known: OnceLock<Known>,
     jobs: OnceLock<Arc<dyn Jobs>>,
+    memory: OnceLock<Arc<dyn Memory>>,
     choices: Mutex<HashMap<Scope, Choices>>,
     changed: watch::Sender<u64>,
 }
@@ -75,6 +85,7 @@ impl Catalog {
             defaults,
             known: OnceLock::new(),
             jobs: OnceLock::new(),
+            memory: OnceLock::new(),
             choices: Mutex::default(),
             changed,
         })
@@ -96,6 +107,12 @@ impl Catalog {
     pub fn keep_jobs_in(&self, jobs: Arc<dyn Jobs>) {
         // A second shelf would only hide the jobs of the first.
         self.jobs.get_or_init(|| jobs);
+    }
+
+    /// Says where the choices of sessions are kept, once.
+    pub fn remember_in(&self, memory: Arc<dyn Memory>) {
+        // A second memory would only hide what the first knows.
+        self.memory.get_or_init(|| memory);
     }
 
     /// Where jobs are kept.
@@ -164,7 +181,22 @@ impl Catalog {
 
     /// A session of a revision that has sessions begins: from now on it has a list of its own.
     pub fn begin_session(&self, session: Uuid) {
-        self.lock().entry(Scope::Session(session)).or_default();
+        let recall = || self.memory.get().map(|memory| memory.recall(session)).unwrap_or_default();
+        self.lock().entry(Scope::Session(session)).or_insert_with(recall);
+    }
+
+    /// Switches a toolset on or off for one session, and remembers it for when the session comes back.
+    ///
+    /// # Errors
+    /// As [`Catalog::choose`].
+    pub(crate) fn choose_for_session(&self, session: Uuid, toolset: &str, is_listed: bool) -> Result<()> {
+        let scope = Scope::Session(session);
+        if self.choose(scope.clone(), toolset, is_listed)?
+            && let Some(memory) = self.memory.get()
+        {
+            memory.keep(session, self.choices(&scope));
+        }
+        Ok(())
     }
 
     /// Forgets a session.

@@ -1,6 +1,6 @@
 //! Adds a set of tools to the list of this session.
 
-use crate::{Catalog, Scope};
+use crate::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool};
@@ -36,7 +36,7 @@ impl Tool for SkynetEnableToolset {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        self.0.choose(Scope::Session(ctx.origin()?.session), &input.toolset, !input.disable)?;
+        self.0.choose_for_session(ctx.origin()?.session, &input.toolset, !input.disable)?;
         let registry = self.0.registry()?;
         let tools = registry.iter().filter(|entry| entry.toolset == input.toolset).map(|entry| entry.name);
         Ok(Output { tools: tools.collect(), listed: !input.disable })

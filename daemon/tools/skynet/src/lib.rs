@@ -10,7 +10,7 @@ mod search_tools;
 mod show_job;
 
 pub use call_tool::unwrap;
-pub use catalog::{Catalog, Choices, Jobs, Scope, Viewer};
+pub use catalog::{Catalog, Choices, Jobs, Memory, Scope, Viewer};
 pub use show_job::{Job, State as JobState};
 
 use skynet_core::{Registry, Result, Toolset};

@@ -1,0 +1,215 @@
+//! Control groups: in each slot the kernel itself holds memory and processes (cgroups(7)).
+//!
+//! Both versions are served, and hosts on which one controller is of the one and one of the other. What cgroups-rs is
+//! not asked for is where the groups are, which it guesses, and who is in them: a slot is born in its group, or enters
+//! it by its own hand, because moving another process waits until all processors have taken notice.
+
+use cgroups_rs::fs::{
+    Controller as _, MaxValue,
+    hierarchies::{self, V1},
+    memory::MemController,
+    pid::PidController,
+};
+use nix::sched::{CloneFlags, unshare};
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+/// The group that holds those of all slots.
+const PARENT: &str = "skynet-slots";
+
+/// The broker's own, where the kernel wants processes only in leaves (cgroup v2).
+const BROKER: &str = "skynet-broker";
+
+/// Where this process may make groups.
+pub(crate) struct Groups {
+    memory: PathBuf,
+    pids: PathBuf,
+    is_v2: bool,
+    next: u64,
+    /// Groups whose last process is just ending.
+    ending: Vec<Group>,
+}
+
+impl Groups {
+    /// Below the group of this process. What a broker of before left there is removed.
+    ///
+    /// # Errors
+    /// When memory and processes cannot be held.
+    pub(crate) fn claim() -> io::Result<Self> {
+        let is_v2 = hierarchies::is_cgroup2_unified_mode();
+        let (memory, pids) = if is_v2 {
+            let parent = unified()?;
+            (parent.clone(), parent)
+        } else {
+            (separate(cgroups_rs::fs::Controllers::Mem)?, separate(cgroups_rs::fs::Controllers::Pids)?)
+        };
+        for parent in [&memory, &pids] {
+            for entry in fs::read_dir(parent)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let maker = name.to_str().and_then(|name| name.split_once('-')).map(|(maker, _)| maker);
+                if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
+                    // One with processes in it stays: they are jobs, or will soon be gone.
+                    let _ = fs::remove_dir(entry.path());
+                }
+            }
+        }
+        Ok(Self { memory, pids, is_v2, next: 1, ending: Vec::new() })
+    }
+
+    /// A new group.
+    pub(crate) fn make(&mut self) -> io::Result<Group> {
+        let name = format!("{}-{}", std::process::id(), self.next);
+        self.next += 1;
+        let memory = MemController::new(self.memory.join(&name), PathBuf::new(), self.is_v2);
+        let pids = PidController::new(self.pids.join(&name), PathBuf::new(), self.is_v2);
+        memory.create().map_err(io::Error::other)?;
+        pids.create().map_err(io::Error::other)?;
+        let directory = if self.is_v2 { Some(File::open(memory.path())?) } else { None };
+        Ok(Group { memory, pids, directory })
+    }
+
+    /// Removes a group as soon as nobody is in it.
+    pub(crate) fn end(&mut self, group: Group) {
+        self.ending.push(group);
+    }
+
+    /// Whether there are still some to remove.
+    pub(crate) fn sweep(&mut self) -> bool {
+        // One in which a process is still ending is busy.
+        self.ending
+            .retain(|group| fs::remove_dir(group.memory.path()).is_err() || group.remove_pids().is_err());
+        !self.ending.is_empty()
+    }
+}
+
+/// Version 2: one hierarchy. This process has to leave the group below which it makes others.
+fn unified() -> io::Result<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = Path::new(hierarchies::UNIFIED_MOUNTPOINT).join(own);
+    // A broker that is started again in the same unit is there already.
+    let own = if own.ends_with(BROKER) { own.parent().map_or(own.clone(), Path::to_owned) } else { own };
+    let broker = own.join(BROKER);
+    fs::create_dir_all(&broker)?;
+    fs::write(broker.join("cgroup.procs"), "0")?;
+    let parent = own.join(PARENT);
+    fs::create_dir_all(&parent)?;
+    for at in [&own, &parent] {
+        fs::write(at.join("cgroup.subtree_control"), "+memory +pids")?;
+    }
+    Ok(parent)
+}
+
+/// Version 1: a hierarchy for each controller.
+fn separate(controller: cgroups_rs::fs::Controllers) -> io::Result<PathBuf> {
+    let name = controller.to_string();
+    let missing = || io::Error::other(format!("the controller `{name}` is not mounted"));
+    let (mount, root) = V1::new().get_mount_point(controller).ok_or_else(missing)?;
+    let all = cgroups_rs::fs::cgroup::get_cgroups_relative_paths().map_err(io::Error::other)?;
+    let own = Path::new(all.get(&name).ok_or_else(missing)?);
+    // In a container the root of the mount is a part of the hierarchy.
+    let own = own.strip_prefix(&root).or_else(|_| own.strip_prefix("/")).map_err(io::Error::other)?;
+    let parent = mount.join(own).join(PARENT);
+    fs::create_dir_all(&parent)?;
+    Ok(parent)
+}
+
+/// The group of one slot: of what it runs, and not of the process that watches over that. Where a group has no memory
+/// left, each process in it may be ended.
+pub(crate) struct Group {
+    memory: MemController,
+    pids: PidController,
+    /// Of version 2, to be born in.
+    directory: Option<File>,
+}
+
+impl Group {
+    /// Opens it for a process that will not see the groups.
+    pub(crate) fn gate(&self) -> io::Result<Gate> {
+        let [peak, events] = if self.directory.is_some() {
+            ["memory.peak", "memory.events"]
+        } else {
+            ["memory.max_usage_in_bytes", "memory.oom_control"]
+        };
+        let open = |name: &str| File::open(self.memory.path().join(name));
+        let enter = |path: &Path| File::options().write(true).open(path.join("tasks"));
+        Ok(Gate {
+            // `memory.peak` came with Linux 5.19.
+            peak: open(peak).or_else(|_| open("memory.current"))?,
+            events: open(events)?,
+            entries: match self.directory {
+                Some(_) => Vec::new(),
+                None => vec![enter(self.memory.path())?, enter(self.pids.path())?],
+            },
+            directory: self.directory.as_ref().map(File::try_clone).transpose()?,
+        })
+    }
+
+    /// Holds everything in it together to so many bytes, and processes and threads.
+    pub(crate) fn limit(&self, memory_bytes: u64, processes: u64) -> io::Result<()> {
+        let number = |number: u64| i64::try_from(number).map_err(io::Error::other);
+        self.memory.set_limit(number(memory_bytes)?).map_err(io::Error::other)?;
+        // Not every kernel counts swap, and where there is none it needs no limit.
+        let swap = if self.directory.is_some() { 0 } else { number(memory_bytes)? };
+        let _ = self.memory.set_memswap_limit(swap);
+        self.pids.set_pid_max(MaxValue::Value(number(processes)?)).map_err(io::Error::other)
+    }
+
+    fn remove_pids(&self) -> io::Result<()> {
+        match fs::remove_dir(self.pids.path()) {
+            // The same directory as that of memory.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The way into a group, and what is counted there.
+pub(crate) struct Gate {
+    peak: File,
+    events: File,
+    /// Of version 1: one for each controller.
+    entries: Vec<File>,
+    directory: Option<File>,
+}
+
+impl Gate {
+    /// What clone3(2) takes, where it can.
+    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Puts this process into the group, unless it was born there, and hides where that is.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        for entry in &self.entries {
+            entry.write_at(b"0", 0)?;
+        }
+        Ok(unshare(CloneFlags::CLONE_NEWCGROUP)?)
+    }
+
+    /// The most bytes it had.
+    pub(crate) fn peak(&self) -> io::Result<u64> {
+        read(&self.peak)?.trim().parse().map_err(io::Error::other)
+    }
+
+    /// How many of its processes the kernel ended for lack of memory.
+    pub(crate) fn killed(&self) -> io::Result<u64> {
+        let events = read(&self.events)?;
+        let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.unwrap_or("0").trim().parse().map_err(io::Error::other)
+    }
+}
+
+fn read(file: &File) -> io::Result<String> {
+    let mut buffer = [0; 512];
+    let length = file.read_at(&mut buffer, 0)?;
+    Ok(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
+}

@@ -1,0 +1,285 @@
+//! The broker of the whole host: it accepts the clients itself and notes who they are, so that what is done for them later
+//! is done as them, whatever the daemon says.
+
+use crate::{identity, slot::Refusal, syscall};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, StatxFlags, makedev, statx},
+    io::Errno,
+    net::{SocketFlags, accept_with, sockopt::socket_peercred},
+    process::{Pid, Signal, kill_process},
+    thread::CapabilitySet,
+};
+use skynet_core::{Error, ErrorKind};
+use skynet_sandbox::{
+    channel::{self, BlockingSocket, Buffer},
+    protocol::{Connected, FromBroker, Identity, Open, Opened, Refused, Reply},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// A directory that cannot be opened in that time, of a file server that is gone perhaps, is not opened.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Directories that are being opened at the same time.
+const MOST_OPENINGS: usize = 64;
+
+/// What an administrator says of it.
+pub(crate) struct Settings {
+    /// Who root is in slots, if anybody.
+    pub(crate) root_runs_as: Option<Identity>,
+    /// Groups with root's power, which nobody has in a slot.
+    pub(crate) without_groups: HashSet<u32>,
+}
+
+/// What the daemon is to be told.
+pub(crate) struct Event {
+    pub(crate) reply: Reply,
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+/// Who is connected.
+pub(crate) struct System {
+    settings: Settings,
+    listener: OwnedFd,
+    connections: HashMap<u64, Connection>,
+    /// Numbers are never given twice, also not to another daemon.
+    next: u64,
+    openings: Vec<Opening>,
+    buffer: Buffer,
+}
+
+struct Connection {
+    /// `Err` says why nothing is done for it.
+    identity: Result<Identity, &'static str>,
+    /// Device and inode of the directories that were opened for it.
+    opened: HashSet<(u64, u64)>,
+}
+
+/// A process that opens a directory as somebody.
+struct Opening {
+    id: u64,
+    connection: u64,
+    pid: Pid,
+    socket: BlockingSocket,
+    since: Instant,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // It ends by itself once it has answered.
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
+}
+
+impl System {
+    /// Accepts clients from `listener`, which does not block.
+    pub(crate) fn new(settings: Settings, listener: OwnedFd) -> Self {
+        Self {
+            settings,
+            listener,
+            connections: HashMap::new(),
+            next: 1,
+            openings: Vec::new(),
+            buffer: Buffer::default(),
+        }
+    }
+
+    /// What to wait for, in the order of [`System::attend`].
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.listener.as_fd())
+            .chain(self.openings.iter().map(|opening| opening.socket.as_fd()))
+    }
+
+    /// Whether something has to be looked at again though nothing happens.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        !self.openings.is_empty()
+    }
+
+    /// Nothing is known any more of what the daemon that is gone was told.
+    pub(crate) fn forget(&mut self) {
+        self.connections.clear();
+        self.openings.clear();
+    }
+
+    /// Does what the sockets ask for that are ready.
+    pub(crate) fn attend(&mut self, is_ready: &[bool]) -> Vec<Event> {
+        let mut events = Vec::new();
+        // From the end, because one that has ended leaves the list.
+        for index in (0..self.openings.len()).rev() {
+            events.extend(self.hear(index, is_ready.get(index + 1) == Some(&true)));
+        }
+        if is_ready.first() == Some(&true) {
+            while let Some(event) = self.accept() {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    /// The next client; `None` once nobody waits.
+    fn accept(&mut self) -> Option<Event> {
+        loop {
+            let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(socket) => socket,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(_) => return None,
+            };
+            // Without credentials it is nobody.
+            let Ok((uid, gid, pid, groups)) = credentials(&socket) else { continue };
+            let identity = self.identity_of(uid, gid, groups);
+            let connection = self.next;
+            self.next += 1;
+            self.connections.insert(connection, Connection { identity, opened: HashSet::new() });
+            let reply = Reply::Connected(Connected { connection, uid, pid });
+            return Some(Event { reply, descriptor: Some(socket) });
+        }
+    }
+
+    fn identity_of(&self, uid: u32, gid: u32, mut groups: Vec<u32>) -> Result<Identity, &'static str> {
+        if uid == 0 {
+            let other = self.settings.root_runs_as.clone();
+            return other.ok_or("root has no rights in the sandbox; connect as an ordinary user, or name one with `--root-runs-as`");
+        }
+        if self.settings.without_groups.contains(&gid) {
+            return Err("the main group of this user has root's power; connect with another one");
+        }
+        groups.retain(|group| !self.settings.without_groups.contains(group));
+        Ok(Identity { uid, gid, groups })
+    }
+
+    /// Who a connection is.
+    ///
+    /// # Errors
+    /// When it is not known, or nobody.
+    pub(crate) fn identity(&self, connection: u64) -> Result<&Identity, Refusal> {
+        let known = self.connections.get(&connection);
+        let known = known.ok_or_else(|| Refusal::new("identity", "the connection is not known"))?;
+        known.identity.as_ref().map_err(|why| Refusal::command(ErrorKind::Denied, (*why).to_owned()))
+    }
+
+    /// That a directory was opened for this connection, and is not another one's.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub(crate) fn check_workspace(&self, connection: u64, workspace: &OwnedFd) -> Result<(), Refusal> {
+        let place = place_of(workspace).map_err(|err| Refusal::new("workspace", err))?;
+        let known = self.connections.get(&connection);
+        if known.is_some_and(|known| known.opened.contains(&place)) {
+            Ok(())
+        } else {
+            Err(Refusal::new("workspace", "it was not opened for this connection"))
+        }
+    }
+
+    /// Nothing more is done for a connection.
+    pub(crate) fn release(&mut self, connection: u64) {
+        self.connections.remove(&connection);
+    }
+
+    /// Begins to open a directory as the user of a connection: in a process of its own, because a file server may keep it
+    /// waiting for ever.
+    ///
+    /// # Errors
+    /// When it cannot be begun.
+    pub(crate) fn open(&mut self, open: &Open) -> Result<(), Refusal> {
+        let identity = self.identity(open.connection)?;
+        if self.openings.len() >= MOST_OPENINGS {
+            let message = "too many directories are being opened; try again".to_owned();
+            return Err(Refusal::command(ErrorKind::Unavailable, message));
+        }
+        let started = start_opening(identity, open).map_err(|err| Refusal::new("workspace", err))?;
+        let (pid, socket) = started;
+        let (id, connection) = (open.id, open.connection);
+        self.openings.push(Opening { id, connection, pid, socket, since: Instant::now() });
+        Ok(())
+    }
+
+    /// What became of it, if something did.
+    fn hear(&mut self, index: usize, is_ready: bool) -> Option<Event> {
+        let opening = self.openings.get(index)?;
+        if !is_ready && opening.since.elapsed() < PATIENCE {
+            return None;
+        }
+        let received =
+            if is_ready { opening.socket.receive::<FromBroker>(&mut self.buffer) } else { Ok(None) };
+        let (id, connection) = (opening.id, opening.connection);
+        self.openings.swap_remove(index);
+        let refused = |message: String, kind: ErrorKind| Event {
+            reply: Reply::Refused(Refusal::command(kind, message).of(id)),
+            descriptor: None,
+        };
+        Some(match received {
+            Ok(Some((FromBroker { reply: Some(Reply::Opened(opened)) }, mut descriptors))) => {
+                if let Some(known) = self.connections.get_mut(&connection) {
+                    known.opened.insert((opened.device, opened.inode));
+                }
+                Event { reply: Reply::Opened(Opened { id, ..opened }), descriptor: descriptors.pop() }
+            }
+            Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)) }, _))) => {
+                Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptor: None }
+            }
+            Ok(Some(_)) | Err(_) => refused("the directory cannot be opened".into(), ErrorKind::Internal),
+            Ok(None) => refused(
+                format!("the directory cannot be opened within {} s", PATIENCE.as_secs()),
+                ErrorKind::Unavailable,
+            ),
+        })
+    }
+}
+
+/// Who connected: user, group, process, and other groups.
+fn credentials(socket: &OwnedFd) -> io::Result<(u32, u32, u32, Vec<u32>)> {
+    let peer = socket_peercred(socket)?;
+    let pid = u32::try_from(peer.pid.as_raw_pid()).map_err(io::Error::other)?;
+    Ok((peer.uid.as_raw(), peer.gid.as_raw(), pid, syscall::peer_groups(socket.as_fd())?))
+}
+
+/// Device and inode of what is open. The filesystem is not asked again: it may be a user's own, and never answer.
+fn place_of(open: &OwnedFd) -> io::Result<(u64, u64)> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(open, "", flags, StatxFlags::INO)?;
+    Ok((makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino))
+}
+
+fn start_opening(identity: &Identity, open: &Open) -> io::Result<(Pid, BlockingSocket)> {
+    let (ours, theirs) = channel::pair()?;
+    if let Some(pid) = syscall::clone_process(0, None)? {
+        return Ok((pid, BlockingSocket::new(ours)));
+    }
+    drop(ours);
+    // What the broker has open is not this user's.
+    let Ok(socket) = syscall::keep_only(theirs) else { syscall::exit(1) };
+    let socket = BlockingSocket::new(socket);
+    let opened = identity::assume(identity, CapabilitySet::empty()).and_then(|()| open_directory(open));
+    // A broker that is gone learns nothing.
+    let _ = match opened {
+        Ok((directory, (device, inode))) => {
+            let opened = Reply::Opened(Opened { id: open.id, device, inode });
+            socket.send(&FromBroker { reply: Some(opened) }, &[directory.as_fd()])
+        }
+        Err(err) => {
+            let path = String::from_utf8_lossy(&open.path);
+            let err = Error::from_io(err, &path);
+            let refused = Refusal::command(err.kind, err.message.into_owned()).of(open.id);
+            socket.send(&FromBroker { reply: Some(Reply::Refused(refused)) }, &[])
+        }
+    };
+    syscall::exit(0)
+}
+
+fn open_directory(open: &Open) -> io::Result<(OwnedFd, (u64, u64))> {
+    let path = Path::new(OsStr::from_bytes(&open.path));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty())?;
+    let place = place_of(&directory)?;
+    Ok((directory, place))
+}

@@ -1,0 +1,133 @@
+//! How clients get in: to a daemon of one user by a socket of its own, to that of a whole host through the broker.
+
+use crate::{
+    boot::{NO_HOME, beside_this_program},
+    calls::Asking,
+    people::{Person, Realm},
+    socket::{self, Clients},
+};
+use anyhow::{Context as _, Result};
+use skynet_proto::socket::{SOCKET_NAME, SYSTEM_SOCKET, user_directory};
+use skynet_sandbox::{Arrival, Slots, WARM};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::mpsc;
+
+/// Where a daemon has its place.
+pub(crate) enum Site {
+    /// Of its own user, with that home.
+    User { socket: Option<PathBuf>, home: PathBuf },
+    /// Of the whole host, with the broker there.
+    Host { broker: PathBuf },
+}
+
+impl Site {
+    pub(crate) const fn of_user(socket: Option<PathBuf>, home: PathBuf) -> Self {
+        Self::User { socket, home }
+    }
+
+    pub(crate) const fn of_host(broker: PathBuf) -> Self {
+        Self::Host { broker }
+    }
+
+    /// What is read if no other file is named.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        match self {
+            Self::User { home, .. } => home.join(".config/skynet/config.toml"),
+            Self::Host { .. } => "/etc/skynet/config.toml".into(),
+        }
+    }
+
+    /// Of the one user that is served.
+    pub(crate) fn home(&self) -> &Path {
+        match self {
+            Self::User { home, .. } => home,
+            Self::Host { .. } => Path::new(NO_HOME),
+        }
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        match self {
+            Self::User { home, .. } => home.join(".local/state/skynet"),
+            Self::Host { .. } => "/var/lib/skynet".into(),
+        }
+    }
+}
+
+/// How clients get in, before they do.
+pub(crate) struct Door {
+    /// What they dial.
+    pub(crate) path: PathBuf,
+    pub(crate) slots: Arc<Slots>,
+    kind: Kind,
+}
+
+enum Kind {
+    User { home: PathBuf },
+    Host { arrivals: mpsc::Receiver<Arrival> },
+}
+
+impl Door {
+    pub(crate) fn prepare(site: Site, uid: u32, state: &Path) -> Result<Self> {
+        match site {
+            Site::User { socket, home } => {
+                let path = socket.unwrap_or_else(|| user_directory(uid, &home).join(SOCKET_NAME));
+                socket::private_directory(path.parent().context("the socket needs a directory")?, uid)?;
+                let homes = state.join("homes");
+                socket::private_directory(&homes, uid)?;
+                // Where it really is: a slot follows no links on the way.
+                let homes = homes.canonicalize().with_context(|| format!("`{}`", homes.display()))?;
+                let slots = Slots::new(beside_this_program("skynet-sandbox")?, WARM, homes);
+                Ok(Self { path, slots, kind: Kind::User { home } })
+            }
+            Site::Host { broker } => {
+                let (slots, arrivals) = Slots::of_host(broker);
+                Ok(Self { path: SYSTEM_SOCKET.into(), slots, kind: Kind::Host { arrivals } })
+            }
+        }
+    }
+
+    pub(crate) const fn is_host(&self) -> bool {
+        matches!(self.kind, Kind::Host { .. })
+    }
+
+    /// A client of the host's daemon may be an agent with a shell of its own user: what it says proves no human.
+    pub(crate) const fn asking(&self) -> Asking {
+        if self.is_host() { Asking::Administrators } else { Asking::Clients }
+    }
+
+    /// Of the one user that is served.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::User { home } => Some(home),
+            Kind::Host { .. } => None,
+        }
+    }
+
+    pub(crate) fn realm(&self, uid: u32) -> Realm {
+        match &self.kind {
+            Kind::User { home } => {
+                let name = std::env::var("USER").unwrap_or_else(|_| uid.to_string());
+                Realm::User { uid, person: Person { name: name.into(), home: home.as_path().into() } }
+            }
+            Kind::Host { .. } => Realm::Host(self.slots.clone()),
+        }
+    }
+
+    /// The clients as they come, and the socket that is removed at the end.
+    pub(crate) fn open(self, uid: u32) -> Result<(Clients, Option<PathBuf>)> {
+        match self.kind {
+            Kind::User { .. } => {
+                let listener = socket::bind(&self.path)?;
+                Ok((socket::accept_own(listener, uid), Some(self.path)))
+            }
+            Kind::Host { arrivals } => {
+                let clients = socket::accept_noted(arrivals, &self.slots);
+                tokio::spawn(self.slots.attend());
+                Ok((clients, None))
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A broker and a daemon of the whole host, and users of it. Only root can have them.
+
+use crate::programs::{Shim, program};
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// An account of this host.
+#[derive(Clone)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+}
+
+impl User {
+    /// # Panics
+    /// When passwd(5) does not know it.
+    #[must_use]
+    pub fn find(name: &str) -> Self {
+        let text = fs::read_to_string("/etc/passwd").unwrap();
+        let fields: Vec<&str> = text
+            .lines()
+            .map(|line| line.split(':').collect())
+            .find(|fields: &Vec<&str>| fields.first() == Some(&name))
+            .unwrap_or_else(|| panic!("there is no account `{name}`"));
+        let number = |at: usize| fields[at].parse().unwrap();
+        Self { name: name.to_owned(), uid: number(2), gid: number(3), home: fields[5].into() }
+    }
+
+    /// Makes a command this user's, with the environment that MCP clients give.
+    fn owns(&self, command: &mut Command) {
+        command
+            .uid(self.uid)
+            .gid(self.gid)
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("USER", &self.name)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    }
+
+    /// A shell command as this user; what it printed.
+    #[must_use]
+    pub fn sh(&self, script: &str) -> String {
+        let mut command = Command::new("sh");
+        self.owns(&mut command);
+        let output = command.args(["-c", script]).current_dir("/").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A new directory of this user's, that nobody else can enter.
+    #[must_use]
+    pub fn project(&self) -> PathBuf {
+        let keep = tempfile::Builder::new().prefix("project").tempdir_in(&self.home).unwrap();
+        let path = keep.keep();
+        std::os::unix::fs::chown(&path, Some(self.uid), Some(self.gid)).unwrap();
+        path
+    }
+}
+
+/// Both programs, in directories of their own.
+pub struct Host {
+    pub path: PathBuf,
+    pub broker: Child,
+    pub daemon: Child,
+    users: Vec<User>,
+    _keep: tempfile::TempDir,
+}
+
+impl Host {
+    /// Starts them; `None` after saying on stderr what makes that possible.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let names = std::env::var("SKYNET_HOST_USERS").ok();
+        let Some(names) = names.filter(|_| rustix::process::geteuid().is_root()) else {
+            eprintln!("SKIP host: `cargo xtask test` as root makes the accounts it needs");
+            return None;
+        };
+        let users: Vec<User> = names.split(',').map(User::find).collect();
+        let keep = tempfile::Builder::new().prefix("skh").tempdir_in("/run").unwrap();
+        let path = keep.path().to_owned();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(path.join("state")).unwrap();
+        fs::set_permissions(path.join("state"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(path.join("state"), Some(users[0].uid), None).unwrap();
+        let broker = start_broker(&path, &users[0]);
+        let daemon = start_daemon(&path, &users[0]);
+        Some(Self { path, broker, daemon, users, _keep: keep })
+    }
+
+    /// Two users who have nothing to do with each other.
+    #[must_use]
+    pub fn users(&self) -> [User; 2] {
+        [self.users[1].clone(), self.users[2].clone()]
+    }
+
+    /// Kills the broker and starts another.
+    pub fn replace_broker(&mut self) {
+        self.broker.kill().unwrap();
+        self.broker.wait().unwrap();
+        self.broker = start_broker(&self.path, &self.users[0]);
+    }
+
+    /// Kills the daemon and starts another.
+    pub fn replace_daemon(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+        self.daemon = start_daemon(&self.path, &self.users[0]);
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path.join("s")
+    }
+
+    /// A client of that user.
+    #[must_use]
+    pub fn client(&self, user: &User, workspace: &Path, capabilities: Value) -> Shim {
+        let mut command = Command::new(program("skynet-shim"));
+        user.owns(&mut command);
+        Shim::of(command, &self.socket(), workspace).shaken("2025-11-25", capabilities)
+    }
+
+    /// `skynetctl`, as that user or as root; exit code, stdout and stderr.
+    #[must_use]
+    pub fn ctl(&self, user: Option<&User>, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(program("skynetctl"));
+        if let Some(user) = user {
+            user.owns(&mut command);
+        }
+        let output = command.arg("--socket").arg(self.socket()).args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for child in [&mut self.daemon, &mut self.broker] {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start_broker(path: &Path, daemon: &User) -> Child {
+    let mut command = Command::new(program("skynet-sandbox"));
+    command.arg("system").arg("--socket").arg(path.join("s")).arg("--daemon-socket").arg(path.join("b"));
+    command.arg("--homes").arg(path.join("homes")).args(["--daemon-user", &daemon.name]);
+    until(command, "ready at")
+}
+
+fn start_daemon(path: &Path, user: &User) -> Child {
+    let mut command = Command::new(program("skynetd"));
+    user.owns(&mut command);
+    command.arg("--system").arg("--broker").arg(path.join("b")).arg("--state").arg(path.join("state"));
+    command.arg("--config").arg(path.join("config.toml")).current_dir("/");
+    until(command, "the broker is there")
+}
+
+/// Starts a program and waits until it says so.
+fn until(mut command: Command, said: &str) -> Child {
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut written = String::new();
+    while !written.contains(said) {
+        assert!(log.read_line(&mut written).unwrap() > 0, "it ended: {written}");
+    }
+    // It must not block on a full pipe.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    child
+}
