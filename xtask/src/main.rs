@@ -14,6 +14,7 @@ mod docs;
 mod environment;
 mod figures;
 mod fuzz;
+mod host;
 mod mcp;
 mod peers;
 mod processes;

@@ -1,6 +1,7 @@
-//! From a fresh checkout to a live session: build, install, start, show.
+//! From a fresh checkout to a live session: build, install, start, show. Root gets a host that is served, others a daemon of
+//! their own.
 
-use crate::{account::Account, build, mcp::Client, shell};
+use crate::{account::Account, build, host, mcp::Client, shell};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,14 +25,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     });
     let programs = install(&prefix)?;
     let account = Account::unprivileged("skynet-demo")?;
+    let project = clone_for(&account)?;
     if shell::is_root() {
+        host::serve(&programs)?;
         println!(
-            "This is root, for whom skynetd refuses to work. The session below is that of the account `{}`, in a clone of its own.",
+            "The whole host is served now, each user with his own rights and root with none. The session below is that of the account `{}`, in a clone of its own.",
             account.name()
         );
+    } else {
+        stop_old_daemon(&account, &programs);
     }
-    let project = clone_for(&account)?;
-    stop_old_daemon(&account, &programs);
     show_session(&account, &programs, &project)?;
     print_clients(&programs)?;
     Ok(())
@@ -129,10 +132,11 @@ fn show_session(account: &Account, programs: &Path, project: &Path) -> Result<()
         let text = result["content"][0]["text"].as_str().unwrap_or_default();
         println!("{}", shorten(text));
     }
+    // What happened on a host is its administrator's to read.
     println!("\n$ skynetctl audit query");
-    shell::run(account.command(programs.join("skynetctl")).args(["audit", "query", "--limit", "10"]))?;
+    shell::run(Command::new(programs.join("skynetctl")).args(["audit", "query", "--limit", "10"]))?;
     println!("\n$ skynetctl doctor");
-    shell::run(account.command(programs.join("skynetctl")).arg("doctor"))
+    shell::run(Command::new(programs.join("skynetctl")).arg("doctor"))
 }
 
 fn shorten(text: &str) -> String {

@@ -150,7 +150,7 @@ impl Hands {
                 Some(Request::Watch(Watch { id, path })) => self.watch(id, path)?,
                 // A task that has failed watches nothing.
                 Some(Request::Unwatch(id)) => {
-                    drop(self.watches.get().map(|task| task.send(Todo::Unwatch { id })))
+                    drop(self.watches.get().map(|task| task.send(Todo::Unwatch { id })));
                 }
                 Some(Request::Open(_)) | None => return Err(unexpected()),
             }
