@@ -113,7 +113,8 @@ impl Body {
 /// Something that runs.
 struct Busy {
     id: u64,
-    workspace: Vec<u8>,
+    /// Of a command. What hands change there is the user's.
+    workspace: Option<Vec<u8>>,
     body: Body,
 }
 
@@ -179,7 +180,8 @@ impl Broker<'_> {
         };
         match message.request {
             Some(Request::Run(run)) => {
-                let (id, kind, workspace) = (run.id, run.kind(), run.workspace.clone());
+                let (id, kind) = (run.id, run.kind());
+                let workspace = (kind == Kind::Command).then(|| run.workspace.clone());
                 match self.begin(run, descriptors) {
                     Ok(body) => {
                         if kind != Kind::Command {
@@ -225,7 +227,7 @@ impl Broker<'_> {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or_else(protocol);
         let stdio = [next()?, next()?, next()?];
-        run.is_alone = self.busy.iter().all(|busy| busy.workspace != run.workspace);
+        run.is_alone = self.busy.iter().all(|busy| busy.workspace.as_ref() != Some(&run.workspace));
         run.identity = match &self.system {
             Some(system) => Some(system.identity(run.connection)?.clone()),
             None => None,
