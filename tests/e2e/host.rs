@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skynet_tests::{
     host::{Host, User},
-    programs::{Shim, outcome},
+    programs::{Shim, is_running, outcome, wait_until},
 };
 use std::{
     fs,
@@ -268,18 +268,4 @@ fn a_broker_or_daemon_that_dies_is_replaced_under_the_client() {
         );
         shim.call("files_read", json!({ "path": "log" })).unwrap();
     }
-}
-
-/// For what another process does.
-fn wait_until(is_so: impl Fn() -> bool) {
-    while !is_so() {
-        std::thread::yield_now();
-    }
-}
-
-fn is_running(marker: &str) -> bool {
-    let lines = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
-    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes()))
 }

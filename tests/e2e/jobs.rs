@@ -11,7 +11,7 @@ use skynet_sandbox::{
     job::{Answer, Directory, FromKeeper, Request, ToKeeper, VERSION},
 };
 use skynet_tests::{
-    programs::{Daemon, Home, Shim, outcome},
+    programs::{Daemon, Home, Shim, outcome, wait_until},
     web::Web,
 };
 use std::{
@@ -112,13 +112,6 @@ fn running(marker: &str) -> Vec<u32> {
             .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes()))
     };
     pids.filter(has_it).collect()
-}
-
-/// For what another process does.
-fn wait_until(is_so: impl Fn() -> bool) {
-    while !is_so() {
-        std::thread::yield_now();
-    }
 }
 
 fn kill(pid: u32) {

@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim, outcome};
+use skynet_tests::programs::{Daemon, Home, Shim, is_running, outcome, wait_until};
 use std::fs;
 
 /// A client of a new home whose commands run.
@@ -180,20 +180,6 @@ fn a_canceled_command_and_all_it_started_end() {
     );
     wait_until(|| !is_running(&marker));
     assert_eq!(bench.bash("echo on")["stdout"], "on\n");
-}
-
-/// For what another process does.
-fn wait_until(is_so: impl Fn() -> bool) {
-    while !is_so() {
-        std::thread::yield_now();
-    }
-}
-
-fn is_running(marker: &str) -> bool {
-    let lines = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
-    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes()))
 }
 
 #[test]

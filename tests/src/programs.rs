@@ -364,3 +364,19 @@ pub fn outcome(answer: &Value) -> Result<Value, String> {
     }
     Ok(result["structuredContent"].clone())
 }
+
+/// For what another process does.
+pub fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process has that word in its command line.
+#[must_use]
+pub fn is_running(marker: &str) -> bool {
+    let lines = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes()))
+}
