@@ -147,6 +147,7 @@ impl House {
         let mut toolsets = skynet_hands::toolsets();
         toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
         // Until the runtime ends.
+        tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.sweep());
         let registry = skynet_catalog::product(&catalog, toolsets)?;
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());

@@ -21,6 +21,7 @@ mod host;
 mod hostile;
 mod http;
 mod jobs;
+mod network;
 mod offers;
 mod protocol;
 mod relay;

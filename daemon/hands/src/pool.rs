@@ -363,6 +363,8 @@ async fn begin(
         home: &caller.home,
         private_home: "",
         limits: LIMITS,
+        listen: Vec::new(),
+        is_published: false,
     };
     slots.run(command, [socket.as_fd(), null.as_fd(), stderr.as_fd()]).await
 }

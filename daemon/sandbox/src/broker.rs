@@ -13,13 +13,13 @@ use rustix::{
 };
 use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
-    protocol::{Begun, Ended, FromBroker, Kind, Refused, Reply, Request, Run, ToBroker},
+    protocol::{Begun, Ended, FromBroker, Kind, Network, Refused, Reply, Request, Run, ToBroker},
 };
 use std::{
     collections::VecDeque,
     fs::OpenOptions,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -290,7 +290,10 @@ impl Broker<'_> {
                 let count = poll(&mut waiting, Some(&left.map_err(io::Error::other)?))?;
                 let says_more = match &busy.body {
                     Body::Slot(slot) if count > 0 => {
-                        matches!(slot.receive(&mut self.buffer), Ok(Some(Reply::Ready(_))))
+                        matches!(
+                            slot.receive(&mut self.buffer),
+                            Ok(Some(Reply::Ready(_) | Reply::Network(_)))
+                        )
                     }
                     Body::Slot(_) | Body::Resident(_) => false,
                 };
@@ -319,9 +322,14 @@ impl Broker<'_> {
     fn hear(&mut self, index: usize) -> io::Result<()> {
         let Some(busy) = self.busy.get(index) else { return Ok(()) };
         let reply = match &busy.body {
-            Body::Slot(slot) => match slot.receive(&mut self.buffer) {
-                Ok(Some(Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_))) => return Ok(()),
-                Ok(Some(reply)) => reply,
+            Body::Slot(slot) => match slot.receive_whole(&mut self.buffer) {
+                Ok(Some((Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_), _))) => return Ok(()),
+                Ok(Some((Reply::Network(_), sockets))) => {
+                    let reply = Some(Reply::Network(Network { id: busy.id }));
+                    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+                    return self.daemon.send(&FromBroker { reply }, &sockets);
+                }
+                Ok(Some((reply, _))) => reply,
                 // The kernel ended it, for lack of memory of the whole host.
                 Ok(None) | Err(_) => {
                     Reply::Refused(Refusal::new("slot", "it died").after_start().of(busy.id))

@@ -36,7 +36,7 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The flag: the message is in the first descriptor. The number of descriptors that belong to it is in the bits above.
 const IN_FILE: u8 = 1;
 /// Of one packet.
-const MOST_DESCRIPTORS: usize = 5;
+const MOST_DESCRIPTORS: usize = 16;
 
 /// A memory file with these can no longer change.
 const SEALED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);

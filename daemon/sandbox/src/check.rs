@@ -50,10 +50,7 @@ fn attempt() -> io::Result<Reply> {
         limits: Limits { wall_ms: 10_000, memory_bytes: 64 << 20, processes: 64, scratch_bytes: 1 << 20 },
         is_alone: true,
         kind: Kind::Command.into(),
-        connection: 0,
-        identity: None,
-        terminal: None,
-        is_kept: false,
+        ..Run::default()
     };
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let slot = Maker::new(None)?.slot()?;

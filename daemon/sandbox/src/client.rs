@@ -5,7 +5,7 @@ use crate::{
     channel::{self, AsyncSocket, Buffer},
     job,
     protocol::{
-        Begun, Connected, Ended, FromBroker, Kind, Limits, Open, Opened, Refused, Reply, Request, Run,
+        Begun, Connected, Ended, FromBroker, Kind, Limits, Network, Open, Opened, Refused, Reply, Request, Run,
         TerminalSize, ToBroker,
     },
 };
@@ -48,6 +48,10 @@ pub struct Command<'a> {
     pub private_home: &'a str,
     /// What it may use.
     pub limits: Limits,
+    /// [`Run::listen`].
+    pub listen: Vec<u16>,
+    /// [`Run::is_published`].
+    pub is_published: bool,
 }
 
 impl Command<'_> {
@@ -68,6 +72,8 @@ impl Command<'_> {
             identity: None,
             terminal: None,
             is_kept: false,
+            listen: self.listen.into_iter().map(u32::from).collect(),
+            is_published: self.is_published,
         }
     }
 }
@@ -146,9 +152,9 @@ impl Slots {
         let workspace = command.workspace.map(Workspace::as_descriptor);
         let descriptors: Vec<_> = stdio.into_iter().chain(workspace).collect();
         let run = command.run(id);
-        let (waiter, begun, replied) = Waiter::new();
+        let (waiter, early, replied) = Waiter::new();
         broker.expect(id, waiter)?;
-        let running = Running { broker, id, begun, replied };
+        let running = Running { broker, id, early, replied };
         running.broker.hand_over(Request::Run(run), &descriptors).await?;
         Ok(running)
     }
@@ -195,7 +201,7 @@ impl Slots {
     pub async fn open(&self, connection: u64, path: &Path) -> Result<Workspace> {
         let broker = self.reach().await?;
         let id = broker.next.fetch_add(1, Ordering::Relaxed);
-        let (waiter, _begun, replied) = Waiter::new();
+        let (waiter, _early, replied) = Waiter::new();
         broker.expect(id, waiter)?;
         let open = Open { id, connection, path: path.as_os_str().as_encoded_bytes().to_vec() };
         broker
@@ -244,15 +250,22 @@ type End = (Reply, Option<OwnedFd>);
 
 /// Whom the replies to a request go to.
 struct Waiter {
-    begun: Option<oneshot::Sender<u32>>,
+    /// Of what is said before the end, the one thing that there is of each kind.
+    early: Option<oneshot::Sender<Early>>,
     ended: oneshot::Sender<End>,
 }
 
+/// What is said before the end.
+enum Early {
+    Begun(u32),
+    Network(Vec<OwnedFd>),
+}
+
 impl Waiter {
-    fn new() -> (Self, oneshot::Receiver<u32>, oneshot::Receiver<End>) {
-        let (begun, has_begun) = oneshot::channel();
+    fn new() -> (Self, oneshot::Receiver<Early>, oneshot::Receiver<End>) {
+        let (early, has_begun) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel();
-        (Self { begun: Some(begun), ended }, has_begun, has_ended)
+        (Self { early: Some(early), ended }, has_begun, has_ended)
     }
 }
 
@@ -335,9 +348,11 @@ impl Broker {
                 | Reply::Refused(Refused { id, .. })
                 | Reply::Opened(Opened { id, .. }) => *id,
                 Reply::Begun(Begun { id, pid }) => {
-                    let begun = self.waiting().as_mut().and_then(|waiting| waiting.get_mut(id)?.begun.take());
-                    // Who does not wait for it does not need it.
-                    let _ = begun.map(|begun| begun.send(*pid));
+                    self.tell_early(*id, Early::Begun(*pid));
+                    continue;
+                }
+                Reply::Network(Network { id }) => {
+                    self.tell_early(*id, Early::Network(descriptors));
                     continue;
                 }
                 Reply::Connected(Connected { connection, uid, pid }) => {
@@ -360,6 +375,12 @@ impl Broker {
         Ok(())
     }
 
+    fn tell_early(&self, id: u64, what: Early) {
+        let early = self.waiting().as_mut().and_then(|waiting| waiting.get_mut(&id)?.early.take());
+        // Who does not wait for it does not need it.
+        let _ = early.map(|early| early.send(what));
+    }
+
     async fn hand_over(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         let sent = self.send(request, descriptors).await;
         sent.map_err(|err| Error::unavailable("the command cannot be handed to the sandbox").with_source(err))
@@ -379,7 +400,7 @@ impl Broker {
 pub struct Running {
     broker: Arc<Broker>,
     id: u64,
-    begun: oneshot::Receiver<u32>,
+    early: oneshot::Receiver<Early>,
     replied: oneshot::Receiver<End>,
 }
 
@@ -389,8 +410,26 @@ impl Running {
     /// # Errors
     /// As [`Running::ended`].
     pub async fn pid(&mut self) -> Result<u32> {
-        match (&mut self.begun).await {
-            Ok(pid) => Ok(pid),
+        match self.early().await? {
+            Early::Begun(pid) => Ok(pid),
+            Early::Network(_) => Err(Error::internal("the sandbox answered something else")),
+        }
+    }
+
+    /// Waits for what leads out of the slot, of a command that was to have that: see [`Reply::Network`].
+    ///
+    /// # Errors
+    /// As [`Running::ended`].
+    pub async fn network(&mut self) -> Result<Vec<OwnedFd>> {
+        match self.early().await? {
+            Early::Network(sockets) => Ok(sockets),
+            Early::Begun(_) => Err(Error::internal("the sandbox answered something else")),
+        }
+    }
+
+    async fn early(&mut self) -> Result<Early> {
+        match (&mut self.early).await {
+            Ok(early) => Ok(early),
             Err(_) => {
                 self.ended().await?;
                 Err(Error::unavailable("it ended before it began"))

@@ -117,6 +117,12 @@ pub struct Run {
     /// Whether a keeper holds it, who is told when it begins.
     #[prost(bool, tag = "14")]
     pub is_kept: bool,
+    /// Ports of its own loopback at which its slot listens for the daemon.
+    #[prost(uint32, repeated, tag = "15")]
+    pub listen: Vec<u32>,
+    /// Whether the daemon is to connect to what listens in the slot.
+    #[prost(bool, tag = "16")]
+    pub is_published: bool,
 }
 
 /// How large a terminal is, in characters.
@@ -151,7 +157,7 @@ pub struct Limits {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromBroker {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub reply: Option<Reply>,
 }
 
@@ -182,7 +188,24 @@ pub enum Reply {
     /// To a keeper alone: the command is executed.
     #[prost(message, tag = "8")]
     Started(Ready),
+    /// With descriptors: the sockets that listen at [`Run::listen`], in that order, and if [`Run::is_published`] one end of
+    /// a [`crate::channel::pair`], at which each [`Dial`] is answered.
+    #[prost(message, tag = "9")]
+    Network(Network),
 }
+
+/// A slot has what leads out of it.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Network {
+    /// The request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// Asks for a TCP socket of the slot's network, to be connected there; it comes with the same message. The sockets are
+/// all alike, so nothing is numbered.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Dial {}
 
 /// Hands run.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]

@@ -22,13 +22,25 @@ impl Connection {
     /// # Errors
     /// What the keeper says, or that it is of another version.
     pub async fn ask(&mut self, request: Request) -> Result<Option<u64>> {
+        Ok(self.ask_whole(request).await?.map(|(written, _)| written))
+    }
+
+    /// What leads out of the job's slot, see [`Request::Network`]; `None` if the job has ended.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub async fn network(&mut self) -> Result<Option<Vec<OwnedFd>>> {
+        Ok(self.ask_whole(Request::Network(true)).await?.map(|(_, sockets)| sockets))
+    }
+
+    async fn ask_whole(&mut self, request: Request) -> Result<Option<(u64, Vec<OwnedFd>)>> {
         let request = ToKeeper { version: VERSION, request: Some(request) };
         let asked = async {
             self.socket.send(&request, &[]).await?;
             self.socket.receive::<FromKeeper>(&mut self.buffer).await
         };
-        let answer = match asked.await {
-            Ok(Some((answer, _))) => answer,
+        let (answer, descriptors) = match asked.await {
+            Ok(Some(answer)) => answer,
             Ok(None) => return Ok(None),
             // What was sent to a keeper that is gone.
             Err(err) if matches!(err.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
@@ -37,7 +49,7 @@ impl Connection {
             Err(err) => return Err(Error::unavailable("the job cannot be asked").with_source(err)),
         };
         match answer.answer {
-            Some(Answer::Done(written)) => Ok(Some(written)),
+            Some(Answer::Done(written)) => Ok(Some((written, descriptors))),
             Some(Answer::Failed(Failed { kind, message })) => {
                 Err(Error::new(ErrorKind::from_name(&kind), message))
             }

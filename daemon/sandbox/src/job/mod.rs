@@ -160,7 +160,7 @@ pub struct ToKeeper {
     #[prost(uint32, tag = "1")]
     pub version: u32,
     /// What it is.
-    #[prost(oneof = "Request", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "Request", tags = "2, 3, 4, 5, 6, 7")]
     pub request: Option<Request>,
 }
 
@@ -182,6 +182,10 @@ pub enum Request {
     /// To signal the command's process group.
     #[prost(int32, tag = "6")]
     Signal(i32),
+    /// To hand over what leads out of the slot: with the answer come the descriptors of
+    /// [`Reply::Network`](crate::protocol::Reply::Network).
+    #[prost(bool, tag = "7")]
+    Network(bool),
 }
 
 /// Input of a command.

@@ -5,7 +5,7 @@ use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
     job::{Answer, FromKeeper, Request, ToKeeper, VERSION},
 };
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// At once; more wait to be accepted.
 const MOST: usize = 64;
@@ -55,7 +55,7 @@ impl Connections {
             Some(Request::Kill(kill)) => Some(Request::Kill(kill)),
             Some(request) if version == VERSION => Some(request),
             Some(_) | None => {
-                connection.answer(None);
+                connection.answer(None, &[]);
                 None
             }
         }
@@ -68,9 +68,9 @@ impl Connections {
         }
     }
 
-    pub(super) fn answer(&mut self, index: usize, answer: Option<Answer>) {
+    pub(super) fn answer(&mut self, index: usize, answer: Answer, descriptors: &[OwnedFd]) {
         if let Some(connection) = self.all.get_mut(index) {
-            connection.answer(answer);
+            connection.answer(Some(answer), descriptors);
         }
     }
 
@@ -79,7 +79,7 @@ impl Connections {
         for connection in &mut self.all {
             if connection.watches.is_some_and(|wanted| wanted <= written) {
                 connection.watches = None;
-                connection.answer(Some(Answer::Done(written)));
+                connection.answer(Some(Answer::Done(written)), &[]);
             }
         }
         self.all.retain(|connection| !connection.is_over);
@@ -87,9 +87,10 @@ impl Connections {
 }
 
 impl Connection {
-    fn answer(&mut self, answer: Option<Answer>) {
+    fn answer(&mut self, answer: Option<Answer>, descriptors: &[OwnedFd]) {
         let message = FromKeeper { version: VERSION, answer };
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         // One that is gone, or does not read its answers.
-        self.is_over |= self.socket.send(&message, &[]).is_err();
+        self.is_over |= self.socket.send(&message, &descriptors).is_err();
     }
 }

@@ -105,6 +105,8 @@ struct Keeper {
     /// Where output comes from, until nobody has the other end.
     source: Option<OwnedFd>,
     input: Input,
+    /// What leads out of the slot.
+    network: Vec<OwnedFd>,
 }
 
 /// What is ready.
@@ -135,7 +137,8 @@ impl Keeper {
                 rustix::io::ioctl_fionbio(&written, true)?;
                 (Some(written), Input::pipe(typed)?)
             };
-            Ok(Self { id: run.id, slot, is_started: false, output, unwritten_bytes: 0, source, input })
+            let (id, network) = (run.id, Vec::new());
+            Ok(Self { id, slot, is_started: false, output, unwritten_bytes: 0, source, input, network })
         };
         start().map_err(|err| Refusal::new("namespaces", err))
     }
@@ -163,7 +166,10 @@ impl Keeper {
                     Ready::Listener => connections.accept(),
                     Ready::Connection(index) => match connections.receive(index, buffer) {
                         Some(Request::Watch(wanted)) => connections.watch(index, wanted),
-                        Some(request) => connections.answer(index, Some(self.serve(request))),
+                        Some(Request::Network(_)) => {
+                            connections.answer(index, Answer::Done(self.output.written()), &self.network);
+                        }
+                        Some(request) => connections.answer(index, self.serve(request), &[]),
                         None => {}
                     },
                 }
@@ -214,6 +220,10 @@ impl Keeper {
                     Some(Err(err)) => Some(self.refusal(Refusal::new("terminal", err))),
                     None => Some(self.refusal(Refusal::new("terminal", "there is none"))),
                 }
+            }
+            Ok(Some((Reply::Network(_), sockets))) => {
+                self.network = sockets;
+                None
             }
             Ok(Some((Reply::Started(_), _))) => {
                 self.is_started = true;
@@ -268,7 +278,7 @@ impl Keeper {
 
     fn serve(&mut self, request: Request) -> Answer {
         let done = match request {
-            Request::Watch(_) => Ok(()),
+            Request::Watch(_) | Request::Network(_) => Ok(()),
             Request::Kill(_) => self.order(Order::Kill(self.id)),
             Request::Signal(number) => self.order(Order::Signal(number)),
             Request::Write(write) => self.input.write(&write.bytes, write.is_last),

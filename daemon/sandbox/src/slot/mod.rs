@@ -4,6 +4,7 @@
 mod command;
 pub(crate) mod landlock_rules;
 mod memory;
+mod network;
 mod quarantine;
 pub(crate) mod terminal;
 pub(crate) mod view;
@@ -349,6 +350,8 @@ fn serve(
     let home = descriptors.next();
     let started = Instant::now();
     let Prepared { view, gate } = prepared?;
+    // While there is the right to take any port.
+    let dialer = network::open(socket, &run).layer("network")?;
     let place = view.enter(&run, &workspace, home.as_ref(), &maker.programs)?;
     drop((workspace, home));
     if let Some(size) = run.terminal {
@@ -378,7 +381,8 @@ fn serve(
     let mut look = |longest| {
         if run.is_kept { quarantine::look(&mut guarded, longest) } else { Ok(()) }
     };
-    let ended = watch::until_the_end(socket, buffer, &run, gate.as_ref(), pid, started, &mut look);
+    let orders = watch::Orders { socket, dialer: dialer.as_ref() };
+    let ended = watch::until_the_end(&orders, buffer, &run, gate.as_ref(), pid, started, &mut look);
     // However it ended.
     let mut renamed = quarantine::Renamed::default();
     for guarded in guarded {

@@ -1,6 +1,6 @@
 //! Watches over a command until it, and everything it started, has ended.
 
-use super::{Layer as _, Refusal, memory};
+use super::{Layer as _, Refusal, memory, network::Dialer};
 use crate::groups::Gate;
 use nix::sys::{
     resource::{UsageWho, getrusage},
@@ -35,9 +35,17 @@ type LookAside<'a> = &'a mut dyn FnMut(Duration) -> Result<(), Refusal>;
 /// too.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
+/// Whom a slot listens to.
+pub(super) struct Orders<'a> {
+    /// Whoever holds the slot.
+    pub(super) socket: &'a BlockingSocket,
+    /// Whoever connects to what listens in it.
+    pub(super) dialer: Option<&'a Dialer>,
+}
+
 /// Waits for the command `pid` that began at `started`, or ends it, and says how it ended.
 pub(super) fn until_the_end(
-    socket: &BlockingSocket,
+    orders: &Orders<'_>,
     buffer: &mut Buffer,
     run: &Run,
     gate: Option<&Gate>,
@@ -50,7 +58,7 @@ pub(super) fn until_the_end(
         Some(gate) => Memory::Held(gate),
         None => Memory::Watched { peak: 0 },
     };
-    let watched = watch(socket, buffer, run, pid, started, &mut memory, look_aside);
+    let watched = watch(orders, buffer, run, pid, started, &mut memory, look_aside);
     // Whatever happened: what it started has its parent's number 1 now, and ends with it.
     kill_all();
     let mut status = watched.as_ref().ok().and_then(|(_, status)| *status);
@@ -86,7 +94,7 @@ pub(super) fn until_the_end(
 
 /// Until the command has ended, with its status, or is to be ended.
 fn watch(
-    socket: &BlockingSocket,
+    orders: &Orders<'_>,
     buffer: &mut Buffer,
     run: &Run,
     pid: Pid,
@@ -101,6 +109,7 @@ fn watch(
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).layer("signals")?;
     let limit = Some(run.limits.wall_ms).filter(|limit| *limit > 0);
     let deadline = limit.map(|limit| started + Duration::from_millis(limit));
+    let mut dialer = orders.dialer;
     loop {
         // After the signal is blocked, so that none is missed.
         if let Some(status) = reap(pid).layer("lifetime")? {
@@ -114,10 +123,9 @@ fn watch(
             return Ok((Cause::Memory, None));
         }
         look_aside(LOOK_ASIDE)?;
-        let mut waiting = [
-            PollFd::from_borrowed_fd(children.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN),
-        ];
+        let sources = [children.as_fd(), orders.socket.as_fd()].into_iter().chain(dialer.map(|one| one.as_fd()));
+        let mut waiting: Vec<PollFd<'_>> =
+            sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)).collect();
         let left = deadline.map(|deadline| deadline - now);
         let until = left.into_iter().chain(memory.look_every()).min();
         let until = until.map(Timespec::try_from).transpose().layer("time limit")?;
@@ -125,13 +133,17 @@ fn watch(
             Ok(_) | Err(Errno::INTR) => {}
             Err(err) => return Err(Refusal::new("lifetime", err)),
         }
-        let [_, orders] = &waiting;
-        if !orders.revents().is_empty() {
-            match socket.receive::<ToBroker>(buffer) {
+        let mut is_ready = waiting.iter().map(|one| !one.revents().is_empty()).skip(1);
+        let (is_ordered, is_dialed) = (is_ready.next() == Some(true), is_ready.next() == Some(true));
+        if is_ordered {
+            match orders.socket.receive::<ToBroker>(buffer) {
                 Ok(Some((ToBroker { request: Some(Request::Signal(number)) }, _))) => signal(pid, number),
                 // The order to end it, or the end of whoever gives orders.
                 _ => return Ok((Cause::Killed, None)),
             }
+        }
+        if is_dialed {
+            dialer = dialer.filter(|dialer| dialer.answer(buffer));
         }
         while let Ok(Some(_)) = children.read_signal() {}
     }

@@ -1,6 +1,7 @@
 //! The jobs there are: directories, one for each. The daemon remembers none of them, so that it finds those of the daemon
 //! before it as it finds its own.
 
+use crate::network::{Network, Open};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Error, Result};
@@ -48,6 +49,9 @@ pub(crate) struct Card {
     /// What it runs, for people.
     pub(crate) command: String,
     pub(crate) started_at: Timestamp,
+    /// What it may connect to, and who to it.
+    #[serde(default)]
+    pub(crate) network: Network,
 }
 
 /// Who sees a job: its owner, in its workspace.
@@ -150,6 +154,13 @@ impl Jobs {
         let mut jobs = self.all()?;
         jobs.retain(|job| job.card.is_of(scope));
         jobs.sort_by_key(|job| std::cmp::Reverse(job.card.started_at));
+        Ok(jobs)
+    }
+
+    /// Those of everybody that run and have a network.
+    pub(crate) fn connected(&self) -> Result<Vec<Job>> {
+        let mut jobs = self.all()?;
+        jobs.retain(|job| !job.card.network.is_empty() && job.directory.is_kept().unwrap_or(true));
         Ok(jobs)
     }
 
@@ -259,6 +270,19 @@ impl Job {
             }
             () = ctx.cancel.cancelled() => ctx.check_canceled(),
         }
+    }
+
+    /// Serves its network until it ends.
+    pub(crate) async fn attend(&self, mut network: Open) -> Result<()> {
+        let Some(mut connection) = self.connect()? else { return Ok(()) };
+        let Some(sockets) = connection.network().await? else { return Ok(()) };
+        network.serve(sockets)?;
+        tokio::spawn(async move {
+            // It writes never so much: this is answered by the end of the keeper.
+            let _ = connection.ask(Request::Watch(u64::MAX)).await;
+            drop(network);
+        });
+        Ok(())
     }
 
     /// `None` if it has ended.

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod list_jobs;
+mod network;
 mod output;
 mod program;
 mod read_job;
@@ -14,6 +15,7 @@ mod wait_job;
 mod write_job;
 
 use jobs::{Job, Jobs, Scope};
+use network::Network;
 use program::Program;
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
@@ -70,6 +72,21 @@ impl Host {
         }
     }
 
+    /// Goes on with what the daemon before this one did for jobs that still run.
+    pub async fn adopt(self: Arc<Self>) {
+        let found = self.with_jobs(Jobs::connected).await;
+        for job in found.unwrap_or_default() {
+            let attended = match job.card.network.open().await {
+                Ok(Some(network)) => job.attend(network).await,
+                Ok(None) => Ok(()),
+                Err(err) => Err(err),
+            };
+            if let Err(err) = attended {
+                tracing::warn!(job = %job.id, error = %err, "a job goes on without its network");
+            }
+        }
+    }
+
     /// Does what waits for the disk.
     async fn with_jobs<T: Send + 'static>(
         self: &Arc<Self>,
@@ -92,9 +109,11 @@ impl Host {
         program: &Program<'a>,
         private_home: &'a str,
         limits: Limits,
+        network: &Network,
     ) -> Result<Command<'a>> {
         let caller = &ctx.origin()?.caller;
-        let more = program.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = program.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let more = network.environment().chain(own);
         Ok(Command {
             kind: Kind::Command,
             connection: caller.connection.number(),
@@ -105,6 +124,8 @@ impl Host {
             home: &caller.home,
             private_home,
             limits,
+            listen: network.listen(),
+            is_published: network.is_published(),
         })
     }
 

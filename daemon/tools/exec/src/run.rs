@@ -2,6 +2,7 @@
 
 use crate::{
     Host, limits,
+    network::{Access, Network},
     output::Capture,
     program::{Interpreter, Program},
 };
@@ -67,6 +68,9 @@ pub(crate) struct Input {
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
+    /// What it may connect to, which a human may have to allow; without, nothing but itself.
+    #[serde(default)]
+    network: Network,
 }
 
 impl Input {
@@ -120,6 +124,9 @@ pub(crate) struct Output {
     quarantined: Vec<String>,
     /// How many they are.
     quarantined_count: u64,
+    /// What it asked `network` for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Access>,
 }
 
 impl Tool for ExecRun {
@@ -132,6 +139,10 @@ impl Tool for ExecRun {
     type Input = Input;
     type Output = Output;
 
+    fn effect(&self, input: &Input) -> Effect {
+        input.network.effect(Self::EFFECT)
+    }
+
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.program().command_line(&self.0, input.stdin.is_some()).map(Some)
     }
@@ -140,7 +151,9 @@ impl Tool for ExecRun {
         let program = input.program();
         let private_home = Host::private_home(ctx.workspace()?);
         let wall = Duration::from_secs(input.timeout_seconds.into());
-        let command = self.0.command(ctx, &program, &private_home, limits(wall, input.memory_mib))?;
+        let limits = limits(wall, input.memory_mib);
+        let command = self.0.command(ctx, &program, &private_home, limits, &input.network)?;
+        let mut network = input.network.open().await?;
         let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
         let changed = Arc::new(Notify::new());
         let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
@@ -150,6 +163,9 @@ impl Tool for ExecRun {
         let mut running = self.0.slots.run(command, stdio).await?;
         // Whoever holds an end keeps the reader waiting.
         drop((stdin, write_stdout, write_stderr));
+        if let Some(network) = &mut network {
+            network.serve(running.network().await?)?;
+        }
         let (mut is_killed, mut shown_at) = (false, Instant::now());
         let ended = loop {
             tokio::select! {
@@ -193,6 +209,7 @@ impl Tool for ExecRun {
             peak_memory_bytes: ended.peak_memory_bytes,
             quarantined_count: ended.quarantined_count,
             quarantined: quarantined(&ended),
+            network: network.and_then(|network| network.access()),
         })
     }
 }

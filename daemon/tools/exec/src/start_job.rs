@@ -4,6 +4,7 @@ use crate::{
     Host,
     jobs::{Card, Job, Scope},
     limits,
+    network::Network,
     program::{Interpreter, Program},
 };
 use jiff::Timestamp;
@@ -79,6 +80,9 @@ pub(crate) struct Input {
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
+    /// What it may connect to, and who may connect to it, which a human may have to allow; without, nothing but itself.
+    #[serde(default)]
+    network: Network,
 }
 
 impl Input {
@@ -109,6 +113,10 @@ impl Tool for ExecStartJob {
     type Input = Input;
     type Output = Output;
 
+    fn effect(&self, input: &Input) -> Effect {
+        input.network.effect(Self::EFFECT)
+    }
+
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // What is typed into it later is for nobody to judge, so it is judged as one that reads.
         input.program().command_line(&self.0, true).map(Some)
@@ -119,7 +127,9 @@ impl Tool for ExecStartJob {
         let program = input.program();
         let private_home = Host::private_home(ctx.workspace()?);
         let wall = Duration::from_secs(input.timeout_seconds.into());
-        let mut command = self.0.command(ctx, &program, &private_home, limits(wall, input.memory_mib))?;
+        let limits = limits(wall, input.memory_mib);
+        let mut command = self.0.command(ctx, &program, &private_home, limits, &input.network)?;
+        let network = input.network.open().await?;
         if input.pty && !input.environment.contains_key("TERM") {
             command.environment.retain(|variable| !variable.starts_with(b"TERM="));
             command.environment.push(b"TERM=xterm-256color".to_vec());
@@ -128,13 +138,22 @@ impl Tool for ExecStartJob {
             input.pty.then(|| TerminalSize { rows: input.rows.into(), columns: input.columns.into() });
         let Scope { owner, workspace } = Scope::of(ctx)?;
         let started_at = Timestamp::now();
-        let card = Card { owner, workspace, name: input.name.clone(), command: shown(&program), started_at };
+        let (name, network_of_job) = (input.name.clone(), input.network.clone());
+        let command_line = shown(&program);
+        let card =
+            Card { owner, workspace, name, command: command_line, started_at, network: network_of_job };
         let (job, files) = self.0.with_jobs(move |jobs| jobs.create(card)).await?;
         let handed = self.0.slots.keep(command, terminal, &files).await;
         // Whoever holds the socket seems to keep the job.
         drop(files);
         match handed {
-            Ok(()) => has_begun(job).await,
+            Ok(()) => {
+                let job = has_begun(job).await?;
+                if let Some(network) = network {
+                    job.attend(network).await?;
+                }
+                Ok(Output { job: job.id })
+            }
             Err(err) => {
                 job.remove();
                 Err(err)
@@ -144,7 +163,7 @@ impl Tool for ExecStartJob {
 }
 
 /// Waits until the command is executed. One that never was leaves nothing.
-async fn has_begun(job: Job) -> Result<Output> {
+async fn has_begun(job: Job) -> Result<Job> {
     let begun = match job.connect()? {
         Some(mut connection) => connection.ask(Request::Watch(0)).await?,
         None => None,
@@ -158,7 +177,7 @@ async fn has_begun(job: Job) -> Result<Output> {
         },
     };
     match refused {
-        None => Ok(Output { job: job.id }),
+        None => Ok(job),
         Some(err) => {
             job.remove();
             Err(err)

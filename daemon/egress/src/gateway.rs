@@ -1,0 +1,143 @@
+//! A forward proxy (RFC 9110, section 3.7) that connects to what was granted and to nothing else. The one who asks never
+//! resolves a name: it is resolved here, once, and what is connected to is what was looked at.
+
+use crate::{
+    address::is_public,
+    grant::{Grant, address_of, plain},
+    relay::accept_each,
+    request::{self, Reply},
+};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// For each address of a host.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Of hosts that are remembered for [`Visits`].
+const MOST_REMEMBERED: usize = 64;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("nothing was granted for `{0}`; call again with it among the hosts of `network`")]
+    NotGranted(String),
+    #[error("`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, another one by a grant for its address")]
+    NotPublic { host: String, address: IpAddr },
+    #[error("`{0}` cannot be resolved: {1}")]
+    NotResolved(String, std::io::Error),
+    #[error("`{0}` cannot be connected to: {1}")]
+    NotConnected(String, std::io::Error),
+}
+
+/// What was asked of a gateway, each as `HOST:PORT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visits {
+    /// What it connected to.
+    pub reached: BTreeSet<String>,
+    /// What it did not connect to, because that was not granted.
+    pub refused: BTreeSet<String>,
+}
+
+/// The proxy of one slot.
+pub struct Gateway {
+    grants: Vec<Grant>,
+    visits: Mutex<Visits>,
+    is_over: CancellationToken,
+}
+
+impl Gateway {
+    /// One for these grants.
+    #[must_use]
+    pub fn new(grants: Vec<Grant>) -> Arc<Self> {
+        Arc::new(Self { grants, visits: Mutex::default(), is_over: CancellationToken::new() })
+    }
+
+    /// What was asked of it until now.
+    #[must_use]
+    pub fn visits(&self) -> Visits {
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves whoever connects to `listener`, for as long as it is polled; dropped, it ends the connections too.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let _end_of_tunnels = self.is_over.clone().drop_guard();
+        accept_each(&listener, |stream| self.clone().serve_one(stream)).await;
+    }
+
+    async fn serve_one(self: Arc<Self>, stream: TcpStream) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let gateway = self.clone();
+            async move { Ok::<Reply, Infallible>(request::answer(&gateway, request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        if let Err(err) = connection.await {
+            tracing::debug!(error = %err, "a connection of a command ended");
+        }
+    }
+
+    /// Does what outlives the request it came from, but not the gateway.
+    pub(crate) fn spawn(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
+        let is_over = self.is_over.clone();
+        tokio::spawn(async move { is_over.run_until_cancelled(tunnel).await });
+    }
+
+    /// Connects to a host that was granted, at an address that was.
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Refused> {
+        let host = plain(host);
+        let name = format!("{host}:{port}");
+        let grants: Vec<&Grant> = self.grants.iter().filter(|grant| grant.covers(&host, port)).collect();
+        if grants.is_empty() {
+            self.note(|visits| &mut visits.refused, &name);
+            return Err(Refused::NotGranted(name));
+        }
+        let addresses: Vec<SocketAddr> = match address_of(&host) {
+            Some(address) => vec![(address, port).into()],
+            None => match lookup_host((host.as_str(), port)).await {
+                Ok(addresses) => addresses.collect(),
+                Err(err) => return Err(Refused::NotResolved(name, err)),
+            },
+        };
+        let mut failed = Refused::NotResolved(name.clone(), std::io::ErrorKind::NotFound.into());
+        for address in addresses {
+            let ip = address.ip();
+            if !is_public(ip) && !grants.iter().any(|grant| grant.is_for(ip)) {
+                self.note(|visits| &mut visits.refused, &name);
+                failed = Refused::NotPublic { host: host.clone(), address: ip };
+                continue;
+            }
+            let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    self.note(|visits| &mut visits.reached, &name);
+                    // What is slow about that is the network's.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(err) => failed = Refused::NotConnected(name.clone(), err),
+            }
+        }
+        Err(failed)
+    }
+
+    fn note(&self, list: impl Fn(&mut Visits) -> &mut BTreeSet<String>, name: &str) {
+        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = list(&mut visits);
+        if list.len() < MOST_REMEMBERED {
+            list.insert(name.to_owned());
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What leads out of a command's slot, on whose loopback nobody else is: a proxy to granted hosts, ports of this host, and
+//! ports of the command that others may connect to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skynet_core::{Effect, Error, Result};
+use skynet_egress::{Gateway, Grant, Way, relay};
+use skynet_sandbox::{
+    channel::{AsyncSocket, Buffer},
+    protocol::Dial,
+};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::Mutex,
+    task::JoinSet,
+};
+
+/// Where the proxy listens in a slot: the port of Squid, which many take for that of any proxy.
+const PROXY_PORT: u16 = 3128;
+
+/// What a message from the sandbox has room for, besides the proxy.
+const MOST_PORTS: usize = 8;
+
+/// Ports below are for root to open (ip(7), `ip_unprivileged_port_start`).
+const FIRST_PUBLISHED: u16 = 1024;
+
+const PROXY: &str = "http://127.0.0.1:3128";
+const DIRECT: &str = "localhost,127.0.0.1,::1";
+
+/// What programs look at to find a proxy: curl(1) knows `http_proxy` in small letters alone, others capitals alone, and
+/// Node none of them without the last.
+const VARIABLES: [(&str, &str); 7] = [
+    ("http_proxy", PROXY),
+    ("https_proxy", PROXY),
+    ("HTTP_PROXY", PROXY),
+    ("HTTPS_PROXY", PROXY),
+    ("no_proxy", DIRECT),
+    ("NO_PROXY", DIRECT),
+    ("NODE_USE_ENV_PROXY", "1"),
+];
+
+/// What a command may connect to, and who to it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(crate) struct Network {
+    /// Hosts of the internet: `HOST` (port 443) or `HOST:PORT`, `*.HOST` for all below; through the proxy of its environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    hosts: Vec<Grant>,
+    /// Ports of this host's loopback that it finds on its own, such as a database's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reach: Vec<u16>,
+    /// Ports it listens at that are opened on this host's 127.0.0.1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    publish: Vec<u16>,
+}
+
+/// What a command asked its proxy for, as `HOST:PORT`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Access {
+    /// Connected.
+    reached: Vec<String>,
+    /// Not granted, or no public address.
+    refused: Vec<String>,
+}
+
+impl Network {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.reach.is_empty() && self.publish.is_empty()
+    }
+
+    /// What a command does to the world that without it does `without`.
+    pub(crate) fn effect(&self, without: Effect) -> Effect {
+        if self.is_empty() { without } else { Effect::External }
+    }
+
+    /// The ports of the command at which the daemon listens.
+    pub(crate) fn listen(&self) -> Vec<u16> {
+        let proxy = (!self.hosts.is_empty()).then_some(PROXY_PORT);
+        proxy.into_iter().chain(self.reach.iter().copied()).collect()
+    }
+
+    /// Whether the daemon connects to the command.
+    pub(crate) fn is_published(&self) -> bool {
+        !self.publish.is_empty()
+    }
+
+    /// Tells programs of the proxy.
+    pub(crate) fn environment<'a>(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let has_proxy = !self.hosts.is_empty();
+        VARIABLES.into_iter().filter(move |_| has_proxy)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.reach.len() + self.publish.len() > MOST_PORTS {
+            return Err(Error::invalid_input(format!(
+                "`reach` and `publish` take at most {MOST_PORTS} ports together"
+            )));
+        }
+        let mut seen = BTreeSet::new();
+        for port in self.listen().iter().chain(&self.publish) {
+            if *port == 0 {
+                return Err(Error::invalid_input("there is no port 0"));
+            }
+            if !seen.insert(*port) {
+                let proxy = if *port == PROXY_PORT { "; with `hosts` it is the proxy's" } else { "" };
+                return Err(Error::invalid_input(format!("port {port} is there but once{proxy}")));
+            }
+        }
+        match self.publish.iter().find(|port| **port < FIRST_PUBLISHED) {
+            Some(port) => Err(Error::invalid_input(format!(
+                "port {port} cannot be published; have the command listen at one from {FIRST_PUBLISHED} on"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens what can be opened before the command runs; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` for ports that make no sense, `Conflict` for a port of this host that is taken.
+    pub(crate) async fn open(&self) -> Result<Option<Open>> {
+        self.check()?;
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut published = Vec::new();
+        for port in &self.publish {
+            let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).await;
+            let listener = bound.map_err(|err| match err.kind() {
+                io::ErrorKind::AddrInUse => {
+                    Error::conflict(format!("port {port} of this host is taken; publish another one"))
+                }
+                _ => Error::unavailable(format!("port {port} of this host cannot be opened")).with_source(err),
+            })?;
+            published.push((listener, *port));
+        }
+        let gateway = (!self.hosts.is_empty()).then(|| Gateway::new(self.hosts.clone()));
+        Ok(Some(Open { gateway, reach: self.reach.clone(), published, serving: JoinSet::new() }))
+    }
+}
+
+/// What is open on this side. Dropped, it is closed.
+pub(crate) struct Open {
+    gateway: Option<Arc<Gateway>>,
+    reach: Vec<u16>,
+    published: Vec<(TcpListener, u16)>,
+    serving: JoinSet<()>,
+}
+
+impl Open {
+    /// Serves the slot that handed out `sockets`.
+    pub(crate) fn serve(&mut self, sockets: Vec<OwnedFd>) -> Result<()> {
+        let mut sockets = sockets.into_iter();
+        let mut next = || {
+            let socket = sockets.next();
+            socket.ok_or_else(|| Error::internal("the sandbox handed over fewer sockets than it was asked for"))
+        };
+        let unusable = |err| Error::internal("a socket of the sandbox cannot be used").with_source(err);
+        let listener = |socket: OwnedFd| {
+            let listener = std::net::TcpListener::from(socket);
+            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map_err(unusable)
+        };
+        if let Some(gateway) = &self.gateway {
+            self.serving.spawn(gateway.clone().serve(listener(next()?)?));
+        }
+        for port in std::mem::take(&mut self.reach) {
+            self.serving.spawn(relay(listener(next()?)?, ToHost(port)));
+        }
+        if self.published.is_empty() {
+            return Ok(());
+        }
+        let dialer = AsyncSocket::new(next()?).map_err(unusable)?;
+        let dialer = Arc::new(Mutex::new((dialer, Buffer::default())));
+        for (listener, port) in std::mem::take(&mut self.published) {
+            self.serving.spawn(relay(listener, ToSlot { dialer: dialer.clone(), port }));
+        }
+        Ok(())
+    }
+
+    /// What was asked of the proxy, if there is one.
+    pub(crate) fn access(&self) -> Option<Access> {
+        let visits = self.gateway.as_ref()?.visits();
+        let list = |hosts: BTreeSet<String>| hosts.into_iter().collect();
+        Some(Access { reached: list(visits.reached), refused: list(visits.refused) })
+    }
+}
+
+/// To a port of this host.
+struct ToHost(u16);
+
+impl Way for ToHost {
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let loopback: [SocketAddr; 2] =
+            [(Ipv4Addr::LOCALHOST, self.0).into(), (Ipv6Addr::LOCALHOST, self.0).into()];
+        TcpStream::connect(&loopback[..]).await
+    }
+}
+
+/// To a port of the slot.
+struct ToSlot {
+    dialer: Arc<Mutex<(AsyncSocket, Buffer)>>,
+    port: u16,
+}
+
+impl Way for ToSlot {
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let socket = {
+            let mut dialer = self.dialer.lock().await;
+            let (socket, buffer) = &mut *dialer;
+            socket.send(&Dial {}, &[]).await?;
+            let answer = socket.receive::<Dial>(buffer).await?;
+            answer.and_then(|(_, mut sockets)| sockets.pop()).ok_or(io::ErrorKind::BrokenPipe)?
+        };
+        // Made in the slot's network, it is connected there, whoever connects it.
+        TcpSocket::from_std_stream(socket.into()).connect((Ipv4Addr::LOCALHOST, self.port).into()).await
+    }
+}
