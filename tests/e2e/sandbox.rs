@@ -51,6 +51,23 @@ fn a_command_is_ended_by_its_limits() {
     let ended = bench.run(json!({ "script": hog, "interpreter": "python", "memory_mib": 100 }));
     assert_eq!(ended["ended_by"], "memory", "{ended}");
     assert!(ended["peak_memory_bytes"].as_u64().unwrap() < 400 << 20, "{ended}");
+    // Children that it waited for count, and those that nobody waits for.
+    let busy = "while true; do timeout 0.1 sh -c 'while :; do :; done'; done";
+    for script in [busy.to_owned(), format!("({busy}) & sleep 60")] {
+        let ended = bench.run(json!({ "script": script, "limits": { "cpu_seconds": 1 } }));
+        assert_eq!(ended["ended_by"], "cpu", "{ended}");
+        assert!(ended["cpu_seconds"].as_f64().unwrap() < 10.0, "{ended}");
+    }
+    let filling = "for i in $(seq 100); do head -c 16M /dev/zero > big$i; sync big$i; done; echo all";
+    for script in [filling.to_owned(), format!("({filling}) & sleep 60"), "exec fallocate -l 100M big".into()] {
+        let ended = bench.run(json!({ "script": script, "limits": { "disk_mib": 64 } }));
+        assert_eq!(ended["ended_by"], "disk", "{ended}");
+        assert!(!ended["stdout"].as_str().unwrap().contains("all"), "{ended}");
+    }
+    let ended = bench.run(json!({ "script": "for i in $(seq 50); do sleep 60 & done; echo all", "limits": { "processes": 20 } }));
+    assert!(!ended["stdout"].as_str().unwrap().contains("all"), "{ended}");
+    let ended = bench.run(json!({ "script": "head -c 8M /dev/zero > /tmp/x || echo full", "limits": { "scratch_mib": 4 } }));
+    assert_eq!(ended["stdout"], "full\n", "{ended}");
     let call = json!({ "name": "exec_run", "arguments": { "command": ["yes", "0123456789"] } });
     let answer = bench.shim.request("tools/call", call);
     let ended = &answer["result"]["structuredContent"];

@@ -136,7 +136,7 @@ impl Place {
             directory: Path::new("."),
             home: Path::new("/home/bench"),
             private_home: HOME,
-            limits: Limits { wall_ms: 10_000, memory_bytes: 1 << 30, processes: 64, scratch_bytes: 1 << 20 },
+            limits: Limits { wall_ms: 10_000, memory_bytes: 1 << 30, processes: 64, scratch_bytes: 1 << 20, ..Limits::default() },
             listen: Vec::new(),
             is_published: false,
         };

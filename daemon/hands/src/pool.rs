@@ -44,7 +44,14 @@ const MEMORY: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=4194304:glibc.malloc.mmap_threshold=4194304");
 
 /// What the tools of one workspace may use together.
-const LIMITS: Limits = Limits { wall_ms: 0, memory_bytes: 4 << 30, processes: 256, scratch_bytes: 256 << 20 };
+const LIMITS: Limits = Limits {
+    wall_ms: 0,
+    memory_bytes: 4 << 30,
+    processes: 256,
+    scratch_bytes: 256 << 20,
+    cpu_ms: 0,
+    disk_bytes: 0,
+};
 
 /// What a process was started for: whose it is, and the device and inode of its workspace, if it has one.
 type Room = (u32, Option<(u64, u64)>);

@@ -151,6 +151,12 @@ pub struct Limits {
     /// Of /tmp and /dev/shm together with each other.
     #[prost(uint64, tag = "4")]
     pub scratch_bytes: u64,
+    /// Processor time of all of its processes together; 0 if it has all there is.
+    #[prost(uint64, tag = "5")]
+    pub cpu_ms: u64,
+    /// What all of its processes together write to disks, and how large a file of theirs gets; 0 if that is all there is.
+    #[prost(uint64, tag = "6")]
+    pub disk_bytes: u64,
 }
 
 /// From a slot, and from there to the daemon.
@@ -295,6 +301,10 @@ pub enum Cause {
     Memory = 2,
     /// [`Request::Kill`].
     Killed = 3,
+    /// [`Limits::cpu_ms`].
+    Cpu = 4,
+    /// [`Limits::disk_bytes`], or a disk that is almost full.
+    Disk = 5,
 }
 
 /// Why a command cannot run.

@@ -94,6 +94,9 @@ pub(super) fn confine(
     rustix::process::umask(umask);
     limit(Resource::Core, 0).layer("limits")?;
     limit(Resource::Nofile, MOST_OPEN).layer("limits")?;
+    if run.limits.disk_bytes > 0 {
+        limit(Resource::Fsize, run.limits.disk_bytes).layer("limits")?;
+    }
     if run.identity.is_none() && run.kind() != Kind::Host {
         // Counted in the slot's user namespace. Elsewhere it would count all processes of the user; there the control
         // group counts, and what asks about the host is not an agent's.

@@ -15,7 +15,8 @@ pub(super) fn in_use(limit: u64) -> io::Result<u64> {
     Ok(sum(|pid| proportional(pid).or_else(|| self::resident(pid)))? + besides)
 }
 
-fn sum(of: impl Fn(&str) -> Option<u64>) -> io::Result<u64> {
+/// Over the processes of the slot but this one.
+pub(super) fn sum(of: impl Fn(&str) -> Option<u64>) -> io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();

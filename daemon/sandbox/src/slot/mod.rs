@@ -7,6 +7,7 @@ mod memory;
 mod network;
 mod quarantine;
 pub(crate) mod terminal;
+mod usage;
 pub(crate) mod view;
 mod watch;
 mod worktree;

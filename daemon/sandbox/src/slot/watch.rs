@@ -1,6 +1,6 @@
 //! Watches over a command until it, and everything it started, has ended.
 
-use super::{Layer as _, Refusal, memory, network::Dialer};
+use super::{Layer as _, Refusal, memory, network::Dialer, usage::Usage};
 use crate::groups::Gate;
 use nix::sys::{
     resource::{UsageWho, getrusage},
@@ -75,6 +75,11 @@ pub(super) fn until_the_end(
     {
         cause = Cause::Memory;
     }
+    let signal = status.and_then(WaitStatus::terminating_signal);
+    if cause == Cause::Itself && run.limits.disk_bytes > 0 && signal == Some(libc::SIGXFSZ) {
+        // By the kernel: a file of it was to be larger than all that it may write.
+        cause = Cause::Disk;
+    }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).layer("accounting")?;
     let micros = |time: nix::sys::time::TimeVal| {
         u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default()
@@ -82,7 +87,7 @@ pub(super) fn until_the_end(
     Ok(Ended {
         id: run.id,
         code: status.and_then(WaitStatus::exit_status),
-        signal: status.and_then(WaitStatus::terminating_signal),
+        signal,
         wall_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         cpu_us: micros(usage.user_time()) + micros(usage.system_time()),
         peak_memory_bytes: memory.peak().max(u64::try_from(usage.max_rss()).unwrap_or_default() << 10),
@@ -107,6 +112,7 @@ fn watch(
     signals.thread_block().layer("signals")?;
     let children =
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).layer("signals")?;
+    let mut usage = Usage::of(run).layer("limits")?;
     let limit = Some(run.limits.wall_ms).filter(|limit| *limit > 0);
     let deadline = limit.map(|limit| started + Duration::from_millis(limit));
     let mut dialer = orders.dialer;
@@ -122,12 +128,15 @@ fn watch(
         if memory.is_too_much(run.limits.memory_bytes).layer("memory limit")? {
             return Ok((Cause::Memory, None));
         }
+        if let Some(cause) = usage.is_too_much(now).layer("limits")? {
+            return Ok((cause, None));
+        }
         look_aside(LOOK_ASIDE)?;
         let sources = [children.as_fd(), orders.socket.as_fd()].into_iter().chain(dialer.map(|one| one.as_fd()));
         let mut waiting: Vec<PollFd<'_>> =
             sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)).collect();
         let left = deadline.map(|deadline| deadline - now);
-        let until = left.into_iter().chain(memory.look_every()).min();
+        let until = left.into_iter().chain(memory.look_every()).chain(usage.look_every()).min();
         let until = until.map(Timespec::try_from).transpose().layer("time limit")?;
         match poll(&mut waiting, until.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}

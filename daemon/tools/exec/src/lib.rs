@@ -1,6 +1,7 @@
 //! The exec family: commands in the workspace, each in a slot of the sandbox.
 
 mod jobs;
+mod limits;
 mod list_jobs;
 mod network;
 mod output;
@@ -199,13 +200,6 @@ impl Host {
         }
         Ok(all.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect())
     }
-}
-
-/// What a command may use: so long, and so much memory.
-fn limits(wall: Duration, memory_mib: u32) -> Limits {
-    let memory_bytes = u64::from(memory_mib) << 20;
-    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-    Limits { wall_ms, memory_bytes, processes: 1024, scratch_bytes: memory_bytes }
 }
 
 /// What waits for the disk waits where nobody else does.

@@ -1,7 +1,8 @@
 //! Runs a command.
 
 use crate::{
-    Host, limits,
+    Host,
+    limits::More,
     network::{Access, Network},
     output::Capture,
     program::{Interpreter, Program},
@@ -68,6 +69,9 @@ pub(crate) struct Input {
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
+    /// More limits.
+    #[serde(default)]
+    limits: More,
     /// What it may connect to, which a human may have to allow; without, nothing but itself.
     #[serde(default)]
     network: Network,
@@ -95,6 +99,10 @@ pub(crate) enum EndedBy {
     Timeout,
     /// `memory_mib`.
     Memory,
+    /// `cpu_seconds`.
+    Cpu,
+    /// `disk_mib`, or a disk that it almost filled.
+    Disk,
     /// It wrote more than 4 MiB to one of them; the rest is lost.
     Output,
     /// The host, or the end of the daemon.
@@ -150,8 +158,7 @@ impl Tool for ExecRun {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let program = input.program();
         let private_home = Host::private_home(ctx.workspace()?);
-        let wall = Duration::from_secs(input.timeout_seconds.into());
-        let limits = limits(wall, input.memory_mib);
+        let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
         let command = self.0.command(ctx, &program, &private_home, limits, &input.network)?;
         let mut network = input.network.open().await?;
         let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
@@ -196,6 +203,8 @@ impl Tool for ExecRun {
             Cause::Itself => EndedBy::Itself,
             Cause::Time => EndedBy::Timeout,
             Cause::Memory => EndedBy::Memory,
+            Cause::Cpu => EndedBy::Cpu,
+            Cause::Disk => EndedBy::Disk,
             Cause::Killed => EndedBy::Host,
         };
         Ok(Output {

@@ -3,7 +3,7 @@
 use crate::{
     Host,
     jobs::{Card, Job, Scope},
-    limits,
+    limits::More,
     network::Network,
     program::{Interpreter, Program},
 };
@@ -80,6 +80,9 @@ pub(crate) struct Input {
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
+    /// More limits.
+    #[serde(default)]
+    limits: More,
     /// What it may connect to, and who may connect to it, which a human may have to allow; without, nothing but itself.
     #[serde(default)]
     network: Network,
@@ -126,8 +129,7 @@ impl Tool for ExecStartJob {
         self.0.slots.check_keeps()?;
         let program = input.program();
         let private_home = Host::private_home(ctx.workspace()?);
-        let wall = Duration::from_secs(input.timeout_seconds.into());
-        let limits = limits(wall, input.memory_mib);
+        let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
         let mut command = self.0.command(ctx, &program, &private_home, limits, &input.network)?;
         let network = input.network.open().await?;
         if input.pty && !input.environment.contains_key("TERM") {

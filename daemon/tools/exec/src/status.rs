@@ -36,6 +36,10 @@ pub(crate) enum EndedBy {
     Timeout,
     /// `memory_mib`.
     Memory,
+    /// `cpu_seconds`.
+    Cpu,
+    /// `disk_mib`, or a disk that it almost filled.
+    Disk,
     /// Signal KILL of `exec_signal_job`.
     Kill,
     /// The host, so that nobody can tell more.
@@ -149,6 +153,8 @@ fn ended_by(ended: &Ended) -> EndedBy {
         Cause::Itself => EndedBy::Itself,
         Cause::Time => EndedBy::Timeout,
         Cause::Memory => EndedBy::Memory,
+        Cause::Cpu => EndedBy::Cpu,
+        Cause::Disk => EndedBy::Disk,
         Cause::Killed => EndedBy::Kill,
     }
 }
