@@ -255,6 +255,22 @@ impl Outbox for Shelf {
         let digest = self.put(format!("result/{}", self.owner), File::from(file)).await?;
         Ok(format!("skynet://result/{digest}"))
     }
+
+    async fn keep_preview(&self, file: OwnedFd) -> Result<String> {
+        self.put(format!("preview/{}", self.owner), File::from(file)).await
+    }
+
+    async fn open_preview(&self, digest: &str) -> Result<OwnedFd> {
+        let (blobs, owner, digest) =
+            (self.blobs.clone(), format!("preview/{}", self.owner), digest.to_owned());
+        let found = tokio::task::spawn_blocking(move || blobs.open_file(&owner, &digest)).await;
+        match found {
+            Ok(Ok(Some(file))) => Ok(file.into()),
+            Ok(Ok(None)) => Err(Error::not_found("this preview is not kept (any more); make it again")),
+            Ok(Err(err)) => Err(Error::unavailable("what is kept cannot be read").with_source(err)),
+            Err(err) => Err(Error::internal("reading a blob failed").with_source(err)),
+        }
+    }
 }
 
 impl Shelf {

@@ -23,6 +23,7 @@ mod http;
 mod jobs;
 mod network;
 mod offers;
+mod preview;
 mod protocol;
 mod relay;
 mod restart;

@@ -51,10 +51,8 @@ fn service() -> u16 {
                 while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or_default() == 1 {
                     head.push(byte[0]);
                 }
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-                    head.len()
-                );
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", head.len());
                 // Who asked may be gone.
                 let _ = stream.write_all(&[answer.as_bytes(), &head].concat());
             });
@@ -145,8 +143,10 @@ for text in [
         assert!(is_refused || *line == "closed", "{line}: {ended}");
     }
     // The proxy is as it was.
-    let ended =
-        bench.run(&format!("curl -sS --noproxy '' http://127.0.0.1:{port}/"), json!({ "hosts": [format!("127.0.0.1:{port}")] }));
+    let ended = bench.run(
+        &format!("curl -sS --noproxy '' http://127.0.0.1:{port}/"),
+        json!({ "hosts": [format!("127.0.0.1:{port}")] }),
+    );
     assert_eq!(ended["exit_code"], 0, "{ended}");
 }
 
@@ -207,7 +207,9 @@ fn a_network_that_makes_no_sense_is_refused_and_one_needs_a_human() {
     let home = Home::new();
     let _daemon = Daemon::start(&home);
     let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
-    for network in [json!({ "hosts": ["example.com"] }), json!({ "reach": [80] }), json!({ "publish": [free_port()] })] {
+    for network in
+        [json!({ "hosts": ["example.com"] }), json!({ "reach": [80] }), json!({ "publish": [free_port()] })]
+    {
         let input = json!({ "command": ["true"], "network": network });
         let refused = shim.call("exec_run", input).expect_err("a human must be asked");
         assert!(refused.contains("needs approval"), "{network}: {refused}");

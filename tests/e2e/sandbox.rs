@@ -59,14 +59,17 @@ fn a_command_is_ended_by_its_limits() {
         assert!(ended["cpu_seconds"].as_f64().unwrap() < 10.0, "{ended}");
     }
     let filling = "for i in $(seq 100); do head -c 16M /dev/zero > big$i; sync big$i; done; echo all";
-    for script in [filling.to_owned(), format!("({filling}) & sleep 60"), "exec fallocate -l 100M big".into()] {
+    for script in [filling.to_owned(), format!("({filling}) & sleep 60"), "exec fallocate -l 100M big".into()]
+    {
         let ended = bench.run(json!({ "script": script, "limits": { "disk_mib": 64 } }));
         assert_eq!(ended["ended_by"], "disk", "{ended}");
         assert!(!ended["stdout"].as_str().unwrap().contains("all"), "{ended}");
     }
     let ended = bench.run(json!({ "script": "for i in $(seq 50); do sleep 60 & done; echo all", "limits": { "processes": 20 } }));
     assert!(!ended["stdout"].as_str().unwrap().contains("all"), "{ended}");
-    let ended = bench.run(json!({ "script": "head -c 8M /dev/zero > /tmp/x || echo full", "limits": { "scratch_mib": 4 } }));
+    let ended = bench.run(
+        json!({ "script": "head -c 8M /dev/zero > /tmp/x || echo full", "limits": { "scratch_mib": 4 } }),
+    );
     assert_eq!(ended["stdout"], "full\n", "{ended}");
     let call = json!({ "name": "exec_run", "arguments": { "command": ["yes", "0123456789"] } });
     let answer = bench.shim.request("tools/call", call);

@@ -136,9 +136,16 @@ impl Place {
             directory: Path::new("."),
             home: Path::new("/home/bench"),
             private_home: HOME,
-            limits: Limits { wall_ms: 10_000, memory_bytes: 1 << 30, processes: 64, scratch_bytes: 1 << 20, ..Limits::default() },
+            limits: Limits {
+                wall_ms: 10_000,
+                memory_bytes: 1 << 30,
+                processes: 64,
+                scratch_bytes: 1 << 20,
+                ..Limits::default()
+            },
             listen: Vec::new(),
             is_published: false,
+            preview: None,
         };
         let ended = slots.run(command, [null; 3]).await?.ended().await?;
         ensure!(ended.code == Some(0), "/bin/true failed in a slot");

@@ -19,6 +19,17 @@ pub trait Outbox: Send + Sync {
     /// Stores a result too large for the answer, from offset 0 of `file`; returns the URI under which a client
     /// reads it. `name` is a file name to show, `media_type` like `text/plain`.
     async fn store_blob(&self, file: OwnedFd, name: &str, media_type: &str) -> Result<String>;
+
+    /// Keeps what a preview found, from offset 0 of `file`; returns its SHA-256 in hexadecimal, under which
+    /// [`Outbox::open_preview`] finds it. Nothing else that a caller has kept is found there.
+    async fn keep_preview(&self, _file: OwnedFd) -> Result<String> {
+        Err(Error::internal("no previews are kept here"))
+    }
+
+    /// Opens for reading what [`Outbox::keep_preview`] kept for the same caller.
+    async fn open_preview(&self, _digest: &str) -> Result<OwnedFd> {
+        Err(Error::internal("no previews are kept here"))
+    }
 }
 
 /// How far a call is.
@@ -127,6 +138,22 @@ impl CallCtx {
     /// What the daemon says when it cannot keep it; then nothing may be changed.
     pub async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
         self.outbox.keep_before(path, file).await
+    }
+
+    /// [`Outbox::keep_preview`].
+    ///
+    /// # Errors
+    /// What the daemon says when it cannot keep it.
+    pub async fn keep_preview(&self, file: OwnedFd) -> Result<String> {
+        self.outbox.keep_preview(file).await
+    }
+
+    /// [`Outbox::open_preview`].
+    ///
+    /// # Errors
+    /// `NotFound` when there is none (any more).
+    pub async fn open_preview(&self, digest: &str) -> Result<OwnedFd> {
+        self.outbox.open_preview(digest).await
     }
 
     /// Stores a large result; returns its URI.

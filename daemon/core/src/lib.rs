@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod registry;
 pub mod reserved;
 pub mod schema;
+pub mod target;
 pub mod tool;
 pub mod workspace;
 

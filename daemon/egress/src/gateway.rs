@@ -33,7 +33,9 @@ const MOST_REMEMBERED: usize = 64;
 pub(crate) enum Refused {
     #[error("nothing was granted for `{0}`; call again with it among the hosts of `network`")]
     NotGranted(String),
-    #[error("`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, another one by a grant for its address")]
+    #[error(
+        "`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, another one by a grant for its address"
+    )]
     NotPublic { host: String, address: IpAddr },
     #[error("`{0}` cannot be resolved: {1}")]
     NotResolved(String, std::io::Error),

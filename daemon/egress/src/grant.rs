@@ -176,8 +176,23 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for text in [
-            "", "*", "*.", "**.com", "a b", "https://example.com", "example.com/x", "example.com:", "example.com:0",
-            "example.com:65536", "example.com:http", "a..b", "-é-", "user@example.com", "*.*.com", "[::1", "::1]:80",
+            "",
+            "*",
+            "*.",
+            "**.com",
+            "a b",
+            "https://example.com",
+            "example.com/x",
+            "example.com:",
+            "example.com:0",
+            "example.com:65536",
+            "example.com:http",
+            "a..b",
+            "-é-",
+            "user@example.com",
+            "*.*.com",
+            "[::1",
+            "::1]:80",
         ] {
             assert!(text.parse::<Grant>().is_err(), "{text}");
         }

@@ -23,10 +23,10 @@ pub fn toolsets() -> Vec<Toolset> {
     ]
 }
 
-/// The same as a registry.
+/// All that hands run, as a registry: what belongs to a toolset of the daemon's too.
 ///
 /// # Errors
 /// `Internal` when two have the same name.
 pub fn registry() -> Result<Registry> {
-    Registry::new(toolsets())
+    Registry::new(toolsets().into_iter().chain([skynet_exec::in_hands()]))
 }

@@ -14,7 +14,7 @@ use std::{
     collections::HashMap,
     fs::OpenOptions,
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -275,6 +275,7 @@ impl Process {
             | Reply::Progress(_)
             | Reply::Before(_)
             | Reply::Blob(_)
+            | Reply::Preview(_)
             | Reply::Done(_)
             | Reply::Changed(_) => Some(Err(Error::internal("hands answered something else than a watch"))),
         }
@@ -321,6 +322,16 @@ impl Process {
                         None => Err(Error::internal("hands sent a blob without descriptor")),
                     };
                     self.send(Request::Kept(answer(id, stored))).await.ok()?;
+                }
+                Reply::Preview(preview) => {
+                    let opened = ctx.open_preview(&preview.digest).await;
+                    let (said, file) = match opened {
+                        Ok(file) => (Ok(String::new()), Some(file)),
+                        Err(err) => (Err(err), None),
+                    };
+                    let request = Some(Request::Kept(answer(id, said)));
+                    let file: Vec<BorrowedFd<'_>> = file.iter().map(AsFd::as_fd).collect();
+                    self.socket.send(&ToHands { request }, &file).await.ok()?;
                 }
                 Reply::Ready(_) | Reply::Watched(_) | Reply::Changed(_) => {}
             }
@@ -372,6 +383,7 @@ async fn begin(
         limits: LIMITS,
         listen: Vec::new(),
         is_published: false,
+        preview: None,
     };
     slots.run(command, [socket.as_fd(), null.as_fd(), stderr.as_fd()]).await
 }

@@ -28,7 +28,7 @@ pub enum Request {
     /// The number of a call that is no longer wanted.
     #[prost(uint64, tag = "3")]
     Cancel(u64),
-    /// Answers a [`Before`] or [`Blob`].
+    /// Answers a [`Before`], [`Blob`] or [`Preview`].
     #[prost(message, tag = "4")]
     Kept(Kept),
     /// Tells of the changes of a file, until it is no longer wanted.
@@ -65,6 +65,17 @@ pub struct Call {
     /// How much answer is wanted.
     #[prost(uint64, tag = "4")]
     pub max_bytes: u64,
+}
+
+/// What a preview found.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Preview {
+    /// The call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// SHA-256 in hexadecimal.
+    #[prost(string, tag = "2")]
+    pub digest: String,
 }
 
 /// A file to be watched.
@@ -110,7 +121,7 @@ pub struct Failure {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromHands {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub reply: Option<Reply>,
 }
 
@@ -138,6 +149,9 @@ pub enum Reply {
     /// The number of a watch whose file changed, or may be another one now.
     #[prost(uint64, tag = "7")]
     Changed(u64),
+    /// Asks for what a preview found; it comes as the descriptor of [`Kept`].
+    #[prost(message, tag = "8")]
+    Preview(Preview),
 }
 
 impl Reply {
@@ -150,6 +164,7 @@ impl Reply {
             Self::Progress(progress) => Some(progress.id),
             Self::Before(before) => Some(before.id),
             Self::Blob(blob) => Some(blob.id),
+            Self::Preview(preview) => Some(preview.id),
             Self::Done(done) => Some(done.id),
         }
     }

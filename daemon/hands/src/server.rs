@@ -6,8 +6,8 @@
 
 use crate::{
     protocol::{
-        Before, Blob, Call, Done, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION, Watch,
-        Watched,
+        Before, Blob, Call, Done, FromHands, Kept, Open, Preview, Progress, Reply, Request, ToHands, VERSION,
+        Watch, Watched,
     },
     watches::{self, News, Todo},
 };
@@ -126,7 +126,7 @@ impl State {
 struct RunningCall {
     cancel: CancellationToken,
     /// A call waits for one descriptor at a time.
-    kept: Option<oneshot::Sender<Result<String>>>,
+    kept: Option<oneshot::Sender<Result<Answer>>>,
 }
 
 impl Hands {
@@ -142,11 +142,11 @@ impl Hands {
 
     fn listen(self: &Arc<Self>) -> io::Result<()> {
         let mut buffer = Buffer::default();
-        while let Some((message, _)) = self.socket.receive::<ToHands>(&mut buffer)? {
+        while let Some((message, mut descriptors)) = self.socket.receive::<ToHands>(&mut buffer)? {
             match message.request {
                 Some(Request::Call(call)) => self.take(call)?,
                 Some(Request::Cancel(id)) => self.lock().cancel(id),
-                Some(Request::Kept(kept)) => self.settle(kept),
+                Some(Request::Kept(kept)) => self.settle(kept, descriptors.pop()),
                 Some(Request::Watch(Watch { id, path })) => self.watch(id, path)?,
                 // A task that has failed watches nothing.
                 Some(Request::Unwatch(id)) => {
@@ -246,10 +246,10 @@ impl Hands {
         self.send(reply, None)
     }
 
-    fn settle(&self, kept: Kept) {
+    fn settle(&self, kept: Kept, descriptor: Option<OwnedFd>) {
         let waiting = self.lock().calls.get_mut(&kept.id).and_then(|call| call.kept.take());
         if let Some(waiting) = waiting {
-            let result = kept.failure.map_or(Ok(kept.uri), |failure| Err(failure.into()));
+            let result = kept.failure.map_or(Ok((kept.uri, descriptor)), |failure| Err(failure.into()));
             // The tool may have stopped waiting because it was canceled.
             let _ = waiting.send(result);
         }
@@ -266,6 +266,9 @@ impl Hands {
     }
 }
 
+/// What the daemon says to what a call hands out: the URI of a blob, the descriptor of a preview.
+type Answer = (String, Option<OwnedFd>);
+
 /// What one call hands out, on its way to the daemon.
 struct ToDaemon {
     hands: Arc<Hands>,
@@ -275,7 +278,7 @@ struct ToDaemon {
 
 impl ToDaemon {
     /// Sends what the daemon answers with [`Kept`], and waits for that.
-    async fn ask(&self, reply: Reply, descriptor: Option<&OwnedFd>) -> Result<String> {
+    async fn ask(&self, reply: Reply, descriptor: Option<&OwnedFd>) -> Result<Answer> {
         let (answer, answered) = oneshot::channel();
         if let Some(call) = self.hands.lock().calls.get_mut(&self.id) {
             call.kept = Some(answer);
@@ -307,7 +310,13 @@ impl Outbox for ToDaemon {
 
     async fn store_blob(&self, file: OwnedFd, name: &str, media_type: &str) -> Result<String> {
         let blob = Blob { id: self.id, name: name.to_owned(), media_type: media_type.to_owned() };
-        self.ask(Reply::Blob(blob), Some(&file)).await
+        self.ask(Reply::Blob(blob), Some(&file)).await.map(|(uri, _)| uri)
+    }
+
+    async fn open_preview(&self, digest: &str) -> Result<OwnedFd> {
+        let preview = Preview { id: self.id, digest: digest.to_owned() };
+        let (_, file) = self.ask(Reply::Preview(preview), None).await?;
+        file.ok_or_else(|| Error::internal("the daemon sent a preview without descriptor"))
     }
 }
 

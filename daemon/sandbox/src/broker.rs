@@ -240,6 +240,7 @@ impl Broker<'_> {
             return Ok(Body::Resident(self.maker.host(&run, &stdio)?));
         }
         let mut workspace = next()?;
+        let preview = run.is_preview.then(next).transpose()?;
         let mut home = None;
         if let Some(system) = &self.system {
             system.check_workspace(run.connection, &workspace)?;
@@ -259,7 +260,7 @@ impl Broker<'_> {
         let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
         let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
         let descriptors: Vec<BorrowedFd<'_>> =
-            stdio.iter().chain([&workspace]).chain(&home).map(|one| one.as_fd()).collect();
+            stdio.iter().chain([&workspace]).chain(&preview).chain(&home).map(|one| one.as_fd()).collect();
         slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
         Ok(Body::Slot(slot))
     }

@@ -47,7 +47,13 @@ fn attempt() -> io::Result<Reply> {
         directory: b".".to_vec(),
         home: b"/home/check".to_vec(),
         private_home: bytes(private_home.path()),
-        limits: Limits { wall_ms: 10_000, memory_bytes: 64 << 20, processes: 64, scratch_bytes: 1 << 20, ..Limits::default() },
+        limits: Limits {
+            wall_ms: 10_000,
+            memory_bytes: 64 << 20,
+            processes: 64,
+            scratch_bytes: 1 << 20,
+            ..Limits::default()
+        },
         is_alone: true,
         kind: Kind::Command.into(),
         ..Run::default()

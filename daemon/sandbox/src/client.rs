@@ -5,8 +5,8 @@ use crate::{
     channel::{self, AsyncSocket, Buffer},
     job,
     protocol::{
-        Begun, Connected, Ended, FromBroker, Kind, Limits, Network, Open, Opened, Refused, Reply, Request, Run,
-        TerminalSize, ToBroker,
+        Begun, Connected, Ended, FromBroker, Kind, Limits, Network, Open, Opened, Refused, Reply, Request,
+        Run, TerminalSize, ToBroker,
     },
 };
 use skynet_core::{Error, ErrorKind, Result, Workspace};
@@ -52,6 +52,8 @@ pub struct Command<'a> {
     pub listen: Vec<u16>,
     /// [`Run::is_published`].
     pub is_published: bool,
+    /// Where to write what it would do to the workspace, if that is all it is to do there.
+    pub preview: Option<BorrowedFd<'a>>,
 }
 
 impl Command<'_> {
@@ -74,6 +76,7 @@ impl Command<'_> {
             is_kept: false,
             listen: self.listen.into_iter().map(u32::from).collect(),
             is_published: self.is_published,
+            is_preview: self.preview.is_some(),
         }
     }
 }
@@ -150,7 +153,7 @@ impl Slots {
         let broker = self.reach().await?;
         let id = broker.next.fetch_add(1, Ordering::Relaxed);
         let workspace = command.workspace.map(Workspace::as_descriptor);
-        let descriptors: Vec<_> = stdio.into_iter().chain(workspace).collect();
+        let descriptors: Vec<_> = stdio.into_iter().chain(workspace).chain(command.preview).collect();
         let run = command.run(id);
         let (waiter, early, replied) = Waiter::new();
         broker.expect(id, waiter)?;

@@ -8,6 +8,7 @@ pub mod channel;
 mod client;
 pub mod job;
 pub mod places;
+pub mod preview;
 pub mod protocol;
 
 pub use client::{Arrival, Command, Running, Slots, WARM, refusal};

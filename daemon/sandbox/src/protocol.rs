@@ -123,6 +123,10 @@ pub struct Run {
     /// Whether the daemon is to connect to what listens in the slot.
     #[prost(bool, tag = "16")]
     pub is_published: bool,
+    /// Whether what it does to the workspace is only looked at. Then with another descriptor, after the workspace's: a file
+    /// for a [`crate::preview`].
+    #[prost(bool, tag = "17")]
+    pub is_preview: bool,
 }
 
 /// How large a terminal is, in characters.

@@ -117,17 +117,27 @@ impl Blobs {
         offset: u64,
         length: usize,
     ) -> Result<Option<(Vec<u8>, u64)>> {
-        let Some(entry) = self.entries.get(digest)?.filter(|entry| entry.owners.contains(owner)) else {
+        let Some((file, entry)) = self.find(owner, digest)? else {
             return Ok(None);
         };
         let path = self.path(digest);
-        let Ok(file) = File::open(&path) else {
-            return Ok(None);
-        };
         let left = usize::try_from(entry.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length.min(left)];
         file.read_exact_at(&mut bytes, offset).map_err(at(&path))?;
         Ok(Some((bytes, entry.size_bytes)))
+    }
+
+    /// Opens a blob that `owner` refers to for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the table says.
+    pub fn open_file(&self, owner: &str, digest: &str) -> Result<Option<File>> {
+        Ok(self.find(owner, digest)?.map(|(file, _)| file))
+    }
+
+    fn find(&self, owner: &str, digest: &str) -> Result<Option<(File, Entry)>> {
+        let entry = self.entries.get(digest)?.filter(|entry| entry.owners.contains(owner));
+        Ok(entry.and_then(|entry| Some((File::open(self.path(digest)).ok()?, entry))))
     }
 
     /// Deletes what was not touched for longest until the store fits, never `newest`; returns what is left, in bytes.

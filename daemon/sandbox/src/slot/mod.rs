@@ -5,6 +5,7 @@ mod command;
 pub(crate) mod landlock_rules;
 mod memory;
 mod network;
+mod overlay;
 mod quarantine;
 pub(crate) mod terminal;
 mod usage;
@@ -348,6 +349,7 @@ fn serve(
         || descriptors.next().ok_or_else(|| Refusal::new("protocol", "a command without its descriptors"));
     let mut stdio = [next()?, next()?, next()?];
     let workspace = next()?;
+    let preview = run.is_preview.then(&mut next).transpose()?;
     let home = descriptors.next();
     let started = Instant::now();
     let Prepared { view, gate } = prepared?;
@@ -388,6 +390,10 @@ fn serve(
     let mut renamed = quarantine::Renamed::default();
     for guarded in guarded {
         renamed.join(guarded.settle().map_err(Refusal::after_start)?);
+    }
+    if let (Some(overlay), Some(file)) = (&place.overlay, preview) {
+        let collected = overlay.collect(file.into()).layer("preview");
+        collected.map_err(Refusal::after_start)?;
     }
     let (quarantined, quarantined_count) = (renamed.paths, renamed.count);
     let ended = Ended { quarantined, quarantined_count, ..ended.map_err(Refusal::after_start)? };

@@ -46,7 +46,9 @@ impl Dialer {
             Ok(None) | Err(_) => return false,
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None) else { return false };
+        let Ok(socket) = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None) else {
+            return false;
+        };
         // Who asks and does not listen is not waited for.
         self.0.send(&Dial {}, &[socket.as_fd()]).is_ok()
     }

@@ -7,7 +7,7 @@
 //! What belongs to the system is opened as root where the broker is root's. What belongs to the user is opened as that
 //! user: by then the slot has no right left but that to mount.
 
-use super::{Layer as _, Refusal, worktree};
+use super::{Layer as _, Refusal, overlay::Overlay, worktree};
 use crate::{identity, syscall};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -90,6 +90,12 @@ const HANDS_SCRATCH_BYTES: u64 = 256 << 20;
 /// Devices that hold and reveal nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
+/// Where the scratch is before the command sees it.
+const HIDDEN: &str = "/scratch";
+
+/// Where what lies over the workspace is kept: part of the scratch, so that it holds no more than that.
+pub(super) const CHANGES: &str = "/scratch/changes";
+
 /// Where everything may write, besides workspace and home.
 pub(crate) const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
 
@@ -108,6 +114,8 @@ pub(crate) struct Place {
     pub(crate) linked: Option<PathBuf>,
     /// The user's.
     pub(crate) umask: Mode,
+    /// What lies over the workspace, where that is only looked at.
+    pub(crate) overlay: Option<Overlay>,
 }
 
 impl Place {
@@ -161,6 +169,7 @@ impl View {
             directory: path(&run.directory),
             linked: None,
             umask: self.umask,
+            overlay: None,
         };
         check_plain(&place.workspace).and_then(|()| check_plain(&place.home))?;
         scratch(run.limits.scratch_bytes).layer("scratch")?;
@@ -186,9 +195,15 @@ impl View {
         } else {
             mount_workspace(&place.workspace, workspace.as_fd())?;
         }
+        if run.is_preview {
+            let over =
+                Overlay::mount(directory(&place.workspace).layer("workspace")?, run.identity.is_none());
+            place.overlay = Some(over.layer("overlay")?);
+        }
         place.linked = worktree::repository_of(Path::new(OLD), &place.workspace);
         if let Some(linked) = &place.linked {
-            show_writable(linked).layer("repository")?;
+            let shown = if run.is_preview { show_read_only(linked) } else { show_writable(linked) };
+            shown.layer("repository")?;
         }
         leave_old().layer("mount namespace")?;
         Ok(place)
@@ -350,13 +365,16 @@ fn process() -> io::Result<()> {
 
 /// Places of one tmpfs, so that together they hold no more than `bytes`.
 fn scratch(bytes: u64) -> io::Result<()> {
-    let hidden = Path::new("/scratch");
+    let hidden = Path::new(HIDDEN);
     fs::create_dir(hidden)?;
     tmpfs(hidden, &format!("mode=0755,size={bytes},nr_inodes=262144"))?;
+    let everybodys = fs::Permissions::from_mode(0o1777);
+    fs::create_dir(CHANGES)?;
+    fs::set_permissions(CHANGES, everybodys.clone())?;
     for (place, number) in SCRATCH.iter().map(Path::new).zip(0_u8..) {
         let own = hidden.join(number.to_string());
         fs::create_dir(&own)?;
-        fs::set_permissions(&own, fs::Permissions::from_mode(0o1777))?;
+        fs::set_permissions(&own, everybodys.clone())?;
         show(open(&own)?.as_fd(), directory(place)?.as_fd(), libc::MOUNT_ATTR_NODEV)?;
     }
     Ok(())

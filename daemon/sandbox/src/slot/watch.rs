@@ -132,7 +132,8 @@ fn watch(
             return Ok((cause, None));
         }
         look_aside(LOOK_ASIDE)?;
-        let sources = [children.as_fd(), orders.socket.as_fd()].into_iter().chain(dialer.map(|one| one.as_fd()));
+        let sources =
+            [children.as_fd(), orders.socket.as_fd()].into_iter().chain(dialer.map(|one| one.as_fd()));
         let mut waiting: Vec<PollFd<'_>> =
             sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)).collect();
         let left = deadline.map(|deadline| deadline - now);

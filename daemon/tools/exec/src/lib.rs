@@ -1,10 +1,12 @@
 //! The exec family: commands in the workspace, each in a slot of the sandbox.
 
+mod apply;
 mod jobs;
 mod limits;
 mod list_jobs;
 mod network;
 mod output;
+mod preview;
 mod program;
 mod read_job;
 mod resize_job;
@@ -26,6 +28,8 @@ use skynet_sandbox::{
     protocol::{Kind, Limits},
 };
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -49,14 +53,20 @@ pub struct Host {
     slots: Arc<Slots>,
     home: Option<PathBuf>,
     jobs: Jobs,
+    state: PathBuf,
 }
 
 impl Host {
     /// Commands in `slots`. `home` is that of the daemon's own user, if it serves no other: there a list of commands finds
-    /// toolchains too. Jobs are kept below `state`.
+    /// toolchains too. Jobs and what is not finished are kept below `state`.
     #[must_use]
     pub fn new(slots: Arc<Slots>, home: Option<&Path>, state: &Path) -> Arc<Self> {
-        Arc::new(Self { slots, home: home.map(Path::to_owned), jobs: Jobs::new(state.join("jobs")) })
+        Arc::new(Self {
+            slots,
+            home: home.map(Path::to_owned),
+            jobs: Jobs::new(state.join("jobs")),
+            state: state.to_owned(),
+        })
     }
 
     /// Removes what is left of old jobs, again and again.
@@ -127,7 +137,13 @@ impl Host {
             limits,
             listen: network.listen(),
             is_published: network.is_published(),
+            preview: None,
         })
+    }
+
+    /// A file that is gone when nobody has it open.
+    fn scratch_file(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.state)
     }
 
     /// The name of the home that commands of this workspace share, and no others.
@@ -215,18 +231,25 @@ pub fn toolset(host: &Arc<Host>) -> Toolset {
         .with(run::ExecRun(host.clone()))
 }
 
-/// The rest of it: commands that outlive the call.
+const MORE: &str = "exec_more";
+const ABOUT_MORE: &str = "background jobs: start servers, watchers and interactive programs, read, write, signal, wait; preview what a command would change, and apply it";
+
+/// The rest of it: commands that outlive the call, and those that are looked at first.
 #[must_use]
 pub fn more(host: &Arc<Host>) -> Toolset {
-    Toolset::new(
-        "exec_more",
-        "background jobs: start servers, watchers and interactive programs, read, write, signal, wait",
-    )
-    .with(start_job::ExecStartJob(host.clone()))
-    .with(list_jobs::ExecListJobs(host.clone()))
-    .with(read_job::ExecReadJob(host.clone()))
-    .with(write_job::ExecWriteJob(host.clone()))
-    .with(resize_job::ExecResizeJob(host.clone()))
-    .with(signal_job::ExecSignalJob(host.clone()))
-    .with(wait_job::ExecWaitJob(host.clone()))
+    in_hands()
+        .with(preview::ExecPreview(host.clone()))
+        .with(start_job::ExecStartJob(host.clone()))
+        .with(list_jobs::ExecListJobs(host.clone()))
+        .with(read_job::ExecReadJob(host.clone()))
+        .with(write_job::ExecWriteJob(host.clone()))
+        .with(resize_job::ExecResizeJob(host.clone()))
+        .with(signal_job::ExecSignalJob(host.clone()))
+        .with(wait_job::ExecWaitJob(host.clone()))
+}
+
+/// What of that is done in hands.
+#[must_use]
+pub fn in_hands() -> Toolset {
+    Toolset::new(MORE, ABOUT_MORE).with(apply::ExecApplyPreview)
 }

@@ -140,7 +140,9 @@ impl Network {
                 io::ErrorKind::AddrInUse => {
                     Error::conflict(format!("port {port} of this host is taken; publish another one"))
                 }
-                _ => Error::unavailable(format!("port {port} of this host cannot be opened")).with_source(err),
+                _ => {
+                    Error::unavailable(format!("port {port} of this host cannot be opened")).with_source(err)
+                }
             })?;
             published.push((listener, *port));
         }
@@ -163,7 +165,8 @@ impl Open {
         let mut sockets = sockets.into_iter();
         let mut next = || {
             let socket = sockets.next();
-            socket.ok_or_else(|| Error::internal("the sandbox handed over fewer sockets than it was asked for"))
+            socket
+                .ok_or_else(|| Error::internal("the sandbox handed over fewer sockets than it was asked for"))
         };
         let unusable = |err| Error::internal("a socket of the sandbox cannot be used").with_source(err);
         let listener = |socket: OwnedFd| {

@@ -11,12 +11,15 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_cre
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
-use skynet_sandbox::protocol::{Cause, Ended};
+use skynet_sandbox::{
+    Command,
+    protocol::{Cause, Ended},
+};
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Seek as _, Write as _},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -87,6 +90,16 @@ impl Input {
             environment: &self.environment,
         }
     }
+
+    /// What it does to the world.
+    pub(crate) fn effect(&self) -> Effect {
+        self.network.effect(Effect::Write)
+    }
+
+    /// What it starts, for the policy to judge.
+    pub(crate) fn command_line(&self, host: &Host) -> Result<CommandLine> {
+        self.program().command_line(host, self.stdin.is_some())
+    }
 }
 
 /// What ended a command.
@@ -148,79 +161,90 @@ impl Tool for ExecRun {
     type Output = Output;
 
     fn effect(&self, input: &Input) -> Effect {
-        input.network.effect(Self::EFFECT)
+        input.effect()
     }
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
-        input.program().command_line(&self.0, input.stdin.is_some()).map(Some)
+        input.command_line(&self.0).map(Some)
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let program = input.program();
-        let private_home = Host::private_home(ctx.workspace()?);
-        let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
-        let command = self.0.command(ctx, &program, &private_home, limits, &input.network)?;
-        let mut network = input.network.open().await?;
-        let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
-        let changed = Arc::new(Notify::new());
-        let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
-        let (stdout, write_stdout) = Capture::start(&changed).map_err(pipes)?;
-        let (stderr, write_stderr) = Capture::start(&changed).map_err(pipes)?;
-        let stdio = [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()];
-        let mut running = self.0.slots.run(command, stdio).await?;
-        // Whoever holds an end keeps the reader waiting.
-        drop((stdin, write_stdout, write_stderr));
-        if let Some(network) = &mut network {
-            network.serve(running.network().await?)?;
-        }
-        let (mut is_killed, mut shown_at) = (false, Instant::now());
-        let ended = loop {
-            tokio::select! {
-                ended = running.ended() => break ended,
-                () = ctx.cancel.cancelled(), if !is_killed => {
+        in_slot(&self.0, ctx, &input, None).await
+    }
+}
+
+/// Runs it, and tells how that went. With `preview` it changes the workspace in there alone.
+pub(crate) async fn in_slot(
+    host: &Host,
+    ctx: &CallCtx,
+    input: &Input,
+    preview: Option<BorrowedFd<'_>>,
+) -> Result<Output> {
+    let program = input.program();
+    let private_home = Host::private_home(ctx.workspace()?);
+    let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
+    let command = host.command(ctx, &program, &private_home, limits, &input.network)?;
+    let command = Command { preview, ..command };
+    let mut network = input.network.open().await?;
+    let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
+    let changed = Arc::new(Notify::new());
+    let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
+    let (stdout, write_stdout) = Capture::start(&changed).map_err(pipes)?;
+    let (stderr, write_stderr) = Capture::start(&changed).map_err(pipes)?;
+    let stdio = [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()];
+    let mut running = host.slots.run(command, stdio).await?;
+    // Whoever holds an end keeps the reader waiting.
+    drop((stdin, write_stdout, write_stderr));
+    if let Some(network) = &mut network {
+        network.serve(running.network().await?)?;
+    }
+    let (mut is_killed, mut shown_at) = (false, Instant::now());
+    let ended = loop {
+        tokio::select! {
+            ended = running.ended() => break ended,
+            () = ctx.cancel.cancelled(), if !is_killed => {
+                is_killed = true;
+                running.kill().await;
+            }
+            () = changed.notified() => {
+                if !is_killed && (stdout.is_full() || stderr.is_full()) {
                     is_killed = true;
                     running.kill().await;
                 }
-                () = changed.notified() => {
-                    if !is_killed && (stdout.is_full() || stderr.is_full()) {
-                        is_killed = true;
-                        running.kill().await;
-                    }
-                    if shown_at.elapsed() >= SHOW_EVERY {
-                        shown_at = Instant::now();
-                        let ((out, line), (err, _)) = (stdout.last_line(), stderr.last_line());
-                        ctx.progress((out + err) as f64, None, line);
-                    }
+                if shown_at.elapsed() >= SHOW_EVERY {
+                    shown_at = Instant::now();
+                    let ((out, line), (err, _)) = (stdout.last_line(), stderr.last_line());
+                    ctx.progress((out + err) as f64, None, line);
                 }
             }
-        };
-        let ended = ended?;
-        ctx.check_canceled()?;
-        let (out_is_full, stdout) = stdout.finish().await;
-        let (err_is_full, stderr) = stderr.finish().await;
-        let ended_by = match ended.cause() {
-            _ if out_is_full || err_is_full => EndedBy::Output,
-            Cause::Itself => EndedBy::Itself,
-            Cause::Time => EndedBy::Timeout,
-            Cause::Memory => EndedBy::Memory,
-            Cause::Cpu => EndedBy::Cpu,
-            Cause::Disk => EndedBy::Disk,
-            Cause::Killed => EndedBy::Host,
-        };
-        Ok(Output {
-            exit_code: ended.code,
-            signal: ended.signal,
-            ended_by,
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-            wall_seconds: Duration::from_micros(ended.wall_us).as_secs_f64(),
-            cpu_seconds: Duration::from_micros(ended.cpu_us).as_secs_f64(),
-            peak_memory_bytes: ended.peak_memory_bytes,
-            quarantined_count: ended.quarantined_count,
-            quarantined: quarantined(&ended),
-            network: network.and_then(|network| network.access()),
-        })
-    }
+        }
+    };
+    let ended = ended?;
+    ctx.check_canceled()?;
+    let (out_is_full, stdout) = stdout.finish().await;
+    let (err_is_full, stderr) = stderr.finish().await;
+    let ended_by = match ended.cause() {
+        _ if out_is_full || err_is_full => EndedBy::Output,
+        Cause::Itself => EndedBy::Itself,
+        Cause::Time => EndedBy::Timeout,
+        Cause::Memory => EndedBy::Memory,
+        Cause::Cpu => EndedBy::Cpu,
+        Cause::Disk => EndedBy::Disk,
+        Cause::Killed => EndedBy::Host,
+    };
+    Ok(Output {
+        exit_code: ended.code,
+        signal: ended.signal,
+        ended_by,
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        wall_seconds: Duration::from_micros(ended.wall_us).as_secs_f64(),
+        cpu_seconds: Duration::from_micros(ended.cpu_us).as_secs_f64(),
+        peak_memory_bytes: ended.peak_memory_bytes,
+        quarantined_count: ended.quarantined_count,
+        quarantined: quarantined(&ended),
+        network: network.and_then(|network| network.access()),
+    })
 }
 
 /// The first of them.

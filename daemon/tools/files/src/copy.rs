@@ -1,11 +1,14 @@
 //! Copies a file or a directory.
 
-use crate::target::{Existing, Target, make_parents, open_regular};
+use crate::content::{make_parents, open_regular};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace, error::IoContext as _, reserved,
+    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace,
+    error::IoContext as _,
+    reserved,
+    target::{Existing, Target},
 };
 use std::{
     ffi::OsStr,

@@ -1,9 +1,9 @@
 //! Deletes into the trash.
 
-use crate::{target::Target, trash::Trash};
+use crate::trash::Trash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::Target};
 
 pub(crate) struct FilesDelete;
 

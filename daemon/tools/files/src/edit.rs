@@ -1,10 +1,14 @@
 //! Changes parts of a file.
 
-use crate::target::{Existing, Target, check_expected, digest, read_all};
+use crate::content::{check_expected, digest, read_all};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, error::IoContext as _};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, Result, Tool,
+    error::IoContext as _,
+    target::{Existing, Target},
+};
 
 /// Larger files are no source code.
 const MOST_BYTES: u64 = 16 << 20;

@@ -1,6 +1,7 @@
 //! Tools on the files of a workspace. Every path is resolved by the kernel beneath the workspace's descriptor;
 //! what a human's own tools run later (`.git`, editor and agent settings) can be read here, but not written.
 
+mod content;
 mod copy;
 mod delete;
 mod edit;
@@ -12,7 +13,6 @@ mod read;
 mod restore;
 mod search;
 mod stat;
-mod target;
 mod text;
 mod trash;
 mod tree;

@@ -1,10 +1,14 @@
 //! Moves or renames an entry.
 
-use crate::target::{Existing, Target, make_parents};
+use crate::content::make_parents;
 use rustix::fs::RenameFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, error::IoContext as _};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, Result, Tool,
+    error::IoContext as _,
+    target::{Existing, Target},
+};
 
 pub(crate) struct FilesMove;
 

@@ -1,7 +1,7 @@
 //! Reads a file, whole or in part.
 
 use crate::{
-    target::{digest, open_regular},
+    content::{digest, open_regular},
     text::{self, Wanted},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};

@@ -1,12 +1,9 @@
 //! Brings back what was deleted.
 
-use crate::{
-    target::{Target, make_parents},
-    trash::Trash,
-};
+use crate::{content::make_parents, trash::Trash};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::Target};
 
 /// How much of the trash an error shows.
 const MOST_SHOWN: usize = 10;

@@ -1,7 +1,7 @@
 //! Searches contents with ripgrep's engine.
 
 use crate::{
-    target::open_regular,
+    content::open_regular,
     walk::{self, Scope},
 };
 use grep_regex::RegexMatcherBuilder;

@@ -1,8 +1,8 @@
 //! Tells what one path is.
 
 use crate::{
+    content::{digest, open_regular, read_all},
     entry::{self, Kind, Link},
-    target::{digest, open_regular, read_all},
     text,
 };
 use rustix::fs::FileType;

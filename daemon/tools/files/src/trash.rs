@@ -1,9 +1,10 @@
 //! The trash: `.Trash-<uid>` on the filesystem of what is deleted, in the layout of the freedesktop.org Trash
 //! specification 1.0 (`files/` and `info/`), so that desktops show it too.
 
-use crate::target::Target;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
-use skynet_core::{Error, RelativePath, Result, Workspace, error::IoContext as _, reserved::TRASH_PREFIX};
+use skynet_core::{
+    Error, RelativePath, Result, Workspace, error::IoContext as _, reserved::TRASH_PREFIX, target::Target,
+};
 use std::{
     fs::File,
     io::{Read as _, Write as _},

@@ -1,10 +1,13 @@
 //! Writes a whole file.
 
-use crate::target::{Existing, Target, check_expected, digest, make_parents, read_all};
+use crate::content::{check_expected, digest, make_parents, read_all};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, Result, Tool,
+    target::{Existing, Target},
+};
 
 /// The most that is compared with an expected digest.
 const MOST_COMPARED_BYTES: u64 = 64 << 20;
