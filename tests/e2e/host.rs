@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use skynet_tests::{
     host::{Host, User},
     programs::{Shim, is_running, outcome, wait_until},
+    web::service,
 };
 use std::{
     fs,
@@ -268,4 +269,68 @@ fn a_broker_or_daemon_that_dies_is_replaced_under_the_client() {
         );
         shim.call("files_read", json!({ "path": "log" })).unwrap();
     }
+}
+
+#[test]
+fn a_job_of_a_user_outlives_broker_and_daemon_and_is_nobody_elses() {
+    let Some(mut host) = Host::start() else { return };
+    let [ann, bob] = host.users();
+    let project = ann.project();
+    let mut shim = client(&host, &ann, &project);
+    let memory = "x = []\nwhile True: x.append(bytearray(1 << 20))";
+    let input = json!({ "script": memory, "interpreter": "python", "memory_mib": 64, "timeout_seconds": 60 });
+    let hog = shim.call("exec_start_job", input).unwrap()["job"].clone();
+    let script = "id -un; tty; echo kept > ~/note; while read line; do echo said $line; done; exit 7";
+    let input = json!({ "script": script, "pty": true, "timeout_seconds": 120 });
+    let job = shim.call("exec_start_job", input).unwrap()["job"].clone();
+    host.replace_broker();
+    host.replace_daemon();
+    shim.call("exec_write_job", json!({ "job": job, "text": "on\n\u{4}" })).unwrap();
+    let ended = shim.call("exec_wait_job", json!({ "job": job })).unwrap();
+    assert_eq!(
+        (&ended["status"]["exit_code"], &ended["status"]["ended_by"]),
+        (&json!(7), &json!("itself")),
+        "{ended}"
+    );
+    let output = shim.call("exec_read_job", json!({ "job": job })).unwrap();
+    let said = output["output"].as_str().unwrap();
+    assert!(
+        said.starts_with(&format!("{}\r\n/dev/pts/0\r\n", ann.name)) && said.contains("said on"),
+        "{output}"
+    );
+    assert_eq!(bash(&mut shim, "cat ~/note")["stdout"], "kept\n");
+    let ended = shim.call("exec_wait_job", json!({ "job": hog })).unwrap();
+    assert_eq!(ended["status"]["ended_by"], "memory", "{ended}");
+
+    let mut other = client(&host, &bob, &bob.project());
+    assert_eq!(other.call("exec_list_jobs", json!({})).unwrap()["jobs"], json!([]));
+    let refused = other.call("exec_read_job", json!({ "job": job })).unwrap_err();
+    assert!(refused.starts_with("not_found"), "{refused}");
+}
+
+#[test]
+fn a_user_previews_and_gets_the_network_that_was_granted() {
+    let Some(mut host) = Host::start() else { return };
+    let allowed = "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
+    fs::write(host.path.join("config.toml"), allowed).unwrap();
+    host.replace_daemon();
+    let [ann, _] = host.users();
+    let project = ann.project();
+    let mut shim = client(&host, &ann, &project);
+    bash(&mut shim, "mkdir -p dir/old; echo 1 > dir/a; echo 1 > b");
+    let script = "rm -r dir; mkdir dir; echo 2 > dir/c; echo 2 >> b; chmod 600 b";
+    let preview = shim.call("exec_preview", json!({ "script": script })).unwrap();
+    assert_eq!(preview["changes_count"], 4, "{preview}");
+    assert_eq!(bash(&mut shim, "cat b; ls dir")["stdout"], "1\na\nold\n");
+    shim.call("exec_apply_preview", json!({ "preview": preview["preview"] })).unwrap();
+    assert_eq!(bash(&mut shim, "cat b; ls dir; stat -c %a b")["stdout"], "1\n2\nc\n600\n");
+    assert_eq!(fs::metadata(project.join("dir/c")).unwrap().uid(), ann.uid);
+
+    let port = service();
+    let fetch = |network: Value| json!({ "script": format!("curl -sS --noproxy '' http://127.0.0.1:{port}/"), "network": network });
+    for network in [json!({ "reach": [port] }), json!({ "hosts": [format!("127.0.0.1:{port}")] })] {
+        let ended = shim.call("exec_run", fetch(network)).unwrap();
+        assert!(ended["stdout"].as_str().unwrap().starts_with("GET / HTTP/1.1"), "{ended}");
+    }
+    assert_eq!(shim.call("exec_run", fetch(json!({}))).unwrap()["exit_code"], 7);
 }

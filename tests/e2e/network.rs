@@ -1,11 +1,13 @@
 //! What leads out of a slot: nothing, but what was granted.
 
 use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim, wait_until};
+use skynet_tests::{
+    programs::{Daemon, Home, Shim, wait_until},
+    web::service,
+};
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    thread,
 };
 
 const ALLOWED: &str = "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
@@ -36,29 +38,6 @@ impl Bench {
         let input = json!({ "command": ["true"], "network": network });
         self.shim.call("exec_run", input).expect_err("must be refused")
     }
-}
-
-/// An HTTP server on the host's loopback that says what it was asked.
-fn service() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            thread::spawn(move || {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or_default() == 1 {
-                    head.push(byte[0]);
-                }
-                let answer =
-                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", head.len());
-                // Who asked may be gone.
-                let _ = stream.write_all(&[answer.as_bytes(), &head].concat());
-            });
-        }
-    });
-    port
 }
 
 /// A port of this host that nobody listens at.

@@ -1,10 +1,11 @@
-//! A client over HTTP: one request at a time, and what comes back.
+//! HTTP: a client of the daemon, one request at a time, and a server for commands.
 
 use crate::programs::Home;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    thread,
 };
 
 /// A listener of the daemon and a token for it.
@@ -192,4 +193,31 @@ impl Stream {
 
 fn parse(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|err| panic!("{err}: {json}"))
+}
+
+/// An HTTP server on the host's loopback that says what it was asked.
+///
+/// # Panics
+/// When there is no port.
+#[must_use]
+pub fn service() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream: TcpStream = stream.unwrap();
+            thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or_default() == 1 {
+                    head.push(byte[0]);
+                }
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", head.len());
+                // Who asked may be gone.
+                let _ = stream.write_all(&[answer.as_bytes(), &head].concat());
+            });
+        }
+    });
+    port
 }

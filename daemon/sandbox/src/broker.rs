@@ -13,7 +13,7 @@ use rustix::{
 };
 use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
-    protocol::{Begun, Ended, FromBroker, Kind, Network, Refused, Reply, Request, Run, ToBroker},
+    protocol::{Begun, Ended, FromBroker, Identity, Kind, Network, Refused, Reply, Request, Run, ToBroker},
 };
 use std::{
     collections::VecDeque,
@@ -215,7 +215,7 @@ impl Broker<'_> {
                     system.release(connection);
                 }
             }
-            Some(Request::Keep(run)) => self.keep(run, &descriptors),
+            Some(Request::Keep(run)) => self.keep(run, descriptors),
             Some(Request::Signal(_)) | None => {}
         }
         Ok(true)
@@ -228,10 +228,7 @@ impl Broker<'_> {
         let mut next = || descriptors.next().ok_or_else(protocol);
         let stdio = [next()?, next()?, next()?];
         run.is_alone = self.busy.iter().all(|busy| busy.workspace.as_ref() != Some(&run.workspace));
-        run.identity = match &self.system {
-            Some(system) => Some(system.identity(run.connection)?.clone()),
-            None => None,
-        };
+        run.identity = self.identity(&run)?;
         if let Some(program) = self.maker.program(run.kind()) {
             // Whatever the daemon says.
             run.argv = vec![program.into_os_string().into_encoded_bytes()];
@@ -239,8 +236,24 @@ impl Broker<'_> {
         if run.kind() == Kind::Host {
             return Ok(Body::Resident(self.maker.host(&run, &stdio)?));
         }
-        let mut workspace = next()?;
+        let workspace = next()?;
         let preview = run.is_preview.then(next).transpose()?;
+        let (workspace, home) = self.place(&mut run, workspace)?;
+        let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
+        let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            stdio.iter().chain([&workspace]).chain(&preview).chain(&home).map(|one| one.as_fd()).collect();
+        slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
+        Ok(Body::Slot(slot))
+    }
+
+    /// As whom it runs, unless that is the broker's own user.
+    fn identity(&self, run: &Run) -> Result<Option<Identity>, Refusal> {
+        self.system.as_ref().map(|system| system.identity(run.connection).cloned()).transpose()
+    }
+
+    /// Its workspace and its home, which for another user than the broker's own can be mounted.
+    fn place(&self, run: &mut Run, mut workspace: OwnedFd) -> Result<(OwnedFd, Option<OwnedFd>), Refusal> {
         let mut home = None;
         if let Some(system) = &self.system {
             system.check_workspace(run.connection, &workspace)?;
@@ -257,25 +270,19 @@ impl Broker<'_> {
             }
             run.private_home = path.into_os_string().into_encoded_bytes();
         }
-        let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
-        let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            stdio.iter().chain([&workspace]).chain(&preview).chain(&home).map(|one| one.as_fd()).collect();
-        slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
-        Ok(Body::Slot(slot))
+        Ok((workspace, home))
     }
 
     /// Has a keeper begin a job. That it cannot is told by its socket: nobody has it.
-    fn keep(&mut self, mut run: Run, descriptors: &[OwnedFd]) {
-        // A keeper has no control group of its own, and would be of the broker's user: of root.
-        if self.system.is_some() || run.kind() != Kind::Command {
-            return;
-        }
-        // As above.
-        let Ok((path, _)) = self.homes.open(&run.private_home, None) else { return };
-        run.private_home = path.into_os_string().into_encoded_bytes();
-        run.identity = None;
-        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
+    fn keep(&mut self, mut run: Run, descriptors: Vec<OwnedFd>) {
+        let mut descriptors = descriptors.into_iter();
+        let (Some(workspace), Kind::Command) = (descriptors.next(), run.kind()) else { return };
+        let Ok(identity) = self.identity(&run) else { return };
+        run.identity = identity;
+        let Ok((workspace, home)) = self.place(&mut run, workspace) else { return };
+        let files: Vec<OwnedFd> = descriptors.collect();
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(&workspace).chain(&files).chain(&home).map(|one| one.as_fd()).collect();
         // As above.
         let _ = keeper::start(self.maker, run, &descriptors);
     }

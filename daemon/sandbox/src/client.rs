@@ -162,31 +162,17 @@ impl Slots {
         Ok(running)
     }
 
-    /// Whether there can be jobs.
-    ///
-    /// # Errors
-    /// `Unavailable` where the broker is that of the whole host.
-    pub fn check_keeps(&self) -> Result<()> {
-        match &self.source {
-            Source::Own { .. } => Ok(()),
-            Source::Host { .. } => Err(Error::unavailable(
-                "background jobs are not available where Skynet serves a whole host; `exec_run` runs a command and waits for it",
-            )),
-        }
-    }
-
     /// Has a keeper begin a command as a job, at a terminal of that size or at pipes. From here on its directory tells what
     /// becomes of it, also that it could not begin.
     ///
     /// # Errors
-    /// `Unavailable` when there is no broker, or one that keeps no jobs.
+    /// `Unavailable` when there is no broker.
     pub async fn keep(
         &self,
         command: Command<'_>,
         terminal: Option<TerminalSize>,
         files: &job::Files,
     ) -> Result<()> {
-        self.check_keeps()?;
         let broker = self.reach().await?;
         let workspace = command
             .workspace

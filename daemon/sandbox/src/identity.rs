@@ -3,8 +3,8 @@
 use rustix::{
     process::{DumpableBehavior, Gid, Signal, Uid},
     thread::{
-        CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities, set_thread_groups,
-        set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities,
+        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 use skynet_sandbox::protocol::Identity;
@@ -12,6 +12,16 @@ use std::io;
 
 /// With this a slot makes mounts, but for the kernel it opens nothing that its user could not.
 pub(crate) const MOUNTS: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SETPCAP);
+
+/// With this, too, an overlay is laid down: the kernel makes a directory for itself that nobody else may enter. Who looks
+/// through the overlay is asked for his own rights all the same (overlayfs, "Permission model").
+pub(crate) const OVERLAYS: CapabilitySet = MOUNTS.union(CapabilitySet::DAC_OVERRIDE);
+
+/// Has some of the rights that this process may have take effect, and lets the rest go if it `is_last`.
+pub(crate) fn use_rights(effective: CapabilitySet, is_last: bool) -> io::Result<()> {
+    let permitted = if is_last { effective } else { capabilities(None)?.permitted };
+    Ok(set_capabilities(None, CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() })?)
+}
 
 /// Makes this process, which must have one thread, one of that user, with no way back; of root's rights only `kept`
 /// are left (capabilities(7)).

@@ -23,8 +23,8 @@ pub enum Request {
     /// Nothing more will be done for the connection of that number.
     #[prost(uint64, tag = "4")]
     Release(u64),
-    /// A command that a keeper holds, so that it outlives the broker; one of the whole host does not. With four
-    /// descriptors: workspace, and those of [`crate::job::Files`]. What becomes of it is said there.
+    /// A command that a keeper holds, so that it outlives the broker. With four descriptors: workspace, and those of
+    /// [`crate::job::Files`]. What becomes of it is said there.
     #[prost(message, tag = "5")]
     Keep(Run),
     /// To a slot alone: signals the command's process group.

@@ -25,7 +25,7 @@ use skynet_sandbox::{
 use std::{
     fs::OpenOptions,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::SystemTime,
 };
 
@@ -76,14 +76,21 @@ fn live(socket: OwnedFd, maker: &mut Maker) -> io::Result<()> {
     drop((socket, null));
     // A long one is never alone for long. What another command plants is for that one's guard to find.
     let run = Run { is_alone: true, ..run };
-    let [workspace, output, end, listener] = <[OwnedFd; 4]>::try_from(descriptors)
-        .map_err(|_| io::Error::other("a job without its descriptors"))?;
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a job without its descriptors"));
+    let [workspace, output, end, listener] = [next()?, next()?, next()?, next()?];
+    let home = descriptors.next();
     let mut connections = Connections::new(listener);
     let output = Output::new(output.into())?;
-    let started = Keeper::start(maker, &run, &workspace, output);
-    drop(workspace);
+    let place: Vec<BorrowedFd<'_>> = std::iter::once(&workspace).chain(&home).map(AsFd::as_fd).collect();
+    let started = Keeper::start(maker, &run, &place, output);
+    drop((workspace, home));
     let end_of_job = match started {
-        Ok(mut keeper) => keeper.keep(&mut connections, &mut buffer),
+        Ok(mut keeper) => {
+            let end = keeper.keep(&mut connections, &mut buffer);
+            maker.bury(keeper.slot.take_group());
+            end
+        }
         Err(refusal) => End { refused: Some(refusal.of(run.id)), ..End::default() },
     };
     let at_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
@@ -93,6 +100,8 @@ fn live(socket: OwnedFd, maker: &mut Maker) -> io::Result<()> {
     drop(connections);
     // The slot, for whose end nobody waits any more.
     while let Ok(Some(_)) | Err(Errno::INTR) = wait(WaitOptions::empty()) {}
+    // Nothing is in its group any more. If it stays all the same, the next broker removes it.
+    maker.sweep();
     written
 }
 
@@ -120,19 +129,25 @@ enum Ready {
 }
 
 impl Keeper {
-    fn start(maker: &mut Maker, run: &Run, workspace: &OwnedFd, output: Output) -> Result<Self, Refusal> {
+    /// `place` is the workspace and, for another user than the broker's own, the home.
+    fn start(
+        maker: &mut Maker,
+        run: &Run,
+        place: &[BorrowedFd<'_>],
+        output: Output,
+    ) -> Result<Self, Refusal> {
         let start = || -> io::Result<Self> {
             let slot = maker.slot()?;
             let (source, input) = if run.terminal.is_some() {
                 // In whose place it puts the terminal that it makes.
                 let null = io::stdin();
-                slot.run(run.clone(), &[null.as_fd(), null.as_fd(), null.as_fd(), workspace.as_fd()])?;
+                slot.run(run.clone(), &[&[null.as_fd(); 3], place].concat())?;
                 (None, Input::default())
             } else {
                 let (stdin, typed) = pipe_with(PipeFlags::CLOEXEC)?;
                 let (written, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
-                let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd(), workspace.as_fd()];
-                slot.run(run.clone(), &stdio)?;
+                let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd()];
+                slot.run(run.clone(), &[&stdio, place].concat())?;
                 // Not those of the command: it shares the other ends' flags, not these.
                 rustix::io::ioctl_fionbio(&written, true)?;
                 (Some(written), Input::pipe(typed)?)

@@ -13,14 +13,11 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter},
     os::{
-        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::ffi::{OsStrExt as _, OsStringExt as _},
     },
     path::{Path, PathBuf},
 };
-
-/// Where a process finds its own descriptors while the root is built.
-const DESCRIPTORS: &str = "/new/proc/self/fd";
 
 /// A workspace and what lies over it.
 pub(crate) struct Overlay {
@@ -32,7 +29,7 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// Lays one over the directory `workspace`. What is mounted below it stays hidden.
-    pub(super) fn mount(workspace: OwnedFd, is_users: bool) -> io::Result<Self> {
+    pub(super) fn mount(workspace: &OwnedFd, is_users: bool) -> io::Result<Self> {
         let changes = Path::new(CHANGES);
         for name in ["upper", "work"] {
             fs::create_dir(changes.join(name))?;
@@ -42,12 +39,13 @@ impl Overlay {
         if is_users {
             options.push_str(",userxattr");
         }
-        // By its descriptor: in a list of options a path could mean something else.
-        let place = format!("{DESCRIPTORS}/{}", workspace.as_raw_fd());
-        let layers = format!("lowerdir={place},upperdir={CHANGES}/upper,workdir={CHANGES}/work,{options}");
+        // From within: in a list of options its path could mean something else.
+        rustix::process::fchdir(workspace)?;
+        let layers = format!("lowerdir=.,upperdir={CHANGES}/upper,workdir={CHANGES}/work,{options}");
         let lower = directory_at(workspace.as_fd(), Path::new("."))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("overlay", place.as_str(), "overlay", flags, &*CString::new(layers)?)?;
+        mount("overlay", ".", "overlay", flags, &*CString::new(layers)?)?;
+        rustix::process::chdir("/")?;
         let open = |path: &Path| -> io::Result<OwnedFd> { Ok(File::open(path)?.into()) };
         let opaque = if is_users { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
         Ok(Self { lower, upper: open(&changes.join("upper"))?, opaque })

@@ -186,7 +186,10 @@ impl View {
         }
         .layer("home")?;
         if let Some(identity) = &run.identity {
-            identity::assume(identity, identity::MOUNTS).layer("identity")?;
+            let kept = if run.is_preview { identity::OVERLAYS } else { identity::MOUNTS };
+            identity::assume(identity, kept)
+                .and_then(|()| identity::use_rights(identity::MOUNTS, false))
+                .layer("identity")?;
         }
         let shown: &[&str] = if run.kind() == Kind::Command { &TOOLCHAINS } else { &GIT_SETTINGS };
         shown.iter().try_for_each(|name| show_of_home(&place.home.join(name))).layer("home")?;
@@ -196,9 +199,14 @@ impl View {
             mount_workspace(&place.workspace, workspace.as_fd())?;
         }
         if run.is_preview {
-            let over =
-                Overlay::mount(directory(&place.workspace).layer("workspace")?, run.identity.is_none());
-            place.overlay = Some(over.layer("overlay")?);
+            let workspace = directory(&place.workspace).layer("workspace")?;
+            let use_rights = |rights, is_last| match run.identity {
+                Some(_) => identity::use_rights(rights, is_last).layer("overlay"),
+                None => Ok(()),
+            };
+            use_rights(identity::OVERLAYS, false)?;
+            place.overlay = Some(Overlay::mount(&workspace, run.identity.is_none()).layer("overlay")?);
+            use_rights(identity::MOUNTS, true)?;
         }
         place.linked = worktree::repository_of(Path::new(OLD), &place.workspace);
         if let Some(linked) = &place.linked {

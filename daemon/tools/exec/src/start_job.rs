@@ -126,7 +126,6 @@ impl Tool for ExecStartJob {
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        self.0.slots.check_keeps()?;
         let program = input.program();
         let private_home = Host::private_home(ctx.workspace()?);
         let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
