@@ -143,7 +143,8 @@ impl House {
         let hands = Pool::new(door.slots.clone());
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
-        let commands = skynet_exec::Host::new(door.slots.clone(), door.home(), state);
+        let commands =
+            skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let mut toolsets = skynet_hands::toolsets();
         toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
         // Until the runtime ends.

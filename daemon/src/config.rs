@@ -4,6 +4,7 @@ use crate::boot::NO_HOME;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
+use skynet_exec::IpNet;
 use skynet_policy::{CommandRule, Commands, Limits, Rule, Rules, Verdict};
 use std::{
     fs,
@@ -24,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     pub(crate) mcp: Mcp,
     pub(crate) http: Http,
+    pub(crate) network: Network,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +79,14 @@ pub(crate) struct Mcp {
 pub(crate) struct Http {
     /// Serve MCP over HTTP on this loopback address, like `127.0.0.1:7345`; off if absent. Port 0 takes any.
     pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Network {
+    /// Networks, like `10.20.0.0/16`, at whose addresses a host may be that a command was granted by its name, besides
+    /// those of the internet: a company's own registry of packages. Whoever can register a name can lead it there.
+    pub(crate) reachable: Vec<IpNet>,
 }
 
 impl Default for Log {

@@ -32,3 +32,4 @@ mod rust_client;
 mod sandbox;
 mod sdk;
 mod suites;
+mod toolchains;

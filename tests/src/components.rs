@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// A copy of root's Rust toolchain that every account can enter, made by `cargo xtask test`.
+const RUST: &str = "/opt/skynet-env/rust";
+
 /// Where a component lies, or `None` after saying on stderr what to run.
 ///
 /// # Panics
@@ -13,13 +16,29 @@ pub fn find(name: &str, file: &str) -> Option<PathBuf> {
     if found.exists() {
         return Some(found);
     }
-    assert!(
-        std::env::var_os("SKYNET_REQUIRE_ALL").is_none_or(|value| value != "1"),
-        "the component `{name}` is missing at `{}`",
-        found.display()
-    );
+    assert!(!requires_all(), "the component `{name}` is missing at `{}`", found.display());
     eprintln!("SKIP {name}: run cargo xtask env up {name}");
     None
+}
+
+/// A program of `PATH` or below `/opt/skynet-env`, or `None` after saying on stderr what installs it.
+///
+/// # Panics
+/// As [`find`].
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from(RUST).join("bin")]);
+    let found = places.map(|directory| directory.join(name)).find(|program| program.exists());
+    if found.is_none() {
+        assert!(!requires_all(), "there is no `{name}`");
+        eprintln!("SKIP {name}: `cargo xtask test` as root installs it");
+    }
+    found
+}
+
+fn requires_all() -> bool {
+    std::env::var_os("SKYNET_REQUIRE_ALL").is_some_and(|value| value == "1")
 }
 
 /// A filesystem of 32 MiB that this test may fill, or `None` after saying on stderr what makes one. Tests that use it

@@ -41,7 +41,7 @@ pub fn product() -> Registry {
     let state = std::env::temp_dir().join("skynet-state");
     let slots =
         skynet_sandbox::Slots::new(crate::programs::program("skynet-sandbox"), 0, state.join("homes"));
-    let commands = skynet_exec::Host::new(slots, Some(Path::new("/root")), &state);
+    let commands = skynet_exec::Host::new(slots, Some(Path::new("/root")), &state, Vec::new());
     let mut toolsets = skynet_hands::toolsets();
     toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();

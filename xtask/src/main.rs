@@ -97,7 +97,7 @@ fn product() -> Result<skynet_core::Registry> {
     // Their declarations are wanted, and none is called: the broker need not be there.
     let slots = skynet_sandbox::Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
     let mut toolsets = skynet_hands::toolsets();
-    let commands = skynet_exec::Host::new(slots, None, std::path::Path::new("/"));
+    let commands = skynet_exec::Host::new(slots, None, std::path::Path::new("/"), Vec::new());
     toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
     Ok(skynet_catalog::product(&catalog, toolsets)?)
 }

@@ -9,6 +9,7 @@ use crate::{
 };
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use std::{
     collections::BTreeSet,
     convert::Infallible,
@@ -34,7 +35,7 @@ pub(crate) enum Refused {
     #[error("nothing was granted for `{0}`; call again with it among the hosts of `network`")]
     NotGranted(String),
     #[error(
-        "`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, another one by a grant for its address"
+        "`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, one of its networks by a grant for the address, or by name if an administrator lists the address in `network.reachable`"
     )]
     NotPublic { host: String, address: IpAddr },
     #[error("`{0}` cannot be resolved: {1}")]
@@ -55,15 +56,17 @@ pub struct Visits {
 /// The proxy of one slot.
 pub struct Gateway {
     grants: Vec<Grant>,
+    /// Where granted names may lead besides the internet.
+    reachable: Arc<[IpNet]>,
     visits: Mutex<Visits>,
     is_over: CancellationToken,
 }
 
 impl Gateway {
-    /// One for these grants.
+    /// One for these grants; names may lead to addresses of the internet and to those that are `reachable`.
     #[must_use]
-    pub fn new(grants: Vec<Grant>) -> Arc<Self> {
-        Arc::new(Self { grants, visits: Mutex::default(), is_over: CancellationToken::new() })
+    pub fn new(grants: Vec<Grant>, reachable: Arc<[IpNet]>) -> Arc<Self> {
+        Arc::new(Self { grants, reachable, visits: Mutex::default(), is_over: CancellationToken::new() })
     }
 
     /// What was asked of it until now.
@@ -116,7 +119,8 @@ impl Gateway {
         let mut failed = Refused::NotResolved(name.clone(), std::io::ErrorKind::NotFound.into());
         for address in addresses {
             let ip = address.ip();
-            if !is_public(ip) && !grants.iter().any(|grant| grant.is_for(ip)) {
+            let is_reachable = is_public(ip) || self.reachable.iter().any(|network| network.contains(&ip));
+            if !is_reachable && !grants.iter().any(|grant| grant.is_for(ip)) {
                 self.note(|visits| &mut visits.refused, &name);
                 failed = Refused::NotPublic { host: host.clone(), address: ip };
                 continue;

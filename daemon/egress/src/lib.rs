@@ -10,6 +10,7 @@ mod request;
 
 pub use gateway::{Gateway, Visits};
 pub use grant::Grant;
+pub use ipnet::IpNet;
 pub use relay::{Way, relay};
 
 /// Connections of one slot at a time, at each of its listeners; more wait.

@@ -23,6 +23,7 @@ use program::Program;
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use skynet_core::{CallCtx, Caller, Error, Result, Toolset, Workspace, command::Programs};
+pub use skynet_egress::IpNet;
 use skynet_sandbox::{
     Command, Slots, places,
     protocol::{Kind, Limits},
@@ -54,18 +55,21 @@ pub struct Host {
     home: Option<PathBuf>,
     jobs: Jobs,
     state: PathBuf,
+    reachable: Arc<[IpNet]>,
 }
 
 impl Host {
     /// Commands in `slots`. `home` is that of the daemon's own user, if it serves no other: there a list of commands finds
-    /// toolchains too. Jobs and what is not finished are kept below `state`.
+    /// toolchains too. Jobs and what is not finished are kept below `state`. Hosts that
+    /// commands were granted by name may be at addresses of the internet, and at `reachable` ones.
     #[must_use]
-    pub fn new(slots: Arc<Slots>, home: Option<&Path>, state: &Path) -> Arc<Self> {
+    pub fn new(slots: Arc<Slots>, home: Option<&Path>, state: &Path, reachable: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self {
             slots,
             home: home.map(Path::to_owned),
             jobs: Jobs::new(state.join("jobs")),
             state: state.to_owned(),
+            reachable: reachable.into(),
         })
     }
 
@@ -87,7 +91,7 @@ impl Host {
     pub async fn adopt(self: Arc<Self>) {
         let found = self.with_jobs(Jobs::connected).await;
         for job in found.unwrap_or_default() {
-            let attended = match job.card.network.open().await {
+            let attended = match job.card.network.open(&self.reachable).await {
                 Ok(Some(network)) => job.attend(network).await,
                 Ok(None) => Ok(()),
                 Err(err) => Err(err),

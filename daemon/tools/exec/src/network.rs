@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{Effect, Error, Result};
-use skynet_egress::{Gateway, Grant, Way, relay};
+use skynet_egress::{Gateway, Grant, IpNet, Way, relay};
 use skynet_sandbox::{
     channel::{AsyncSocket, Buffer},
     protocol::Dial,
@@ -128,7 +128,7 @@ impl Network {
     ///
     /// # Errors
     /// `InvalidInput` for ports that make no sense, `Conflict` for a port of this host that is taken.
-    pub(crate) async fn open(&self) -> Result<Option<Open>> {
+    pub(crate) async fn open(&self, reachable: &Arc<[IpNet]>) -> Result<Option<Open>> {
         self.check()?;
         if self.is_empty() {
             return Ok(None);
@@ -146,7 +146,7 @@ impl Network {
             })?;
             published.push((listener, *port));
         }
-        let gateway = (!self.hosts.is_empty()).then(|| Gateway::new(self.hosts.clone()));
+        let gateway = (!self.hosts.is_empty()).then(|| Gateway::new(self.hosts.clone(), reachable.clone()));
         Ok(Some(Open { gateway, reach: self.reach.clone(), published, serving: JoinSet::new() }))
     }
 }

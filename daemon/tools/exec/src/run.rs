@@ -185,7 +185,7 @@ pub(crate) async fn in_slot(
     let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
     let command = host.command(ctx, &program, &private_home, limits, &input.network)?;
     let command = Command { preview, ..command };
-    let mut network = input.network.open().await?;
+    let mut network = input.network.open(&host.reachable).await?;
     let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
     let changed = Arc::new(Notify::new());
     let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;

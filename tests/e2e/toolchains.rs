@@ -1,0 +1,146 @@
+//! What developers run, typed as they type it, in a slot.
+
+use serde_json::{Value, json};
+use skynet_tests::{
+    components,
+    programs::{Daemon, Home, Shim},
+};
+use std::{fs, net::ToSocketAddrs as _, process::Command};
+
+/// A client whose commands may reach the registries of packages.
+struct Bench {
+    shim: Shim,
+    home: Home,
+    _daemon: Daemon,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with("")
+    }
+
+    fn with(configuration: &str) -> Self {
+        let home = Home::new();
+        let allowed = "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
+        home.configure(&format!("{allowed}{configuration}"));
+        let daemon = Daemon::start(&home);
+        let shim = Shim::connected(&home, "2025-11-25", json!({}));
+        Self { shim, home, _daemon: daemon }
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.home.project.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// What it wrote to stdout; it must succeed.
+    fn run(&mut self, script: &str, network: Value) -> String {
+        let input = json!({ "script": script, "network": network, "timeout_seconds": 300 });
+        let ended = self.shim.call("exec_run", input).unwrap_or_else(|err| panic!("{err}"));
+        assert_eq!(ended["exit_code"], 0, "{script}: {ended}");
+        ended["stdout"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn cargo_builds_and_tests() {
+    let Some(rust) = components::program("cargo") else { return };
+    let mut bench = Bench::new();
+    bench.write("Cargo.toml", "[package]\nname = 'sample'\nversion = '0.1.0'\nedition = '2021'\n");
+    bench.write("src/lib.rs", "pub fn two() -> u8 { 2 }\n#[test]\nfn it_is() { assert_eq!(two(), 2) }\n");
+    bench.write("build.rs", "fn main() { println!(\"cargo:rustc-env=BUILT=yes\") }\n");
+    let path = rust.parent().unwrap().display();
+    let said = bench.run(&format!("export PATH={path}:$PATH; cargo build && cargo test 2>&1"), json!({}));
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn go_builds_and_tests() {
+    if components::program("go").is_none() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.write("go.mod", "module sample\n\ngo 1.19\n");
+    bench.write("two.go", "package sample\n\nfunc Two() int { return 2 }\n");
+    bench.write(
+        "two_test.go",
+        "package sample\n\nimport (\n\t\"net/http\"\n\t\"net/http/httptest\"\n\t\"testing\"\n)\n\nfunc TestServed(t *testing.T) {\n\tserver := httptest.NewServer(http.NotFoundHandler())\n\tdefer server.Close()\n\tanswer, err := http.Get(server.URL)\n\tif err != nil || answer.StatusCode != 404 || Two() != 2 {\n\t\tt.Fatal(err)\n\t}\n}\n",
+    );
+    let said = bench.run("go vet ./... && go test ./...", json!({}));
+    assert!(said.starts_with("ok"), "{said}");
+}
+
+#[test]
+fn make_and_a_compiler_build() {
+    if components::program("make").is_none() || components::program("cc").is_none() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.write("main.c", "#include <stdio.h>\nint main(void) { puts(\"built\"); return 0; }\n");
+    bench.write("Makefile", "main: main.c\n\tcc -O2 -o main main.c\ncheck: main\n\t./main\n");
+    let said = bench.run("make -j4 check", json!({}));
+    assert!(said.ends_with("built\n"), "{said}");
+}
+
+#[test]
+fn pytest_tests() {
+    if components::program("pytest-3").is_none() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.write(
+        "test_pool.py",
+        "import multiprocessing, tempfile\ndef double(x): return 2 * x\ndef test_pool(tmp_path):\n    with multiprocessing.Pool(2) as pool: assert pool.map(double, [1, 2]) == [2, 4]\n    (tmp_path / 'f').write_text('x')\n",
+    );
+    let said = bench.run("pytest-3 -q", json!({}));
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn java_compiles_and_runs() {
+    if components::program("javac").is_none() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.write("src/Main.java", "public class Main { public static void main(String[] a) throws Exception { var t = new Thread(() -> System.out.println(\"ran\")); t.start(); t.join(); } }\n");
+    let said = bench
+        .run("javac -d out src/Main.java && jar cfe app.jar Main -C out . && java -jar app.jar", json!({}));
+    assert_eq!(said, "ran\n");
+}
+
+#[test]
+fn npm_installs_from_its_registry() {
+    let Some(npm) = components::program("npm") else { return };
+    let asked = Command::new(npm).args(["config", "get", "registry"]).output().unwrap();
+    let registry = String::from_utf8(asked.stdout).unwrap();
+    let host = registry.trim().trim_start_matches("https://").split('/').next().unwrap().to_owned();
+    let Ok(addresses) = (host.as_str(), 443).to_socket_addrs() else {
+        eprintln!("SKIP npm: its registry is not to be reached");
+        return;
+    };
+    // A registry of this network's own, perhaps.
+    let addresses: Vec<String> =
+        addresses.map(|one| format!("'{}/{}'", one.ip(), if one.is_ipv4() { 32 } else { 128 })).collect();
+    let mut bench = Bench::with(&format!("[network]\nreachable = [{}]\n", addresses.join(", ")));
+    bench.write("package.json", r#"{ "name": "sample", "version": "1.0.0", "dependencies": { "is-number": "7.0.0" }, "scripts": { "test": "node test.js" } }"#);
+    bench.write("test.js", "console.log(require('is-number')(5) && 'number')\n");
+    let registry = registry.trim();
+    let install = format!(
+        "npm install --silent --registry {registry} && rm -r node_modules && npm ci --silent --registry {registry}"
+    );
+    bench.run(&install, json!({ "hosts": [host] }));
+    let said = bench.run("npm test --silent", json!({}));
+    assert_eq!(said, "number\n");
+}
+
+#[test]
+fn tests_use_a_database_of_their_own_on_localhost() {
+    if components::program("redis-check-rdb").is_none() {
+        return;
+    }
+    let mut bench = Bench::new();
+    // One file for both, which goes by its name; where it has the other name too, Debian starts it as a service.
+    let script = "(exec -a redis-server redis-check-rdb --port 6379 --daemonize yes --save '' > /dev/null); until redis-cli ping > /dev/null; do sleep 0.1; done; redis-cli set k v; redis-cli get k";
+    assert_eq!(bench.run(script, json!({})), "OK\nv\n");
+}
