@@ -152,6 +152,7 @@ impl House {
         tokio::spawn(commands.sweep());
         let registry = skynet_catalog::product(&catalog, toolsets)?;
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
+        let registry = registry.hosted(Place::Remote, &hands.remote(config.network.reachable.clone()));
         let registry = Arc::new(registry);
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;

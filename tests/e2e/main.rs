@@ -26,6 +26,7 @@ mod offers;
 mod preview;
 mod protocol;
 mod relay;
+mod remotes;
 mod restart;
 mod rounds;
 mod rust_client;

@@ -58,6 +58,9 @@ pub enum Place {
     Hands,
     /// In `skynet-hands`, as the caller, without a workspace: what it asks is about the host.
     Host,
+    /// In `skynet-hands` of its own, as the caller, with the workspace and a way to one host: that which the tool
+    /// `FAMILY_find_remote`, asked with the same `repository`, `remote` and `url`, answers with `host` and `port`.
+    Remote,
 }
 
 /// One capability offered to agents.

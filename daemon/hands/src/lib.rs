@@ -28,5 +28,5 @@ pub fn toolsets() -> Vec<Toolset> {
 /// # Errors
 /// `Internal` when two have the same name.
 pub fn registry() -> Result<Registry> {
-    Registry::new(toolsets().into_iter().chain([skynet_exec::in_hands()]))
+    Registry::new(toolsets().into_iter().chain([skynet_exec::in_hands(), skynet_git::in_hands()]))
 }

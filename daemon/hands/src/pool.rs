@@ -5,6 +5,7 @@ use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERS
 use async_trait::async_trait;
 use bytes::Bytes;
 use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Run, Workspace};
+use skynet_egress::{Gateway, IpNet};
 use skynet_sandbox::{
     Command, Running, Slots,
     channel::{self, AsyncSocket, Buffer},
@@ -14,6 +15,7 @@ use std::{
     collections::HashMap,
     fs::OpenOptions,
     io,
+    net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::{
@@ -22,7 +24,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Hands that did nothing for so long are let go.
@@ -42,6 +47,9 @@ const KEPT: [&str; 3] = ["PATH", "LANG", "TZ"];
 /// time of reading 100 kB.
 const MEMORY: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=4194304:glibc.malloc.mmap_threshold=4194304");
+
+/// Where hands that have a way to another host find the proxy: the git family knows it.
+const PROXY_PORT: u16 = 3128;
 
 /// What the tools of one workspace may use together.
 const LIMITS: Limits = Limits {
@@ -65,6 +73,19 @@ pub struct Pool {
 
 /// Runs the tools that ask about the host.
 struct Host(Arc<Pool>);
+
+/// Runs the tools that talk to another host.
+struct Remote {
+    pool: Arc<Pool>,
+    reachable: Arc<[IpNet]>,
+}
+
+/// Where a remote is, as the tool that is asked for it answers.
+#[derive(serde::Deserialize)]
+struct Found {
+    host: String,
+    port: u16,
+}
 
 impl Pool {
     /// A pool that starts hands in `slots`.
@@ -94,6 +115,12 @@ impl Pool {
         Arc::new(Host(self.clone()))
     }
 
+    /// Runs the tools that need a way to one host, which may be at an address of the internet or at a `reachable` one.
+    #[must_use]
+    pub fn remote(self: &Arc<Self>, reachable: Vec<IpNet>) -> Arc<dyn Run> {
+        Arc::new(Remote { pool: self.clone(), reachable: reachable.into() })
+    }
+
     /// Hears of the changes of a file from now on.
     ///
     /// # Errors
@@ -111,7 +138,7 @@ impl Pool {
         if let Some(process) = processes.get(&room).filter(|process| process.is_alive()) {
             return Ok(process.clone());
         }
-        let process = Process::start(&self.slots, caller, workspace).await?;
+        let process = Process::start(&self.slots, caller, workspace, None).await?;
         processes.insert(room, process.clone());
         Ok(process)
     }
@@ -120,7 +147,7 @@ impl Pool {
         &self,
         workspace: Option<&Workspace>,
         ctx: &CallCtx,
-        name: &'static str,
+        name: &str,
         input: &Canonical,
     ) -> Result<Bytes> {
         let mut is_retry = false;
@@ -156,6 +183,33 @@ impl Run for Pool {
 impl Run for Host {
     async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
         self.0.call(None, ctx, name, input).await
+    }
+}
+
+#[async_trait]
+impl Run for Remote {
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+        let asked = ["repository", "remote", "url"].into_iter();
+        let asked = asked.filter_map(|key| Some((key.to_owned(), input.members().get(key)?.clone())));
+        let asked = Canonical::from_map(asked.collect())?;
+        let family = name.split('_').next().unwrap_or(name);
+        let found =
+            self.pool.call(Some(ctx.workspace()?), ctx, &format!("{family}_find_remote"), &asked).await?;
+        let unusable = |err| Error::internal("hands found no remote").with_source(err);
+        let Found { host, port } = serde_json::from_slice(&found).map_err(unusable)?;
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let grant = format!("{host}:{port}").parse().map_err(Error::invalid_input)?;
+        let gateway = Gateway::new(vec![grant], self.reachable.clone());
+        let caller = &ctx.origin()?.caller;
+        // It ends with this call.
+        let process =
+            Process::start(&self.pool.slots, caller, Some(ctx.workspace()?), Some(&gateway)).await?;
+        let result = process.call(ctx, name, input).await;
+        result.unwrap_or_else(|| {
+            Err(Error::interrupted(format!(
+                "the process that ran `{name}` died, so it may or may not have happened; look before you call it again"
+            )))
+        })
     }
 }
 
@@ -206,13 +260,32 @@ impl Drop for Watching {
 }
 
 impl Process {
-    async fn start(slots: &Slots, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Self>> {
+    /// With a `gateway`, they have a way to where it leads.
+    async fn start(
+        slots: &Slots,
+        caller: &Caller,
+        workspace: Option<&Workspace>,
+        gateway: Option<&Arc<Gateway>>,
+    ) -> Result<Arc<Self>> {
         let cannot = |err: io::Error| Error::unavailable("`skynet-hands` cannot be started").with_source(err);
         let (ours, theirs) = channel::pair().map_err(cannot)?;
-        let mut running = begin(slots, caller, workspace, &theirs).await?;
+        let kind = match (workspace, gateway) {
+            (None, _) => Kind::Host,
+            (Some(_), None) => Kind::Hands,
+            (Some(_), Some(_)) => Kind::Remote,
+        };
+        let mut running = begin(slots, caller, workspace, kind, &theirs).await?;
         // Whoever holds an end keeps the reader waiting.
         drop(theirs);
         let pid = running.pid().await?;
+        let mut way = JoinSet::new();
+        if let Some(gateway) = gateway {
+            let socket = running.network().await?.pop();
+            let listener =
+                TcpListener::from(socket.ok_or_else(|| Error::internal("a slot without its socket"))?);
+            listener.set_nonblocking(true).map_err(cannot)?;
+            way.spawn(gateway.clone().serve(tokio::net::TcpListener::from_std(listener).map_err(cannot)?));
+        }
         let socket = Arc::new(AsyncSocket::new(ours).map_err(cannot)?);
         let buffer = shake_hands(&socket, workspace).await.map_err(cannot)?;
         let calls = Arc::new(Mutex::new(Calls {
@@ -233,7 +306,7 @@ impl Process {
                 calls.watches.clear();
             }
             // Dropped, they are ended where they did not end by themselves.
-            drop(running);
+            drop((running, way));
             tracing::info!(pid, ?reason, "hands ended");
         });
         let place = workspace.map(|workspace| workspace.path().display().to_string());
@@ -355,6 +428,7 @@ async fn begin(
     slots: &Slots,
     caller: &Caller,
     workspace: Option<&Workspace>,
+    kind: Kind,
     socket: &OwnedFd,
 ) -> Result<Running> {
     let null = OpenOptions::new().write(true).open("/dev/null");
@@ -371,7 +445,7 @@ async fn begin(
     }));
     let stderr = io::stderr();
     let command = Command {
-        kind: if workspace.is_some() { Kind::Hands } else { Kind::Host },
+        kind,
         connection: caller.connection.number(),
         // The broker knows where they are.
         argv: Vec::new(),
@@ -381,7 +455,7 @@ async fn begin(
         home: &caller.home,
         private_home: "",
         limits: LIMITS,
-        listen: Vec::new(),
+        listen: if kind == Kind::Remote { vec![PROXY_PORT] } else { Vec::new() },
         is_published: false,
         preview: None,
     };

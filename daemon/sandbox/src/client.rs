@@ -239,22 +239,24 @@ type End = (Reply, Option<OwnedFd>);
 
 /// Whom the replies to a request go to.
 struct Waiter {
-    /// Of what is said before the end, the one thing that there is of each kind.
-    early: Option<oneshot::Sender<Early>>,
+    begun: Option<oneshot::Sender<u32>>,
+    network: Option<oneshot::Sender<Vec<OwnedFd>>>,
     ended: oneshot::Sender<End>,
 }
 
-/// What is said before the end.
-enum Early {
-    Begun(u32),
-    Network(Vec<OwnedFd>),
+/// Where what is said before the end arrives.
+struct Early {
+    begun: oneshot::Receiver<u32>,
+    network: oneshot::Receiver<Vec<OwnedFd>>,
 }
 
 impl Waiter {
-    fn new() -> (Self, oneshot::Receiver<Early>, oneshot::Receiver<End>) {
-        let (early, has_begun) = oneshot::channel();
+    fn new() -> (Self, Early, oneshot::Receiver<End>) {
+        let (begun, has_begun) = oneshot::channel();
+        let (network, has_network) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel();
-        (Self { early: Some(early), ended }, has_begun, has_ended)
+        let waiter = Self { begun: Some(begun), network: Some(network), ended };
+        (waiter, Early { begun: has_begun, network: has_network }, has_ended)
     }
 }
 
@@ -337,11 +339,16 @@ impl Broker {
                 | Reply::Refused(Refused { id, .. })
                 | Reply::Opened(Opened { id, .. }) => *id,
                 Reply::Begun(Begun { id, pid }) => {
-                    self.tell_early(*id, Early::Begun(*pid));
+                    let begun = self.waiting().as_mut().and_then(|waiting| waiting.get_mut(id)?.begun.take());
+                    // Who does not wait for it does not need it.
+                    let _ = begun.map(|begun| begun.send(*pid));
                     continue;
                 }
                 Reply::Network(Network { id }) => {
-                    self.tell_early(*id, Early::Network(descriptors));
+                    let network =
+                        self.waiting().as_mut().and_then(|waiting| waiting.get_mut(id)?.network.take());
+                    // As above.
+                    let _ = network.map(|network| network.send(descriptors));
                     continue;
                 }
                 Reply::Connected(Connected { connection, uid, pid }) => {
@@ -364,12 +371,6 @@ impl Broker {
         Ok(())
     }
 
-    fn tell_early(&self, id: u64, what: Early) {
-        let early = self.waiting().as_mut().and_then(|waiting| waiting.get_mut(&id)?.early.take());
-        // Who does not wait for it does not need it.
-        let _ = early.map(|early| early.send(what));
-    }
-
     async fn hand_over(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         let sent = self.send(request, descriptors).await;
         sent.map_err(|err| Error::unavailable("the command cannot be handed to the sandbox").with_source(err))
@@ -389,7 +390,7 @@ impl Broker {
 pub struct Running {
     broker: Arc<Broker>,
     id: u64,
-    early: oneshot::Receiver<Early>,
+    early: Early,
     replied: oneshot::Receiver<End>,
 }
 
@@ -399,9 +400,9 @@ impl Running {
     /// # Errors
     /// As [`Running::ended`].
     pub async fn pid(&mut self) -> Result<u32> {
-        match self.early().await? {
-            Early::Begun(pid) => Ok(pid),
-            Early::Network(_) => Err(Error::internal("the sandbox answered something else")),
+        match (&mut self.early.begun).await {
+            Ok(pid) => Ok(pid),
+            Err(_) => Err(self.never_began().await),
         }
     }
 
@@ -410,20 +411,15 @@ impl Running {
     /// # Errors
     /// As [`Running::ended`].
     pub async fn network(&mut self) -> Result<Vec<OwnedFd>> {
-        match self.early().await? {
-            Early::Network(sockets) => Ok(sockets),
-            Early::Begun(_) => Err(Error::internal("the sandbox answered something else")),
+        match (&mut self.early.network).await {
+            Ok(sockets) => Ok(sockets),
+            Err(_) => Err(self.never_began().await),
         }
     }
 
-    async fn early(&mut self) -> Result<Early> {
-        match (&mut self.early).await {
-            Ok(early) => Ok(early),
-            Err(_) => {
-                self.ended().await?;
-                Err(Error::unavailable("it ended before it began"))
-            }
-        }
+    async fn never_began(&mut self) -> Error {
+        let ended = self.ended().await;
+        ended.err().unwrap_or_else(|| Error::unavailable("it ended before it began"))
     }
 
     /// Waits for its end. Cancel-safe.

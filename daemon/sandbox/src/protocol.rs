@@ -56,6 +56,8 @@ pub enum Kind {
     Hands = 1,
     /// `skynet-hands` for what is asked about the host: it sees the host, and has no workspace.
     Host = 2,
+    /// `skynet-hands` for one call in a workspace, with a way out.
+    Remote = 3,
 }
 
 /// Who somebody is to the kernel.

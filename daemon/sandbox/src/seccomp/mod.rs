@@ -26,6 +26,7 @@ pub(crate) struct Filters {
     command: Filter,
     hands: Filter,
     host: Filter,
+    remote: Filter,
 }
 
 impl Filters {
@@ -35,6 +36,7 @@ impl Filters {
             command: compile(Kind::Command)?,
             hands: compile(Kind::Hands)?,
             host: compile(Kind::Host)?,
+            remote: compile(Kind::Remote)?,
         })
     }
 
@@ -43,6 +45,7 @@ impl Filters {
             Kind::Command => &self.command,
             Kind::Hands => &self.hands,
             Kind::Host => &self.host,
+            Kind::Remote => &self.remote,
         }
     }
 }
@@ -63,7 +66,7 @@ fn program(kind: Kind) -> Result<BpfProgram, seccompiler::BackendError> {
     // With a namespace, or with a structure in memory that no filter can read (clone3), there is none.
     allowed.insert(libc::SYS_clone, vec![rule(&[(0, Compare::MaskedEq(NEW_NAMESPACE), 0)])?]);
     let mut sockets = vec![rule(&[(0, Compare::Eq, libc::AF_UNIX as u64)])?];
-    if kind == Kind::Command {
+    if matches!(kind, Kind::Command | Kind::Remote) {
         for family in FAMILIES {
             // Raw packets need a capability anyway.
             sockets.push(rule(&[(0, Compare::Eq, family)])?);
@@ -123,7 +126,7 @@ mod tests {
         let (allowed, refused) = (calls(ALLOWED), calls(REFUSED));
         assert!(refused.iter().all(|call| !allowed.contains(call)));
         // BPF_MAXINSNS of linux/bpf_common.h.
-        for kind in [Kind::Command, Kind::Hands, Kind::Host] {
+        for kind in [Kind::Command, Kind::Hands, Kind::Host, Kind::Remote] {
             assert!(program(kind).unwrap().len() < 4096);
         }
     }

@@ -162,7 +162,7 @@ impl Maker {
     pub(crate) fn program(&self, kind: Kind) -> Option<PathBuf> {
         match kind {
             Kind::Command => None,
-            Kind::Hands => Some(Path::new(view::PROGRAMS).join(view::HANDS)),
+            Kind::Hands | Kind::Remote => Some(Path::new(view::PROGRAMS).join(view::HANDS)),
             Kind::Host => Some(self.programs.join(view::HANDS)),
         }
     }
@@ -370,7 +370,7 @@ fn serve(
             own.map(|root| quarantine::Guarded::pin(root, run.is_alone)).collect::<Result<Vec<_>, _>>()?
         }
         // What they may not write there, the tools refuse by name.
-        Kind::Hands | Kind::Host => Vec::new(),
+        Kind::Hands | Kind::Host | Kind::Remote => Vec::new(),
     };
     // Not before: below what was pinned, a relative path would lead past it.
     place.go_to_directory()?;

@@ -180,7 +180,7 @@ impl View {
         match (run.kind(), home) {
             (Kind::Command, Some(home)) => attach(home, &place.home),
             (Kind::Command, None) => show_home(&path(&run.private_home), &place.home),
-            (Kind::Hands | Kind::Host, _) => {
+            (Kind::Hands | Kind::Host | Kind::Remote, _) => {
                 home_of_hands(run, &place.home).and_then(|()| show_program(&programs.join(HANDS)))
             }
         }

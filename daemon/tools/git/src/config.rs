@@ -142,6 +142,37 @@ pub(crate) fn refuse_worktree(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a configuration that says how other repositories are reached: by which program or proxy, with which certificates,
+/// and with files of the user's.
+///
+/// # Errors
+/// `Denied`.
+pub(crate) fn refuse_transport(path: &Path) -> Result<()> {
+    let Some(file) = read(path)? else { return Ok(()) };
+    for section in file.sections() {
+        let name = section.header().name().to_string().to_ascii_lowercase();
+        for key in section.body().value_names() {
+            let key = key.to_string().to_ascii_lowercase();
+            let is_refused = match name.as_str() {
+                "http" => ["ssl", "proxy", "cookie", "save", "curl", "pinned", "delegation"]
+                    .iter()
+                    .any(|start| key.starts_with(start)),
+                "remote" => {
+                    matches!(key.as_str(), "vcs" | "proxy" | "proxyauthmethod" | "uploadpack" | "receivepack")
+                }
+                "fetch" | "transfer" => matches!(key.as_str(), "bundleuri" | "uriprotocols"),
+                _ => false,
+            };
+            if is_refused {
+                return Err(Error::denied(format!(
+                    "the repository's configuration sets `{name}.{key}`, which decides how others are reached; remove it to use remotes here"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What disarms a key, if anything must; else why it cannot be tolerated.
 fn judge(
     section: &str,

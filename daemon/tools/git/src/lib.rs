@@ -1,14 +1,19 @@
 //! Tools on the Git repositories of a workspace, through the `git` program with everything that its
-//! configuration could execute switched off. Never reaches a network.
+//! configuration could execute switched off. Reaches a network only for remotes, and only their host.
 
 mod add;
 mod blame;
 mod branch;
 mod checkout;
+mod clone;
 mod commit;
 mod config;
 mod diff;
+mod fetch;
 mod log;
+mod pull;
+mod push;
+mod remote;
 mod repository;
 mod revision;
 mod show;
@@ -34,9 +39,22 @@ pub fn toolset() -> Toolset {
 /// The rest of it.
 #[must_use]
 pub fn more() -> Toolset {
-    Toolset::new("git_more", "blame, branches, stash and worktrees of Git repositories")
-        .with(blame::GitBlame)
-        .with(branch::GitBranch)
-        .with(stash::GitStash)
-        .with(worktree::GitWorktree)
+    Toolset::new(
+        "git_more",
+        "blame, branches, stash and worktrees of Git repositories; fetch, pull, push and clone",
+    )
+    .with(blame::GitBlame)
+    .with(branch::GitBranch)
+    .with(stash::GitStash)
+    .with(worktree::GitWorktree)
+    .with(fetch::GitFetch)
+    .with(pull::GitPull)
+    .with(push::GitPush)
+    .with(clone::GitClone)
+}
+
+/// What the daemon asks before it opens a way to a remote.
+#[must_use]
+pub fn in_hands() -> Toolset {
+    Toolset::new("git_remote", "where remotes are").with(remote::GitFindRemote)
 }

@@ -40,6 +40,9 @@ pub(crate) struct Repository {
     arguments: Vec<String>,
 }
 
+/// How other repositories may be reached, where they may.
+const OTHERS: &str = "http:https";
+
 /// How Git takes paths.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pathspecs {
@@ -173,6 +176,17 @@ impl Repository {
         self.run_with(ctx, settings, arguments, Pathspecs::Literal).await
     }
 
+    /// Runs `git` where it may talk to others, whatever its exit status.
+    pub(crate) async fn reach<I, A>(&self, ctx: &CallCtx, settings: &[String], arguments: I) -> Result<Output>
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
+        let mut command = self.command(Pathspecs::Literal);
+        command.env("GIT_ALLOW_PROTOCOL", OTHERS);
+        execute(ctx, command.args(settings).args(arguments.into_iter().map(Into::into))).await
+    }
+
     async fn run_with<I, A>(
         &self,
         ctx: &CallCtx,
@@ -184,48 +198,24 @@ impl Repository {
         I: IntoIterator<Item = A>,
         A: Into<OsString>,
     {
-        let (stdout, stderr) = (scratch("git-stdout")?, scratch("git-stderr")?);
-        let inherited = ["PATH", "HOME", "GNUPGHOME", "SSH_AUTH_SOCK"];
-        let environment = inherited.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let mut command = Command::new("git");
+        let mut command = self.command(pathspecs);
+        execute(ctx, command.args(settings).args(arguments.into_iter().map(Into::into))).await
+    }
+
+    fn command(&self, pathspecs: Pathspecs) -> Command {
+        let mut command = bare(&self.work_tree);
         command
-            .env_clear()
-            .envs(environment)
-            .envs([
-                ("GIT_CONFIG_NOSYSTEM", "1"),
-                ("GIT_CONFIG_GLOBAL", "/dev/null"),
-                ("GIT_ATTR_NOSYSTEM", "1"),
-                ("GIT_TERMINAL_PROMPT", "0"),
-                ("GIT_OPTIONAL_LOCKS", "0"),
-                ("GIT_NO_LAZY_FETCH", "1"),
-                ("GIT_ALLOW_PROTOCOL", "none"),
-                ("GIT_LITERAL_PATHSPECS", if pathspecs == Pathspecs::Literal { "1" } else { "0" }),
-                ("GIT_ADVICE", "0"),
-                ("LC_ALL", "C.UTF-8"),
-            ])
+            .env("GIT_LITERAL_PATHSPECS", if pathspecs == Pathspecs::Literal { "1" } else { "0" })
             .env("GIT_DIR", &self.git_directory)
             .env("GIT_COMMON_DIR", &self.common)
             .env("GIT_WORK_TREE", &self.work_tree)
-            .current_dir(&self.work_tree)
-            .args(&self.arguments)
-            .args(settings)
-            .args(arguments.into_iter().map(Into::into))
-            .stdin(Stdio::null())
-            .stdout(stdout.try_clone().on("git")?)
-            .stderr(stderr.try_clone().on("git")?)
-            .kill_on_drop(true);
-        let mut child = command.spawn().map_err(|err| {
-            Error::unavailable("the `git` program cannot be started; install Git").with_source(err)
-        })?;
-        let status = tokio::select! {
-            status = child.wait() => status.on("git")?,
-            () = ctx.cancel.cancelled() => {
-                // It is dead or about to be; which one does not matter.
-                let _ = child.kill().await;
-                return Err(Error::canceled("the client canceled the call"));
-            }
-        };
-        Ok(Output { status, stdout: written(stdout)?, stderr: written(stderr)? })
+            .args(&self.arguments);
+        command
+    }
+
+    /// Every file that its configuration may be in.
+    pub(crate) fn configurations(&self) -> &[PathBuf] {
+        &self.configurations
     }
 
     /// Runs `git` and takes failure for an error.
@@ -237,6 +227,66 @@ impl Repository {
         let output = self.run(ctx, settings, arguments).await?;
         if output.status.success() { Ok(output) } else { Err(output.to_error()) }
     }
+}
+
+/// Makes a new repository of another one, with what `arguments` of git-clone(1) say.
+pub(crate) async fn clone_into(
+    ctx: &CallCtx,
+    directory: &Path,
+    settings: &[String],
+    arguments: Vec<String>,
+) -> Result<()> {
+    let mut command = bare(directory);
+    command
+        .env("GIT_ALLOW_PROTOCOL", OTHERS)
+        .args(overrides(&[], Filters::Off)?)
+        .args(settings)
+        .args(arguments);
+    let output = execute(ctx, &mut command).await?;
+    if output.status.success() { Ok(()) } else { Err(output.to_error()) }
+}
+
+/// `git` with nothing of the user's and of the system's.
+fn bare(directory: &Path) -> Command {
+    let inherited = ["PATH", "HOME", "GNUPGHOME", "SSH_AUTH_SOCK"];
+    let environment = inherited.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let mut command = Command::new("git");
+    command
+        .env_clear()
+        .envs(environment)
+        .envs([
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_ATTR_NOSYSTEM", "1"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_OPTIONAL_LOCKS", "0"),
+            ("GIT_NO_LAZY_FETCH", "1"),
+            ("GIT_ALLOW_PROTOCOL", "none"),
+            ("GIT_ADVICE", "0"),
+            ("LC_ALL", "C.UTF-8"),
+        ])
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end, or until nobody wants that any more.
+async fn execute(ctx: &CallCtx, command: &mut Command) -> Result<Output> {
+    let (stdout, stderr) = (scratch("git-stdout")?, scratch("git-stderr")?);
+    command.stdout(stdout.try_clone().on("git")?).stderr(stderr.try_clone().on("git")?);
+    let mut child = command.spawn().map_err(|err| {
+        Error::unavailable("the `git` program cannot be started; install Git").with_source(err)
+    })?;
+    let status = tokio::select! {
+        status = child.wait() => status.on("git")?,
+        () = ctx.cancel.cancelled() => {
+            // It is dead or about to be; which one does not matter.
+            let _ = child.kill().await;
+            return Err(Error::canceled("the client canceled the call"));
+        }
+    };
+    Ok(Output { status, stdout: written(stdout)?, stderr: written(stderr)? })
 }
 
 impl Output {
@@ -311,6 +361,7 @@ impl Output {
             "already checked out",
             "already used by worktree",
             "needs merge",
+            "Not possible to fast-forward",
         ]) {
             Error::conflict(text)
         } else if has(&["dubious ownership", "Permission denied"]) {
