@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Run};
-use skynet_hands::Pool;
+use skynet_hands::{Pool, Remote};
 use skynet_policy::{Approvals, Metrics, Services};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
@@ -152,7 +152,8 @@ impl House {
         tokio::spawn(commands.sweep());
         let registry = skynet_catalog::product(&catalog, toolsets)?;
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
-        let registry = registry.hosted(Place::Remote, &hands.remote(config.network.reachable.clone()));
+        let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
+        let registry = registry.hosted(Place::Remote, &remote);
         let registry = Arc::new(registry);
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;

@@ -170,10 +170,11 @@ fn a_preview_of_what_has_changed_since_is_refused_as_a_whole() {
     bench.write("dir/b", "1");
     fs::create_dir(bench.path("real")).unwrap();
     let preview = bench.preview("echo 2 > a; echo 2 > dir/b; rm -f c; echo 3 > d; echo 4 > real/e");
-    let spoil: [(&str, fn(&Bench)); 5] = [
+    type Spoil = fn(&Bench);
+    let spoil: [(&str, Spoil); 5] = [
         ("content", |bench| bench.write("dir/b", "other")),
         ("mode", |bench| {
-            fs::set_permissions(bench.path("dir/b"), fs::Permissions::from_mode(0o600)).unwrap()
+            fs::set_permissions(bench.path("dir/b"), fs::Permissions::from_mode(0o600)).unwrap();
         }),
         ("new", |bench| bench.write("d", "mine")),
         ("gone", |bench| fs::remove_file(bench.path("dir/b")).unwrap()),

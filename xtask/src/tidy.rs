@@ -11,7 +11,7 @@ use std::{
 };
 
 /// First-party crates a crate may depend on; a family may use core and services, never another family.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("skynet-proto", &[]),
     ("skynet-shim", &["skynet-proto"]),
     ("skynetctl", &["skynet-proto"]),
@@ -19,12 +19,24 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("skynet-store", &["skynet-core"]),
     ("skynet-policy", &["skynet-core", "skynet-store"]),
     ("skynet-sandbox", &["skynet-core"]),
-    ("skynet-exec", &["skynet-core", "skynet-sandbox"]),
+    ("skynet-egress", &[]),
+    ("skynet-exec", &["skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
     ("skynet-system", &["skynet-core"]),
     ("skynet-catalog", &["skynet-core"]),
-    ("skynet-hands", &["skynet-core", "skynet-files", "skynet-git", "skynet-sandbox", "skynet-system"]),
+    (
+        "skynet-hands",
+        &[
+            "skynet-core",
+            "skynet-egress",
+            "skynet-exec",
+            "skynet-files",
+            "skynet-git",
+            "skynet-sandbox",
+            "skynet-system",
+        ],
+    ),
     (
         "skynetd",
         &[

@@ -33,15 +33,15 @@ const MOST_REMEMBERED: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("nothing was granted for `{0}`; call again with it among the hosts of `network`")]
-    NotGranted(String),
+    Ungranted(String),
     #[error(
         "`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, one of its networks by a grant for the address, or by name if an administrator lists the address in `network.reachable`"
     )]
-    NotPublic { host: String, address: IpAddr },
+    Address { host: String, address: IpAddr },
     #[error("`{0}` cannot be resolved: {1}")]
-    NotResolved(String, std::io::Error),
+    Resolve(String, std::io::Error),
     #[error("`{0}` cannot be connected to: {1}")]
-    NotConnected(String, std::io::Error),
+    Connect(String, std::io::Error),
 }
 
 /// What was asked of a gateway, each as `HOST:PORT`.
@@ -107,22 +107,22 @@ impl Gateway {
         let grants: Vec<&Grant> = self.grants.iter().filter(|grant| grant.covers(&host, port)).collect();
         if grants.is_empty() {
             self.note(|visits| &mut visits.refused, &name);
-            return Err(Refused::NotGranted(name));
+            return Err(Refused::Ungranted(name));
         }
         let addresses: Vec<SocketAddr> = match address_of(&host) {
             Some(address) => vec![(address, port).into()],
             None => match lookup_host((host.as_str(), port)).await {
                 Ok(addresses) => addresses.collect(),
-                Err(err) => return Err(Refused::NotResolved(name, err)),
+                Err(err) => return Err(Refused::Resolve(name, err)),
             },
         };
-        let mut failed = Refused::NotResolved(name.clone(), std::io::ErrorKind::NotFound.into());
+        let mut failed = Refused::Resolve(name.clone(), std::io::ErrorKind::NotFound.into());
         for address in addresses {
             let ip = address.ip();
             let is_reachable = is_public(ip) || self.reachable.iter().any(|network| network.contains(&ip));
             if !is_reachable && !grants.iter().any(|grant| grant.is_for(ip)) {
                 self.note(|visits| &mut visits.refused, &name);
-                failed = Refused::NotPublic { host: host.clone(), address: ip };
+                failed = Refused::Address { host: host.clone(), address: ip };
                 continue;
             }
             let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
@@ -133,7 +133,7 @@ impl Gateway {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Err(err) => failed = Refused::NotConnected(name.clone(), err),
+                Err(err) => failed = Refused::Connect(name.clone(), err),
             }
         }
         Err(failed)

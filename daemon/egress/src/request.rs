@@ -43,7 +43,7 @@ impl Failure {
     fn reply(&self) -> Reply {
         let (status, text) = match self {
             Self::Bad(why) => (StatusCode::BAD_REQUEST, (*why).to_owned()),
-            Self::Refused(refused @ (Refused::NotGranted(_) | Refused::NotPublic { .. })) => {
+            Self::Refused(refused @ (Refused::Ungranted(_) | Refused::Address { .. })) => {
                 (StatusCode::FORBIDDEN, refused.to_string())
             }
             Self::Refused(refused) => (StatusCode::BAD_GATEWAY, refused.to_string()),
@@ -108,7 +108,7 @@ async fn forward(gateway: &Arc<Gateway>, mut request: Request<Incoming>) -> Resu
     });
     let mut response = sender.send_request(request).await?;
     leave_hop(response.headers_mut());
-    Ok(response.map(|body| Either::Right(body)))
+    Ok(response.map(Either::Right))
 }
 
 fn leave_hop(headers: &mut HeaderMap) {

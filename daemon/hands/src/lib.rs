@@ -2,11 +2,15 @@
 //! is the protocol both ends speak and the daemon's end of it; the program is in `main.rs`.
 
 mod pool;
+mod process;
 pub mod protocol;
+mod remote;
 mod server;
 mod watches;
 
-pub use pool::{Pool, Watching};
+pub use pool::Pool;
+pub use process::Watching;
+pub use remote::Remote;
 pub use server::serve;
 
 use skynet_core::{Registry, Result, Toolset};

@@ -286,8 +286,7 @@ impl<R: Read> Reader<R> {
 
     /// The content of the file that the last change makes.
     pub fn content(&mut self) -> impl Read {
-        let content = (&mut self.from).take(std::mem::take(&mut self.content));
-        content
+        (&mut self.from).take(std::mem::take(&mut self.content))
     }
 
     /// The file.

@@ -1,6 +1,6 @@
 //! The exec family: commands in the workspace, each in a slot of the sandbox.
 
-mod apply;
+mod apply_preview;
 mod jobs;
 mod limits;
 mod list_jobs;
@@ -255,5 +255,5 @@ pub fn more(host: &Arc<Host>) -> Toolset {
 /// What of that is done in hands.
 #[must_use]
 pub fn in_hands() -> Toolset {
-    Toolset::new(MORE, ABOUT_MORE).with(apply::ExecApplyPreview)
+    Toolset::new(MORE, ABOUT_MORE).with(apply_preview::ExecApplyPreview)
 }

@@ -1,10 +1,6 @@
 //! Copies a remote repository into the workspace.
 
-use crate::{
-    remote::transport,
-    repository::{Repository, clone_into},
-    revision::Revision,
-};
+use crate::{execute::clone_into, remote::transport, repository::Repository, revision::Revision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{

@@ -9,6 +9,7 @@ mod clone;
 mod commit;
 mod config;
 mod diff;
+mod execute;
 mod fetch;
 mod log;
 mod pull;

@@ -1,0 +1,58 @@
+//! Tools that talk to another host: each call has hands of its own, with a way to that host and to no other.
+
+use crate::{pool::Pool, process::Process};
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
+use skynet_core::{CallCtx, Canonical, Error, Result, Run};
+use skynet_egress::{Gateway, IpNet};
+use std::sync::Arc;
+
+/// Runs the tools that talk to another host.
+pub struct Remote {
+    pool: Arc<Pool>,
+    /// Addresses besides those of the internet at which a remote may be.
+    reachable: Arc<[IpNet]>,
+}
+
+/// Where a remote is, as the tool that is asked for it answers.
+#[derive(Deserialize)]
+struct Found {
+    host: String,
+    port: u16,
+}
+
+impl Remote {
+    /// One that asks hands of `pool` where a remote is, which may be at an address of the internet or at a `reachable` one.
+    #[must_use]
+    pub fn new(pool: &Arc<Pool>, reachable: Vec<IpNet>) -> Self {
+        Self { pool: pool.clone(), reachable: reachable.into() }
+    }
+}
+
+#[async_trait]
+impl Run for Remote {
+    async fn run(&self, ctx: &CallCtx, name: &'static str, input: &Canonical) -> Result<Bytes> {
+        let asked = ["repository", "remote", "url"].into_iter();
+        let asked = asked.filter_map(|key| Some((key.to_owned(), input.members().get(key)?.clone())));
+        let asked = Canonical::from_map(asked.collect())?;
+        let family = name.split('_').next().unwrap_or(name);
+        let found =
+            self.pool.call(Some(ctx.workspace()?), ctx, &format!("{family}_find_remote"), &asked).await?;
+        let unusable = |err| Error::internal("hands found no remote").with_source(err);
+        let Found { host, port } = serde_json::from_slice(&found).map_err(unusable)?;
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let grant = format!("{host}:{port}").parse().map_err(Error::invalid_input)?;
+        let gateway = Gateway::new(vec![grant], self.reachable.clone());
+        let caller = &ctx.origin()?.caller;
+        // It ends with this call.
+        let process =
+            Process::start(&self.pool.slots, caller, Some(ctx.workspace()?), Some(&gateway)).await?;
+        let result = process.call(ctx, name, input).await;
+        result.unwrap_or_else(|| {
+            Err(Error::interrupted(format!(
+                "the process that ran `{name}` died, so it may or may not have happened; look before you call it again"
+            )))
+        })
+    }
+}
