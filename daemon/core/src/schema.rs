@@ -44,7 +44,7 @@ fn simplify(schema: &mut Schema) {
             }
         }
     }
-    if map.get("default").is_some_and(Value::is_null) {
+    if map.get("default").is_some_and(is_nothing) {
         map.remove("default");
     }
     map.remove("format");
@@ -53,6 +53,17 @@ fn simplify(schema: &mut Schema) {
         *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     }
     one_of_names(map);
+}
+
+/// What a value is anyway that is not given: the model pays for being told.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// An enum whose variants carry doc comments becomes a `oneOf` of constants; fold it into one `enum` and put

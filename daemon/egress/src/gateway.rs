@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// For each address of a host.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-/// Of hosts that are remembered for [`Visits`].
+/// Of hosts that were refused.
 const MOST_REMEMBERED: usize = 64;
 
 /// Why there is no connection.
@@ -44,21 +44,12 @@ pub(crate) enum Refused {
     Connect(String, std::io::Error),
 }
 
-/// What was asked of a gateway, each as `HOST:PORT`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Visits {
-    /// What it connected to.
-    pub reached: BTreeSet<String>,
-    /// What it did not connect to, because that was not granted.
-    pub refused: BTreeSet<String>,
-}
-
 /// The proxy of one slot.
 pub struct Gateway {
     grants: Vec<Grant>,
     /// Where granted names may lead besides the internet.
     reachable: Arc<[IpNet]>,
-    visits: Mutex<Visits>,
+    refused: Mutex<BTreeSet<String>>,
     is_over: CancellationToken,
 }
 
@@ -66,13 +57,13 @@ impl Gateway {
     /// One for these grants; names may lead to addresses of the internet and to those that are `reachable`.
     #[must_use]
     pub fn new(grants: Vec<Grant>, reachable: Arc<[IpNet]>) -> Arc<Self> {
-        Arc::new(Self { grants, reachable, visits: Mutex::default(), is_over: CancellationToken::new() })
+        Arc::new(Self { grants, reachable, refused: Mutex::default(), is_over: CancellationToken::new() })
     }
 
-    /// What was asked of it until now.
+    /// What it was asked for until now, as `HOST:PORT`, and did not connect to because it was not granted.
     #[must_use]
-    pub fn visits(&self) -> Visits {
-        self.visits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn refused(&self) -> BTreeSet<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves whoever connects to `listener`, for as long as it is polled; dropped, it ends the connections too.
@@ -106,7 +97,7 @@ impl Gateway {
         let name = format!("{host}:{port}");
         let grants: Vec<&Grant> = self.grants.iter().filter(|grant| grant.covers(&host, port)).collect();
         if grants.is_empty() {
-            self.note(|visits| &mut visits.refused, &name);
+            self.note(&name);
             return Err(Refused::Ungranted(name));
         }
         let addresses: Vec<SocketAddr> = match address_of(&host) {
@@ -121,14 +112,13 @@ impl Gateway {
             let ip = address.ip();
             let is_reachable = is_public(ip) || self.reachable.iter().any(|network| network.contains(&ip));
             if !is_reachable && !grants.iter().any(|grant| grant.is_for(ip)) {
-                self.note(|visits| &mut visits.refused, &name);
+                self.note(&name);
                 failed = Refused::Address { host: host.clone(), address: ip };
                 continue;
             }
             let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
             match connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
-                    self.note(|visits| &mut visits.reached, &name);
                     // What is slow about that is the network's.
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
@@ -139,11 +129,10 @@ impl Gateway {
         Err(failed)
     }
 
-    fn note(&self, list: impl Fn(&mut Visits) -> &mut BTreeSet<String>, name: &str) {
-        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = list(&mut visits);
-        if list.len() < MOST_REMEMBERED {
-            list.insert(name.to_owned());
+    fn note(&self, name: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MOST_REMEMBERED {
+            refused.insert(name.to_owned());
         }
     }
 }

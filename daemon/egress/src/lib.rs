@@ -8,7 +8,7 @@ mod grant;
 mod relay;
 mod request;
 
-pub use gateway::{Gateway, Visits};
+pub use gateway::Gateway;
 pub use grant::Grant;
 pub use ipnet::IpNet;
 pub use relay::{Way, relay};

@@ -9,17 +9,17 @@ use skynet_sandbox::protocol::Limits;
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub(crate) struct More {
-    /// Processor time of all its processes.
-    #[schemars(range(min = 1, max = 604_800))]
+    /// Processor time.
+    #[schemars(range(min = 1))]
     cpu_seconds: Option<u32>,
     /// Processes and threads.
-    #[schemars(range(min = 1, max = 32768))]
+    #[schemars(range(min = 1))]
     processes: u32,
-    /// What it writes to disk.
-    #[schemars(range(min = 1, max = 1_048_576))]
+    /// Written to disk.
+    #[schemars(range(min = 1))]
     disk_mib: u32,
-    /// What /tmp and /dev/shm hold together, part of its memory; without, all of that.
-    #[schemars(range(min = 1, max = 65536))]
+    /// Of /tmp and /dev/shm; else `memory_mib`.
+    #[schemars(range(min = 1))]
     scratch_mib: Option<u32>,
 }
 

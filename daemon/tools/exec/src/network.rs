@@ -25,6 +25,9 @@ use tokio::{
 /// Where the proxy listens in a slot: the port of Squid, which many take for that of any proxy.
 const PROXY_PORT: u16 = 3128;
 
+/// Grants of one command.
+const MOST_HOSTS: usize = 64;
+
 /// What a message from the sandbox has room for, besides the proxy.
 const MOST_PORTS: usize = 8;
 
@@ -51,26 +54,17 @@ const VARIABLES: [(&str, &str); 7] = [
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(crate) struct Network {
-    /// Hosts of the internet: `HOST` (port 443) or `HOST:PORT`, `*.HOST` for all below; through the proxy of its environment.
+    /// `HOST` (port 443), `HOST:PORT` or `*.HOST`, by proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
     hosts: Vec<Grant>,
-    /// Ports of this host's loopback that it finds on its own, such as a database's.
+    /// Ports of this host's loopback to find on its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<i64>")]
     reach: Vec<u16>,
-    /// Ports it listens at that are opened on this host's 127.0.0.1.
+    /// Its ports to open on this host's loopback.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<i64>")]
     publish: Vec<u16>,
-}
-
-/// What a command asked its proxy for, as `HOST:PORT`.
-#[derive(Serialize, JsonSchema)]
-#[schemars(inline)]
-pub(crate) struct Access {
-    /// Connected.
-    reached: Vec<String>,
-    /// Not granted, or no public address.
-    refused: Vec<String>,
 }
 
 impl Network {
@@ -101,6 +95,9 @@ impl Network {
     }
 
     fn check(&self) -> Result<()> {
+        if self.hosts.len() > MOST_HOSTS {
+            return Err(Error::invalid_input(format!("`hosts` takes at most {MOST_HOSTS}")));
+        }
         if self.reach.len() + self.publish.len() > MOST_PORTS {
             return Err(Error::invalid_input(format!(
                 "`reach` and `publish` take at most {MOST_PORTS} ports together"
@@ -190,11 +187,9 @@ impl Open {
         Ok(())
     }
 
-    /// What was asked of the proxy, if there is one.
-    pub(crate) fn access(&self) -> Option<Access> {
-        let visits = self.gateway.as_ref()?.visits();
-        let list = |hosts: BTreeSet<String>| hosts.into_iter().collect();
-        Some(Access { reached: list(visits.reached), refused: list(visits.refused) })
+    /// What was asked of the proxy, and is not granted or not public.
+    pub(crate) fn refused(&self) -> BTreeSet<String> {
+        self.gateway.as_ref().map(|gateway| gateway.refused()).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Host,
     limits::More,
-    network::{Access, Network},
+    network::Network,
     output::Capture,
     program::{Interpreter, Program},
 };
@@ -16,7 +16,7 @@ use skynet_sandbox::{
     protocol::{Cause, Ended},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Seek as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -68,14 +68,14 @@ pub(crate) struct Input {
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: u32,
-    /// It is ended if its processes take more memory.
+    /// Most memory of its processes.
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
-    /// More limits.
+    /// More of what ends it.
     #[serde(default)]
     limits: More,
-    /// What it may connect to, which a human may have to allow; without, nothing but itself.
+    /// Ways out, which a human may have to allow.
     #[serde(default)]
     network: Network,
 }
@@ -145,9 +145,9 @@ pub(crate) struct Output {
     quarantined: Vec<String>,
     /// How many they are.
     quarantined_count: u64,
-    /// What it asked `network` for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<Access>,
+    /// Hosts that it asked its proxy for, and that `network` does not grant or are at no public address.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    refused_hosts: BTreeSet<String>,
 }
 
 impl Tool for ExecRun {
@@ -243,7 +243,7 @@ pub(crate) async fn in_slot(
         peak_memory_bytes: ended.peak_memory_bytes,
         quarantined_count: ended.quarantined_count,
         quarantined: quarantined(&ended),
-        network: network.and_then(|network| network.access()),
+        refused_hosts: network.map(|network| network.refused()).unwrap_or_default(),
     })
 }
 

@@ -76,14 +76,14 @@ pub(crate) struct Input {
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 604_800))]
     timeout_seconds: u32,
-    /// It is ended if its processes take more memory.
+    /// Most memory of its processes.
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
-    /// More limits.
+    /// More of what ends it.
     #[serde(default)]
     limits: More,
-    /// What it may connect to, and who may connect to it, which a human may have to allow; without, nothing but itself.
+    /// Ways out and in, which a human may have to allow.
     #[serde(default)]
     network: Network,
 }
