@@ -144,6 +144,27 @@ fn every_tool_is_called_by_a_test() {
     }
 }
 
+/// What clients are told of a tool is the most it may do: a client may let calls pass that only read.
+#[test]
+fn a_tool_that_does_more_for_some_input_says_so() {
+    let registry = registry();
+    for (name, input) in [
+        ("exec_run", r#"{"command":["true"],"network":{"reach":[80]}}"#),
+        ("exec_preview", r#"{"command":["true"],"network":{"hosts":["example.com"]}}"#),
+        ("exec_start_job", r#"{"command":["true"],"network":{"publish":[3000]}}"#),
+        ("files_edit", r#"{"path":"f","edits":[{"old":"a","new":"b"}]}"#),
+        ("git_branch", r#"{"action":"delete","name":"x","force":true}"#),
+        ("git_checkout", r#"{"paths":["f"]}"#),
+        ("git_stash", r#"{"action":"drop"}"#),
+        ("git_worktree", r#"{"action":"remove","path":"x"}"#),
+    ] {
+        let tool = registry.find(name).unwrap();
+        let input = skynet_core::Canonical::parse(input.as_bytes()).unwrap();
+        assert_eq!(tool.effect_of(&input).unwrap(), tool.most, "{name}");
+    }
+    assert!(registry.iter().all(|tool| tool.most >= tool.effect));
+}
+
 /// A tool that starts what its caller names says what that is, or no list of commands would judge it.
 #[test]
 fn what_takes_a_command_declares_it() {

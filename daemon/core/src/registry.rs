@@ -32,6 +32,8 @@ pub struct Entry {
     pub toolset: &'static str,
     /// [`Tool::EFFECT`].
     pub effect: Effect,
+    /// [`Tool::MOST`].
+    pub most: Effect,
     /// [`Tool::PLACE`].
     pub place: Place,
     /// [`Tool::TIMEOUT`].
@@ -57,6 +59,7 @@ impl Entry {
             keywords: T::KEYWORDS,
             toolset,
             effect: T::EFFECT,
+            most: T::MOST,
             place: T::PLACE,
             timeout: T::TIMEOUT,
             cache_for: T::CACHE_FOR,

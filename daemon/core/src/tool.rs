@@ -73,6 +73,8 @@ pub trait Tool: Send + Sync + 'static {
     const KEYWORDS: &'static str = "";
     /// The least a call does; [`Tool::effect`] may raise it for an input.
     const EFFECT: Effect;
+    /// The most that [`Tool::effect`] makes of an input; clients are told of this.
+    const MOST: Effect = Self::EFFECT;
     /// Where it runs.
     const PLACE: Place;
     /// How long one call may take.
@@ -85,7 +87,7 @@ pub trait Tool: Send + Sync + 'static {
     /// The answer.
     type Output: Serialize + JsonSchema + Send;
 
-    /// What this input does, never less than [`Tool::EFFECT`].
+    /// What this input does, never less than [`Tool::EFFECT`] and never more than [`Tool::MOST`].
     fn effect(&self, _input: &Self::Input) -> Effect {
         Self::EFFECT
     }

@@ -24,9 +24,9 @@ impl Listing {
 }
 
 fn describe(entry: &Entry) -> Tool {
-    let is_read = entry.effect == Effect::Read;
+    let is_read = entry.most == Effect::Read;
     let mut annotations =
-        ToolAnnotations::new().read_only(is_read).open_world(entry.effect == Effect::External);
+        ToolAnnotations::new().read_only(is_read).open_world(entry.most == Effect::External);
     if !is_read {
         // What only reads destroys nothing, by definition (MCP, tool annotations).
         annotations = annotations.destructive(true);

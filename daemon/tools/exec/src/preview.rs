@@ -104,6 +104,7 @@ impl Tool for ExecPreview {
     const SUMMARY: &'static str = "Run a program or script as `exec_run`, on a copy of the workspace that is thrown away, and show what it would create, change and delete, with diffs. `exec_apply_preview` then does it.";
     const KEYWORDS: &'static str = "dry run preview simulate show what a command would change before running it for real what would happen try safely codemod migration formatter sed install diff before | essai à blanc aperçu simuler essayer sans risque que ferait modifications";
     const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(3700);
     type Input = Input;

@@ -155,6 +155,7 @@ impl Tool for ExecRun {
     const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no network, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
     const KEYWORDS: &'static str = "execute shell bash terminal command line program script python node npm cargo make pytest compile build test lint run | exécuter lancer commande terminal programme script compiler construire tester";
     const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(3700);
     type Input = Input;

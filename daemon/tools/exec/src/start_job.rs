@@ -111,6 +111,7 @@ impl Tool for ExecStartJob {
     const SUMMARY: &'static str = "Start a program or script as a background job: a development server, a watcher, a long build, an interactive program. Sandboxed as `exec_run`. It outlives this call, this session and the daemon; its stdin stays open. stdout and stderr are kept together: the first MiB, and the last 7.";
     const KEYWORDS: &'static str = "background job daemon server dev watch long running detach nohup start launch spawn terminal pty tty interactive repl process | arrière-plan tâche de fond démarrer lancer serveur développement terminal interactif processus";
     const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(60);
     type Input = Input;

@@ -71,6 +71,7 @@ impl Tool for GitBranch {
     const KEYWORDS: &'static str =
         "branches list new rename delete feature | branche branches lister créer nouvelle renommer supprimer";
     const EFFECT: Effect = Effect::Read;
+    const MOST: Effect = Effect::Destroy;
     const PLACE: Place = Place::Hands;
     type Input = Input;
     type Output = Output;

@@ -44,6 +44,7 @@ impl Tool for GitCheckout {
     const SUMMARY: &'static str = "Switch to a branch or commit, create a branch, or take files back. What would lose changes asks a human.";
     const KEYWORDS: &'static str = "switch branch go to revert discard file changes restore version | basculer changer branche passer sur revenir abandonner modifications";
     const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::Destroy;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Input = Input;

@@ -60,6 +60,7 @@ impl Tool for GitStash {
         "Put uncommitted changes aside and bring them back: list, push, show, apply, pop, drop.";
     const KEYWORDS: &'static str = "shelve put aside save work in progress temporarily pop apply | remiser mettre de côté réserve travail en cours temporairement reprendre";
     const EFFECT: Effect = Effect::Read;
+    const MOST: Effect = Effect::Destroy;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Input = Input;

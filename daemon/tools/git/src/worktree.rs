@@ -63,6 +63,7 @@ impl Tool for GitWorktree {
     const SUMMARY: &'static str = "List, add or remove linked working trees, to work on several branches side by side inside the workspace. Removing asks a human.";
     const KEYWORDS: &'static str = "parallel checkout second working copy linked tree several branches at once | arbre de travail copie parallèle plusieurs branches simultanément";
     const EFFECT: Effect = Effect::Read;
+    const MOST: Effect = Effect::Destroy;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Input = Input;
