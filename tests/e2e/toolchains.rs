@@ -56,6 +56,51 @@ fn cargo_builds_and_tests() {
 }
 
 #[test]
+fn code_of_each_language_runs_apart_from_the_workspace() {
+    let mut bench = Bench::new();
+    bench.write("secret", "of the workspace");
+    let rust = components::program("rustc");
+    let path = rust.as_ref().and_then(|rust| rust.parent()).map(|directory| directory.display().to_string());
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", path.unwrap_or_default());
+    let samples = [
+        ("bash", "bash", "read x; echo $1 $x; ls -A | wc -l"),
+        (
+            "node",
+            "node",
+            "console.log(process.argv[1], require('fs').readFileSync(0, 'utf8').trim()); console.log(require('fs').readdirSync('.').length)",
+        ),
+        ("python", "python3", "import os, sys\nprint(sys.argv[1], input())\nprint(len(os.listdir('.')))"),
+        ("ruby", "ruby", "puts \"#{ARGV[0]} #{gets.strip}\"; puts Dir.children('.').size"),
+        (
+            "go",
+            "go",
+            "package main\nimport (\"bufio\"; \"fmt\"; \"os\")\nfunc main() { s := bufio.NewScanner(os.Stdin); s.Scan(); fmt.Println(os.Args[1], s.Text()); fmt.Println(0) }",
+        ),
+        (
+            "rust",
+            "rustc",
+            "fn main() { let mut s = String::new(); std::io::stdin().read_line(&mut s).unwrap(); println!(\"{} {}\", std::env::args().nth(1).unwrap(), s.trim()); println!(\"0\"); }",
+        ),
+    ];
+    for (language, program, code) in samples {
+        if components::program(program).is_none() {
+            continue;
+        }
+        let input = json!({
+            "language": language, "code": code, "arguments": ["arg"], "stdin": "in\n", "environment": { "PATH": path },
+        });
+        let ended = bench.shim.call("exec_run_code", input).unwrap_or_else(|err| panic!("{language}: {err}"));
+        assert_eq!(ended["stdout"], "arg in\n0\n", "{language}: {ended}");
+    }
+    let look = format!("cat {}/secret; pwd; echo x > left", bench.home.project.display());
+    for _ in 0..2 {
+        let ended = bench.shim.call("exec_run_code", json!({ "language": "bash", "code": look })).unwrap();
+        assert_eq!(ended["stdout"], "/tmp/code\n", "{ended}");
+    }
+    assert_eq!(fs::read_dir(&bench.home.project).unwrap().count(), 1);
+}
+
+#[test]
 fn go_builds_and_tests() {
     if components::program("go").is_none() {
         return;

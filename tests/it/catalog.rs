@@ -132,6 +132,7 @@ fn every_tool_is_called_by_a_test() {
         include_str!("../e2e/jobs.rs"),
         include_str!("../e2e/preview.rs"),
         include_str!("../e2e/remotes.rs"),
+        include_str!("../e2e/toolchains.rs"),
         include_str!("../e2e/sandbox.rs"),
         include_str!("files.rs"),
         include_str!("git.rs"),
@@ -169,11 +170,15 @@ fn a_tool_that_does_more_for_some_input_says_so() {
 #[test]
 fn what_takes_a_command_declares_it() {
     let takes_command = |tool: &Entry| {
-        ["command", "script"].iter().any(|name| tool.input_schema["properties"].get(name).is_some())
+        ["command", "script", "code"].iter().any(|name| tool.input_schema["properties"].get(name).is_some())
     };
     let mut count = 0;
     for tool in registry().iter().filter(|tool| takes_command(tool)) {
-        let input = skynet_core::Canonical::parse(br#"{"command":["true"]}"#).unwrap();
+        let input: &[u8] = match tool.name {
+            "exec_run_code" => br#"{"language":"bash","code":"x","arguments":["true"]}"#,
+            _ => br#"{"command":["true"]}"#,
+        };
+        let input = skynet_core::Canonical::parse(input).unwrap();
         let command =
             tool.command_of(&input).unwrap().unwrap_or_else(|| panic!("{} declares nothing", tool.name));
         assert_eq!(command.argv, ["true"], "{}", tool.name);

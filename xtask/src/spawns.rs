@@ -146,6 +146,7 @@ impl Place {
             listen: Vec::new(),
             is_published: false,
             preview: None,
+            is_apart: false,
         };
         let ended = slots.run(command, [null; 3]).await?.ended().await?;
         ensure!(ended.code == Some(0), "/bin/true failed in a slot");

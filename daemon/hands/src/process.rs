@@ -298,6 +298,7 @@ async fn begin(
         listen: if kind == Kind::Remote { vec![PROXY_PORT] } else { Vec::new() },
         is_published: false,
         preview: None,
+        is_apart: false,
     };
     slots.run(command, [socket.as_fd(), null.as_fd(), stderr.as_fd()]).await
 }

@@ -54,6 +54,8 @@ pub struct Command<'a> {
     pub is_published: bool,
     /// Where to write what it would do to the workspace, if that is all it is to do there.
     pub preview: Option<BorrowedFd<'a>>,
+    /// [`Run::is_apart`].
+    pub is_apart: bool,
 }
 
 impl Command<'_> {
@@ -77,6 +79,7 @@ impl Command<'_> {
             listen: self.listen.into_iter().map(u32::from).collect(),
             is_published: self.is_published,
             is_preview: self.preview.is_some(),
+            is_apart: self.is_apart,
         }
     }
 }

@@ -129,6 +129,9 @@ pub struct Run {
     /// for a [`crate::preview`].
     #[prost(bool, tag = "17")]
     pub is_preview: bool,
+    /// Whether it is shown an empty directory, gone with it, in place of the workspace.
+    #[prost(bool, tag = "18")]
+    pub is_apart: bool,
 }
 
 /// How large a terminal is, in characters.

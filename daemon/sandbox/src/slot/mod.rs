@@ -365,12 +365,12 @@ fn serve(
         stdio = [copy()?, copy()?, copy()?];
     }
     let mut guarded = match run.kind() {
-        Kind::Command => {
+        Kind::Command if !run.is_apart => {
             let own = std::iter::once(&place.workspace).chain(&place.linked);
             own.map(|root| quarantine::Guarded::pin(root, run.is_alone)).collect::<Result<Vec<_>, _>>()?
         }
-        // What they may not write there, the tools refuse by name.
-        Kind::Hands | Kind::Host | Kind::Remote => Vec::new(),
+        // What hands may not write there, the tools refuse by name.
+        Kind::Command | Kind::Hands | Kind::Host | Kind::Remote => Vec::new(),
     };
     // Not before: below what was pinned, a relative path would lead past it.
     place.go_to_directory()?;

@@ -90,6 +90,9 @@ const HANDS_SCRATCH_BYTES: u64 = 256 << 20;
 /// Devices that hold and reveal nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
+/// In place of a workspace.
+const APART: &str = "/tmp/code";
+
 /// Where the scratch is before the command sees it.
 const HIDDEN: &str = "/scratch";
 
@@ -164,7 +167,7 @@ impl View {
     ) -> Result<Place, Refusal> {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let mut place = Place {
-            workspace: path(&run.workspace),
+            workspace: if run.is_apart { PathBuf::from(APART) } else { path(&run.workspace) },
             home: path(&run.home),
             directory: path(&run.directory),
             linked: None,
@@ -173,7 +176,7 @@ impl View {
         };
         check_plain(&place.workspace).and_then(|()| check_plain(&place.home))?;
         scratch(run.limits.scratch_bytes).layer("scratch")?;
-        if !place.workspace.starts_with(&place.home) {
+        if !place.workspace.starts_with(&place.home) && !run.is_apart {
             // In the home he makes it himself; elsewhere he may not.
             directory(&place.workspace).layer("workspace")?;
         }
@@ -193,7 +196,10 @@ impl View {
         }
         let shown: &[&str] = if run.kind() == Kind::Command { &TOOLCHAINS } else { &GIT_SETTINGS };
         shown.iter().try_for_each(|name| show_of_home(&place.home.join(name))).layer("home")?;
-        if run.identity.is_some() {
+        if run.is_apart {
+            // It is the user's, because it is made by him.
+            directory(&place.workspace).layer("workspace")?;
+        } else if run.identity.is_some() {
             attach(workspace, &place.workspace).layer("workspace")?;
         } else {
             mount_workspace(&place.workspace, workspace.as_fd())?;
@@ -208,7 +214,9 @@ impl View {
             place.overlay = Some(Overlay::mount(&workspace, run.identity.is_none()).layer("overlay")?);
             use_rights(identity::MOUNTS, true)?;
         }
-        place.linked = worktree::repository_of(Path::new(OLD), &place.workspace);
+        if !run.is_apart {
+            place.linked = worktree::repository_of(Path::new(OLD), &place.workspace);
+        }
         if let Some(linked) = &place.linked {
             let shown = if run.is_preview { show_read_only(linked) } else { show_writable(linked) };
             shown.layer("repository")?;

@@ -11,6 +11,7 @@ mod program;
 mod read_job;
 mod resize_job;
 mod run;
+mod run_code;
 mod signal_job;
 mod start_job;
 mod status;
@@ -142,6 +143,7 @@ impl Host {
             listen: network.listen(),
             is_published: network.is_published(),
             preview: None,
+            is_apart: false,
         })
     }
 
@@ -236,13 +238,14 @@ pub fn toolset(host: &Arc<Host>) -> Toolset {
 }
 
 const MORE: &str = "exec_more";
-const ABOUT_MORE: &str = "background jobs: start servers, watchers and interactive programs, read, write, signal, wait; preview what a command would change, and apply it";
+const ABOUT_MORE: &str = "background jobs: start servers, watchers and interactive programs, read, write, signal, wait; preview what a command would change, and apply it; run code apart from the workspace";
 
 /// The rest of it: commands that outlive the call, and those that are looked at first.
 #[must_use]
 pub fn more(host: &Arc<Host>) -> Toolset {
     in_hands()
         .with(preview::ExecPreview(host.clone()))
+        .with(run_code::ExecRunCode(host.clone()))
         .with(start_job::ExecStartJob(host.clone()))
         .with(list_jobs::ExecListJobs(host.clone()))
         .with(read_job::ExecReadJob(host.clone()))

@@ -2,7 +2,7 @@
 
 use crate::{
     Host,
-    run::{self, Input},
+    run::{self, Input, Task},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -121,7 +121,8 @@ impl Tool for ExecPreview {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let no_room = |err| Error::unavailable("there is no room for a preview").with_source(err);
         let file = self.0.scratch_file().map_err(no_room)?;
-        let run = run::in_slot(&self.0, ctx, &input, Some(file.as_fd())).await?;
+        let task = Task { preview: Some(file.as_fd()), ..input.task() };
+        let run = run::in_slot(&self.0, ctx, &task).await?;
         let (shown, file) = crate::blocking(move || {
             let shown = show(&file);
             shown.map(|shown| (shown, file)).map_err(|err| {

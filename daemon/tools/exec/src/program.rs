@@ -17,6 +17,14 @@ pub(crate) enum Interpreter {
     Node,
     Ruby,
     Perl,
+    /// Compiled where nothing else is: `exec_run_code` alone.
+    #[serde(skip_deserializing)]
+    #[schemars(skip)]
+    Go,
+    /// The same.
+    #[serde(skip_deserializing)]
+    #[schemars(skip)]
+    Rust,
 }
 
 impl Interpreter {
@@ -29,18 +37,37 @@ impl Interpreter {
             Self::Node => "node",
             Self::Ruby => "ruby",
             Self::Perl => "perl",
+            Self::Go => "go",
+            Self::Rust => "rust",
         }
     }
 
-    /// Its program, and what makes it read the next argument.
-    const fn arguments(self) -> [&'static str; 2] {
+    const fn program(self) -> &'static str {
         match self {
-            Self::Bash => ["bash", "-c"],
-            Self::Sh => ["sh", "-c"],
-            Self::Python => ["python3", "-c"],
-            Self::Node => ["node", "-e"],
-            Self::Ruby => ["ruby", "-e"],
-            Self::Perl => ["perl", "-e"],
+            Self::Bash => "bash",
+            Self::Sh => "sh",
+            Self::Python => "python3",
+            Self::Node => "node",
+            Self::Ruby => "ruby",
+            Self::Perl => "perl",
+            Self::Go => "go",
+            Self::Rust => "rustc",
+        }
+    }
+
+    /// How `program`, which is this one's, is told `text` and what follows it.
+    fn told(self, program: Vec<u8>, text: Vec<u8>) -> Vec<Vec<u8>> {
+        let compiled =
+            |how: &str| vec![b"/bin/sh".into(), b"-c".into(), how.into(), program.clone(), text.clone()];
+        match self {
+            // The first argument after a script is its name (bash(1), `-c`).
+            Self::Bash | Self::Sh => vec![program, b"-c".into(), text, self.program().into()],
+            Self::Python => vec![program, b"-c".into(), text],
+            Self::Node | Self::Ruby | Self::Perl => vec![program, b"-e".into(), text],
+            Self::Go => compiled(r#"printf %s "$1" >main.go && shift && exec "$0" run main.go "$@""#),
+            Self::Rust => compiled(
+                r#"printf %s "$1" >main.rs && shift && "$0" --edition=2021 -o main main.rs && exec ./main "$@""#,
+            ),
         }
     }
 }
@@ -61,7 +88,7 @@ impl Program<'_> {
         if self.command.is_empty() && self.script.is_none() {
             return Err(nothing());
         }
-        let [program, _] = self.interpreter.arguments();
+        let program = self.interpreter.program();
         let script = self.script.map(str::to_owned);
         Ok(CommandLine {
             argv: self.command.to_vec(),
@@ -75,25 +102,18 @@ impl Program<'_> {
 
     /// As the kernel takes it: the program that a list of commands allowed, if there is one.
     pub(crate) fn argv(&self, ctx: &CallCtx) -> Result<Vec<Vec<u8>>> {
-        let mut argv = self.given_argv()?;
-        if let (Some(judged), Some(program)) = (&ctx.program, argv.first_mut()) {
-            *program = judged.as_os_str().as_encoded_bytes().to_vec();
-        }
-        Ok(argv)
-    }
-
-    fn given_argv(&self) -> Result<Vec<Vec<u8>>> {
-        let own = self.command.iter().map(|argument| argument.clone().into_bytes());
-        let Some(script) = self.script else {
-            let argv: Vec<_> = own.collect();
-            return if argv.is_empty() { Err(nothing()) } else { Ok(argv) };
+        let judged = ctx.program.as_ref().map(|judged| judged.as_os_str().as_encoded_bytes().to_vec());
+        let mut own = self.command.iter().map(|argument| argument.clone().into_bytes());
+        let mut argv = match self.script {
+            Some(script) => {
+                let program = judged.unwrap_or_else(|| self.interpreter.program().into());
+                self.interpreter.told(program, script.to_owned().into_bytes())
+            }
+            None => {
+                let program = own.next().ok_or_else(nothing)?;
+                vec![judged.unwrap_or(program)]
+            }
         };
-        let [program, flag] = self.interpreter.arguments();
-        let mut argv = vec![program.into(), flag.into(), script.to_owned().into_bytes()];
-        if matches!(self.interpreter, Interpreter::Bash | Interpreter::Sh) {
-            // A shell takes the first argument after a script for its name (bash(1), `-c`).
-            argv.push(program.into());
-        }
         argv.extend(own);
         Ok(argv)
     }

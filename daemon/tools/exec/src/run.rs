@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
 use skynet_sandbox::{
     Command,
-    protocol::{Cause, Ended},
+    protocol::{Cause, Ended, Limits},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -88,6 +88,17 @@ impl Input {
             interpreter: self.interpreter,
             cwd: self.cwd.as_deref(),
             environment: &self.environment,
+        }
+    }
+
+    pub(crate) fn task(&self) -> Task<'_> {
+        Task {
+            program: self.program(),
+            stdin: self.stdin.as_deref(),
+            limits: self.limits.with(self.timeout_seconds, self.memory_mib),
+            network: &self.network,
+            preview: None,
+            is_apart: false,
         }
     }
 
@@ -170,26 +181,31 @@ impl Tool for ExecRun {
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        in_slot(&self.0, ctx, &input, None).await
+        in_slot(&self.0, ctx, &input.task()).await
     }
 }
 
-/// Runs it, and tells how that went. With `preview` it changes the workspace in there alone.
-pub(crate) async fn in_slot(
-    host: &Host,
-    ctx: &CallCtx,
-    input: &Input,
-    preview: Option<BorrowedFd<'_>>,
-) -> Result<Output> {
-    let program = input.program();
+/// What is run, and how.
+pub(crate) struct Task<'a> {
+    pub(crate) program: Program<'a>,
+    pub(crate) stdin: Option<&'a str>,
+    pub(crate) limits: Limits,
+    pub(crate) network: &'a Network,
+    /// Where to write what it would change, if it is to change nothing.
+    pub(crate) preview: Option<BorrowedFd<'a>>,
+    /// Whether it has an empty directory in place of the workspace.
+    pub(crate) is_apart: bool,
+}
+
+/// Runs it, and tells how that went.
+pub(crate) async fn in_slot(host: &Host, ctx: &CallCtx, task: &Task<'_>) -> Result<Output> {
     let private_home = Host::private_home(ctx.workspace()?);
-    let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
-    let command = host.command(ctx, &program, &private_home, limits, &input.network)?;
-    let command = Command { preview, ..command };
-    let mut network = input.network.open(&host.reachable).await?;
+    let command = host.command(ctx, &task.program, &private_home, task.limits, task.network)?;
+    let command = Command { preview: task.preview, is_apart: task.is_apart, ..command };
+    let mut network = task.network.open(&host.reachable).await?;
     let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
     let changed = Arc::new(Notify::new());
-    let stdin = stdin(input.stdin.as_deref()).map_err(pipes)?;
+    let stdin = stdin(task.stdin).map_err(pipes)?;
     let (stdout, write_stdout) = Capture::start(&changed).map_err(pipes)?;
     let (stderr, write_stderr) = Capture::start(&changed).map_err(pipes)?;
     let stdio = [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()];

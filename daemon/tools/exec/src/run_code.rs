@@ -1,0 +1,122 @@
+//! Runs a piece of code apart from the workspace.
+
+use crate::{
+    Host,
+    limits::More,
+    network::Network,
+    program::{Interpreter, Program},
+    run::{Output, Task, in_slot},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use skynet_core::{CallCtx, CommandLine, Effect, Place, Result, Tool};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+pub(crate) struct ExecRunCode(pub(crate) Arc<Host>);
+
+const fn default_timeout() -> u32 {
+    60
+}
+
+const fn default_memory() -> u32 {
+    2048
+}
+
+/// What the code is written in; its toolchain must be there.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Language {
+    Bash,
+    Go,
+    Node,
+    Python,
+    Ruby,
+    Rust,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// What `code` is written in.
+    language: Language,
+    /// A program of one file, of at most 128 kB.
+    #[schemars(length(min = 1, max = 131_000))]
+    code: String,
+    /// Its arguments.
+    #[serde(default)]
+    arguments: Vec<String>,
+    /// More variables.
+    #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
+    environment: BTreeMap<String, String>,
+    /// Text for stdin.
+    #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
+    stdin: Option<String>,
+    /// It is ended after so long.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 1, max = 3600))]
+    timeout_seconds: u32,
+    /// Most memory of its processes.
+    #[serde(default = "default_memory")]
+    #[schemars(range(min = 16, max = 65536))]
+    memory_mib: u32,
+    /// More of what ends it.
+    #[serde(default)]
+    limits: More,
+    /// Ways out, which a human may have to allow.
+    #[serde(default)]
+    network: Network,
+}
+
+impl Input {
+    fn program(&self) -> Program<'_> {
+        let interpreter = match self.language {
+            Language::Bash => Interpreter::Bash,
+            Language::Go => Interpreter::Go,
+            Language::Node => Interpreter::Node,
+            Language::Python => Interpreter::Python,
+            Language::Ruby => Interpreter::Ruby,
+            Language::Rust => Interpreter::Rust,
+        };
+        Program {
+            command: &self.arguments,
+            script: Some(&self.code),
+            interpreter,
+            cwd: None,
+            environment: &self.environment,
+        }
+    }
+}
+
+impl Tool for ExecRunCode {
+    const NAME: &'static str = "exec_run_code";
+    const SUMMARY: &'static str = "Run a piece of code (bash, go, node, python, ruby, rust) in an empty directory that is gone afterwards: compute, try something out. It sees no file of the workspace; otherwise sandboxed as `exec_run`.";
+    const KEYWORDS: &'static str = "evaluate snippet calculate compute experiment quick python javascript golang scratch sandbox | évaluer extrait calculer essayer code bac à sable";
+    const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::External;
+    const PLACE: Place = Place::Daemon;
+    const TIMEOUT: Duration = Duration::from_secs(3700);
+    type Input = Input;
+    type Output = Output;
+
+    fn effect(&self, input: &Input) -> Effect {
+        input.network.effect(Self::EFFECT)
+    }
+
+    fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
+        input.program().command_line(&self.0, input.stdin.is_some()).map(Some)
+    }
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let task = Task {
+            program: input.program(),
+            stdin: input.stdin.as_deref(),
+            limits: input.limits.with(input.timeout_seconds, input.memory_mib),
+            network: &input.network,
+            preview: None,
+            is_apart: true,
+        };
+        in_slot(&self.0, ctx, &task).await
+    }
+}
