@@ -1,5 +1,6 @@
 //! Skynet for a whole host: the broker is root's, the daemon is nobody's, and whatever is done for a user is done as him.
 
+use crate::escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant};
 use serde_json::{Value, json};
 use skynet_tests::{
     host::{Host, User},
@@ -333,4 +334,14 @@ fn a_user_previews_and_gets_the_network_that_was_granted() {
         assert!(ended["stdout"].as_str().unwrap().starts_with("GET / HTTP/1.1"), "{ended}");
     }
     assert_eq!(shim.call("exec_run", fetch(json!({}))).unwrap()["exit_code"], 7);
+}
+
+#[test]
+fn no_attack_of_a_user_of_a_host_escapes() {
+    let attacks: [fn(&mut Target); 3] = [attack_from_a_shell, attack_by_system_calls, plant];
+    for attack in attacks {
+        let Some(host) = Host::start() else { return };
+        let [ann, _] = host.users();
+        attack(&mut Target::of_host(host, &ann));
+    }
 }

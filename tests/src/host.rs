@@ -35,7 +35,7 @@ impl User {
     }
 
     /// Makes a command this user's, with the environment that MCP clients give.
-    fn owns(&self, command: &mut Command) {
+    pub fn owns(&self, command: &mut Command) {
         command
             .uid(self.uid)
             .gid(self.gid)
@@ -114,7 +114,9 @@ impl Host {
         self.daemon = start_daemon(&self.path, &self.users[0]);
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where clients connect.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
         self.path.join("s")
     }
 
