@@ -132,6 +132,7 @@ impl House {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             limits: config.quota.clone(),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
+            clients_approve: door.asking() == crate::calls::Asking::Clients,
             approvals: Arc::new(Approvals::default()),
             audit,
             journal: Arc::new(journal),

@@ -96,6 +96,7 @@ impl Workbench {
             rules: Arc::new(Rules::new(setup.rules).unwrap().with_commands(commands)),
             limits: setup.limits,
             confirm_wait: setup.confirm_wait,
+            clients_approve: true,
             approvals: Arc::new(Approvals::default()),
             audit: Ledger::open(&root.join("audit"), 1 << 30).unwrap(),
             journal: Arc::new(journal),

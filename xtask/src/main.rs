@@ -14,6 +14,7 @@ mod docs;
 mod environment;
 mod figures;
 mod fuzz;
+mod guest;
 mod host;
 mod mcp;
 mod peers;
@@ -67,6 +68,8 @@ enum Command {
     Soak(soak::Options),
     /// Measure which lines the tests run.
     Coverage,
+    /// Run the tests of a whole host in a virtual machine: with systemd, one hierarchy of control groups, and AppArmor.
+    Guest(guest::Options),
 }
 
 fn main() -> Result<()> {
@@ -82,6 +85,7 @@ fn main() -> Result<()> {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Coverage => coverage::run(),
+        Command::Guest(options) => guest::run(&options),
     }
 }
 

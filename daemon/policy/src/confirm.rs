@@ -20,6 +20,8 @@ pub(crate) struct Confirm {
     rules: Arc<Rules>,
     approvals: Arc<Approvals>,
     wait: Duration,
+    /// Whether who is asked by his client may approve.
+    clients_approve: bool,
 }
 
 enum Outcome {
@@ -31,8 +33,13 @@ enum Outcome {
 }
 
 impl Confirm {
-    pub(crate) const fn new(rules: Arc<Rules>, approvals: Arc<Approvals>, wait: Duration) -> Self {
-        Self { rules, approvals, wait }
+    pub(crate) const fn new(
+        rules: Arc<Rules>,
+        approvals: Arc<Approvals>,
+        wait: Duration,
+        clients_approve: bool,
+    ) -> Self {
+        Self { rules, approvals, wait, clients_approve }
     }
 
     async fn ask(&self, call: &Call, approval: &Approval) -> Outcome {
@@ -110,10 +117,12 @@ impl Layer for Confirm {
     }
 
     fn describe(&self) -> String {
-        format!(
-            "factor `client`: no boundary against an agent that runs `skynetctl` itself; waits {} s",
-            self.wait.as_secs()
-        )
+        let who = if self.clients_approve {
+            "factor `client`: no boundary against an agent that runs `skynetctl` itself"
+        } else {
+            "factor `admin-uid`: root, by `skynetctl approvals`"
+        };
+        format!("{who}; waits {} s", self.wait.as_secs())
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {

@@ -36,6 +36,8 @@ pub struct Services {
     pub limits: Limits,
     /// How long a call waits for a human before it tells the client to come back.
     pub confirm_wait: Duration,
+    /// Whether who is asked by his client may approve; otherwise only who administers.
+    pub clients_approve: bool,
     /// The calls that wait.
     pub approvals: Arc<Approvals>,
     /// One line per call, for good.
@@ -67,7 +69,12 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // From here on there is one form of the input, and it fits the tool's schema.
         Box::new(validate::Validate::new(registry, on.rules.clone())?),
         // A pending approval holds no slot.
-        Box::new(confirm::Confirm::new(on.rules.clone(), on.approvals.clone(), on.confirm_wait)),
+        Box::new(confirm::Confirm::new(
+            on.rules.clone(),
+            on.approvals.clone(),
+            on.confirm_wait,
+            on.clients_approve,
+        )),
         // A miss writes the intent of a mutating call, durably, before its effect.
         Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
         // What does not fit the answer is kept and linked.

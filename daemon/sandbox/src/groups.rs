@@ -24,8 +24,10 @@ use std::{
 /// The group that holds those of all slots.
 const PARENT: &str = "skynet-slots";
 
-/// The broker's own, where the kernel wants processes only in leaves (cgroup v2).
-const BROKER: &str = "skynet-broker";
+/// Of version 2, that group's place at the top of the hierarchy. Not below the group of the broker's unit: a group with
+/// controllers for others below may hold no process (cgroups(7), "no internal processes"), so the broker could not be
+/// started again while the groups of jobs are there.
+const TOP: &str = "skynet";
 
 /// Where this process may make groups.
 pub(crate) struct Groups {
@@ -38,7 +40,7 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Below the group of this process. What a broker of before left there is removed.
+    /// Below the group of this process, or in one place for the whole host. What a broker of before left there is removed.
     ///
     /// # Errors
     /// When memory and processes cannot be held.
@@ -72,8 +74,7 @@ impl Groups {
         let pids = PidController::new(self.pids.join(&name), PathBuf::new(), self.is_v2);
         memory.create().map_err(io::Error::other)?;
         pids.create().map_err(io::Error::other)?;
-        let directory = if self.is_v2 { Some(File::open(memory.path())?) } else { None };
-        Ok(Group { memory, pids, directory })
+        Ok(Group { memory, pids, is_v2: self.is_v2 })
     }
 
     /// Removes a group as soon as nobody is in it.
@@ -90,20 +91,17 @@ impl Groups {
     }
 }
 
-/// Version 2: one hierarchy. This process has to leave the group below which it makes others.
+/// Version 2: one hierarchy. In its root a process may be beside groups; in that of a container it may not.
 fn unified() -> io::Result<PathBuf> {
-    let own = fs::read_to_string("/proc/self/cgroup")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let own = Path::new(hierarchies::UNIFIED_MOUNTPOINT).join(own);
-    // A broker that is started again in the same unit is there already.
-    let own = if own.ends_with(BROKER) { own.parent().map_or(own.clone(), Path::to_owned) } else { own };
-    let broker = own.join(BROKER);
-    fs::create_dir_all(&broker)?;
-    fs::write(broker.join("cgroup.procs"), "0")?;
-    let parent = own.join(PARENT);
+    let root = Path::new(hierarchies::UNIFIED_MOUNTPOINT);
+    let top = root.join(TOP);
+    let parent = top.join(PARENT);
     fs::create_dir_all(&parent)?;
-    for at in [&own, &parent] {
-        fs::write(at.join("cgroup.subtree_control"), "+memory +pids")?;
+    for at in [root, &top, &parent] {
+        fs::write(at.join("cgroup.subtree_control"), "+memory +pids").map_err(|err| {
+            let at = at.display();
+            io::Error::other(format!("`{at}` hands no memory and processes on to groups below: {err}"))
+        })?;
     }
     Ok(parent)
 }
@@ -127,14 +125,13 @@ fn separate(controller: cgroups_rs::fs::Controllers) -> io::Result<PathBuf> {
 pub(crate) struct Group {
     memory: MemController,
     pids: PidController,
-    /// Of version 2, to be born in.
-    directory: Option<File>,
+    is_v2: bool,
 }
 
 impl Group {
     /// Opens it for a process that will not see the groups.
     pub(crate) fn gate(&self) -> io::Result<Gate> {
-        let [peak, events] = if self.directory.is_some() {
+        let [peak, events] = if self.is_v2 {
             ["memory.peak", "memory.events"]
         } else {
             ["memory.max_usage_in_bytes", "memory.oom_control"]
@@ -145,11 +142,13 @@ impl Group {
             // `memory.peak` came with Linux 5.19.
             peak: open(peak).or_else(|_| open("memory.current"))?,
             events: open(events)?,
-            entries: match self.directory {
-                Some(_) => Vec::new(),
-                None => vec![enter(self.memory.path())?, enter(self.pids.path())?],
+            entries: if self.is_v2 {
+                Vec::new()
+            } else {
+                vec![enter(self.memory.path())?, enter(self.pids.path())?]
             },
-            directory: self.directory.as_ref().map(File::try_clone).transpose()?,
+            // Anew: what the broker had open is closed in a slot.
+            directory: self.is_v2.then(|| File::open(self.memory.path())).transpose()?,
         })
     }
 
@@ -158,7 +157,7 @@ impl Group {
         let number = |number: u64| i64::try_from(number).map_err(io::Error::other);
         self.memory.set_limit(number(memory_bytes)?).map_err(io::Error::other)?;
         // Not every kernel counts swap, and where there is none it needs no limit.
-        let swap = if self.directory.is_some() { 0 } else { number(memory_bytes)? };
+        let swap = if self.is_v2 { 0 } else { number(memory_bytes)? };
         let _ = self.memory.set_memswap_limit(swap);
         self.pids.set_pid_max(MaxValue::Value(number(processes)?)).map_err(io::Error::other)
     }
@@ -178,6 +177,7 @@ pub(crate) struct Gate {
     events: File,
     /// Of version 1: one for each controller.
     entries: Vec<File>,
+    /// Of version 2, to be born in.
     directory: Option<File>,
 }
 

@@ -13,9 +13,10 @@ use std::io;
 /// With this a slot makes mounts, but for the kernel it opens nothing that its user could not.
 pub(crate) const MOUNTS: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SETPCAP);
 
-/// With this, too, an overlay is laid down: the kernel makes a directory for itself that nobody else may enter. Who looks
-/// through the overlay is asked for his own rights all the same (overlayfs, "Permission model").
-pub(crate) const OVERLAYS: CapabilitySet = MOUNTS.union(CapabilitySet::DAC_OVERRIDE);
+/// What a slot may have take effect for a moment, besides: to lay down an overlay, where the kernel makes a directory for itself
+/// that nobody else may enter, and to have what it runs be born in a control group that is root's. Nothing is opened
+/// meanwhile, and who looks through an overlay is asked for his own rights all the same (overlayfs, "Permission model").
+pub(crate) const RESERVED: CapabilitySet = MOUNTS.union(CapabilitySet::DAC_OVERRIDE);
 
 /// Has some of the rights that this process may have take effect, and lets the rest go if it `is_last`.
 pub(crate) fn use_rights(effective: CapabilitySet, is_last: bool) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! From a copy of the slot to the command: rights are laid down one after the other, and then it is executed.
 
 use super::{Layer as _, Refusal, landlock_rules::Rules, view::Place};
-use crate::{groups::Gate, seccomp::Filter, syscall};
+use crate::{groups::Gate, identity, seccomp::Filter, syscall};
 use nix::errno::Errno;
 use prost::Message as _;
 use rustix::{
@@ -39,10 +39,32 @@ pub(super) fn start(
     stdio: &[OwnedFd; 3],
     filter: &Filter,
 ) -> Result<Pid, Refusal> {
-    start_in(gate.and_then(Gate::birthplace), run.id, || {
-        gate.map_or(Ok(()), Gate::enter).layer("control group")?;
-        confine(run, stdio, place.umask, &Rules::of_slot(place), filter)
-    })
+    let has_identity = run.identity.is_some();
+    // For the last time, on both sides.
+    let lose_rights = || match has_identity {
+        true => identity::use_rights(identity::MOUNTS, true).layer("capabilities"),
+        false => Ok(()),
+    };
+    let started = with_rights(run, || {
+        start_in(gate.and_then(Gate::birthplace), run.id, || {
+            lose_rights()?;
+            gate.map_or(Ok(()), Gate::enter).layer("control group")?;
+            confine(run, stdio, place.umask, &Rules::of_slot(place), filter)
+        })
+    })?;
+    lose_rights()?;
+    started
+}
+
+/// Does something with the rights that a slot of another user than the broker's has in reserve.
+pub(super) fn with_rights<T>(run: &Run, what: impl FnOnce() -> T) -> Result<T, Refusal> {
+    if run.identity.is_none() {
+        return Ok(what());
+    }
+    identity::use_rights(identity::RESERVED, false).layer("capabilities")?;
+    let done = what();
+    identity::use_rights(identity::MOUNTS, false).layer("capabilities")?;
+    Ok(done)
 }
 
 /// Starts a process, in a control group if one can be born there, that executes something at the end of `begin`.

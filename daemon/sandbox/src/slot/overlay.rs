@@ -2,7 +2,7 @@
 
 use super::view::CHANGES;
 use rustix::{
-    fs::{AtFlags, Dir, FileType, fgetxattr, fstat, statat},
+    fs::{AtFlags, Dir, FileType, XattrFlags, fgetxattr, fstat, setxattr, statat},
     io::Errno,
     mount::{MountFlags, mount},
 };
@@ -38,6 +38,15 @@ impl Overlay {
         let mut options = String::from("redirect_dir=nofollow,metacopy=off,index=off");
         if is_users {
             options.push_str(",userxattr");
+            // Without them it could be laid down, and would fail when a directory is replaced.
+            match setxattr(CHANGES, "user.skynet", b"", XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP) => {
+                    return Err(io::Error::other(
+                        "the scratch takes no attributes of users, which tmpfs does from Linux 6.6 on",
+                    ));
+                }
+                set => set?,
+            }
         }
         // From within: in a list of options its path could mean something else.
         rustix::process::fchdir(workspace)?;

@@ -7,7 +7,7 @@
 //! What belongs to the system is opened as root where the broker is root's. What belongs to the user is opened as that
 //! user: by then the slot has no right left but that to mount.
 
-use super::{Layer as _, Refusal, overlay::Overlay, worktree};
+use super::{Layer as _, Refusal, command, overlay::Overlay, worktree};
 use crate::{identity, syscall};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -189,8 +189,7 @@ impl View {
         }
         .layer("home")?;
         if let Some(identity) = &run.identity {
-            let kept = if run.is_preview { identity::OVERLAYS } else { identity::MOUNTS };
-            identity::assume(identity, kept)
+            identity::assume(identity, identity::RESERVED)
                 .and_then(|()| identity::use_rights(identity::MOUNTS, false))
                 .layer("identity")?;
         }
@@ -206,13 +205,9 @@ impl View {
         }
         if run.is_preview {
             let workspace = directory(&place.workspace).layer("workspace")?;
-            let use_rights = |rights, is_last| match run.identity {
-                Some(_) => identity::use_rights(rights, is_last).layer("overlay"),
-                None => Ok(()),
-            };
-            use_rights(identity::OVERLAYS, false)?;
-            place.overlay = Some(Overlay::mount(&workspace, run.identity.is_none()).layer("overlay")?);
-            use_rights(identity::MOUNTS, true)?;
+            let is_users = run.identity.is_none();
+            let overlay = command::with_rights(run, || Overlay::mount(&workspace, is_users))?;
+            place.overlay = Some(overlay.layer("overlay")?);
         }
         if !run.is_apart {
             place.linked = worktree::repository_of(Path::new(OLD), &place.workspace);
