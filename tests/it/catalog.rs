@@ -51,7 +51,7 @@ fn every_field_is_described_and_every_schema_is_flat() {
 /// What a model sees of a tool; a change shows in review. `SKYNET_UPDATE_GOLDENS=1` rewrites the file.
 #[test]
 fn schemas_are_the_reviewed_ones() {
-    let describe = |tool: &Entry| serde_json::json!({ "summary": tool.summary, "effect": tool.effect.as_str(), "input": *tool.input_schema, "output": *tool.output_schema });
+    let describe = |tool: &Entry| serde_json::json!({ "summary": tool.summary, "effect": tool.effect.as_str(), "timeout_seconds": tool.timeout.as_secs(), "input": *tool.input_schema, "output": *tool.output_schema });
     let all: Map<String, Value> =
         registry().iter().map(|tool| (tool.name.to_owned(), describe(tool))).collect();
     let found = serde_json::to_string_pretty(&all).unwrap() + "\n";

@@ -6,7 +6,7 @@ use crate::{
     mcp::Client,
     peers::{Bench, Server, What},
     processes::{children, proportional_kb},
-    shell, spawns,
+    shell,
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -37,8 +37,20 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.part {
         Part::Servers => servers(options),
-        Part::Sandbox => spawns::run(options.runs),
+        Part::Sandbox => sandbox(options.runs),
     }
+}
+
+#[cfg(feature = "slots")]
+fn sandbox(runs: usize) -> Result<()> {
+    crate::spawns::run(runs)
+}
+
+/// By the same program with more in it.
+#[cfg(not(feature = "slots"))]
+fn sandbox(runs: usize) -> Result<()> {
+    let with = ["run", "--package", "xtask", "--features", "slots", "--", "bench", "sandbox", "--runs"];
+    shell::run(shell::cargo().args(with).arg(runs.to_string()))
 }
 
 fn servers(options: &Options) -> Result<()> {

@@ -21,6 +21,7 @@ mod peers;
 mod processes;
 mod shell;
 mod soak;
+#[cfg(feature = "slots")]
 mod spawns;
 mod test;
 mod tidy;
@@ -93,15 +94,4 @@ fn main() -> Result<()> {
 fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map_or(manifest.clone(), PathBuf::from)
-}
-
-/// Every tool of the product.
-fn product() -> Result<skynet_core::Registry> {
-    let catalog = skynet_catalog::Catalog::new(Vec::new());
-    // Their declarations are wanted, and none is called: the broker need not be there.
-    let slots = skynet_sandbox::Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
-    let mut toolsets = skynet_hands::toolsets();
-    let commands = skynet_exec::Host::new(slots, None, std::path::Path::new("/"), Vec::new());
-    toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
-    Ok(skynet_catalog::product(&catalog, toolsets)?)
 }
