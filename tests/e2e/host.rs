@@ -3,6 +3,7 @@
 use crate::escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant};
 use serde_json::{Value, json};
 use skynet_tests::{
+    components,
     host::{Host, User},
     programs::{Shim, is_running, outcome, wait_until},
     web::service,
@@ -344,4 +345,30 @@ fn no_attack_of_a_user_of_a_host_escapes() {
         let [ann, _] = host.users();
         attack(&mut Target::of_host(host, &ann));
     }
+}
+
+/// As on a file server that does not trust root, root may not enter a filesystem of the user's own (fuse(4)).
+#[test]
+fn a_workspace_that_root_may_not_enter_is_one_all_the_same() {
+    let Some(host) = Host::start() else { return };
+    if components::program("bindfs").is_none() || !Path::new("/dev/fuse").exists() {
+        eprintln!("SKIP FUSE: this kernel has none");
+        return;
+    }
+    let [ann, bob] = host.users();
+    let project = ann.project();
+    let mounted = project.join("mounted");
+    let _ = ann.sh(&format!("cd {} && mkdir source mounted && echo inner > source/file && bindfs --no-allow-other source mounted", project.display()));
+    assert!(fs::read_dir(&mounted).is_err(), "root is one of those who may enter");
+    let mut shim = client(&host, &ann, &mounted);
+    assert_eq!(bash(&mut shim, "cat file; echo made > by-command; pwd")["stdout"], format!("inner\n{}\n", mounted.display()));
+    shim.call("files_write", json!({ "path": "by-hands", "content": "x" })).unwrap();
+    let listed = shim.call("files_list", json!({})).unwrap();
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 3, "{listed}");
+    let err = client(&host, &bob, &mounted).call("files_list", json!({})).unwrap_err();
+    assert!(err.contains("no workspace"), "{err}");
+    drop(shim);
+    drop(host);
+    let _ = ann.sh(&format!("fusermount3 -u -z {}", mounted.display()));
+    assert_eq!(fs::read_to_string(project.join("source/by-command")).unwrap(), "made\n");
 }

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command as Process,
 };
@@ -48,7 +49,8 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// What developers use, by the program and its package: the tests run them in slots.
-const TOOLCHAINS: [(&str, &str); 7] = [
+const TOOLCHAINS: [(&str, &str); 8] = [
+    ("bindfs", "bindfs"),
     ("cc", "gcc"),
     ("go", "golang-go"),
     ("javac", "default-jdk-headless"),
@@ -62,7 +64,16 @@ const TOOLCHAINS: [(&str, &str); 7] = [
 pub(crate) fn up_for_tests() -> Result<()> {
     shell::install_packages(&TOOLCHAINS)?;
     share_rust(Path::new("/opt/skynet-env/rust"))?;
+    share_fuse(Path::new("/dev/fuse"))?;
     up(&FOR_TESTS)
+}
+
+/// For everybody, as udev has it where there is udev; some hosts have none of it at all.
+fn share_fuse(device: &Path) -> Result<()> {
+    if device.exists() {
+        fs::set_permissions(device, fs::Permissions::from_mode(0o666))?;
+    }
+    Ok(())
 }
 
 /// Root's own toolchain, where other accounts can use it. It takes no room: the files are the same.

@@ -23,6 +23,7 @@ until call exec_list_jobs '{}' > /dev/null 2>&1; do sleep 0.2; done
 call exec_list_jobs '{}' | grep -q running || fault "the job is gone"
 call exec_signal_job "{\"job\":\"$job\",\"signal\":\"KILL\"}" > /dev/null || fault "the job cannot be ended"
 systemctl stop skynetd skynet-sandbox
+[ -e /run/skynet ] && fault "the sockets stay"
 systemctl --failed --no-legend | grep skynet && fault "a unit failed"
 systemd-analyze security --no-pager skynetd | tail -1
 

@@ -1,5 +1,6 @@
 //! What a slot holds in memory, added up where no cgroup does.
 
+use nix::unistd::{SysconfVar, sysconf};
 use std::{fs, io, path::Path};
 
 /// What everything in the slot but this process holds, in bytes.
@@ -32,13 +33,19 @@ fn resident(pid: &str) -> Option<u64> {
     let of = |path: &Path| -> Option<u64> {
         let statm = fs::read_to_string(path.join("statm")).ok()?;
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-        Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
+        Some(pages * page_bytes()?)
     };
     let process = Path::new("/proc").join(pid);
     match of(&process)? {
         0 => fs::read_dir(process.join("task")).ok()?.filter_map(|task| of(&task.ok()?.path())).max(),
         bytes => Some(bytes),
     }
+}
+
+/// Asked of the C library, which has it from the beginning: rustix reads it from /proc on kernels before Linux 6.4, where
+/// this process, into which nobody may look, cannot look either.
+fn page_bytes() -> Option<u64> {
+    u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()
 }
 
 /// `Pss` of smaps_rollup, in kB (proc_pid_smaps(5)): of what is shared by n processes, the n-th part.
