@@ -358,10 +358,16 @@ fn a_workspace_that_root_may_not_enter_is_one_all_the_same() {
     let [ann, bob] = host.users();
     let project = ann.project();
     let mounted = project.join("mounted");
-    let _ = ann.sh(&format!("cd {} && mkdir source mounted && echo inner > source/file && bindfs --no-allow-other source mounted", project.display()));
+    let _ = ann.sh(&format!(
+        "cd {} && mkdir source mounted && echo inner > source/file && bindfs --no-allow-other source mounted",
+        project.display()
+    ));
     assert!(fs::read_dir(&mounted).is_err(), "root is one of those who may enter");
     let mut shim = client(&host, &ann, &mounted);
-    assert_eq!(bash(&mut shim, "cat file; echo made > by-command; pwd")["stdout"], format!("inner\n{}\n", mounted.display()));
+    assert_eq!(
+        bash(&mut shim, "cat file; echo made > by-command; pwd")["stdout"],
+        format!("inner\n{}\n", mounted.display())
+    );
     shim.call("files_write", json!({ "path": "by-hands", "content": "x" })).unwrap();
     let listed = shim.call("files_list", json!({})).unwrap();
     assert_eq!(listed["entries"].as_array().unwrap().len(), 3, "{listed}");
