@@ -371,6 +371,10 @@ fn a_workspace_that_root_may_not_enter_is_one_all_the_same() {
     shim.call("files_write", json!({ "path": "by-hands", "content": "x" })).unwrap();
     let listed = shim.call("files_list", json!({})).unwrap();
     assert_eq!(listed["entries"].as_array().unwrap().len(), 3, "{listed}");
+    // Also where a rename cannot be told to replace nothing.
+    let ended = bash(&mut shim, "echo evil > .envrc");
+    assert_eq!(ended["quarantined"], json!([".envrc"]), "{ended}");
+    assert!(project.join("source/.envrc.quarantined").exists() && !project.join("source/.envrc").exists());
     let err = client(&host, &bob, &mounted).call("files_list", json!({})).unwrap_err();
     assert!(err.contains("no workspace"), "{err}");
     drop(shim);

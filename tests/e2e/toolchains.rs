@@ -70,7 +70,7 @@ fn code_of_each_language_runs_apart_from_the_workspace() {
             "console.log(process.argv[1], require('fs').readFileSync(0, 'utf8').trim()); console.log(require('fs').readdirSync('.').length)",
         ),
         ("python", "python3", "import os, sys\nprint(sys.argv[1], input())\nprint(len(os.listdir('.')))"),
-        ("ruby", "ruby", "puts \"#{ARGV[0]} #{gets.strip}\"; puts Dir.children('.').size"),
+        ("ruby", "ruby", "puts \"#{ARGV[0]} #{$stdin.gets.strip}\"; puts Dir.children('.').size"),
         (
             "go",
             "go",

@@ -17,7 +17,7 @@ pub fn write(value: &impl Serialize) -> Result<Vec<u8>> {
 /// An object: the member `name` with `text`, then the members of `more`, which is an object too and not an empty one.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_text_and(name: &str, text: &str, more: &impl Serialize) -> Result<Vec<u8>> {
     let more = write(more)?;
     let members = more.strip_prefix(b"{").ok_or_else(|| Error::internal("an answer is no object"))?;

@@ -121,9 +121,19 @@ impl Target {
             Existing::Replace => RenameFlags::empty(),
             Existing::Fail => RenameFlags::NOREPLACE,
         };
-        rustix::fs::renameat_with(&self.directory, &self.name, &place.directory, &place.name, flags)
-            .and_then(|()| rustix::fs::fsync(&place.directory))
-            .on(&place.path)
+        match rustix::fs::renameat_with(&self.directory, &self.name, &place.directory, &place.name, flags) {
+            Err(rustix::io::Errno::INVAL) if existing == Existing::Fail => self.settle_by_link(place),
+            settled => settled,
+        }
+        .and_then(|()| rustix::fs::fsync(&place.directory))
+        .on(&place.path)
+    }
+
+    /// Where a rename cannot be told to replace nothing, as on many file servers and filesystems of a user's own
+    /// (rename(2), `EINVAL`): a second name is never given over another one.
+    fn settle_by_link(&self, place: &Self) -> rustix::io::Result<()> {
+        rustix::fs::linkat(&self.directory, &self.name, &place.directory, &place.name, AtFlags::empty())?;
+        rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
     }
 
     /// Replaces the file by `content`, atomically and durably, with these permissions.

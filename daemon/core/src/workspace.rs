@@ -89,10 +89,7 @@ impl Workspace {
     pub fn from_descriptor(root: OwnedFd) -> Result<Self> {
         let path = path_of(root.as_fd())
             .map_err(|err| Error::unavailable("/proc is needed to locate the workspace").with_source(err))?;
-        // Its filesystem is not asked again: that may be a user's own, and never answer.
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let stat = rustix::fs::statx(&root, "", flags, StatxFlags::INO).on(path.display())?;
-        let place = (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino);
+        let place = place_of(root.as_fd()).on(path.display())?;
         Ok(Self { root, path, place })
     }
 
@@ -211,6 +208,28 @@ impl Workspace {
         let below = found.strip_prefix(root).ok()?;
         Some(if below.as_os_str().is_empty() { RelativePath::root() } else { RelativePath(below.to_owned()) })
     }
+}
+
+/// Device and inode of what is open. Its filesystem is not asked again: it may be a user's own, and never answer. Where it
+/// answers nobody but its user (fuse(4)), the kernel's own number of the inode stands for that (proc_pid_fdinfo(5)).
+///
+/// # Errors
+/// What statx(2) says.
+pub fn place_of(open: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    use std::os::fd::AsRawFd as _;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let (stat, inode) = match rustix::fs::statx(open, "", flags, StatxFlags::INO) {
+        Ok(stat) => (stat, stat.stx_ino),
+        Err(rustix::io::Errno::ACCESS) => {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd()))?;
+            let inode = info.lines().find_map(|line| line.strip_prefix("ino:")?.trim().parse().ok());
+            // Of what needs no answer there is the device.
+            let stat = rustix::fs::statx(open, "", flags, StatxFlags::empty())?;
+            (stat, inode.ok_or(io::ErrorKind::Unsupported)?)
+        }
+        Err(err) => return Err(err.into()),
+    };
+    Ok((rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), inode))
 }
 
 fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {

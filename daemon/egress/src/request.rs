@@ -71,6 +71,7 @@ impl From<hyper::Error> for Failure {
 /// A connection for the bytes that follow (RFC 9110, section 9.3.6).
 async fn tunnel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Reply, Failure> {
     let (host, port) = match request.uri().authority() {
+        Some(to) if to.as_str().contains('@') => return Err(Failure::Bad("CONNECT takes no user")),
         Some(to) => (to.host().to_owned(), to.port_u16().ok_or(Failure::Bad("CONNECT needs HOST:PORT"))?),
         None => return Err(Failure::Bad("CONNECT needs HOST:PORT")),
     };

@@ -253,12 +253,6 @@ pub struct Opened {
     /// The request.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// Its device and inode.
-    #[prost(uint64, tag = "2")]
-    pub device: u64,
-    /// See above.
-    #[prost(uint64, tag = "3")]
-    pub inode: u64,
 }
 
 /// A slot has everything but its command.

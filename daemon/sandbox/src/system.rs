@@ -3,13 +3,13 @@
 
 use crate::{identity, slot::Refusal, syscall};
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, StatxFlags, makedev, statx},
+    fs::{Mode, OFlags},
     io::Errno,
     net::{SocketFlags, accept_with, sockopt::socket_peercred},
     process::{Pid, Signal, kill_process},
     thread::CapabilitySet,
 };
-use skynet_core::{Error, ErrorKind};
+use skynet_core::{Error, ErrorKind, workspace::place_of};
 use skynet_sandbox::{
     channel::{self, BlockingSocket, Buffer},
     protocol::{Connected, FromBroker, Identity, Open, Opened, Refused, Reply},
@@ -171,7 +171,7 @@ impl System {
     /// # Errors
     /// When it was not.
     pub(crate) fn check_workspace(&self, connection: u64, workspace: &OwnedFd) -> Result<(), Refusal> {
-        let place = place_of(workspace).map_err(|err| Refusal::new("workspace", err))?;
+        let place = place_of(workspace.as_fd()).map_err(|err| Refusal::new("workspace", err))?;
         let known = self.connections.get(&connection);
         if known.is_some_and(|known| known.opened.contains(&place)) {
             Ok(())
@@ -218,11 +218,13 @@ impl System {
             descriptor: None,
         };
         Some(match received {
-            Ok(Some((FromBroker { reply: Some(Reply::Opened(opened)) }, mut descriptors))) => {
-                if let Some(known) = self.connections.get_mut(&connection) {
-                    known.opened.insert((opened.device, opened.inode));
+            Ok(Some((FromBroker { reply: Some(Reply::Opened(_)) }, mut descriptors))) => {
+                let directory = descriptors.pop();
+                let place = directory.as_ref().and_then(|directory| place_of(directory.as_fd()).ok());
+                if let (Some(known), Some(place)) = (self.connections.get_mut(&connection), place) {
+                    known.opened.insert(place);
                 }
-                Event { reply: Reply::Opened(Opened { id, ..opened }), descriptor: descriptors.pop() }
+                Event { reply: Reply::Opened(Opened { id }), descriptor: directory }
             }
             Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)) }, _))) => {
                 Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptor: None }
@@ -243,13 +245,6 @@ fn credentials(socket: &OwnedFd) -> io::Result<(u32, u32, u32, Vec<u32>)> {
     Ok((peer.uid.as_raw(), peer.gid.as_raw(), pid, syscall::peer_groups(socket.as_fd())?))
 }
 
-/// Device and inode of what is open. The filesystem is not asked again: it may be a user's own, and never answer.
-fn place_of(open: &OwnedFd) -> io::Result<(u64, u64)> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let stat = statx(open, "", flags, StatxFlags::INO)?;
-    Ok((makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino))
-}
-
 fn start_opening(identity: &Identity, open: &Open) -> io::Result<(Pid, BlockingSocket)> {
     let (ours, theirs) = channel::pair()?;
     if let Some(pid) = syscall::clone_process(0, None)? {
@@ -262,8 +257,8 @@ fn start_opening(identity: &Identity, open: &Open) -> io::Result<(Pid, BlockingS
     let opened = identity::assume(identity, CapabilitySet::empty()).and_then(|()| open_directory(open));
     // A broker that is gone learns nothing.
     let _ = match opened {
-        Ok((directory, (device, inode))) => {
-            let opened = Reply::Opened(Opened { id: open.id, device, inode });
+        Ok(directory) => {
+            let opened = Reply::Opened(Opened { id: open.id });
             socket.send(&FromBroker { reply: Some(opened) }, &[directory.as_fd()])
         }
         Err(err) => {
@@ -276,10 +271,12 @@ fn start_opening(identity: &Identity, open: &Open) -> io::Result<(Pid, BlockingS
     syscall::exit(0)
 }
 
-fn open_directory(open: &Open) -> io::Result<(OwnedFd, (u64, u64))> {
+fn open_directory(open: &Open) -> io::Result<OwnedFd> {
     let path = Path::new(OsStr::from_bytes(&open.path));
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty())?;
-    let place = place_of(&directory)?;
-    Ok((directory, place))
+    // A filesystem of a user's own tells its number of an inode when it is first asked; until then the kernel has another
+    // one, and the broker would see two.
+    rustix::fs::fstat(&directory)?;
+    Ok(directory)
 }

@@ -14,7 +14,7 @@ use super::{
 use rustix::{
     fs::{
         AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags,
-        openat2, renameat_with, statx,
+        openat2, renameat_with, statat, statx,
     },
     io::Errno,
 };
@@ -211,6 +211,14 @@ fn set_aside(root: &OwnedFd, path: &Path) -> Result<()> {
         }
         match renameat_with(&parent, name, &parent, &free, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => {}
+            // Not every filesystem can be told to replace nothing. The command has ended, or is about to.
+            Err(Errno::INVAL) => match statat(&parent, &free, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => {
+                    return renameat_with(&parent, name, &parent, &free, RenameFlags::empty());
+                }
+                Ok(_) => {}
+                Err(err) => return Err(err),
+            },
             result => return result,
         }
     }
@@ -345,7 +353,7 @@ fn entries(directory: &OwnedFd) -> Result<Vec<(OsString, FileType)>> {
         }
         let kind = match entry.file_type() {
             FileType::Unknown => {
-                let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
                 stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
             }
             kind => kind,

@@ -164,6 +164,7 @@ impl Output {
             "already used by worktree",
             "needs merge",
             "Not possible to fast-forward",
+            "unrelated histories",
         ]) {
             Error::conflict(text)
         } else if has(&["dubious ownership", "Permission denied"]) {
