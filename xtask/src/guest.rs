@@ -26,6 +26,9 @@ const LONGEST: &str = "30m";
 /// Of the guest; its files are part of it.
 const MEMORY: &str = "4G";
 
+/// Modules of the kernel that tests need, by their place and name.
+const MODULES: [&str; 2] = ["fs/overlayfs/overlay.ko", "net/netfilter/nfnetlink.ko"];
+
 /// A Debian with what the tests use.
 const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libnss-systemd,ca-certificates,procps,git,python3,curl,iproute2,util-linux,apparmor,kmod,passwd";
@@ -72,7 +75,10 @@ fn kernel(place: &Path) -> Result<PathBuf> {
     let kernel =
         kernel.iter().find(|path| path.to_string_lossy().contains("vmlinuz")).context("the kernel")?;
     let modules = entries(&unpacked.join("lib/modules"))?.pop().context("the modules of the kernel")?;
-    fs::copy(modules.join("kernel/fs/overlayfs/overlay.ko"), unpacked.join("overlay.ko"))?;
+    for module in MODULES.map(Path::new) {
+        let name = module.file_name().context("the name of a module")?;
+        fs::copy(modules.join("kernel").join(module), unpacked.join(name))?;
+    }
     fs::rename(kernel, unpacked.join("vmlinuz"))?;
     Ok(unpacked)
 }
@@ -123,7 +129,10 @@ fn ours(place: &Path, kernel: &Path) -> Result<PathBuf> {
     for unit in ["skynet-sandbox.service", "skynetd.service"] {
         fs::copy(crate::root().join("systemd").join(unit), units.join(unit))?;
     }
-    fs::copy(kernel.join("overlay.ko"), tree.join("skynet/overlay.ko"))?;
+    for module in MODULES {
+        let name = Path::new(module).file_name().context("the name of a module")?;
+        fs::copy(kernel.join(name), tree.join("skynet").join(name))?;
+    }
     for (name, script) in [("begin.sh", include_str!("begin.sh")), ("guest.sh", include_str!("guest.sh"))] {
         let path = tree.join("skynet").join(name);
         fs::write(&path, script)?;
