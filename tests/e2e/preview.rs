@@ -238,6 +238,10 @@ fn a_preview_is_guarded_as_a_command_is_and_has_its_limits() {
     assert!(head(&mut bench) == "x" && old != "x");
     assert!(!bench.path(".envrc").exists());
 
+    // More directories than one process may have open.
+    let deep = bench.preview("for i in $(seq 5000); do echo d$i; done | xargs mkdir");
+    assert_eq!(bench.apply(&deep).unwrap()["created"], 5000);
+
     // More than its scratch takes, and more than can be shown.
     let full = bench
         .shim

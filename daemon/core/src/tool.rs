@@ -63,6 +63,12 @@ pub enum Place {
     Remote,
 }
 
+/// Where the way out of a slot is, if it has one: a proxy at this port of its loopback, which is that of Squid.
+pub const PROXY_PORT: u16 = 3128;
+
+/// The same as programs are told.
+pub const PROXY: &str = "http://127.0.0.1:3128";
+
 /// One capability offered to agents.
 pub trait Tool: Send + Sync + 'static {
     /// `family_verb` or `family_verb_object`, at most 40 characters, never renamed after a release.

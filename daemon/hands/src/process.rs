@@ -2,7 +2,7 @@
 
 use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION, Watch};
 use bytes::Bytes;
-use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Workspace};
+use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Workspace, tool::PROXY_PORT};
 use skynet_egress::Gateway;
 use skynet_sandbox::{
     Command, Running, Slots,
@@ -39,9 +39,6 @@ const KEPT: [&str; 3] = ["PATH", "LANG", "TZ"];
 /// time of reading 100 kB.
 const MEMORY: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=4194304:glibc.malloc.mmap_threshold=4194304");
-
-/// Where hands that have a way to another host find the proxy: the git family knows it.
-const PROXY_PORT: u16 = 3128;
 
 /// What the tools of one workspace may use together.
 const LIMITS: Limits = Limits {

@@ -41,9 +41,8 @@ pub(super) fn start(
 ) -> Result<Pid, Refusal> {
     let has_identity = run.identity.is_some();
     // For the last time, on both sides.
-    let lose_rights = || match has_identity {
-        true => identity::use_rights(identity::MOUNTS, true).layer("capabilities"),
-        false => Ok(()),
+    let lose_rights = || {
+        if has_identity { identity::use_rights(identity::MOUNTS, true).layer("capabilities") } else { Ok(()) }
     };
     let started = with_rights(run, || {
         start_in(gate.and_then(Gate::birthplace), run.id, || {

@@ -67,7 +67,7 @@ impl Tool for ExecApplyPreview {
             }
             apply(&target, &change, &mut reader)?;
             if let Some(after) = change.after.as_ref().filter(|after| after.kind() == Kind::Directory) {
-                modes.push((target, after.mode));
+                modes.push((path, after.mode));
             }
             *match (&change.before, &change.after) {
                 (None, _) => &mut output.created,
@@ -75,7 +75,9 @@ impl Tool for ExecApplyPreview {
                 (Some(_), None) => &mut output.deleted,
             } += 1;
         }
-        for (target, mode) in modes.into_iter().rev() {
+        // The innermost first, and none kept open until then: there may be more of them than descriptors.
+        for (path, mode) in modes.into_iter().rev() {
+            let target = Target::unchecked(workspace, &path)?;
             rustix::fs::chmodat(&target.directory, &target.name, Mode::from_raw_mode(mode), AtFlags::empty())
                 .on(&target.path)?;
         }

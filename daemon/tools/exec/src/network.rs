@@ -3,7 +3,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{Effect, Error, Result};
+use skynet_core::{
+    Effect, Error, Result,
+    tool::{PROXY, PROXY_PORT},
+};
 use skynet_egress::{Gateway, Grant, IpNet, Way, relay};
 use skynet_sandbox::{
     channel::{AsyncSocket, Buffer},
@@ -22,9 +25,6 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Where the proxy listens in a slot: the port of Squid, which many take for that of any proxy.
-const PROXY_PORT: u16 = 3128;
-
 /// Grants of one command.
 const MOST_HOSTS: usize = 64;
 
@@ -34,7 +34,6 @@ const MOST_PORTS: usize = 8;
 /// Ports below are for root to open (ip(7), `ip_unprivileged_port_start`).
 const FIRST_PUBLISHED: u16 = 1024;
 
-const PROXY: &str = "http://127.0.0.1:3128";
 const DIRECT: &str = "localhost,127.0.0.1,::1";
 
 /// What programs look at to find a proxy: curl(1) knows `http_proxy` in small letters alone, others capitals alone, and

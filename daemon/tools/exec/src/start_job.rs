@@ -151,8 +151,12 @@ impl Tool for ExecStartJob {
         match handed {
             Ok(()) => {
                 let job = has_begun(job).await?;
-                if let Some(network) = network {
-                    job.attend(network).await?;
+                if let Some(network) = network
+                    && let Err(err) = job.attend(network).await
+                {
+                    // It must not go on unseen; one that has ended needs no order.
+                    let _ = job.ask(Request::Kill(true)).await;
+                    return Err(err);
                 }
                 Ok(Output { job: job.id })
             }

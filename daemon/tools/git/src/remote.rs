@@ -4,11 +4,8 @@ use crate::{config::refuse_transport, repository::Repository, revision::default_
 use gix::url::Scheme;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, tool::PROXY};
 use std::collections::BTreeMap;
-
-/// Where the daemon's proxy is for hands that have a way to one host: see `skynet_hands`.
-const PROXY: &str = "http://127.0.0.1:3128";
 
 /// What is allowed to be reached, and how; what a repository's configuration says about that is refused.
 const TRANSPORT: [&str; 9] = [
