@@ -127,7 +127,7 @@ impl House {
                 "the last daemon died while these calls ran; they are marked `interrupted`"
             );
         }
-        let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
+        let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             limits: config.quota.clone(),
@@ -171,7 +171,7 @@ impl House {
             catalog,
             jobs,
             hands: hands.clone(),
-            calls: Calls::new(pipeline, registry, blobs, door.asking()),
+            calls: Calls::new(pipeline, registry, blobs, services.audit.clone(), door.asking()),
             sessions,
             people: Arc::new(People::new(door.realm(uid), Claims::new(&config.policy.workspaces)?)),
             traffic: Arc::default(),

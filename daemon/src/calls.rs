@@ -1,18 +1,16 @@
 //! Calls under way. A call runs in a task of its own, so that a lost connection does not stop it and a resent
 //! frame finds it again.
 
-use async_trait::async_trait;
+use crate::shelf::Shelf;
 use bytes::Bytes;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Error, Outbox, Pipeline, Registry, Result,
-    call::{Ask, Before, Notes, Slot},
+    Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
+    call::{Ask, Notes, Slot},
     ctx::Progress,
 };
-use skynet_store::Blobs;
+use skynet_store::{Blobs, Ledger};
 use std::{
     collections::HashMap,
-    fs::File,
-    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -27,9 +25,6 @@ const DEFAULT_MAX_BYTES: usize = 64 << 10;
 
 /// A reader that is further behind than that looks at everything again.
 const RECORDED_KEPT: usize = 256;
-
-/// What a path held before a change is kept up to that size.
-const MOST_BEFORE_BYTES: u64 = 64 << 20;
 
 /// What a client asks for.
 pub(crate) struct Request {
@@ -100,6 +95,7 @@ pub(crate) struct Calls {
     pipeline: Pipeline,
     registry: Arc<Registry>,
     blobs: Blobs,
+    audit: Ledger,
     running: Mutex<HashMap<CallId, Running>>,
     /// The newest sessions that got something recorded.
     recorded: broadcast::Sender<Uuid>,
@@ -110,10 +106,11 @@ impl Calls {
         pipeline: Pipeline,
         registry: Arc<Registry>,
         blobs: Blobs,
+        audit: Ledger,
         asking: Asking,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
-        Arc::new(Self { asking, pipeline, registry, blobs, running: Mutex::default(), recorded })
+        Arc::new(Self { asking, pipeline, registry, blobs, audit, running: Mutex::default(), recorded })
     }
 
     /// The session of each call, once it has ended and is in the audit log.
@@ -162,9 +159,10 @@ impl Calls {
         let notes = Notes { via, trace_parent: request.trace_parent, ..Notes::default() };
         let outbox = Shelf {
             blobs: self.blobs.clone(),
-            uid: request.caller.uid,
-            owner: request.caller.owner(),
-            before: notes.before.clone(),
+            audit: self.audit.clone(),
+            session: id.session,
+            caller: request.caller.clone(),
+            notes: notes.clone(),
             progress,
         };
         let mut call = Call {
@@ -224,75 +222,5 @@ impl Calls {
     fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Running>> {
         // Each change is one insert or remove, so a panic leaves it whole.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Keeps what a running call hands out.
-struct Shelf {
-    blobs: Blobs,
-    uid: u32,
-    owner: String,
-    before: Arc<Mutex<Vec<Before>>>,
-    progress: watch::Sender<Option<Progress>>,
-}
-
-#[async_trait]
-impl Outbox for Shelf {
-    fn progress(&self, progress: Progress) {
-        self.progress.send_replace(Some(progress));
-    }
-
-    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
-        let kept = match file {
-            Some(file) => Some(self.keep(path, File::from(file)).await?),
-            None => None,
-        };
-        self.before.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_owned(), kept));
-        Ok(())
-    }
-
-    async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
-        let digest = self.put(format!("result/{}", self.owner), File::from(file)).await?;
-        Ok(format!("skynet://result/{digest}"))
-    }
-
-    async fn keep_preview(&self, file: OwnedFd) -> Result<String> {
-        self.put(format!("preview/{}", self.owner), File::from(file)).await
-    }
-
-    async fn open_preview(&self, digest: &str) -> Result<OwnedFd> {
-        let (blobs, owner, digest) =
-            (self.blobs.clone(), format!("preview/{}", self.owner), digest.to_owned());
-        let found = tokio::task::spawn_blocking(move || blobs.open_file(&owner, &digest)).await;
-        match found {
-            Ok(Ok(Some(file))) => Ok(file.into()),
-            Ok(Ok(None)) => Err(Error::not_found("this preview is not kept (any more); make it again")),
-            Ok(Err(err)) => Err(Error::unavailable("what is kept cannot be read").with_source(err)),
-            Err(err) => Err(Error::internal("reading a blob failed").with_source(err)),
-        }
-    }
-}
-
-impl Shelf {
-    async fn keep(&self, path: &str, file: File) -> Result<String> {
-        let size = file
-            .metadata()
-            .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?
-            .len();
-        if size > MOST_BEFORE_BYTES {
-            // Recorded as such: this change cannot be taken back.
-            return Ok(format!("not kept: {size} bytes"));
-        }
-        self.put(format!("before/{}", self.uid), file).await
-    }
-
-    async fn put(&self, owner: String, file: File) -> Result<String> {
-        let blobs = self.blobs.clone();
-        let stored = tokio::task::spawn_blocking(move || blobs.put(&owner, file)).await;
-        let stored = stored.map_err(|err| Error::internal("storing a blob failed").with_source(err))?;
-        stored.map(|stored| stored.digest).map_err(|err| {
-            Error::unavailable("the daemon has no room to keep what this call changes or returns")
-                .with_source(err)
-        })
     }
 }

@@ -14,6 +14,7 @@ mod mcp;
 mod people;
 mod relay;
 mod sessions;
+mod shelf;
 mod socket;
 mod tokens;
 

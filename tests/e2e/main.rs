@@ -34,3 +34,4 @@ mod sandbox;
 mod sdk;
 mod suites;
 mod toolchains;
+mod undo;

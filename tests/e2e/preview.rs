@@ -64,13 +64,17 @@ impl Bench {
     }
 
     fn tree(&self) -> BTreeMap<PathBuf, String> {
-        let mut found = BTreeMap::new();
-        look(&self.home.project, &mut found);
-        found
+        tree_of(&self.home.project)
     }
 }
 
-/// All that a change can change, by path.
+/// All that a change can change below a directory, by path.
+pub(crate) fn tree_of(directory: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    look(directory, &mut found);
+    found
+}
+
 fn look(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

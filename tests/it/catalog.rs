@@ -134,6 +134,7 @@ fn every_tool_is_called_by_a_test() {
         include_str!("../e2e/remotes.rs"),
         include_str!("../e2e/toolchains.rs"),
         include_str!("../e2e/sandbox.rs"),
+        include_str!("../e2e/undo.rs"),
         include_str!("files.rs"),
         include_str!("git.rs"),
         include_str!("skynet.rs"),

@@ -7,6 +7,7 @@ use skynet_catalog::Catalog;
 use skynet_core::{
     Answer, Call, CallId, Caller, Connection, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
     call::{Ask, Before, Notes},
+    change::Extent,
     ctx::Progress,
 };
 use skynet_policy::{Approvals, CommandRule, Commands, Limits, Metrics, Rule, Rules, Services, Verdict};
@@ -100,7 +101,7 @@ impl Workbench {
             approvals: Arc::new(Approvals::default()),
             audit: Ledger::open(&root.join("audit"), 1 << 30).unwrap(),
             journal: Arc::new(journal),
-            blobs: Blobs::open(&root.join("blobs"), &tables, 1 << 30).unwrap(),
+            blobs: Blobs::open(&root.join("blobs"), 1 << 30).unwrap(),
             tables,
             metrics: Arc::new(Metrics::default()),
         };
@@ -206,7 +207,7 @@ struct Shelf {
 impl Outbox for Shelf {
     fn progress(&self, _progress: Progress) {}
 
-    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>, _extent: Extent) -> Result<()> {
         let kept = file.map(|file| self.blobs.put("before", File::from(file)).unwrap().digest);
         self.before.lock().unwrap().push((path.to_owned(), kept));
         Ok(())

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// First-party crates a crate may depend on; a family may use core and services, never another family.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("skynet-proto", &[]),
     ("skynet-shim", &["skynet-proto"]),
     ("skynetctl", &["skynet-proto"]),
@@ -20,10 +20,12 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("skynet-policy", &["skynet-core", "skynet-store"]),
     ("skynet-sandbox", &["skynet-core"]),
     ("skynet-egress", &[]),
-    ("skynet-exec", &["skynet-core", "skynet-egress", "skynet-sandbox"]),
+    ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
+    ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
     ("skynet-system", &["skynet-core"]),
+    ("skynet-undo", &["skynet-changes", "skynet-core", "skynet-sandbox"]),
     ("skynet-catalog", &["skynet-core"]),
     (
         "skynet-hands",
@@ -35,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "skynet-git",
             "skynet-sandbox",
             "skynet-system",
+            "skynet-undo",
         ],
     ),
     (

@@ -1,6 +1,6 @@
 //! One call on its way through the pipeline, who makes it, and what comes back.
 
-use crate::{Canonical, Effect, Entry, Error, Outbox, Result, Workspace};
+use crate::{Canonical, Effect, Entry, Error, Outbox, Result, Workspace, change::Changed};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -209,6 +209,8 @@ pub struct Notes {
     pub from_cache: bool,
     /// Filled by whoever keeps what is about to change.
     pub before: Arc<Mutex<Vec<Before>>>,
+    /// What became of it.
+    pub changes: Arc<Mutex<Vec<Changed>>>,
 }
 
 /// What a human is asked.

@@ -1,6 +1,9 @@
 //! What a tool sees of its call. In hands this is exactly what the socketpair protocol carries.
 
-use crate::{Caller, Effect, Error, Result, Workspace};
+use crate::{
+    Caller, Effect, Error, Result, Workspace,
+    change::{Changed, Extent},
+};
 use async_trait::async_trait;
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -14,21 +17,54 @@ pub trait Outbox: Send + Sync {
 
     /// Keeps what is about to be changed: `file`, open for reading, is what `path` (relative to the workspace)
     /// holds now, `None` where there is nothing yet. Returns once the copy is durable.
-    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()>;
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()>;
+
+    /// Notes what a call did to the paths that it handed over before.
+    fn note_changes(&self, _changes: Vec<Changed>) {}
 
     /// Stores a result too large for the answer, from offset 0 of `file`; returns the URI under which a client
     /// reads it. `name` is a file name to show, `media_type` like `text/plain`.
     async fn store_blob(&self, file: OwnedFd, name: &str, media_type: &str) -> Result<String>;
 
     /// Keeps what a preview found, from offset 0 of `file`; returns its SHA-256 in hexadecimal, under which
-    /// [`Outbox::open_preview`] finds it. Nothing else that a caller has kept is found there.
+    /// [`Outbox::open_kept`] finds it.
     async fn keep_preview(&self, _file: OwnedFd) -> Result<String> {
         Err(Error::internal("no previews are kept here"))
     }
 
-    /// Opens for reading what [`Outbox::keep_preview`] kept for the same caller.
-    async fn open_preview(&self, _digest: &str) -> Result<OwnedFd> {
-        Err(Error::internal("no previews are kept here"))
+    /// Opens for reading what was kept for the same caller: nothing of one kind is found as another.
+    async fn open_kept(&self, _what: Keep, _name: &str) -> Result<OwnedFd> {
+        Err(Error::internal("nothing is kept here"))
+    }
+}
+
+/// What is kept for a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// What a preview found, by its SHA-256.
+    Preview,
+    /// What a file held before a call changed it, by its SHA-256.
+    Before,
+    /// What calls did in this workspace, one JSON object ([`crate::change::Recorded`]) per line, newest first: of the session or the call
+    /// of that name, or all if it is empty.
+    Changes,
+}
+
+impl Keep {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Before => "before",
+            Self::Changes => "changes",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Preview, Self::Before, Self::Changes].into_iter().find(|kept| kept.as_str() == name)
     }
 }
 
@@ -136,8 +172,13 @@ impl CallCtx {
     ///
     /// # Errors
     /// What the daemon says when it cannot keep it; then nothing may be changed.
-    pub async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
-        self.outbox.keep_before(path, file).await
+    pub async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()> {
+        self.outbox.keep_before(path, file, extent).await
+    }
+
+    /// [`Outbox::note_changes`].
+    pub fn note_changes(&self, changes: Vec<Changed>) {
+        self.outbox.note_changes(changes);
     }
 
     /// [`Outbox::keep_preview`].
@@ -148,12 +189,12 @@ impl CallCtx {
         self.outbox.keep_preview(file).await
     }
 
-    /// [`Outbox::open_preview`].
+    /// [`Outbox::open_kept`].
     ///
     /// # Errors
     /// `NotFound` when there is none (any more).
-    pub async fn open_preview(&self, digest: &str) -> Result<OwnedFd> {
-        self.outbox.open_preview(digest).await
+    pub async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
+        self.outbox.open_kept(what, name).await
     }
 
     /// Stores a large result; returns its URI.

@@ -3,6 +3,7 @@
 
 pub mod call;
 pub mod canonical;
+pub mod change;
 pub mod command;
 pub mod ctx;
 pub mod error;

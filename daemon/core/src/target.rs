@@ -1,6 +1,8 @@
 //! A place that may be written: inside the workspace, and nothing that a human's own tools run later.
 
-use crate::{CallCtx, Error, RelativePath, Result, Workspace, error::IoContext as _, reserved};
+use crate::{
+    CallCtx, Error, RelativePath, Result, Workspace, change::Extent, error::IoContext as _, reserved,
+};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use std::{
     ffi::OsString,
@@ -89,16 +91,28 @@ impl Target {
         }
     }
 
-    /// Lets the daemon keep what is there, before it is changed.
+    /// Lets the daemon keep what is there, before it is changed with all that it holds.
     ///
     /// # Errors
     /// What the daemon says; then nothing may be changed.
     pub async fn keep_before(&self, ctx: &CallCtx) -> Result<()> {
+        self.keep(ctx, Extent::Tree).await
+    }
+
+    /// The same for who changes the entry alone, also if it is a directory.
+    ///
+    /// # Errors
+    /// What the daemon says; then nothing may be changed.
+    pub async fn keep_entry_before(&self, ctx: &CallCtx) -> Result<()> {
+        self.keep(ctx, Extent::Entry).await
+    }
+
+    async fn keep(&self, ctx: &CallCtx, extent: Extent) -> Result<()> {
         let file = match self.stat()? {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => self.open()?,
             _ => None,
         };
-        ctx.keep_before(&self.path.to_string(), file.map(OwnedFd::from)).await
+        ctx.keep_before(&self.path.to_string(), file.map(OwnedFd::from), extent).await
     }
 
     /// A name beside this one that nobody uses, for something that becomes this one once it is whole.

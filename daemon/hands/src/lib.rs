@@ -1,6 +1,7 @@
 //! `skynet-hands` runs the tools that touch a user's files, as that user, in a process of its own. This library
 //! is the protocol both ends speak and the daemon's end of it; the program is in `main.rs`.
 
+mod changes;
 mod pool;
 mod process;
 pub mod protocol;
@@ -24,6 +25,7 @@ pub fn toolsets() -> Vec<Toolset> {
         skynet_git::toolset(),
         skynet_git::more(),
         skynet_system::toolset(),
+        skynet_undo::toolset(),
     ]
 }
 

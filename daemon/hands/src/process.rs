@@ -2,7 +2,9 @@
 
 use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION, Watch};
 use bytes::Bytes;
-use skynet_core::{CallCtx, Caller, Canonical, Error, Result, Workspace, tool::PROXY_PORT};
+use skynet_core::{
+    CallCtx, Caller, Canonical, Error, Result, Workspace, change::Extent, ctx::Keep, tool::PROXY_PORT,
+};
 use skynet_egress::Gateway;
 use skynet_sandbox::{
     Command, Running, Slots,
@@ -185,7 +187,7 @@ impl Process {
             | Reply::Progress(_)
             | Reply::Before(_)
             | Reply::Blob(_)
-            | Reply::Preview(_)
+            | Reply::Fetch(_)
             | Reply::Done(_)
             | Reply::Changed(_) => Some(Err(Error::internal("hands answered something else than a watch"))),
         }
@@ -217,13 +219,15 @@ impl Process {
             match reply {
                 Reply::Done(done) => {
                     guard.is_done = true;
+                    note_changes(ctx, &done.changes);
                     return Some(
                         done.failure.map_or_else(|| one_line(done.output), |failure| Err(failure.into())),
                     );
                 }
                 Reply::Progress(progress) => ctx.progress(progress.done, progress.total, progress.message),
                 Reply::Before(before) => {
-                    let kept = ctx.keep_before(&before.path, descriptor).await.map(|()| String::new());
+                    let kept = ctx.keep_before(&before.path, descriptor, Extent::Entry).await;
+                    let kept = kept.map(|()| String::new());
                     self.send(Request::Kept(answer(id, kept))).await.ok()?;
                 }
                 Reply::Blob(blob) => {
@@ -233,8 +237,11 @@ impl Process {
                     };
                     self.send(Request::Kept(answer(id, stored))).await.ok()?;
                 }
-                Reply::Preview(preview) => {
-                    let opened = ctx.open_preview(&preview.digest).await;
+                Reply::Fetch(fetch) => {
+                    let opened = match Keep::from_name(&fetch.what) {
+                        Some(what) => ctx.open_kept(what, &fetch.name).await,
+                        None => Err(Error::internal("hands asked for something unknown")),
+                    };
                     let (said, file) = match opened {
                         Ok(file) => (Ok(String::new()), Some(file)),
                         Err(err) => (Err(err), None),
@@ -308,6 +315,17 @@ async fn shake_hands(socket: &AsyncSocket, workspace: Option<&Workspace>) -> io:
     match socket.receive(&mut buffer).await? {
         Some((FromHands { reply: Some(Reply::Ready(_)) }, _)) => Ok(buffer),
         _ => Err(io::Error::other("hands did not report ready")),
+    }
+}
+
+/// What hands say of their changes is what the caller's own process says: it is recorded, and decides nothing.
+fn note_changes(ctx: &CallCtx, changes: &[u8]) {
+    if changes.is_empty() {
+        return;
+    }
+    match serde_json::from_slice(changes) {
+        Ok(changes) => ctx.note_changes(changes),
+        Err(err) => tracing::error!(error = %err, "hands told of changes in a form that nobody knows"),
     }
 }
 

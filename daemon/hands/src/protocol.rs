@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 /// Changes when a message changes its meaning.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// From the daemon.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -28,7 +28,7 @@ pub enum Request {
     /// The number of a call that is no longer wanted.
     #[prost(uint64, tag = "3")]
     Cancel(u64),
-    /// Answers a [`Before`], [`Blob`] or [`Preview`].
+    /// Answers a [`Before`], [`Blob`] or [`Fetch`].
     #[prost(message, tag = "4")]
     Kept(Kept),
     /// Tells of the changes of a file, until it is no longer wanted.
@@ -67,15 +67,18 @@ pub struct Call {
     pub max_bytes: u64,
 }
 
-/// What a preview found.
+/// Something that is kept for the caller.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Preview {
+pub struct Fetch {
     /// The call.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// SHA-256 in hexadecimal.
+    /// Name of a [`skynet_core::ctx::Keep`].
     #[prost(string, tag = "2")]
-    pub digest: String,
+    pub what: String,
+    /// Which one.
+    #[prost(string, tag = "3")]
+    pub name: String,
 }
 
 /// A file to be watched.
@@ -149,9 +152,9 @@ pub enum Reply {
     /// The number of a watch whose file changed, or may be another one now.
     #[prost(uint64, tag = "7")]
     Changed(u64),
-    /// Asks for what a preview found; it comes as the descriptor of [`Kept`].
+    /// Asks for what is kept; it comes as the descriptor of [`Kept`].
     #[prost(message, tag = "8")]
-    Preview(Preview),
+    Fetch(Fetch),
 }
 
 impl Reply {
@@ -164,7 +167,7 @@ impl Reply {
             Self::Progress(progress) => Some(progress.id),
             Self::Before(before) => Some(before.id),
             Self::Blob(blob) => Some(blob.id),
-            Self::Preview(preview) => Some(preview.id),
+            Self::Fetch(fetch) => Some(fetch.id),
             Self::Done(done) => Some(done.id),
         }
     }
@@ -224,6 +227,9 @@ pub struct Done {
     /// If it did not.
     #[prost(message, optional, tag = "3")]
     pub failure: Option<Failure>,
+    /// JSON, an array of [`skynet_core::change::Changed`]; empty if there are none.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub changes: Bytes,
 }
 
 /// How the beginning of a watch went.

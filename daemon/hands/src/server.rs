@@ -5,14 +5,19 @@
 //! so that cancels are always heard.
 
 use crate::{
+    changes::Changes,
     protocol::{
-        Before, Blob, Call, Done, FromHands, Kept, Open, Preview, Progress, Reply, Request, ToHands, VERSION,
+        Before, Blob, Call, Done, Fetch, FromHands, Kept, Open, Progress, Reply, Request, ToHands, VERSION,
         Watch, Watched,
     },
     watches::{self, News, Todo},
 };
 use async_trait::async_trait;
-use skynet_core::{CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace, ctx};
+use skynet_core::{
+    CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace,
+    change::Extent,
+    ctx::{self, Keep},
+};
 use skynet_sandbox::channel::{BlockingSocket, Buffer};
 use std::{
     collections::{HashMap, VecDeque},
@@ -127,6 +132,7 @@ struct RunningCall {
     cancel: CancellationToken,
     /// A call waits for one descriptor at a time.
     kept: Option<oneshot::Sender<Result<Answer>>>,
+    changes: Changes,
 }
 
 impl Hands {
@@ -191,11 +197,14 @@ impl Hands {
         let id = call.id;
         let result = catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(self.perform(call))));
         let result = result.unwrap_or_else(|_| Err(Error::internal("the tool failed by a defect of Skynet")));
-        self.lock().calls.remove(&id);
-        let done = match result {
-            Ok(output) => Done { id, output, failure: None },
-            Err(err) => Done { id, output: bytes::Bytes::new(), failure: Some(err.into()) },
+        let changes = self.lock().calls.remove(&id).map(|call| call.changes).unwrap_or_default();
+        let changes = self.workspace.as_ref().map(|workspace| changes.end(workspace)).unwrap_or_default();
+        let changes = if changes.is_empty() { Vec::new() } else { serde_json::to_vec(&changes)? };
+        let (output, failure) = match result {
+            Ok(output) => (output, None),
+            Err(err) => (bytes::Bytes::new(), Some(err.into())),
         };
+        let done = Done { id, output, failure, changes: changes.into() };
         self.send(Reply::Done(done), None)
     }
 
@@ -266,7 +275,7 @@ impl Hands {
     }
 }
 
-/// What the daemon says to what a call hands out: the URI of a blob, the descriptor of a preview.
+/// What the daemon says to what a call hands out: the URI of a blob, the descriptor of what is kept.
 type Answer = (String, Option<OwnedFd>);
 
 /// What one call hands out, on its way to the daemon.
@@ -303,7 +312,18 @@ impl Outbox for ToDaemon {
         let _ = self.hands.send(Reply::Progress(Progress { id: self.id, done, total, message }), None);
     }
 
-    async fn keep_before(&self, path: &str, file: Option<OwnedFd>) -> Result<()> {
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()> {
+        if let Some(workspace) = &self.hands.workspace {
+            // Files are read meanwhile, so not under the lock that every call needs.
+            let changes = |taken: Changes| {
+                let mut hands = self.hands.lock();
+                let call = hands.calls.get_mut(&self.id);
+                call.map(|call| std::mem::replace(&mut call.changes, taken)).unwrap_or_default()
+            };
+            let mut own = changes(Changes::default());
+            own.begin(workspace, path, extent);
+            drop(changes(own));
+        }
         let before = Reply::Before(Before { id: self.id, path: path.to_owned() });
         self.ask(before, file.as_ref()).await.map(drop)
     }
@@ -313,10 +333,10 @@ impl Outbox for ToDaemon {
         self.ask(Reply::Blob(blob), Some(&file)).await.map(|(uri, _)| uri)
     }
 
-    async fn open_preview(&self, digest: &str) -> Result<OwnedFd> {
-        let preview = Preview { id: self.id, digest: digest.to_owned() };
-        let (_, file) = self.ask(Reply::Preview(preview), None).await?;
-        file.ok_or_else(|| Error::internal("the daemon sent a preview without descriptor"))
+    async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
+        let fetch = Fetch { id: self.id, what: what.as_str().to_owned(), name: name.to_owned() };
+        let (_, file) = self.ask(Reply::Fetch(fetch), None).await?;
+        file.ok_or_else(|| Error::internal("the daemon sent what is kept without descriptor"))
     }
 }
 

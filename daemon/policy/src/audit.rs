@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use skynet_core::{Answer, Call, Error, Layer, Next, Result, call::Before, canonical::hex};
+use skynet_core::{Answer, Call, Error, Layer, Next, Result, call::Before, canonical::hex, change::Changed};
 use skynet_store::{
     Journal, Ledger,
     journal::{Intent, Known},
@@ -149,6 +149,8 @@ struct Line<'a> {
     from_cache: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     before: Vec<Before>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<Changed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,6 +187,7 @@ impl<'a> Line<'a> {
             resend: call.resend.then_some(true),
             from_cache: notes.from_cache.then_some(true),
             before: notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            changes: notes.changes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             message: outcome.as_ref().err().map(|err| err.message.as_ref()),
             result_bytes: outcome.as_ref().ok().map(|answer| answer.json.len()),
             result_digest: outcome.as_ref().ok().map(|answer| hex(&Sha256::digest(&answer.json))),

@@ -1,36 +1,40 @@
 //! Content-addressed files: what a call changed, as it was before, and results too large for an answer.
 
-use crate::{Result, Table, Tables, at};
-use serde::{Deserialize, Serialize};
+use crate::{Result, at};
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use std::{
-    collections::BTreeSet,
+    collections::HashMap,
     fs::{self, File},
-    io::{self, Read, Write as _},
+    io::{self, Read},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
-/// Files beside a table of who refers to them.
+/// Files, `<owner>/<digest>` below a directory. An owner says who may read it and what for: `result/<uid>`,
+/// `before/<uid>`. The files are all there is, so what was stored survives whatever happens to anything else.
 #[derive(Clone)]
 pub struct Blobs {
     directory: PathBuf,
     capacity_bytes: u64,
-    entries: Table<Entry>,
-    /// The sizes of all entries added up.
-    stored_bytes: Arc<Mutex<u64>>,
+    index: Arc<Mutex<Index>>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// What is in the directory.
+#[derive(Default)]
+struct Index {
+    /// By path below the directory.
+    entries: HashMap<PathBuf, Entry>,
+    /// The sizes of all entries added up.
+    stored_bytes: u64,
+}
+
 struct Entry {
     size_bytes: u64,
-    /// Milliseconds since 1970, of the newest reference.
-    touched_at: i64,
-    /// Who may read it, and what for: `result/<uid>`, `before/<uid>`. Not who asked for it each time: the same content
-    /// may come with every call, and this is written anew each time.
-    owners: BTreeSet<String>,
+    /// When it was stored last; the file's own time after a restart.
+    touched_at: SystemTime,
 }
 
 /// What `put` stored.
@@ -47,12 +51,19 @@ impl Blobs {
     ///
     /// # Errors
     /// What the filesystem says.
-    pub fn open(directory: &Path, tables: &Tables, capacity_bytes: u64) -> Result<Self> {
+    pub fn open(directory: &Path, capacity_bytes: u64) -> Result<Self> {
         fs::create_dir_all(directory).map_err(at(directory))?;
-        let entries: Table<Entry> = tables.table("blobs");
-        let stored_bytes = entries.iter().map(|(_, entry)| entry.size_bytes).sum();
-        let stored_bytes = Arc::new(Mutex::new(stored_bytes));
-        Ok(Self { directory: directory.to_owned(), capacity_bytes, entries, stored_bytes })
+        let mut index = Index::default();
+        for entry in fs::read_dir(directory).map_err(at(directory))? {
+            let path = entry.map_err(at(directory))?.path();
+            if path.is_dir() {
+                index.take_in(directory, &path).map_err(at(&path))?;
+            } else {
+                // What was not stored to its end when the last daemon died.
+                fs::remove_file(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), capacity_bytes, index: Arc::new(Mutex::new(index)) })
     }
 
     /// Stores what `content` yields, durably, on behalf of `owner`.
@@ -61,6 +72,73 @@ impl Blobs {
     /// What the filesystem says, also when the content alone exceeds the capacity.
     pub fn put(&self, owner: &str, content: impl Read) -> Result<Stored> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory).map_err(at(&self.directory))?;
+        let stored = self.copy(content, &mut file)?;
+        let place = Path::new(owner).join(&stored.digest);
+        let path = self.directory.join(&place);
+        if !path.exists() {
+            file.as_file().sync_data().map_err(at(&path))?;
+            let parent = self.directory.join(owner);
+            make_directory(&parent).map_err(at(&parent))?;
+            file.persist(&path).map_err(|err| at(&path)(err.error))?;
+            File::open(&parent).and_then(|directory| directory.sync_all()).map_err(at(&parent))?;
+        }
+        let mut index = self.lock();
+        let touched_at = SystemTime::now();
+        // For the next daemon; only the order of what goes first is lost without it.
+        let _ = File::open(&path).and_then(|file| file.set_modified(touched_at));
+        let entry = Entry { size_bytes: stored.size_bytes, touched_at };
+        if index.entries.insert(place.clone(), entry).is_none() {
+            index.stored_bytes += stored.size_bytes;
+        }
+        if index.stored_bytes > self.capacity_bytes {
+            self.evict(&mut index, &place)?;
+        }
+        Ok(stored)
+    }
+
+    /// Reads up to `length` bytes from `offset` of a blob that `owner` refers to; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the filesystem says.
+    pub fn read(
+        &self,
+        owner: &str,
+        digest: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Option<(Vec<u8>, u64)>> {
+        let Some(file) = self.open_file(owner, digest)? else {
+            return Ok(None);
+        };
+        let path = self.directory.join(owner).join(digest);
+        let size_bytes = file.metadata().map_err(at(&path))?.len();
+        let left = usize::try_from(size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(left)];
+        file.read_exact_at(&mut bytes, offset).map_err(at(&path))?;
+        Ok(Some((bytes, size_bytes)))
+    }
+
+    /// Opens a blob that `owner` refers to for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the filesystem says.
+    pub fn open_file(&self, owner: &str, digest: &str) -> Result<Option<File>> {
+        let place = Path::new(owner).join(digest);
+        // A name that is more than a digest could be the place of another owner's.
+        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_digest || !self.lock().entries.contains_key(&place) {
+            return Ok(None);
+        }
+        let path = self.directory.join(place);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(at(path)(err)),
+        }
+    }
+
+    /// Writes `content` to `file`; refuses more than the whole store takes.
+    fn copy(&self, content: impl Read, file: &mut impl io::Write) -> Result<Stored> {
         // One byte more than fits tells a content that is too large.
         let mut content = content.take(self.capacity_bytes + 1);
         let mut hasher = Sha256::new();
@@ -82,94 +160,69 @@ impl Blobs {
                 format!("the content is larger than the whole store of {limit} bytes"),
             )));
         }
-        let digest = hex(&hasher.finalize());
-        let path = self.path(&digest);
-        if !path.exists() {
-            file.as_file().sync_data().map_err(at(&path))?;
-            file.persist(&path).map_err(|err| at(&path)(err.error))?;
-            File::open(&self.directory).and_then(|dir| dir.sync_all()).map_err(at(&self.directory))?;
-        }
-        let mut stored_bytes = self.stored_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.entries.get(&digest)?.is_none() {
-            *stored_bytes += size_bytes;
-        }
-        self.entries.update(&digest, |old| {
-            let mut entry = old.unwrap_or_default();
-            entry.size_bytes = size_bytes;
-            entry.touched_at = jiff::Timestamp::now().as_millisecond();
-            entry.owners.insert(owner.to_owned());
-            Some(entry)
-        })?;
-        if *stored_bytes > self.capacity_bytes {
-            *stored_bytes = self.evict(&digest)?;
-        }
-        Ok(Stored { digest, size_bytes })
+        Ok(Stored { digest: hex(&hasher.finalize()), size_bytes })
     }
 
-    /// Reads up to `length` bytes from `offset` of a blob that `owner` refers to; `None` if there is none.
-    ///
-    /// # Errors
-    /// What the filesystem says.
-    pub fn read(
-        &self,
-        owner: &str,
-        digest: &str,
-        offset: u64,
-        length: usize,
-    ) -> Result<Option<(Vec<u8>, u64)>> {
-        let Some((file, entry)) = self.find(owner, digest)? else {
-            return Ok(None);
-        };
-        let path = self.path(digest);
-        let left = usize::try_from(entry.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length.min(left)];
-        file.read_exact_at(&mut bytes, offset).map_err(at(&path))?;
-        Ok(Some((bytes, entry.size_bytes)))
-    }
-
-    /// Opens a blob that `owner` refers to for reading; `None` if there is none.
-    ///
-    /// # Errors
-    /// What the table says.
-    pub fn open_file(&self, owner: &str, digest: &str) -> Result<Option<File>> {
-        Ok(self.find(owner, digest)?.map(|(file, _)| file))
-    }
-
-    fn find(&self, owner: &str, digest: &str) -> Result<Option<(File, Entry)>> {
-        let entry = self.entries.get(digest)?.filter(|entry| entry.owners.contains(owner));
-        Ok(entry.and_then(|entry| Some((File::open(self.path(digest)).ok()?, entry))))
-    }
-
-    /// Deletes what was not touched for longest until the store fits, never `newest`; returns what is left, in bytes.
-    fn evict(&self, newest: &str) -> Result<u64> {
-        let mut entries: Vec<_> = self.entries.iter().collect();
-        let mut total: u64 = entries.iter().map(|(_, entry)| entry.size_bytes).sum();
-        entries.sort_by_key(|(_, entry)| entry.touched_at);
-        for (digest, entry) in entries {
-            if total <= self.capacity_bytes {
+    /// Deletes what was not touched for longest until the store fits, never `newest`.
+    fn evict(&self, index: &mut Index, newest: &Path) -> Result<()> {
+        let mut oldest_first: Vec<_> =
+            index.entries.iter().map(|(place, entry)| (entry.touched_at, place.clone())).collect();
+        oldest_first.sort();
+        for (_, place) in oldest_first {
+            if index.stored_bytes <= self.capacity_bytes {
                 break;
             }
-            if digest != newest {
-                self.delete(&digest)?;
-                total -= entry.size_bytes;
+            if place == newest {
+                continue;
+            }
+            let path = self.directory.join(&place);
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) => return Err(at(path)(err)),
+            }
+            let gone = index.entries.remove(&place).map_or(0, |entry| entry.size_bytes);
+            index.stored_bytes -= gone;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        // A panic between its changes leaves at worst a size too large.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    /// Notes all files below `path`.
+    fn take_in(&mut self, directory: &Path, path: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                self.take_in(directory, &entry.path())?;
+            } else if let Ok(place) = entry.path().strip_prefix(directory) {
+                let touched_at = metadata.modified()?;
+                self.stored_bytes += metadata.len();
+                self.entries.insert(place.to_owned(), Entry { size_bytes: metadata.len(), touched_at });
             }
         }
-        Ok(total)
+        Ok(())
     }
+}
 
-    fn delete(&self, digest: &str) -> Result<()> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => return Err(at(path)(err)),
-        }
-        self.entries.remove(digest)
+/// Makes a directory with those above it, so that they survive a power cut.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
     }
-
-    fn path(&self, digest: &str) -> PathBuf {
-        self.directory.join(digest)
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_directory(parent)?;
+    match fs::create_dir(path) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
+        _ => {}
     }
+    File::open(parent)?.sync_all()
 }
 
 #[cfg(test)]
@@ -178,8 +231,7 @@ mod tests {
 
     fn sample(capacity: u64) -> (tempfile::TempDir, Blobs) {
         let directory = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&directory.path().join("state")).unwrap();
-        let blobs = Blobs::open(&directory.path().join("blobs"), &tables, capacity).unwrap();
+        let blobs = Blobs::open(&directory.path().join("blobs"), capacity).unwrap();
         (directory, blobs)
     }
 
@@ -205,8 +257,20 @@ mod tests {
         for _ in 0..5 {
             blobs.put("a", &b"abcdef"[..]).unwrap();
         }
-        assert_eq!(*blobs.stored_bytes.lock().unwrap(), 6);
+        assert_eq!(blobs.lock().stored_bytes, 6);
         blobs.put("b", &b"wxyz"[..]).unwrap();
         assert!(blobs.read("a", &second.digest, 0, 9).unwrap().is_some());
+    }
+    #[test]
+    fn what_was_stored_is_there_after_a_crash() {
+        let (keep, blobs) = sample(100);
+        let stored = blobs.put("before/7", &b"hello"[..]).unwrap();
+        let directory = keep.path().join("blobs");
+        fs::write(directory.join(".tmp-torn"), "hel").unwrap();
+        // As it is for a daemon that was killed: nothing was closed.
+        let again = Blobs::open(&directory, 100).unwrap();
+        assert_eq!(again.read("before/7", &stored.digest, 0, 9).unwrap(), Some((b"hello".to_vec(), 5)));
+        assert_eq!(again.read("before", &format!("7/{}", stored.digest), 0, 9).unwrap(), None);
+        assert_eq!((again.lock().stored_bytes, directory.join(".tmp-torn").exists()), (5, false));
     }
 }

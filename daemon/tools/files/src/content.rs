@@ -3,7 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use skynet_core::{
-    Error, RelativePath, Result, Workspace,
+    CallCtx, Error, RelativePath, Result, Workspace,
     canonical::hex,
     error::IoContext as _,
     target::{Target, regular},
@@ -56,7 +56,7 @@ pub(crate) fn check_expected(
 }
 
 /// Makes the missing directories above an entry.
-pub(crate) fn make_parents(workspace: &Workspace, path: &RelativePath) -> Result<()> {
+pub(crate) async fn make_parents(ctx: &CallCtx, workspace: &Workspace, path: &RelativePath) -> Result<()> {
     let (parent, _) = path.split()?;
     if workspace.open_raw(&parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).is_ok() {
         return Ok(());
@@ -70,6 +70,7 @@ pub(crate) fn make_parents(workspace: &Workspace, path: &RelativePath) -> Result
             continue;
         }
         let target = Target::entry(workspace, &made)?;
+        target.keep_entry_before(ctx).await?;
         let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
         match rustix::fs::mkdirat(&target.directory, &target.name, mode) {
             // Somebody else made it meanwhile.

@@ -66,7 +66,7 @@ impl Tool for FilesCopy {
             return Err(Error::invalid_input(format!("`{from}` is a {kind:?}, which cannot be copied")));
         }
         let to = workspace.relative(&input.to)?;
-        make_parents(workspace, &to)?;
+        make_parents(ctx, workspace, &to).await?;
         let to = Target::entry(workspace, &to)?;
         let existing = if input.overwrite { Existing::Replace } else { Existing::Fail };
         let there = to.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode));

@@ -49,7 +49,7 @@ impl Tool for FilesMove {
             return Err(Error::not_found(format!("`{}` does not exist", from.path)));
         }
         let to = workspace.relative(&input.to)?;
-        make_parents(workspace, &to)?;
+        make_parents(ctx, workspace, &to).await?;
         let to = Target::entry(workspace, &to)?;
         let existing = if input.overwrite { Existing::Replace } else { Existing::Fail };
         from.keep_before(ctx).await?;

@@ -44,7 +44,7 @@ impl Tool for FilesRestore {
         let (trash, name) = Trash::of_id(workspace, &input.trash_id)?;
         let deleted = trash.find(name).map_err(|err| explain(&err, &trash))?;
         let path = workspace.relative(input.to.as_deref().unwrap_or(&deleted.path))?;
-        make_parents(workspace, &path)?;
+        make_parents(ctx, workspace, &path).await?;
         let target = Target::entry(workspace, &path)?;
         target.keep_before(ctx).await?;
         ctx.check_canceled()?;

@@ -64,7 +64,7 @@ impl Tool for FilesWrite {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
         let path = workspace.relative(&input.path)?;
-        make_parents(workspace, &path)?;
+        make_parents(ctx, workspace, &path).await?;
         let target = Target::file(workspace, &path)?;
         let existing = target.open()?;
         if existing.is_some() && input.if_exists == IfExists::Fail {

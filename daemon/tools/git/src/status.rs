@@ -122,7 +122,12 @@ mod tests {
     #[async_trait::async_trait]
     impl Outbox for Nowhere {
         fn progress(&self, _progress: Progress) {}
-        async fn keep_before(&self, _path: &str, _file: Option<OwnedFd>) -> Result<()> {
+        async fn keep_before(
+            &self,
+            _path: &str,
+            _file: Option<OwnedFd>,
+            _extent: skynet_core::change::Extent,
+        ) -> Result<()> {
             Ok(())
         }
         async fn store_blob(&self, _file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {

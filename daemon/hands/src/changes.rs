@@ -1,0 +1,91 @@
+//! What a call does to the paths that it hands over: they are looked at before, and once more when it has ended.
+
+use rustix::fs::FileType;
+use skynet_core::{
+    Error, Result, Workspace,
+    change::{Changed, Entry, Extent, Kind},
+    target::Target,
+};
+use skynet_sandbox::preview::{self, State};
+use std::{collections::HashSet, os::fd::AsFd as _};
+
+/// Of one call; a line of the audit log holds them all.
+const MOST_CHANGES: usize = 1000;
+
+/// What a longer file held is not kept, so it need not be known either.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The changes of one call under way.
+#[derive(Default)]
+pub(crate) struct Changes {
+    seen: HashSet<String>,
+    changes: Vec<Changed>,
+}
+
+impl Changes {
+    /// Takes in what `path` is, before it is changed for the first time.
+    pub(crate) fn begin(&mut self, workspace: &Workspace, path: &str, extent: Extent) {
+        if !self.seen.insert(path.to_owned()) || self.seen.len() > MOST_CHANGES {
+            return;
+        }
+        let (before, lost) = match look(workspace, path) {
+            Ok(before) => {
+                let is_tree = before.as_ref().is_some_and(|entry| entry.kind == Kind::Directory);
+                let lost = (is_tree && extent == Extent::Tree)
+                    .then(|| "what a directory held that was moved as a whole is not recorded".to_owned());
+                (before, lost)
+            }
+            Err(err) => (None, Some(err.message.into_owned())),
+        };
+        self.changes.push(Changed { path: path.to_owned(), before, after: None, lost });
+    }
+
+    /// What became of them, in the order in which they began.
+    pub(crate) fn end(mut self, workspace: &Workspace) -> Vec<Changed> {
+        for change in &mut self.changes {
+            match look(workspace, &change.path) {
+                Ok(after) => change.after = after,
+                Err(err) => change.lost = Some(err.message.into_owned()),
+            }
+        }
+        let count = self.seen.len();
+        if let Some(last) = self.changes.last_mut().filter(|_| count > MOST_CHANGES) {
+            last.lost = Some(format!("of {count} changes only the first {MOST_CHANGES} are recorded"));
+        }
+        self.changes.retain(|change| change.before != change.after || change.lost.is_some());
+        self.changes
+    }
+}
+
+/// What is at a path now.
+fn look(workspace: &Workspace, path: &str) -> Result<Option<Entry>> {
+    if path.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(Error::invalid_input("its name is not UTF-8"));
+    }
+    let target = match Target::unchecked(workspace, &workspace.relative(path)?) {
+        Err(err) if err.kind == skynet_core::ErrorKind::NotFound => return Ok(None),
+        target => target?,
+    };
+    let Some(stat) = target.stat()? else { return Ok(None) };
+    let size_bytes = u64::try_from(stat.st_size).unwrap_or_default();
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && size_bytes > MOST_BYTES {
+        return Err(Error::invalid_input(format!("it has {size_bytes} bytes, and {MOST_BYTES} are kept")));
+    }
+    let found = State::of(target.directory.as_fd(), &target.name)
+        .map_err(|err| Error::unavailable("it is neither file, directory nor link").with_source(err))?;
+    Ok(found.map(|(state, _)| entry(&state)))
+}
+
+fn entry(state: &State) -> Entry {
+    Entry {
+        kind: match state.kind() {
+            preview::Kind::File => Kind::File,
+            preview::Kind::Directory => Kind::Directory,
+            preview::Kind::Link => Kind::Link,
+        },
+        mode: state.mode,
+        size_bytes: state.size_bytes,
+        sha256: skynet_core::canonical::hex(&state.sha256),
+        target: String::from_utf8_lossy(&state.target).into_owned(),
+    }
+}

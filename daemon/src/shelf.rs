@@ -1,0 +1,221 @@
+//! What a running call hands out is put on a shelf, and what was kept of earlier ones is taken from it.
+
+use async_trait::async_trait;
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::Deserialize;
+use skynet_core::{
+    CallId, Caller, Error, Outbox, Result,
+    call::Notes,
+    change::{Changed, Extent, Recorded},
+    ctx::{Keep, Progress},
+};
+use skynet_store::{Blobs, Ledger};
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    fs::File,
+    io::{Seek as _, Write as _},
+    os::fd::OwnedFd,
+    sync::PoisonError,
+};
+use tokio::{sync::watch, task::spawn_blocking};
+use uuid::Uuid;
+
+/// What a path held before a change is kept up to that size.
+const MOST_BEFORE_BYTES: u64 = 64 << 20;
+
+/// Of the calls that changed something, told at once.
+const MOST_RECORDED: usize = 5000;
+
+/// Keeps what a running call hands out.
+pub(crate) struct Shelf {
+    pub(crate) blobs: Blobs,
+    pub(crate) audit: Ledger,
+    pub(crate) session: Uuid,
+    pub(crate) caller: Caller,
+    pub(crate) notes: Notes,
+    pub(crate) progress: watch::Sender<Option<Progress>>,
+}
+
+#[async_trait]
+impl Outbox for Shelf {
+    fn progress(&self, progress: Progress) {
+        self.progress.send_replace(Some(progress));
+    }
+
+    async fn keep_before(&self, path: &str, file: Option<OwnedFd>, _extent: Extent) -> Result<()> {
+        let kept = match file {
+            Some(file) => Some(self.keep(path, File::from(file)).await?),
+            None => None,
+        };
+        let mut before = self.notes.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.push((path.to_owned(), kept));
+        Ok(())
+    }
+
+    fn note_changes(&self, changes: Vec<Changed>) {
+        self.notes.changes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
+    }
+
+    async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
+        let digest = self.put(format!("result/{}", self.caller.owner()), File::from(file)).await?;
+        Ok(format!("skynet://result/{digest}"))
+    }
+
+    async fn keep_preview(&self, file: OwnedFd) -> Result<String> {
+        self.put(format!("preview/{}", self.caller.owner()), File::from(file)).await
+    }
+
+    async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
+        let owner = match what {
+            Keep::Preview => format!("preview/{}", self.caller.owner()),
+            Keep::Before => format!("before/{}", self.caller.uid),
+            Keep::Changes => return self.changes(name).await,
+        };
+        let (blobs, digest) = (self.blobs.clone(), name.to_owned());
+        match spawn_blocking(move || blobs.open_file(&owner, &digest)).await {
+            Ok(Ok(Some(file))) => Ok(file.into()),
+            Ok(Ok(None)) => Err(Error::not_found(format!("this {} is not kept (any more)", what.as_str()))),
+            Ok(Err(err)) => Err(Error::unavailable("what is kept cannot be read").with_source(err)),
+            Err(err) => Err(Error::internal("reading a blob failed").with_source(err)),
+        }
+    }
+}
+
+impl Shelf {
+    async fn keep(&self, path: &str, file: File) -> Result<String> {
+        let size = file
+            .metadata()
+            .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?
+            .len();
+        if size > MOST_BEFORE_BYTES {
+            // Recorded as such: this change cannot be taken back.
+            return Ok(format!("not kept: {size} bytes"));
+        }
+        self.put(format!("before/{}", self.caller.uid), file).await
+    }
+
+    async fn put(&self, owner: String, file: File) -> Result<String> {
+        let blobs = self.blobs.clone();
+        let stored = spawn_blocking(move || blobs.put(&owner, file)).await;
+        let stored = stored.map_err(|err| Error::internal("storing a blob failed").with_source(err))?;
+        stored.map(|stored| stored.digest).map_err(|err| {
+            Error::unavailable("the daemon has no room to keep what this call changes or returns")
+                .with_source(err)
+        })
+    }
+
+    /// The calls that changed something, as far as this caller may know: in his workspace, and on his behalf.
+    async fn changes(&self, name: &str) -> Result<OwnedFd> {
+        let scope = Scope {
+            uid: self.caller.uid,
+            token: self.caller.token.as_ref().map(|token| token.name.clone()),
+            workspace: self
+                .caller
+                .workspace
+                .as_ref()
+                .map(|workspace| workspace.path().to_string_lossy().into_owned()),
+            only: Only::from_name(name, self.session)?,
+        };
+        let audit = self.audit.clone();
+        let unreadable = |err: std::io::Error| {
+            Error::unavailable("the audit log cannot be read for what was changed").with_source(err)
+        };
+        let listed = spawn_blocking(move || list(&audit, &scope)).await;
+        listed
+            .map_err(|err| Error::internal("reading the audit log failed").with_source(err))?
+            .map_err(unreadable)
+    }
+}
+
+/// Which calls are told of.
+struct Scope {
+    uid: u32,
+    token: Option<String>,
+    workspace: Option<String>,
+    only: Only,
+}
+
+enum Only {
+    All,
+    Session(String),
+    Call(String),
+}
+
+impl Only {
+    /// See [`Keep::Changes`]; `this` is the session of the call that asks.
+    fn from_name(name: &str, own: Uuid) -> Result<Self> {
+        Ok(match name {
+            "" => Self::All,
+            "this" => Self::Session(own.as_simple().to_string()),
+            call if call.contains('.') => Self::Call(call.parse::<CallId>()?.to_string()),
+            session => Self::Session(session.to_owned()),
+        })
+    }
+
+    fn fits(&self, call: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Session(session) => call.split('.').next() == Some(session),
+            Self::Call(only) => only == call,
+        }
+    }
+}
+
+/// What is read of a line of the audit log.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(default)]
+    effect: Cow<'a, str>,
+    #[serde(default)]
+    uid: u32,
+    #[serde(default)]
+    token: Option<Cow<'a, str>>,
+    #[serde(default)]
+    workspace: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    recorded: Recorded,
+}
+
+impl Scope {
+    fn holds(&self, line: &Line<'_>) -> bool {
+        let has_changed = !line.recorded.changes.is_empty()
+            || (line.effect != "read" && ["ok", "interrupted"].contains(&line.recorded.outcome.as_str()));
+        has_changed
+            && line.uid == self.uid
+            // Without a token it is the user himself, who may know what his tokens did.
+            && (self.token.is_none() || line.token.as_deref() == self.token.as_deref())
+            && line.workspace.as_deref() == self.workspace.as_deref()
+            && self.only.fits(&line.recorded.call)
+    }
+}
+
+/// Whether it is of a call that only read, as most are: `effect` comes before anything that a caller wrote.
+fn is_read(json: &[u8]) -> bool {
+    const EFFECT: &[u8] = b"\"effect\":";
+    let place = memchr::memmem::find(json, EFFECT);
+    place.and_then(|place| json.get(place + EFFECT.len()..)).is_some_and(|rest| rest.starts_with(b"\"read\""))
+}
+
+/// Writes what fits, the newest first.
+fn list(audit: &Ledger, scope: &Scope) -> std::io::Result<OwnedFd> {
+    let mut newest = VecDeque::new();
+    for record in audit.records()? {
+        if is_read(&record.json) {
+            continue;
+        }
+        // Other kinds of records have no call.
+        let Ok(line) = serde_json::from_slice::<Line<'_>>(&record.json) else { continue };
+        if scope.holds(&line) {
+            newest.push_front(line.recorded);
+            newest.truncate(MOST_RECORDED);
+        }
+    }
+    let mut file = File::from(memfd_create("changes", MemfdFlags::CLOEXEC)?);
+    for recorded in newest {
+        serde_json::to_writer(&mut file, &recorded)?;
+        file.write_all(b"\n")?;
+    }
+    file.rewind()?;
+    Ok(file.into())
+}

@@ -1,0 +1,194 @@
+//! What calls changed is shown, and taken back.
+
+use crate::preview::tree_of;
+use serde_json::{Value, json};
+use skynet_tests::programs::{Daemon, Home, Shim};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+struct Bench {
+    shim: Shim,
+    home: Home,
+    daemon: Option<Daemon>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = Home::new();
+        let daemon = Some(Daemon::start(&home));
+        let shim = Shim::connected(&home, "2025-11-25", json!({}));
+        let bench = Self { shim, home, daemon };
+        for (name, content) in
+            [("a", "one\n"), ("b", "two\n"), ("run.sh", "#!/bin/sh\n"), ("dir/c", "three\n")]
+        {
+            fs::create_dir_all(bench.path(name).parent().unwrap()).unwrap();
+            fs::write(bench.path(name), content).unwrap();
+        }
+        fs::set_permissions(bench.path("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        bench
+    }
+
+    fn call(&mut self, tool: &str, input: Value) -> Value {
+        self.shim.call(tool, input.clone()).unwrap_or_else(|err| panic!("{tool} {input}: {err}"))
+    }
+
+    /// The newest call that changed something.
+    fn newest(&mut self) -> Value {
+        self.call("undo_list_changes", json!({ "limit": 1, "diffs": true }))["calls"][0].clone()
+    }
+
+    fn revert(&mut self, call: &Value) -> Result<Value, String> {
+        self.shim.call("undo_revert_call", json!({ "call": call["call"] }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.project.join(name)
+    }
+
+    /// Without the trash, where things stay.
+    fn tree(&self) -> BTreeMap<PathBuf, String> {
+        let mut tree = tree_of(&self.home.project);
+        tree.retain(|path, _| !path.to_string_lossy().contains(".Trash"));
+        tree
+    }
+}
+
+fn edit(path: &str, old: &str, new: &str) -> (&'static str, Value) {
+    ("files_edit", json!({ "path": path, "edits": [{ "old": old, "new": new }] }))
+}
+
+#[test]
+fn each_change_of_a_file_is_taken_back_exactly_and_so_is_that() {
+    let mut bench = Bench::new();
+    let calls = [
+        edit("a", "one", "uno"),
+        ("files_write", json!({ "path": "new/deep/file", "content": "x" })),
+        ("files_write", json!({ "path": "run.sh", "content": "#!/bin/false\n", "if_exists": "replace" })),
+        ("files_delete", json!({ "path": "b" })),
+        ("files_move", json!({ "from": "a", "to": "dir/moved" })),
+        ("files_move", json!({ "from": "a", "to": "b", "overwrite": true })),
+        ("files_copy", json!({ "from": "a", "to": "copy" })),
+    ];
+    for (tool, input) in calls {
+        let before = bench.tree();
+        bench.call(tool, input.clone());
+        let changed = bench.tree();
+        assert_ne!(changed, before, "{tool} {input}");
+        let call = bench.newest();
+        assert_eq!((&call["tool"], call.get("not_undoable")), (&json!(tool), None), "{call}");
+        bench.revert(&call).unwrap_or_else(|err| panic!("{tool} {input}: {err}"));
+        assert_eq!(bench.tree(), before, "{tool} {input}");
+        // Taking back is a change like any other.
+        let undone = bench.newest();
+        assert_eq!(undone["tool"], "undo_revert_call");
+        bench.revert(&undone).unwrap();
+        assert_eq!(bench.tree(), changed, "{tool} {input}");
+        let again = bench.newest();
+        bench.revert(&again).unwrap();
+    }
+}
+
+#[test]
+fn changes_are_shown_with_diffs_by_path_and_call() {
+    let mut bench = Bench::new();
+    let (tool, input) = edit("a", "one", "uno");
+    bench.call(tool, input);
+    bench.call("files_write", json!({ "path": "dir/d", "content": "new\n" }));
+    let all = bench.call("undo_list_changes", json!({ "diffs": true }));
+    assert_eq!(all["calls_count"], 2);
+    let edited = &all["calls"][1];
+    assert_eq!(edited["changes"][0]["diff"], "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-one\n+uno\n");
+    let below = bench.call("undo_list_changes", json!({ "path": "dir" }));
+    assert_eq!((&below["calls_count"], &below["calls"][0]["tool"]), (&json!(1), &json!("files_write")));
+    let one = bench.call("undo_list_changes", json!({ "call": edited["call"] }));
+    assert_eq!(one["calls"][0]["call"], edited["call"]);
+    // A later change leaves both versions kept.
+    let (tool, input) = edit("a", "uno", "ein");
+    bench.call(tool, input);
+    let one = bench.call("undo_list_changes", json!({ "call": edited["call"], "diffs": true }));
+    assert_eq!(one["calls"][0]["changes"][0]["diff"], edited["changes"][0]["diff"]);
+    // To look at what would happen changes nothing.
+    let before = bench.tree();
+    let newest = bench.newest();
+    let shown = bench.call("undo_revert_call", json!({ "call": newest["call"], "dry_run": true }));
+    assert_eq!((&shown["applied"], &shown["changes"][0]["happens"]), (&json!(false), &json!("changed")));
+    assert_eq!(bench.tree(), before);
+}
+
+#[test]
+fn what_was_changed_since_is_never_touched() {
+    let mut bench = Bench::new();
+    let (tool, input) = edit("a", "one", "uno");
+    bench.call(tool, input);
+    let edited = bench.newest();
+    bench.call("files_write", json!({ "path": "made/x", "content": "x" }));
+    let written = bench.newest();
+    fs::write(bench.path("a"), "mine\n").unwrap();
+    let refused = bench.revert(&edited).unwrap_err();
+    assert!(refused.contains("`a` was changed since by something else"), "{refused}");
+    assert_eq!(fs::read_to_string(bench.path("a")).unwrap(), "mine\n");
+    // One conflict is enough for nothing of a session to be taken back.
+    let refused = bench.shim.call("undo_revert_session", json!({})).unwrap_err();
+    assert!(refused.contains("conflict") && bench.path("made/x").exists(), "{refused}");
+    // A link in its place is not followed.
+    fs::remove_file(bench.path("made/x")).unwrap();
+    fs::write(bench.home.path.join("outside"), "x").unwrap();
+    std::os::unix::fs::symlink(bench.home.path.join("outside"), bench.path("made/x")).unwrap();
+    let refused = bench.revert(&written).unwrap_err();
+    assert!(refused.contains("`made/x` was changed since"), "{refused}");
+    // A directory that the call made stays for what else is in it.
+    fs::remove_file(bench.path("made/x")).unwrap();
+    fs::write(bench.path("made/x"), "x").unwrap();
+    fs::set_permissions(bench.path("made/x"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(bench.path("made/other"), "").unwrap();
+    let taken = bench.revert(&written).unwrap();
+    assert_eq!(taken["kept_directories"], json!(["made"]), "{taken}");
+    assert!(!bench.path("made/x").exists() && bench.path("made/other").exists());
+}
+
+#[test]
+fn what_cannot_be_taken_back_says_why() {
+    let mut bench = Bench::new();
+    for (tool, input, part) in [
+        ("exec_run", json!({ "script": "echo x > by_command" }), "recorded only by `exec_preview`"),
+        ("files_delete", json!({ "path": "dir" }), "`files_restore` brings it back"),
+    ] {
+        bench.call(tool, input);
+        let call = bench.newest();
+        assert!(call["not_undoable"].as_str().unwrap().contains(part), "{call}");
+        let refused = bench.revert(&call).unwrap_err();
+        assert!(refused.contains(part), "{refused}");
+    }
+    let unknown = json!({ "call": "00000000000000000000000000000000.1" });
+    assert!(bench.shim.call("undo_revert_call", unknown).unwrap_err().contains("no call"));
+    let unknown = json!({ "session": "00000000000000000000000000000000" });
+    assert!(bench.shim.call("undo_revert_session", unknown).unwrap_err().contains("no call of that session"));
+}
+
+#[test]
+fn a_session_is_taken_back_as_a_whole_across_a_restart() {
+    let mut bench = Bench::new();
+    let before = bench.tree();
+    for (tool, input) in [
+        edit("a", "one", "uno"),
+        edit("a", "uno", "ein"),
+        ("files_write", json!({ "path": "made/x", "content": "x" })),
+        ("files_write", json!({ "path": "made/y", "content": "y" })),
+        ("files_move", json!({ "from": "made/x", "to": "made/z" })),
+        ("files_move", json!({ "from": "b", "to": "dir/b" })),
+        edit("dir/b", "two", "zwei"),
+    ] {
+        bench.call(tool, input);
+    }
+    let preview = bench.call(
+        "exec_preview",
+        json!({ "script": "rm -r dir; mkdir -p lib/deep; echo l > lib/deep/l; ln -s a link; chmod 600 a" }),
+    );
+    bench.call("exec_apply_preview", json!({ "preview": preview["preview"] }));
+    bench.call("exec_run", json!({ "command": ["true"] }));
+    drop(bench.daemon.take());
+    bench.daemon = Some(Daemon::start(&bench.home));
+    let taken = bench.call("undo_revert_session", json!({}));
+    assert_eq!(taken["calls"].as_array().unwrap().len(), 8, "{taken}");
+    assert_eq!(taken["left"][0]["tool"], "exec_run", "{taken}");
+    assert_eq!(bench.tree(), before);
+}
