@@ -11,7 +11,7 @@ use std::{
 };
 
 /// First-party crates a crate may depend on; a family may use core and services, never another family.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-proto", &[]),
     ("skynet-shim", &["skynet-proto"]),
     ("skynetctl", &["skynet-proto"]),
@@ -20,6 +20,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("skynet-policy", &["skynet-core", "skynet-store"]),
     ("skynet-sandbox", &["skynet-core"]),
     ("skynet-egress", &[]),
+    ("skynet-secrets", &[]),
     ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
     ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),

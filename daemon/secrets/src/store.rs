@@ -1,0 +1,350 @@
+//! Secrets on the disk: a directory per user and a file per secret. A file is replaced whole or not at all, and a file
+//! that cannot be read hides no other. Nobody is asked here who he is: `owner` is what the kernel told the daemon.
+
+use crate::{
+    Error, MasterKey, Name, Result, at,
+    record::{MOST_PREVIOUS, Record},
+};
+use jiff::Timestamp;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+use serde::Serialize;
+use std::{
+    ffi::OsStr,
+    fs::{self, DirBuilder, File},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use zeroize::Zeroizing;
+
+/// Of one value, in bytes: room for any key or certificate chain, and little enough to look for.
+pub const LONGEST_VALUE: usize = 65_536;
+
+/// Places that one secret may be sent to.
+const MOST_HOSTS: usize = 64;
+
+/// RFC 1035, section 2.3.4: of a host's name and of a label, in bytes.
+const LONGEST_HOST: usize = 253;
+const LONGEST_LABEL: usize = 63;
+
+/// No file of ours is longer: all values, and a header of less than 20 KiB, as many hosts as there may be included.
+const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (32 << 10)) as u64;
+
+/// What becomes of a secret that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is set.
+    Fail,
+    /// It gets the new value and the new hosts; its values of before are remembered as after a rotation.
+    Replace,
+}
+
+/// What may be shown of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Metadata {
+    /// Its name.
+    pub name: Name,
+    /// 1 for the first value, one more for each that came after it.
+    pub version: u64,
+    /// When the first value was set.
+    pub created_at: Timestamp,
+    /// When the newest value was set.
+    pub updated_at: Timestamp,
+    /// The hosts that a proxy may send it to; with none, it is sent nowhere.
+    pub hosts: Vec<String>,
+    /// Of the newest value.
+    pub size_bytes: usize,
+}
+
+/// What could be read of somebody's secrets, and what could not.
+#[derive(Debug)]
+pub struct Readable<T> {
+    /// By name.
+    pub found: Vec<T>,
+    /// One `Damaged` or `Io` for each secret that is there and cannot be read.
+    pub damaged: Vec<Error>,
+}
+
+/// Everybody's secrets. All methods may be called from any thread; readers never wait for writers. One process at a
+/// time is meant to write.
+#[derive(Debug)]
+pub struct Secrets {
+    directory: PathBuf,
+    key: MasterKey,
+    /// Held from the look at what is there until what comes in its place is on the disk.
+    writer: Mutex<()>,
+}
+
+impl Secrets {
+    /// Opens the store in `directory`, which is made with mode 0700 if it is not there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(directory: &Path, key: MasterKey) -> Result<Self> {
+        make_directory(directory)?;
+        Ok(Self { directory: directory.to_owned(), key, writer: Mutex::new(()) })
+    }
+
+    /// Gives `owner` a secret: 1 to [`LONGEST_VALUE`] bytes, and the hosts that a proxy may send it to (names or
+    /// addresses of version 4, in lower case; `*.` in front means every name below).
+    ///
+    /// # Errors
+    /// `Exists`, unless it may be replaced; `Invalid` for a value or a host that is none; `Damaged` when what is there
+    /// cannot be read: delete it first, as its values of before would be forgotten; `Io`, and then nothing changed.
+    pub fn set(
+        &self,
+        owner: u32,
+        name: &Name,
+        value: &[u8],
+        hosts: &[String],
+        existing: Existing,
+    ) -> Result<Metadata> {
+        check_value(value)?;
+        check_hosts(hosts)?;
+        let _writer = self.lock();
+        let now = Timestamp::now();
+        let record = match (self.find(owner, name)?, existing) {
+            (None, _) => Record {
+                version: 1,
+                created_at: now,
+                updated_at: now,
+                hosts: hosts.to_vec(),
+                value: Zeroizing::new(value.to_vec()),
+                previous: Vec::new(),
+            },
+            (Some(_), Existing::Fail) => return Err(Error::Exists(name.clone())),
+            (Some(mut record), Existing::Replace) => {
+                record.advance(value, now);
+                record.hosts = hosts.to_vec();
+                record
+            }
+        };
+        self.write(owner, name, &record)
+    }
+
+    /// Gives a secret a new value. The last four before it stay, encrypted, so that they are still found in what is
+    /// written.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for a value that is none; `Damaged`; `Io`, and then nothing changed.
+    pub fn rotate(&self, owner: u32, name: &Name, value: &[u8]) -> Result<Metadata> {
+        check_value(value)?;
+        let _writer = self.lock();
+        let mut record = self.read(owner, name)?;
+        record.advance(value, Timestamp::now());
+        self.write(owner, name, &record)
+    }
+
+    /// Forgets a secret and its values of before; also one that cannot be read. Its blocks on the disk are not
+    /// overwritten: they are encrypted, and few disks write in place.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`.
+    pub fn delete(&self, owner: u32, name: &Name) -> Result<()> {
+        let _writer = self.lock();
+        let path = self.path(owner, name);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_directory(&self.home(owner)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Err(Error::NotFound(name.clone())),
+            Err(err) => Err(at(path)(err)),
+        }
+    }
+
+    /// What may be shown of one secret.
+    ///
+    /// # Errors
+    /// `NotFound`, `Damaged`, `Io`.
+    pub fn metadata(&self, owner: u32, name: &Name) -> Result<Metadata> {
+        Ok(show(name, &self.read(owner, name)?))
+    }
+
+    /// What may be shown of all secrets of `owner`.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be read.
+    pub fn list(&self, owner: u32) -> Result<Readable<Metadata>> {
+        self.collect(owner, |name, record| vec![show(&name, &record)])
+    }
+
+    /// The newest value of a secret.
+    ///
+    /// # Errors
+    /// `NotFound`, `Damaged`, `Io`.
+    pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(self.read(owner, name)?.value)
+    }
+
+    /// All values of all secrets of `owner`, newest first, those of before included: what a scanner looks for.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be read.
+    pub fn all_values(&self, owner: u32) -> Result<Readable<(Name, Zeroizing<Vec<u8>>)>> {
+        self.collect(owner, |name, record| {
+            let values = std::iter::once(record.value).chain(record.previous);
+            values.map(|value| (name.clone(), value)).collect()
+        })
+    }
+
+    fn collect<T>(&self, owner: u32, take: impl Fn(Name, Record) -> Vec<T>) -> Result<Readable<T>> {
+        let mut readable = Readable { found: Vec::new(), damaged: Vec::new() };
+        for file in self.files(owner)? {
+            let Some(name) = file.to_str().and_then(|text| Name::parse(text).ok()) else {
+                readable.damaged.push(Error::Damaged {
+                    name: file.to_string_lossy().into_owned(),
+                    reason: "its file has no name of a secret; somebody put it there".to_owned(),
+                });
+                continue;
+            };
+            match self.find(owner, &name) {
+                Ok(Some(record)) => readable.found.extend(take(name, record)),
+                // Deleted since the directory was read.
+                Ok(None) => {}
+                Err(err) => readable.damaged.push(err),
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Names of files, sorted, without those that a write in progress or one cut short left.
+    fn files(&self, owner: u32) -> Result<Vec<std::ffi::OsString>> {
+        let home = self.home(owner);
+        let entries = match fs::read_dir(&home) {
+            Ok(entries) => entries,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(err) => return Err(at(home)(err)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let file = entry.map_err(at(&home))?.file_name();
+            if !file.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                files.push(file);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn read(&self, owner: u32, name: &Name) -> Result<Record> {
+        self.find(owner, name)?.ok_or_else(|| Error::NotFound(name.clone()))
+    }
+
+    fn find(&self, owner: u32, name: &Name) -> Result<Option<Record>> {
+        let path = self.path(owner, name);
+        let damaged = |reason: &str| Error::Damaged { name: name.to_string(), reason: reason.to_owned() };
+        // What is no regular file must neither make this wait (fifo(7)) nor lead elsewhere.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(damaged("its file is a symbolic link; delete it")),
+            Err(err) => return Err(at(path)(err.into())),
+        };
+        if !file.metadata().map_err(at(&path))?.is_file() {
+            return Err(damaged("its file is no regular file; remove it"));
+        }
+        let mut bytes = Vec::new();
+        file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(at(&path))?;
+        if bytes.len() as u64 > LONGEST_FILE {
+            return Err(damaged("its file is longer than that of any secret; restore it, or delete it"));
+        }
+        Record::open(&bytes, &self.key, owner, name).map(Some)
+    }
+
+    fn write(&self, owner: u32, name: &Name, record: &Record) -> Result<Metadata> {
+        let home = self.home(owner);
+        make_directory(&home)?;
+        let path = self.path(owner, name);
+        let sealed = record.seal(&self.key, owner, name)?;
+        // Made with O_EXCL and mode 0600 (tempfile).
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&home).map_err(at(&home))?;
+        file.write_all(&sealed).and_then(|()| file.as_file().sync_all()).map_err(at(&path))?;
+        file.persist(&path).map_err(|err| at(&path)(err.error))?;
+        sync_directory(&home)?;
+        Ok(show(name, record))
+    }
+
+    fn home(&self, owner: u32) -> PathBuf {
+        self.directory.join(owner.to_string())
+    }
+
+    fn path(&self, owner: u32, name: &Name) -> PathBuf {
+        self.home(owner).join(name.as_str())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        // A panic while holding it leaves the old file or the new one.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// No name of a secret begins with a dot.
+const TEMPORARY: &str = ".new-";
+
+fn show(name: &Name, record: &Record) -> Metadata {
+    Metadata {
+        name: name.clone(),
+        version: record.version,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        hosts: record.hosts.clone(),
+        size_bytes: record.value.len(),
+    }
+}
+
+fn check_value(value: &[u8]) -> Result<()> {
+    if (1..=LONGEST_VALUE).contains(&value.len()) {
+        return Ok(());
+    }
+    let length = value.len();
+    Err(Error::Invalid(format!("a secret has 1 to {LONGEST_VALUE} bytes, and this value has {length}")))
+}
+
+fn check_hosts(hosts: &[String]) -> Result<()> {
+    if hosts.len() > MOST_HOSTS {
+        let count = hosts.len();
+        return Err(Error::Invalid(format!(
+            "a secret has at most {MOST_HOSTS} hosts, and these are {count}"
+        )));
+    }
+    // RFC 1123, section 2.1.
+    let is_label = |label: &str| {
+        (1..=LONGEST_LABEL).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    for host in hosts {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        if name.len() > LONGEST_HOST || !name.split('.').all(is_label) {
+            return Err(Error::Invalid(format!(
+                "`{}` is no host: write a name like `api.example.com` or `*.example.com`, in lower case and without \
+                 scheme, port or path",
+                host.escape_debug()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn make_directory(directory: &Path) -> Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
+    match directory.parent() {
+        Some(parent) if parent != OsStr::new("") => sync_directory(parent),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
