@@ -4,8 +4,9 @@ use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    daemon_client::DaemonClient, policy_client::PolicyClient, socket::default_path,
-    tokens_client::TokensClient, tools_client::ToolsClient, toolsets_client::ToolsetsClient,
+    daemon_client::DaemonClient, policy_client::PolicyClient, secrets_client::SecretsClient,
+    socket::default_path, tokens_client::TokensClient, tools_client::ToolsClient,
+    toolsets_client::ToolsetsClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -54,6 +55,10 @@ impl Daemon {
 
     pub(crate) async fn tokens(&self) -> Result<TokensClient<Channel>, Failure> {
         Ok(TokensClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn secrets(&self) -> Result<SecretsClient<Channel>, Failure> {
+        Ok(SecretsClient::new(self.channel().await?))
     }
 
     pub(crate) async fn toolsets(&self) -> Result<ToolsetsClient<Channel>, Failure> {

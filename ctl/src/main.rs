@@ -9,6 +9,7 @@ mod doctor;
 mod generate;
 mod output;
 mod policy;
+mod secret;
 mod sessions;
 mod status;
 mod terminal;
@@ -56,6 +57,9 @@ enum Command {
     /// Create, list and revoke the tokens of clients that come by HTTP.
     #[command(subcommand)]
     Token(token::Command),
+    /// Keep, rotate, delete and list secrets that commands are given and nobody is shown.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Write Skynet into the configuration of MCP clients.
     #[command(subcommand)]
     Client(client::Command),
@@ -110,6 +114,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Tools(command) => tools::run(&daemon, command, output).await,
         Command::Toolset(command) => toolset::run(&daemon, command, output).await,
         Command::Token(command) => token::run(&daemon, command, output).await,
+        Command::Secret(command) => secret::run(&daemon, command, output).await,
         Command::Client(command) => client::run(&daemon, command, output),
         Command::Sessions => sessions::run(&daemon, output).await,
         Command::Audit(command) => audit::run(&daemon, command, output).await,

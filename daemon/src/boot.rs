@@ -27,6 +27,7 @@ use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
 };
+use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     io::IsTerminal as _,
@@ -128,6 +129,7 @@ impl House {
             );
         }
         let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
+        let key = MasterKey::load(&state.join("master.key"))?;
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             limits: config.quota.clone(),
@@ -138,6 +140,7 @@ impl House {
             journal: Arc::new(journal),
             tables: tables.clone(),
             blobs: blobs.clone(),
+            keyring: Arc::new(Keyring::new(Secrets::open(&state.join("secrets"), key)?)),
             metrics: Arc::new(Metrics::default()),
         };
         beside_this_program("skynet-hands")?;
@@ -171,7 +174,14 @@ impl House {
             catalog,
             jobs,
             hands: hands.clone(),
-            calls: Calls::new(pipeline, registry, blobs, services.audit.clone(), door.asking()),
+            calls: Calls::new(
+                pipeline,
+                registry,
+                blobs,
+                services.audit.clone(),
+                services.keyring.clone(),
+                door.asking(),
+            ),
             sessions,
             people: Arc::new(People::new(door.realm(uid), Claims::new(&config.policy.workspaces)?)),
             traffic: Arc::default(),

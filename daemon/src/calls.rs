@@ -8,6 +8,7 @@ use skynet_core::{
     call::{Ask, Notes, Slot},
     ctx::Progress,
 };
+use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Ledger};
 use std::{
     collections::HashMap,
@@ -96,6 +97,7 @@ pub(crate) struct Calls {
     registry: Arc<Registry>,
     blobs: Blobs,
     audit: Ledger,
+    keyring: Arc<Keyring>,
     running: Mutex<HashMap<CallId, Running>>,
     /// The newest sessions that got something recorded.
     recorded: broadcast::Sender<Uuid>,
@@ -107,10 +109,20 @@ impl Calls {
         registry: Arc<Registry>,
         blobs: Blobs,
         audit: Ledger,
+        keyring: Arc<Keyring>,
         asking: Asking,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
-        Arc::new(Self { asking, pipeline, registry, blobs, audit, running: Mutex::default(), recorded })
+        Arc::new(Self {
+            asking,
+            pipeline,
+            registry,
+            blobs,
+            audit,
+            keyring,
+            running: Mutex::default(),
+            recorded,
+        })
     }
 
     /// The session of each call, once it has ended and is in the audit log.
@@ -160,6 +172,7 @@ impl Calls {
         let outbox = Shelf {
             blobs: self.blobs.clone(),
             audit: self.audit.clone(),
+            keyring: self.keyring.clone(),
             session: id.session,
             caller: request.caller.clone(),
             notes: notes.clone(),

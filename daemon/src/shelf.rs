@@ -9,20 +9,24 @@ use skynet_core::{
     change::{Changed, Extent, Recorded},
     ctx::{Keep, Progress},
 };
+use skynet_secrets::{Error as SecretError, Keyring, Name};
 use skynet_store::{Blobs, Ledger};
 use std::{
     borrow::Cow,
     collections::VecDeque,
     fs::File,
-    io::{Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::fd::OwnedFd,
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
 };
 use tokio::{sync::watch, task::spawn_blocking};
 use uuid::Uuid;
 
 /// What a path held before a change is kept up to that size.
 const MOST_BEFORE_BYTES: u64 = 64 << 20;
+
+/// A result is looked through for secrets as one piece.
+const MOST_RESULT_BYTES: u64 = 64 << 20;
 
 /// Of the calls that changed something, told at once.
 const MOST_RECORDED: usize = 5000;
@@ -31,6 +35,7 @@ const MOST_RECORDED: usize = 5000;
 pub(crate) struct Shelf {
     pub(crate) blobs: Blobs,
     pub(crate) audit: Ledger,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) session: Uuid,
     pub(crate) caller: Caller,
     pub(crate) notes: Notes,
@@ -39,7 +44,11 @@ pub(crate) struct Shelf {
 
 #[async_trait]
 impl Outbox for Shelf {
-    fn progress(&self, progress: Progress) {
+    fn progress(&self, mut progress: Progress) {
+        let Ok(scanner) = self.keyring.scanner(self.caller.uid) else { return };
+        if let Cow::Owned(message) = scanner.redact(progress.message.as_bytes()).bytes {
+            progress.message = String::from_utf8_lossy(&message).into_owned();
+        }
         self.progress.send_replace(Some(progress));
     }
 
@@ -58,12 +67,27 @@ impl Outbox for Shelf {
     }
 
     async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
-        let digest = self.put(format!("result/{}", self.caller.owner()), File::from(file)).await?;
+        let (keyring, uid) = (self.keyring.clone(), self.caller.uid);
+        let clean = spawn_blocking(move || without_secrets(&keyring, uid, File::from(file))).await;
+        let clean = clean.map_err(|err| Error::internal("looking for secrets failed").with_source(err))??;
+        let digest = self.put(format!("result/{}", self.caller.owner()), io::Cursor::new(clean)).await?;
         Ok(format!("skynet://result/{digest}"))
     }
 
     async fn keep_preview(&self, file: OwnedFd) -> Result<String> {
         self.put(format!("preview/{}", self.caller.owner()), File::from(file)).await
+    }
+
+    async fn secret(&self, name: &str) -> Result<Vec<u8>> {
+        if let Some(token) = &self.caller.token {
+            return Err(Error::denied(format!(
+                "the token `{}` may use no secrets; its user may",
+                token.name
+            )));
+        }
+        let (keyring, uid, name) = (self.keyring.clone(), self.caller.uid, name.to_owned());
+        let found = spawn_blocking(move || secret(&keyring, uid, &name)).await;
+        found.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
     }
 
     async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
@@ -95,7 +119,7 @@ impl Shelf {
         self.put(format!("before/{}", self.caller.uid), file).await
     }
 
-    async fn put(&self, owner: String, file: File) -> Result<String> {
+    async fn put(&self, owner: String, file: impl io::Read + Send + 'static) -> Result<String> {
         let blobs = self.blobs.clone();
         let stored = spawn_blocking(move || blobs.put(&owner, file)).await;
         let stored = stored.map_err(|err| Error::internal("storing a blob failed").with_source(err))?;
@@ -118,7 +142,7 @@ impl Shelf {
             only: Only::from_name(name, self.session)?,
         };
         let audit = self.audit.clone();
-        let unreadable = |err: std::io::Error| {
+        let unreadable = |err: io::Error| {
             Error::unavailable("the audit log cannot be read for what was changed").with_source(err)
         };
         let listed = spawn_blocking(move || list(&audit, &scope)).await;
@@ -126,6 +150,40 @@ impl Shelf {
             .map_err(|err| Error::internal("reading the audit log failed").with_source(err))?
             .map_err(unreadable)
     }
+}
+
+fn secret(keyring: &Keyring, uid: u32, name: &str) -> Result<Vec<u8>> {
+    let wrong = |err: SecretError| match err {
+        SecretError::NotFound(_) => {
+            let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
+            let known: Vec<_> = known.iter().map(|one| format!("`{}`", one.name)).collect();
+            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
+            Error::not_found(format!(
+                "there is no secret `{name}` ({known}); its user sets one with `skynetctl secret set {name}`"
+            ))
+        }
+        SecretError::Invalid(reason) => Error::invalid_input(reason),
+        other => Error::unavailable(other.to_string()),
+    };
+    let value = keyring.value(uid, &Name::parse(name).map_err(wrong)?).map_err(wrong)?;
+    Ok(value.to_vec())
+}
+
+/// What a client may read later is as free of secrets as what it reads at once.
+fn without_secrets(keyring: &Keyring, uid: u32, mut file: File) -> Result<Vec<u8>> {
+    let unreadable = |err: io::Error| Error::unavailable("a result cannot be read").with_source(err);
+    let scanner = keyring.scanner(uid).map_err(|err| {
+        Error::unavailable("secrets cannot be read, so nothing can be kept free of them").with_source(err)
+    })?;
+    let mut content = Vec::new();
+    file.rewind().map_err(unreadable)?;
+    file.take(MOST_RESULT_BYTES + 1).read_to_end(&mut content).map_err(unreadable)?;
+    if content.len() as u64 > MOST_RESULT_BYTES {
+        return Err(Error::unavailable(format!(
+            "the result has more than the {MOST_RESULT_BYTES} bytes that are kept"
+        )));
+    }
+    Ok(scanner.redact(&content).bytes.into_owned())
 }
 
 /// Which calls are told of.
@@ -198,7 +256,7 @@ fn is_read(json: &[u8]) -> bool {
 }
 
 /// Writes what fits, the newest first.
-fn list(audit: &Ledger, scope: &Scope) -> std::io::Result<OwnedFd> {
+fn list(audit: &Ledger, scope: &Scope) -> io::Result<OwnedFd> {
     let mut newest = VecDeque::new();
     for record in audit.records()? {
         if is_read(&record.json) {

@@ -32,6 +32,7 @@ mod rounds;
 mod rust_client;
 mod sandbox;
 mod sdk;
+mod secrets;
 mod suites;
 mod toolchains;
 mod undo;

@@ -11,6 +11,7 @@ use skynet_core::{
     ctx::Progress,
 };
 use skynet_policy::{Approvals, CommandRule, Commands, Limits, Metrics, Rule, Rules, Services, Verdict};
+use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     fs::{self, File},
@@ -103,6 +104,7 @@ impl Workbench {
             journal: Arc::new(journal),
             blobs: Blobs::open(&root.join("blobs"), 1 << 30).unwrap(),
             tables,
+            keyring: keyring(&root.join("secrets")),
             metrics: Arc::new(Metrics::default()),
         };
         let registry =
@@ -216,6 +218,11 @@ impl Outbox for Shelf {
     async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
         Ok(format!("skynet://result/{}", self.blobs.put("result", File::from(file)).unwrap().digest))
     }
+}
+
+/// Without any secrets.
+fn keyring(directory: &Path) -> Arc<Keyring> {
+    Arc::new(Keyring::new(Secrets::open(directory, MasterKey::from_bytes([7; 32])).unwrap()))
 }
 
 /// A rule.

@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynetctl", &["skynet-proto"]),
     ("skynet-core", &[]),
     ("skynet-store", &["skynet-core"]),
-    ("skynet-policy", &["skynet-core", "skynet-store"]),
+    ("skynet-policy", &["skynet-core", "skynet-secrets", "skynet-store"]),
     ("skynet-sandbox", &["skynet-core"]),
     ("skynet-egress", &[]),
     ("skynet-secrets", &[]),
@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-policy",
             "skynet-proto",
             "skynet-sandbox",
+            "skynet-secrets",
             "skynet-store",
         ],
     ),
@@ -64,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-policy",
             "skynet-proto",
             "skynet-sandbox",
+            "skynet-secrets",
             "skynet-store",
         ],
     ),
@@ -128,7 +130,7 @@ fn dependencies(faults: &mut Vec<String>) -> Result<()> {
     let metadata =
         shell::capture(shell::cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
-    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
     let packages = metadata["packages"].as_array().context("cargo metadata")?;
     let ours: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     for package in packages {

@@ -32,6 +32,11 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no previews are kept here"))
     }
 
+    /// The value of a secret of the caller's, for what is started on his behalf and for nothing else.
+    async fn secret(&self, _name: &str) -> Result<Vec<u8>> {
+        Err(Error::internal("no secrets are given out here"))
+    }
+
     /// Opens for reading what was kept for the same caller: nothing of one kind is found as another.
     async fn open_kept(&self, _what: Keep, _name: &str) -> Result<OwnedFd> {
         Err(Error::internal("nothing is kept here"))
@@ -195,6 +200,14 @@ impl CallCtx {
     /// `NotFound` when there is none (any more).
     pub async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
         self.outbox.open_kept(what, name).await
+    }
+
+    /// [`Outbox::secret`].
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that name, `Denied` when this caller may not use it.
+    pub async fn secret(&self, name: &str) -> Result<Vec<u8>> {
+        self.outbox.secret(name).await
     }
 
     /// Stores a large result; returns its URI.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Answer, Call, Error, Layer, Next, Result, call::Before, canonical::hex, change::Changed};
+use skynet_secrets::Keyring;
 use skynet_store::{
     Journal, Ledger,
     journal::{Intent, Known},
@@ -19,11 +20,12 @@ use std::{
 pub(crate) struct Audit {
     ledger: Ledger,
     journal: Arc<Journal>,
+    keyring: Arc<Keyring>,
 }
 
 impl Audit {
-    pub(crate) const fn new(ledger: Ledger, journal: Arc<Journal>) -> Self {
-        Self { ledger, journal }
+    pub(crate) const fn new(ledger: Ledger, journal: Arc<Journal>, keyring: Arc<Keyring>) -> Self {
+        Self { ledger, journal, keyring }
     }
 
     /// Writes the line of a finished call; waits for the disk where the call changed something.
@@ -35,7 +37,10 @@ impl Audit {
     ) -> Result<(), skynet_store::Error> {
         let line = serde_json::to_vec(&Line::new(call, outcome, started))
             .map_err(|err| skynet_store::Error::Corrupt(format!("an audit record: {err}")))?;
-        let position = self.ledger.append(&line)?;
+        // An agent may have written a value where only its name belongs.
+        let scanner = self.keyring.scanner(call.caller.uid);
+        let scanner = scanner.map_err(|err| skynet_store::Error::Corrupt(format!("secrets: {err}")))?;
+        let position = self.ledger.append(&scanner.redact(&line).bytes)?;
         if call.effect.is_mutating() {
             let (settled, synced) =
                 tokio::join!(self.journal.settle(call.id, outcome), self.ledger.sync(position));

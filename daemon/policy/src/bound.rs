@@ -1,22 +1,25 @@
-//! An answer is as long as the caller can take. What does not fit is kept whole and offered as a link, and the
-//! answer shows head and tail in the shape that the tool's schema promises.
+//! An answer is as long as the caller can take, and tells no secret. What does not fit is kept whole and offered as a
+//! link, and the answer shows head and tail in the shape that the tool's schema promises.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use skynet_core::{Answer, Call, Error, Layer, Link, Next, Result};
+use skynet_secrets::{Keyring, Scanner};
 use skynet_store::Blobs;
+use std::{borrow::Cow, sync::Arc};
 
 /// Members smaller than this are never cut.
 const SMALL_BYTES: usize = 256;
 
 pub(crate) struct Bound {
     blobs: Blobs,
+    keyring: Arc<Keyring>,
 }
 
 impl Bound {
-    pub(crate) const fn new(blobs: Blobs) -> Self {
-        Self { blobs }
+    pub(crate) const fn new(blobs: Blobs, keyring: Arc<Keyring>) -> Self {
+        Self { blobs, keyring }
     }
 
     async fn keep(&self, owner: String, tool: &str, json: Bytes) -> Result<Link> {
@@ -43,11 +46,16 @@ impl Layer for Bound {
     }
 
     fn describe(&self) -> String {
-        "64 KiB of answer, up to 4 MiB by `max_bytes`; the rest as a resource link".into()
+        "64 KiB of answer, up to 4 MiB by `max_bytes`; the rest as a resource link; secrets marked".into()
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
-        let mut answer = next.run(call).await?;
+        // Before the tool runs: what cannot be looked for must not be told.
+        let scanner = scanner(&self.keyring, call.caller.uid)?;
+        let mut answer = next.run(call).await.map_err(|err| without_secrets(err, &scanner))?;
+        if let Cow::Owned(json) = scanner.redact(&answer.json).bytes {
+            answer.json = json.into();
+        }
         // JSON escapes make text longer, and a tool that respects the limit counts its text.
         let limit = call.max_bytes.saturating_mul(2);
         if answer.json.len() <= limit {
@@ -62,6 +70,20 @@ impl Layer for Bound {
             .into();
         Ok(answer)
     }
+}
+
+/// Of the secrets of a user.
+pub(crate) fn scanner(keyring: &Keyring, uid: u32) -> Result<Arc<Scanner>> {
+    keyring.scanner(uid).map_err(|err| {
+        Error::unavailable("secrets cannot be read, so nothing can be kept free of them").with_source(err)
+    })
+}
+
+fn without_secrets(mut err: Error, scanner: &Scanner) -> Error {
+    let clean = |text: &str| String::from_utf8_lossy(&scanner.redact(text.as_bytes()).bytes).into_owned();
+    err.message = clean(&err.message).into();
+    err.source = err.source.map(|source| clean(&source.to_string()).into());
+    err
 }
 
 /// Cuts strings and arrays until the value takes about `budget` bytes as JSON. Types stay as they are, so a

@@ -24,6 +24,7 @@ pub use quota::Limits;
 pub use rules::{Decision, Explanation, Rule, Rules, Verdict};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
+use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{sync::Arc, time::Duration};
 
@@ -48,6 +49,8 @@ pub struct Services {
     pub tables: Tables,
     /// What is too large for an answer.
     pub blobs: Blobs,
+    /// What must be in no answer and in no line of the log.
+    pub keyring: Arc<Keyring>,
     /// Counts of what happened.
     pub metrics: Arc<Metrics>,
 }
@@ -61,7 +64,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // One span, count and duration for every call, denied ones too.
         Box::new(trace::Trace::new(on.metrics.clone())),
         // Sees every outcome below: denials, cancellations, panics.
-        Box::new(audit::Audit::new(on.audit.clone(), on.journal.clone())),
+        Box::new(audit::Audit::new(on.audit.clone(), on.journal.clone(), on.keyring.clone())),
         // By user, tool and effect, before anything that costs.
         Box::new(permit::Permit::new(on.rules.clone())),
         // After permission: a denied call is not charged.
@@ -77,8 +80,8 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         )),
         // A miss writes the intent of a mutating call, durably, before its effect.
         Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
-        // What does not fit the answer is kept and linked.
-        Box::new(bound::Bound::new(on.blobs.clone())),
+        // What is secret is taken out of the answer; what does not fit it is kept and linked.
+        Box::new(bound::Bound::new(on.blobs.clone(), on.keyring.clone())),
         // Innermost: measures the tool alone; below it a panic becomes an error.
         Box::new(deadline::Deadline),
     ];

@@ -85,6 +85,11 @@ impl Layer for Validate {
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         let input = self.check(&call.tool, &call.raw)?;
         call.effect = call.tool.effect_of(&input)?;
+        if call.effect.is_mutating() && skynet_secrets::has_mark(input.bytes()) {
+            return Err(Error::invalid_input(
+                "the input holds a mark like `[redacted:NAME]`, which stands for a value that you were not shown; writing it would put the mark in the value's place. Edit around it, or leave the file to a command that gets the secret as a variable (`secret://NAME`)",
+            ));
+        }
         if let Some(wanted) = input.members().get("max_bytes").and_then(Value::as_u64) {
             call.max_bytes = usize::try_from(wanted.min(MOST_BYTES)).unwrap_or(call.max_bytes);
         }

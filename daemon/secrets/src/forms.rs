@@ -102,6 +102,20 @@ enum Encoding {
     Hex(Case),
     /// By the index of the set.
     Percent(usize, Case),
+    Quoted(Quotes),
+}
+
+/// How a program shows a string to people, or to a shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Quotes {
+    /// Backslashes are doubled, quotes stay: `repr` of Python where a value has quotes of one kind.
+    Repr,
+    /// `'` becomes `'\''`: between single quotes of a shell (POSIX, Shell Command Language, 2.2.2).
+    Single,
+    /// A backslash before all that means something to a shell: `printf %q` of bash.
+    Backslashes,
+    /// HTML, "Named character references", and a number for the apostrophe.
+    Html,
 }
 
 /// One way to write a value.
@@ -124,12 +138,14 @@ impl Form {
             std::iter::once((0, 0)).chain(within)
         };
         let is_raw = value.iter().all(u8::is_ascii_alphanumeric);
-        encodings().filter(move |encoding| !is_raw || !matches!(encoding, Encoding::Percent(..))).flat_map(
-            move |encoding| {
+        encodings()
+            .filter(move |encoding| {
+                !is_raw || !matches!(encoding, Encoding::Percent(..) | Encoding::Quoted(_))
+            })
+            .flat_map(move |encoding| {
                 let is_inert = Zeroizing::new(encoding.apply(value)).iter().all(|byte| is_inert(*byte));
                 nestings(is_inert).map(move |(nested, dialect)| Self { encoding, nested, dialect })
-            },
-        )
+            })
     }
 
     /// The value in this form.
@@ -148,9 +164,11 @@ impl Form {
     pub(crate) fn render_start(self, value: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
         let start = match self.encoding {
             Encoding::Reversed => value.get(value.len().saturating_sub(length)..),
-            Encoding::Raw | Encoding::Base64(..) | Encoding::Hex(_) | Encoding::Percent(..) => {
-                value.get(..length)
-            }
+            Encoding::Raw
+            | Encoding::Base64(..)
+            | Encoding::Hex(_)
+            | Encoding::Percent(..)
+            | Encoding::Quoted(_) => value.get(..length),
         };
         self.render(start.unwrap_or(value))
     }
@@ -169,6 +187,7 @@ fn encodings() -> impl Iterator<Item = Encoding> {
         .chain(base64)
         .chain(cases.map(Encoding::Hex))
         .chain(percent)
+        .chain([Quotes::Repr, Quotes::Single, Quotes::Backslashes, Quotes::Html].map(Encoding::Quoted))
 }
 
 impl Encoding {
@@ -185,8 +204,25 @@ impl Encoding {
                 text.into_bytes()
             }
             Self::Percent(set, case) => percent(value, set, case),
+            Self::Quoted(quotes) => value.iter().flat_map(|byte| quoted(*byte, quotes)).collect(),
         }
     }
+}
+
+fn quoted(byte: u8, quotes: Quotes) -> Vec<u8> {
+    let is_plain = byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte) || !byte.is_ascii();
+    let instead: &[u8] = match (quotes, byte) {
+        (Quotes::Repr, b'\\') => br"\\",
+        (Quotes::Single, b'\'') => br"'\''",
+        (Quotes::Backslashes, _) if !is_plain => return vec![b'\\', byte],
+        (Quotes::Html, b'&') => b"&amp;",
+        (Quotes::Html, b'<') => b"&lt;",
+        (Quotes::Html, b'>') => b"&gt;",
+        (Quotes::Html, b'"') => b"&quot;",
+        (Quotes::Html, b'\'') => b"&#x27;",
+        _ => return vec![byte],
+    };
+    instead.to_vec()
 }
 
 fn base64(value: &[u8], alphabet: Alphabet, before: usize, end: End) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod dotenv;
 pub mod environment;
 mod forms;
 pub mod key;
+mod keyring;
 pub mod name;
 mod patterns;
 mod record;
@@ -17,6 +18,7 @@ pub mod store;
 
 pub use environment::Environment;
 pub use key::MasterKey;
+pub use keyring::Keyring;
 pub use name::Name;
 pub use scan::{Redacted, Scanner, has_mark};
 pub use store::{Existing, Metadata, Secrets};

@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod policy;
+mod secrets;
 mod status;
 mod tokens;
 mod tools;
@@ -19,8 +20,8 @@ use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, policy_server::PolicyServer, tokens_server::TokensServer,
-    tools_server::ToolsServer, toolsets_server::ToolsetsServer,
+    daemon_server::DaemonServer, policy_server::PolicyServer, secrets_server::SecretsServer,
+    tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -59,6 +60,7 @@ impl Office {
             .add_service(tools)
             .add_service(ToolsetsServer::new(self.clone()))
             .add_service(PolicyServer::new(self.clone()))
+            .add_service(SecretsServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(ApprovalsServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(TokensServer::new(self), administrators))

@@ -44,6 +44,9 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const HOME_PROGRAMS: [&str; 6] =
     [".cargo/bin", ".local/bin", ".bun/bin", ".deno/bin", ".pyenv/shims", ".pyenv/bin"];
 
+/// Begins the value of a variable that is a secret's name.
+const SECRET: &str = "secret://";
+
 /// Variables of the daemon that a command sees.
 const KEPT: [&str; 3] = ["LANG", "LC_ALL", "TZ"];
 
@@ -119,7 +122,7 @@ impl Host {
     }
 
     /// What a slot is given.
-    fn command<'a>(
+    async fn command<'a>(
         &self,
         ctx: &'a CallCtx,
         program: &Program<'a>,
@@ -134,7 +137,7 @@ impl Host {
             kind: Kind::Command,
             connection: caller.connection.number(),
             argv: program.argv(ctx)?,
-            environment: self.environment(ctx, caller, more)?,
+            environment: self.environment(ctx, caller, more).await?,
             workspace: Some(ctx.workspace()?),
             directory: Path::new(program.cwd.unwrap_or(".")),
             home: &caller.home,
@@ -196,31 +199,41 @@ impl Host {
     }
 
     /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
-    fn environment<'a>(
+    async fn environment<'a>(
         &self,
         ctx: &CallCtx,
         caller: &Caller,
-        more: impl Iterator<Item = (&'a str, &'a str)>,
+        more: impl Iterator<Item = (&'a str, &'a str)> + Send,
     ) -> Result<Vec<Vec<u8>>> {
         let home = caller.home.display();
         let mut all = vec![
-            ("HOME".to_owned(), home.to_string()),
-            ("PATH".to_owned(), self.path(ctx, caller)?),
-            ("SHELL".to_owned(), "/bin/sh".to_owned()),
-            ("TERM".to_owned(), "dumb".to_owned()),
-            ("USER".to_owned(), caller.user.to_string()),
+            ("HOME".to_owned(), home.to_string().into_bytes()),
+            ("PATH".to_owned(), self.path(ctx, caller)?.into_bytes()),
+            ("SHELL".to_owned(), b"/bin/sh".to_vec()),
+            ("TERM".to_owned(), b"dumb".to_vec()),
+            ("USER".to_owned(), caller.user.as_bytes().to_vec()),
         ];
-        all.extend(KEPT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))));
+        let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
+        all.extend(kept.map(|(name, value)| (name.to_owned(), value.into_bytes())));
         for (name, value) in more {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 return Err(Error::invalid_input(format!(
                     "`{name}` cannot be a variable of the environment"
                 )));
             }
+            let value = match value.strip_prefix(SECRET) {
+                Some(secret) => ctx.secret(secret).await?,
+                None => value.as_bytes().to_vec(),
+            };
+            if value.contains(&0) {
+                return Err(Error::invalid_input(format!(
+                    "the secret of `{name}` has a NUL, which no variable can"
+                )));
+            }
             all.retain(|(known, _)| known != name);
-            all.push((name.to_owned(), value.to_owned()));
+            all.push((name.to_owned(), value));
         }
-        Ok(all.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect())
+        Ok(all.into_iter().map(|(name, value)| [name.as_bytes(), b"=", &value].concat()).collect())
     }
 }
 

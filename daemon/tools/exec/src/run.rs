@@ -200,7 +200,8 @@ pub(crate) struct Task<'a> {
 /// Runs it, and tells how that went.
 pub(crate) async fn in_slot(host: &Host, ctx: &CallCtx, task: &Task<'_>) -> Result<Output> {
     let private_home = Host::private_home(ctx.workspace()?);
-    let command = host.command(ctx, &task.program, &private_home, task.limits, task.network)?;
+    let command = host.command(ctx, &task.program, &private_home, task.limits, task.network);
+    let command = command.await?;
     let command = Command { preview: task.preview, is_apart: task.is_apart, ..command };
     let mut network = task.network.open(&host.reachable).await?;
     let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);

@@ -130,7 +130,7 @@ impl Tool for ExecStartJob {
         let program = input.program();
         let private_home = Host::private_home(ctx.workspace()?);
         let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
-        let mut command = self.0.command(ctx, &program, &private_home, limits, &input.network)?;
+        let mut command = self.0.command(ctx, &program, &private_home, limits, &input.network).await?;
         let network = input.network.open(&self.0.reachable).await?;
         if input.pty && !input.environment.contains_key("TERM") {
             command.environment.retain(|variable| !variable.starts_with(b"TERM="));

@@ -1,0 +1,127 @@
+//! `skynetctl secret`.
+
+use crate::{
+    daemon::Daemon,
+    output::{Failure, Output, table, time},
+};
+use clap::Subcommand;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use serde_json::{Value, json};
+use skynet_proto::{DeleteSecretRequest, ListSecretsRequest, RotateSecretRequest, Secret, SetSecretRequest};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Keep a secret. Its value is read from stdin; on a terminal it is asked for and not shown.
+    Set {
+        /// Lower-case letters, digits, `_`, `.` and `-`. A command gets it as a variable with the value `secret://NAME`.
+        name: String,
+        /// A host that it may be sent to, like `api.example.org` or `*.example.org`. May be given more than once.
+        #[arg(long, value_name = "HOST")]
+        host: Vec<String>,
+        /// Replace one of that name.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Give a secret a new value, read as by `set`. The old one is still taken out of what is written.
+    Rotate {
+        /// Its name.
+        name: String,
+    },
+    /// Delete a secret.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// List names, never values.
+    List,
+}
+
+pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
+    let mut client = daemon.secrets().await?;
+    match command {
+        Command::Set { name, host, replace } => {
+            let value = value(&name)?;
+            let request = SetSecretRequest { name, value: value.into(), hosts: host, replace };
+            let secret = client.set(request).await?.into_inner();
+            output.show(&to_json(&secret), || {
+                let name = &secret.name;
+                format!("`{name}` is kept; a command gets it as a variable whose value is `secret://{name}`")
+            })
+        }
+        Command::Rotate { name } => {
+            let value = value(&name)?;
+            let secret = client.rotate(RotateSecretRequest { name, value: value.into() }).await?.into_inner();
+            output.show(&to_json(&secret), || format!("`{}` is at version {}", secret.name, secret.version))
+        }
+        Command::Delete { name } => {
+            client.delete(DeleteSecretRequest { name: name.clone() }).await?;
+            output.show(&json!({ "name": name }), || format!("`{name}` is deleted"))
+        }
+        Command::List => {
+            let all = client.list(ListSecretsRequest {}).await?.into_inner();
+            let json = json!({
+                "secrets": all.secrets.iter().map(to_json).collect::<Vec<_>>(),
+                "damaged": all.damaged,
+            });
+            output.show(&json, || {
+                let damaged = all.damaged.iter().map(|reason| format!("\n{reason}"));
+                if all.secrets.is_empty() {
+                    return std::iter::once("there are no secrets".to_owned()).chain(damaged).collect();
+                }
+                let rows = all.secrets.iter().map(|secret| {
+                    [
+                        secret.name.clone(),
+                        secret.version.to_string(),
+                        time(secret.updated_at.as_ref()),
+                        secret.hosts.join(" "),
+                    ]
+                });
+                std::iter::once(table(["name", "version", "updated", "hosts"], rows)).chain(damaged).collect()
+            })
+        }
+    }
+}
+
+fn to_json(secret: &Secret) -> Value {
+    json!({
+        "name": secret.name,
+        "version": secret.version,
+        "created_at": time(secret.created_at.as_ref()),
+        "updated_at": time(secret.updated_at.as_ref()),
+        "hosts": secret.hosts,
+        "size_bytes": secret.size_bytes,
+    })
+}
+
+/// From stdin: all of it without the line feed that ends it, or a line of a terminal that does not show it. Never an
+/// argument, which every process of the host can see.
+fn value(name: &str) -> Result<Vec<u8>, Failure> {
+    let stdin = io::stdin();
+    let mut value = Vec::new();
+    if stdin.is_terminal() {
+        eprint!("Value of `{name}` (not shown): ");
+        let shown = tcgetattr(&stdin).map_err(io::Error::from)?;
+        let mut hidden = shown.clone();
+        hidden.local_modes -= LocalModes::ECHO;
+        tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(io::Error::from)?;
+        let read = stdin.lock().read_until(b'\n', &mut value);
+        tcsetattr(&stdin, OptionalActions::Flush, &shown).map_err(io::Error::from)?;
+        eprintln!();
+        read?;
+    } else {
+        stdin.lock().read_to_end(&mut value)?;
+    }
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    if value.is_empty() {
+        return Err(Failure::usage(format!(
+            "the value is empty; pipe it in, like `printf %s \"$VALUE\" | skynetctl secret set {name}`"
+        )));
+    }
+    Ok(value)
+}

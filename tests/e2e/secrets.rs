@@ -1,0 +1,221 @@
+//! Secrets: commands get them, and nobody else is told.
+
+use serde_json::{Value, json};
+use skynet_tests::programs::{Daemon, Home, Shim};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+const VALUE: &str = "Tr0ub4dor&3-\"q\\uote/+x";
+
+struct Bench {
+    shim: Shim,
+    home: Home,
+    _daemon: Daemon,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = Home::new();
+        let daemon = Daemon::start(&home);
+        let shim = Shim::connected(&home, "2025-11-25", json!({}));
+        let bench = Self { shim, home, _daemon: daemon };
+        bench.give(&["secret", "set", "deploy", "--host", "api.example.org"], &format!("{VALUE}\n"));
+        bench
+    }
+
+    /// Runs skynetctl with something to read.
+    fn give(&self, arguments: &[&str], value: &str) -> String {
+        let mut command = self.home.command("skynetctl");
+        command.arg("--socket").arg(self.home.socket()).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
+    }
+
+    fn run(&mut self, script: &str) -> Result<Value, String> {
+        let input = json!({ "script": script, "environment": { "TOKEN": "secret://deploy" } });
+        self.shim.call("exec_run", input)
+    }
+}
+
+/// The value as it might be told.
+fn forms() -> Vec<String> {
+    let by = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(VALUE.as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let hex: String = VALUE.bytes().map(|byte| format!("{byte:02x}")).collect();
+    vec![
+        VALUE.to_owned(),
+        json!(VALUE).to_string().trim_matches('"').to_owned(),
+        by("base64", &["--wrap=0"]).trim_end_matches('=').to_owned(),
+        hex.to_uppercase(),
+        hex,
+        VALUE.chars().rev().collect(),
+    ]
+}
+
+fn is_told(text: &str, forms: &[String]) -> Option<String> {
+    forms.iter().find(|form| text.contains(*form)).cloned()
+}
+
+/// Ways to tell a value that come to nothing; the table of `docs/security.md` lists them, and those that do not.
+const WAYS: [&str; 33] = [
+    "echo $TOKEN",
+    "echo \"$TOKEN\"",
+    "echo \"$TOKEN\" >&2",
+    "printf '%s' \"$TOKEN\"",
+    "printf 'a%sb' \"$TOKEN\"",
+    "printf '%s%s' \"$TOKEN\" \"$TOKEN\"",
+    "env",
+    "export -p",
+    "set",
+    "cat /proc/self/environ",
+    "tr '\\0' '\\n' < /proc/$$/environ",
+    "printf %s \"$TOKEN\" | base64 --wrap=0",
+    "printf 'x%s' \"$TOKEN\" | base64 --wrap=0",
+    "printf 'xy%s' \"$TOKEN\" | base64 --wrap=0",
+    "printf 'xyz%s and more' \"$TOKEN\" | base64 --wrap=0",
+    "printf %s \"$TOKEN\" | base64 --wrap=0 | tr +/ -_ | tr -d =",
+    "printf %s \"$TOKEN\" | od -An -v -tx1 | tr -d ' \\n'",
+    "printf %s \"$TOKEN\" | od -An -v -tx1 | tr -d ' \\n' | tr a-f A-F",
+    "printf %s \"$TOKEN\" | rev",
+    "printf '%s' \"{\\\"token\\\": \\\"$TOKEN\\\"}\"",
+    "python3 -c 'import json,os; print(json.dumps({\"t\": os.environ[\"TOKEN\"]}))'",
+    "python3 -c 'import json,os; print(json.dumps(json.dumps({\"t\": os.environ[\"TOKEN\"]})))'",
+    "python3 -c 'import urllib.parse,os; print(urllib.parse.quote(os.environ[\"TOKEN\"], safe=\"\"))'",
+    "python3 -c 'import urllib.parse,os; print(urllib.parse.urlencode({\"a\": os.environ[\"TOKEN\"]}))'",
+    "python3 -c 'import os; raise SystemExit(os.environ[\"TOKEN\"])'",
+    "python3 -c 'import os; raise ValueError(os.environ[\"TOKEN\"])'",
+    "python3 -c 'import os; print(repr(os.environ[\"TOKEN\"]))'",
+    "python3 -c 'import html,os; print(html.escape(os.environ[\"TOKEN\"]))'",
+    "printf '%q' \"$TOKEN\"",
+    "declare -p TOKEN",
+    "\"$TOKEN\"",
+    "cd \"$TOKEN\"",
+    "sh -x -c 'true \"$TOKEN\"'",
+];
+
+#[test]
+fn a_command_gets_a_secret_and_its_answer_does_not_tell_it() {
+    let mut bench = Bench::new();
+    let got = bench.run("printf %s \"$TOKEN\" | wc -c").unwrap();
+    assert_eq!(got["stdout"].as_str().unwrap().trim(), VALUE.len().to_string(), "{got}");
+    let forms = forms();
+    for way in WAYS {
+        let told = bench.run(way).map_or_else(|err| err, |answer| answer.to_string());
+        assert_eq!(is_told(&told, &forms), None, "{way}: {told}");
+        assert!(told.contains("[redacted:deploy]"), "{way}: {told}");
+    }
+    // What is kept of all this does not tell it either.
+    let (code, audit, _) = bench.home.ctl(&["audit", "export"]);
+    assert!(code == 0 && audit.contains("exec_run"), "{audit}");
+    assert_eq!(is_told(&audit, &forms), None);
+    let mut kept = Vec::new();
+    read_all(&bench.home.state, &mut kept);
+    let kept = String::from_utf8_lossy(&kept);
+    assert!(kept.contains("exec_run"));
+    assert_eq!(is_told(&kept, &forms), None);
+}
+
+fn read_all(directory: &Path, into: &mut Vec<u8>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path, into);
+        } else {
+            into.extend(fs::read(path).unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn files_and_jobs_and_what_is_too_long_tell_no_secret() {
+    let mut bench = Bench::new();
+    let forms = forms();
+    bench.run("printf '%s\\nrest\\n' \"$TOKEN\" > config; printf x > \"name-${TOKEN%%/*}\"").unwrap();
+    let read = bench.shim.call("files_read", json!({ "path": "config" })).unwrap();
+    assert_eq!(read["content"], "[redacted:deploy]\nrest\n");
+    let found = bench.shim.call("files_search", json!({ "pattern": "Tr0ub4dor" })).unwrap().to_string();
+    assert_eq!(is_told(&found, &forms), None, "{found}");
+    // Written back, the mark would take the place of the value.
+    for (tool, input) in [
+        ("files_write", json!({ "path": "config", "content": "[redacted:deploy]\nother\n" })),
+        ("files_edit", json!({ "path": "config", "edits": [{ "old": "rest", "new": "[redacted:deploy]" }] })),
+    ] {
+        let refused = bench.shim.call(tool, input).unwrap_err();
+        assert!(refused.starts_with("invalid_input: ") && refused.contains("mark"), "{refused}");
+    }
+    assert_eq!(fs::read_to_string(bench.home.project.join("config")).unwrap(), format!("{VALUE}\nrest\n"));
+    let edit = json!({ "path": "config", "edits": [{ "old": "rest", "new": "other" }] });
+    bench.shim.call("files_edit", edit).unwrap();
+    assert_eq!(fs::read_to_string(bench.home.project.join("config")).unwrap(), format!("{VALUE}\nother\n"));
+    // A result that is kept because it is too long for the answer.
+    let script = "for i in $(seq 9000); do echo \"$i $TOKEN and more\"; done";
+    let input = json!({ "script": script, "environment": { "TOKEN": "secret://deploy" } });
+    let long = bench.shim.request("tools/call", json!({ "name": "exec_run", "arguments": input }));
+    let uri = find_uri(&long).expect("a link");
+    let whole = bench.shim.request("resources/read", json!({ "uri": uri })).to_string();
+    assert!(whole.contains("[redacted:deploy]"), "{}", &whole[..500]);
+    assert_eq!(is_told(&whole, &forms), None);
+    let job = json!({ "script": "echo $TOKEN", "environment": { "TOKEN": "secret://deploy" } });
+    let job = bench.shim.call("exec_start_job", job).unwrap();
+    bench.shim.call("exec_wait_job", json!({ "job": job["job"] })).unwrap();
+    let output = bench.shim.call("exec_read_job", json!({ "job": job["job"] })).unwrap().to_string();
+    assert!(output.contains("[redacted:deploy]") && is_told(&output, &forms).is_none(), "{output}");
+}
+
+fn find_uri(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.starts_with("skynet://result/").then(|| text.clone()),
+        Value::Array(items) => items.iter().find_map(find_uri),
+        Value::Object(members) => members.values().find_map(find_uri),
+        _ => None,
+    }
+}
+
+#[test]
+fn secrets_are_named_listed_rotated_and_deleted() {
+    let mut bench = Bench::new();
+    let (code, listed, _) = bench.home.ctl(&["secret", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let one = &listed["secrets"][0];
+    assert_eq!((code, &one["name"], &one["version"]), (0, &json!("deploy"), &json!(1)), "{listed}");
+    assert_eq!((&one["hosts"], &one["size_bytes"]), (&json!(["api.example.org"]), &json!(VALUE.len())));
+    bench.give(&["secret", "rotate", "deploy"], "another value");
+    let told = bench.run(&format!("echo \"$TOKEN\"; echo '{VALUE}'")).unwrap();
+    assert_eq!(told["stdout"], "[redacted:deploy]\n[redacted:deploy]\n", "the value before is still one");
+    let mut wrong = bench.home.command("skynetctl");
+    wrong.arg("--socket").arg(bench.home.socket()).args(["secret", "set", "deploy"]);
+    let wrong = wrong.stdin(Stdio::null()).output().unwrap();
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("empty"));
+    let unknown = json!({ "script": "true", "environment": { "X": "secret://nowhere" } });
+    let unknown = bench.shim.call("exec_run", unknown).unwrap_err();
+    assert!(unknown.contains("no secret `nowhere` (`deploy`)"), "{unknown}");
+    assert_eq!(bench.home.ctl(&["secret", "delete", "deploy"]).0, 0);
+    let gone = bench.run("true").unwrap_err();
+    assert!(gone.contains("no secret `deploy` (there are none)"), "{gone}");
+    assert_eq!(bench.home.ctl(&["secret", "delete", "deploy"]).0, 1);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let home = Home::new();
+    drop(Daemon::start(&home));
+    let key = home.state.join("master.key");
+    let mut open = fs::metadata(&key).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o644);
+    fs::set_permissions(&key, open).unwrap();
+    let err = Daemon::try_start(&home).err().expect("it must not start");
+    assert!(err.contains("master key"), "{err}");
+}
