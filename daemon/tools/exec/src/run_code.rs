@@ -45,7 +45,7 @@ pub(crate) struct Input {
     /// Its arguments.
     #[serde(default)]
     arguments: Vec<String>,
-    /// More variables.
+    /// More variables; the value `secret://NAME` is that secret.
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     environment: BTreeMap<String, String>,

@@ -53,7 +53,7 @@ pub(crate) struct Input {
     /// Directory of the workspace to run in.
     #[serde(default)]
     cwd: Option<String>,
-    /// More variables.
+    /// More variables; the value `secret://NAME` is that secret.
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     environment: BTreeMap<String, String>,
