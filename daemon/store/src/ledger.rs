@@ -346,7 +346,8 @@ impl Shared {
 
     /// Writes one record. `members` is its object behind `at`, with the closing brace.
     pub(crate) fn write(&self, writer: &mut Writer, at_time: &str, members: &[u8]) -> Result<Position> {
-        let sequence = writer.sequence + 1;
+        // A damaged log may end with any number.
+        let sequence = writer.sequence.saturating_add(1);
         let mut json = format!(r#"{{"seq":{sequence},"at":"{at_time}","#).into_bytes();
         json.extend_from_slice(members);
         let hash = segment::chain(writer.head.as_bytes(), &json);

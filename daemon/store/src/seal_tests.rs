@@ -151,6 +151,14 @@ const TAMPERINGS: &[Tampering] = &[
         &["segment 1, line 3: inserted: record 77 follows no record"],
     ),
     (
+        "one is added with the highest number there is",
+        |mut lines| {
+            lines.push(lines[0].replace("\"seq\":1,", "\"seq\":18446744073709551615,"));
+            lines
+        },
+        &["segment 1, line 9: removed: records 9 to 18446744073709551614 are missing"],
+    ),
+    (
         "one is inserted in place of the next",
         |mut lines| {
             lines.insert(2, lines[0].replace("\"seq\":1,", "\"seq\":3,"));

@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
         self.records += 1;
         if record.sequence <= self.last.sequence {
             self.earlier(&record);
-        } else if record.sequence == self.last.sequence + 1 {
+        } else if record.sequence == self.last.sequence.saturating_add(1) {
             self.next(&record);
             self.claim_strays();
         } else {
@@ -131,7 +131,8 @@ impl<'a> Walk<'a> {
 
     /// Strays whose turn came: they stood too early.
     fn claim_strays(&mut self) {
-        while let Some(index) = self.strays.iter().position(|stray| stray.sequence == self.last.sequence + 1)
+        while let Some(index) =
+            self.strays.iter().position(|stray| stray.sequence == self.last.sequence.saturating_add(1))
         {
             let fits = self
                 .strays
@@ -153,7 +154,8 @@ impl<'a> Walk<'a> {
     /// A line with a number that is not due yet.
     fn later(&mut self, record: &Record<'_>) {
         let follows = |stray: &Stray| {
-            stray.sequence + 1 == record.sequence && segment::chain(&stray.hash, record.json) == *record.hash
+            stray.sequence.saturating_add(1) == record.sequence
+                && segment::chain(&stray.hash, record.json) == *record.hash
         };
         if let Some(index) = self.strays.iter().position(follows) {
             let stray = self.strays.remove(index);
@@ -181,7 +183,7 @@ impl<'a> Walk<'a> {
         if let Some(record) = stray.record() {
             self.proofs.inspect(&record, None, &mut self.faults);
         }
-        let (first, last) = (self.last.sequence + 1, stray.sequence - 1);
+        let (first, last) = (self.last.sequence.saturating_add(1), stray.sequence - 1);
         let before = self.last.hash;
         self.last = Link {
             place: stray.place,
@@ -240,7 +242,9 @@ impl<'a> Walk<'a> {
         for stray in std::mem::take(&mut self.strays) {
             let is_behind = stray.place > self.last.place && stray.sequence > self.last.sequence;
             match stray.record() {
-                Some(record) if is_behind && stray.sequence == self.last.sequence + 1 => self.next(&record),
+                Some(record) if is_behind && stray.sequence == self.last.sequence.saturating_add(1) => {
+                    self.next(&record);
+                }
                 Some(_) if is_behind => self.jump(stray),
                 _ => self.misplaced(&stray),
             }

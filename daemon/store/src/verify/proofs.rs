@@ -54,11 +54,11 @@ impl<'a> Proofs<'a> {
             }
             let is_head = |hash: &Hash| signed.head.as_bytes() == hash;
             let fits = before.is_none_or(|(hash, other)| is_head(hash) || is_head(other));
-            if signed.records + 1 != record.sequence || !fits {
-                let from = self.newest.as_ref().map_or(1, |newest| newest.records + 1);
+            if signed.records.saturating_add(1) != record.sequence || !fits {
+                let from = self.newest.as_ref().map_or(1, |newest| newest.records.saturating_add(1));
                 let why = format!(
                     "the checkpoint vouches for other records than those before it: some of {from} to {} were changed, removed, inserted or reordered, and the chain was computed anew",
-                    record.sequence - 1
+                    record.sequence.saturating_sub(1)
                 );
                 faults.push(record.place, Tampering::Changed, &why);
                 return;
