@@ -2,7 +2,8 @@
 
 use crate::{
     daemon::Daemon,
-    output::{Failure, Output},
+    output::{Failure, Output, time},
+    replay,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -20,8 +21,14 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t = Format::Jsonl)]
         format: Format,
     },
-    /// Recompute the hash chain; exit 1 and say where if it is broken.
+    /// Recompute the hash chain and check what is signed; exit 1 and say where if anything is wrong.
     Verify,
+    /// Print what a session did as a shell script, without running anything.
+    Replay {
+        /// Of this session; `skynetctl sessions --json` has their ids.
+        #[arg(long, value_name = "ID")]
+        session: String,
+    },
 }
 
 #[derive(Args)]
@@ -38,9 +45,31 @@ pub(crate) struct Filter {
     /// This call.
     #[arg(long, value_name = "ID")]
     call: Option<String>,
+    /// Of the user with this name.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Of the user with this number.
+    #[arg(long, conflicts_with = "user")]
+    uid: Option<u32>,
+    /// Of this client, such as `claude-code` or `claude-code 2.1.0`.
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+    /// With this effect.
+    #[arg(long, value_parser = ["read", "write", "destroy", "external"])]
+    effect: Option<String>,
+    /// About this path or what is below it: in the input, or among what was changed. Without a leading `/` it is
+    /// relative to the call's workspace.
+    #[arg(long)]
+    path: Option<String>,
+    /// With this text anywhere in the record.
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
     /// Since this time, such as `2026-01-31T12:00:00Z`.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Up to this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// The newest that many; 0 for all.
     #[arg(long, short = 'n')]
     limit: Option<u32>,
@@ -75,33 +104,57 @@ const COLUMNS: [&str; 12] = [
     "hash",
 ];
 
+/// Whether checkpoints and what retention noted are shown too.
+#[derive(Clone, Copy)]
+enum Proofs {
+    /// As they are part of the chain.
+    Shown,
+    LeftOut,
+}
+
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Verify => verify(daemon, output).await,
-        Command::Query(filter) if output.is_json() => export(daemon, filter, 50, Format::Jsonl, output).await,
-        Command::Query(filter) => query(daemon, filter, output).await,
-        Command::Export { filter, format } => export(daemon, filter, 0, format, output).await,
+        Command::Query(filter) if output.is_json() => {
+            export(daemon, request(filter, 50, Proofs::LeftOut)?, Format::Jsonl, output).await
+        }
+        Command::Query(filter) => query(daemon, request(filter, 50, Proofs::LeftOut)?, output).await,
+        Command::Export { filter, format } => {
+            export(daemon, request(filter, 0, Proofs::Shown)?, format, output).await
+        }
+        Command::Replay { session } => replay::run(daemon, &session, output).await,
     }
 }
 
-fn request(filter: Filter, default_limit: u32) -> Result<AuditQueryRequest, Failure> {
-    let since = filter.since.map(|text| {
-        text.parse::<prost_types::Timestamp>()
-            .map_err(|_| Failure::usage(format!("`{text}` is no time such as `2026-01-31T12:00:00Z`")))
-    });
+fn request(filter: Filter, default_limit: u32, proofs: Proofs) -> Result<AuditQueryRequest, Failure> {
+    let time = |text: Option<String>| {
+        text.map(|text| {
+            text.parse::<prost_types::Timestamp>()
+                .map_err(|_| Failure::usage(format!("`{text}` is no time such as `2026-01-31T12:00:00Z`")))
+        })
+        .transpose()
+    };
     Ok(AuditQueryRequest {
         tool: filter.tool.unwrap_or_default(),
         outcome: filter.outcome.unwrap_or_default(),
         session: filter.session.unwrap_or_default(),
         call_id: filter.call.unwrap_or_default(),
-        since: since.transpose()?,
+        uid: filter.uid,
+        user: filter.user.unwrap_or_default(),
+        client: filter.client.unwrap_or_default(),
+        effect: filter.effect.unwrap_or_default(),
+        path: filter.path.unwrap_or_default(),
+        text: filter.grep.unwrap_or_default(),
+        since: time(filter.since)?,
+        until: time(filter.until)?,
         limit: filter.limit.unwrap_or(default_limit),
         follow: filter.follow,
+        without_proofs: matches!(proofs, Proofs::LeftOut),
     })
 }
 
-async fn query(daemon: &Daemon, filter: Filter, output: &mut Output) -> Result<(), Failure> {
-    let mut records = daemon.audit().await?.query(request(filter, 50)?).await?.into_inner();
+async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output) -> Result<(), Failure> {
+    let mut records = daemon.audit().await?.query(request).await?.into_inner();
     while let Some(record) = records.message().await? {
         let value: Value = serde_json::from_str(&record.json).unwrap_or_default();
         let field = |name: &str| {
@@ -109,13 +162,17 @@ async fn query(daemon: &Daemon, filter: Filter, output: &mut Output) -> Result<(
                 field.as_str().map_or_else(|| field.to_string(), str::to_owned)
             })
         };
-        let message = field("message");
+        // What the log says of itself has a kind, and of tampering what was found.
+        let (tool, message) = match &*field("kind") {
+            "call" => (field("tool"), field("message")),
+            kind => (kind.to_owned(), field("found")),
+        };
         let separator = if message.is_empty() { "" } else { ": " };
         let took = value.get("duration_seconds").and_then(Value::as_f64).unwrap_or(0.0) * 1e3;
         output.line(&format!(
             "{} {:<18} {:<12} {took:>8.2} ms  {}{separator}{message}",
             field("at"),
-            field("tool"),
+            tool,
             field("outcome"),
             field("input"),
         ))?;
@@ -125,12 +182,11 @@ async fn query(daemon: &Daemon, filter: Filter, output: &mut Output) -> Result<(
 
 async fn export(
     daemon: &Daemon,
-    filter: Filter,
-    limit: u32,
+    request: AuditQueryRequest,
     format: Format,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut records = daemon.audit().await?.query(request(filter, limit)?).await?.into_inner();
+    let mut records = daemon.audit().await?.query(request).await?.into_inner();
     let mut is_first = true;
     if matches!(format, Format::Csv) {
         output.line(&COLUMNS.join(","))?;
@@ -166,10 +222,30 @@ fn cell(value: Option<&Value>) -> String {
 
 async fn verify(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let verdict = daemon.audit().await?.verify(AuditVerifyRequest {}).await?.into_inner();
-    let json =
-        json!({ "records": verdict.records, "head_hash": verdict.head_hash, "faults": verdict.faults });
+    let signed_at = time(verdict.signed_at.as_ref());
+    let keys: Vec<Value> = verdict
+        .keys
+        .iter()
+        .map(|key| json!({ "id": key.id, "public_key": key.public_key, "is_current": key.is_current }))
+        .collect();
+    let json = json!({
+        "records": verdict.records,
+        "head_hash": verdict.head_hash,
+        "faults": verdict.faults,
+        "checkpoints": verdict.checkpoints,
+        "signed_records": verdict.signed_records,
+        "signed_at": verdict.signed_at.map(|at| at.to_string()),
+        "keys": keys,
+    });
     output.show(&json, || {
-        let mut text = format!("{} records, head {}", verdict.records, verdict.head_hash);
+        let mut text = format!("{} records, head {}\n", verdict.records, verdict.head_hash);
+        match verdict.checkpoints {
+            0 => text.push_str("no good checkpoint yet: nothing is signed"),
+            count => text.push_str(&format!(
+                "good checkpoints: {count}, the newest signed at {signed_at} for the records up to {}",
+                verdict.signed_records
+            )),
+        }
         for fault in &verdict.faults {
             text.push_str(&format!("\n{fault}"));
         }

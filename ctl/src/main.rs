@@ -9,6 +9,7 @@ mod doctor;
 mod generate;
 mod output;
 mod policy;
+mod replay;
 mod secret;
 mod sessions;
 mod status;
@@ -65,7 +66,7 @@ enum Command {
     Client(client::Command),
     /// List the clients that are or were attached.
     Sessions,
-    /// Query, export and verify the audit log.
+    /// Query, export, replay and verify the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
     /// See and answer calls that wait for a human.

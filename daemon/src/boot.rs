@@ -28,7 +28,7 @@ use skynet_proto::{
     relay_server::RelayServer,
 };
 use skynet_secrets::{Keyring, MasterKey, Secrets};
-use skynet_store::{Blobs, Journal, Ledger, Tables};
+use skynet_store::{Blobs, Journal, Keep, Ledger, Seal, Tables};
 use std::{
     io::IsTerminal as _,
     os::unix::fs::MetadataExt as _,
@@ -113,13 +113,15 @@ struct House {
     hands: Arc<Pool>,
     tokens: Arc<Tokens>,
     choices: Stored,
+    keep: Keep,
     started_at: Timestamp,
 }
 
 impl House {
     fn build(config: &Config, door: &Door, uid: u32, state: &Path) -> Result<Self> {
         let tables = Tables::open(&state.join("state"))?;
-        let audit = Ledger::open(&state.join("ledger/audit"), AUDIT_SEGMENT_BYTES)?;
+        let seal = Seal::open(&state.join("keys"), &state.join("ledger/audit.newest"))?;
+        let audit = Ledger::open_sealed(&state.join("ledger/audit"), AUDIT_SEGMENT_BYTES, seal)?;
         let (journal, interrupted) = Journal::open(&state.join("ledger/journal"))?;
         skynet_policy::record_interrupted(&audit, &interrupted)?;
         if !interrupted.is_empty() {
@@ -190,12 +192,13 @@ impl House {
         };
         let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
-        Ok(Self { desk, services, hands, tokens, choices, started_at: Timestamp::now() })
+        let keep = Keep { days: config.audit.keep_days.get(), bytes: config.audit.keep_bytes };
+        Ok(Self { desk, services, hands, tokens, choices, keep, started_at: Timestamp::now() })
     }
 }
 
 async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, tokens, choices, started_at } = house;
+    let House { desk, services, hands, tokens, choices, keep, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
@@ -226,6 +229,7 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let sweeper = tokio::spawn(hands.sweep());
+    let retention = tokio::spawn(drop_old_records(services.audit.clone(), keep));
     let serving_http = http.map(|listener| tokio::spawn(http::serve(listener, desk.clone(), tokens)));
     tokio::select! {
         result = server.serve_with_incoming(clients) => result?,
@@ -244,11 +248,36 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         serving.abort();
     }
     sweeper.abort();
+    retention.abort();
+    if let Err(err) = services.audit.checkpoint() {
+        // The next start signs what is there.
+        tracing::error!(error = %err, "the end of the audit log is not signed");
+    }
     if let Err(err) = services.tables.sync() {
         // What was promised to last does already.
         tracing::warn!(error = %err, "what was kept in memory is lost");
     }
     Ok(())
+}
+
+/// Applies retention now and whenever a segment of the audit log was filled.
+async fn drop_old_records(audit: Ledger, keep: Keep) {
+    let mut segments = audit.segments();
+    loop {
+        let ledger = audit.clone();
+        match tokio::task::spawn_blocking(move || ledger.retain(keep)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(dropped)) => {
+                tracing::info!(segments = dropped, "old records of the audit log were dropped");
+            }
+            Ok(Err(err)) => tracing::warn!(error = %err, "old records of the audit log are kept"),
+            // Blocking tasks that did not begin are canceled when the runtime ends.
+            Err(_) => return,
+        }
+        if segments.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The programs of one release lie in one directory.

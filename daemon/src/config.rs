@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) quota: Limits,
     pub(crate) confirm: Confirm,
     pub(crate) storage: Storage,
+    pub(crate) audit: Audit,
     pub(crate) mcp: Mcp,
     pub(crate) http: Http,
     pub(crate) network: Network,
@@ -59,6 +60,16 @@ pub(crate) struct Confirm {
 pub(crate) struct Storage {
     /// Before-images and large results together.
     pub(crate) blobs_max_bytes: NonZeroU64,
+}
+
+/// How much of the audit log is kept; what exceeds either goes, in whole segments of 64 MiB, the oldest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// Records that are older may go.
+    pub(crate) keep_days: NonZeroU32,
+    /// All segments together.
+    pub(crate) keep_bytes: NonZeroU64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -133,6 +144,15 @@ impl Default for Confirm {
 impl Default for Storage {
     fn default() -> Self {
         Self { blobs_max_bytes: NonZeroU64::MIN.saturating_add((1 << 30) - 1) }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            keep_days: NonZeroU32::MIN.saturating_add(364),
+            keep_bytes: NonZeroU64::MIN.saturating_add((4 << 30) - 1),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
-//! The tables on a disk that gets full.
+//! Tables and the audit log on a disk that gets full, and a log as an auditor meets it.
 
-use skynet_store::Tables;
+use skynet_store::{Cadence, Keep, Ledger, Seal, Tables};
 use skynet_tests::components;
 use std::{
     fs::{self, File},
     io::Write as _,
+    num::NonZeroU64,
     path::Path,
+    time::Duration,
 };
 
 /// Takes all room that is left.
@@ -85,4 +87,66 @@ fn tables_serve_from_memory_while_the_disk_is_full_and_store_it_later() {
     assert_eq!(table.get("synced").unwrap().unwrap(), "before");
     drop(table);
     fs::remove_dir_all(&directory).unwrap();
+}
+
+/// The audit log below `root`, with a checkpoint every `records`.
+fn audit_log(root: &Path, records: u64) -> Ledger {
+    let seal = Seal::open(&root.join("keys"), &root.join("ledger/audit.newest")).unwrap();
+    let cadence = Cadence { records, interval: Duration::from_secs(3600) };
+    Ledger::open_sealed(&root.join("ledger/audit"), 16 << 10, seal.every(cadence)).unwrap()
+}
+
+#[test]
+fn an_audit_log_on_a_full_disk_is_signed_again_once_there_is_room() {
+    let Some(disk) = components::small_disk() else { return };
+    let root = disk.join("audit");
+    let ledger = audit_log(&root, 10);
+    let record = format!(r#"{{"kind":"call","pad":"{}"}}"#, "x".repeat(500));
+    for _ in 0..15 {
+        ledger.append(record.as_bytes()).unwrap();
+    }
+    fill(&disk);
+    let refusal = (0..5000).find_map(|_| ledger.append(record.as_bytes()).err());
+    let refusal = refusal.expect("a full disk is never noticed");
+    assert!(refusal.is_disk_full(), "{refusal}");
+    assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+    drop(ledger);
+    // Reads are served by a daemon that starts with a full disk.
+    let ledger = audit_log(&root, 10);
+    assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+
+    fs::remove_file(disk.join("filler")).unwrap();
+    ledger.append(record.as_bytes()).unwrap();
+    ledger.checkpoint().unwrap();
+    let verdict = ledger.verify().unwrap();
+    assert_eq!(verdict.faults, Vec::<String>::new());
+    assert_eq!(verdict.signed.unwrap().records + 1, verdict.records);
+    drop(ledger);
+    fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
+fn a_log_that_forgot_its_oldest_segments_and_was_restarted_verifies_until_one_more_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let keep = Keep { days: 1, bytes: NonZeroU64::new(64 << 10).unwrap() };
+    for _ in 0..4 {
+        let ledger = audit_log(root, 50);
+        for number in 0..200 {
+            let record = format!(r#"{{"kind":"call","number":{number},"pad":"{}"}}"#, "x".repeat(200));
+            ledger.append(record.as_bytes()).unwrap();
+        }
+        ledger.retain(keep).unwrap();
+        ledger.checkpoint().unwrap();
+        let verdict = ledger.verify().unwrap();
+        assert!(verdict.faults.is_empty() && verdict.checkpoints > 0, "{:?}", verdict.faults);
+    }
+    let log = root.join("ledger/audit");
+    let mut segments: Vec<_> = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    assert!(!segments[0].ends_with("0000000001.jsonl"));
+    fs::remove_file(&segments[0]).unwrap();
+    let faults = audit_log(root, 50).verify().unwrap().faults;
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("truncated: the log begins here"), "{faults:?}");
 }

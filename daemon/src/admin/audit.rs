@@ -1,12 +1,11 @@
 //! The hash-chained record of every call.
 
-use super::{Office, internal};
-use serde::Deserialize;
+use super::{Office, filter::Filter, internal, timestamp};
 use skynet_proto::{
-    AuditQueryRequest, AuditRecord, AuditVerifyRequest, AuditVerifyResponse, audit_server::Audit,
+    AuditKey, AuditQueryRequest, AuditRecord, AuditVerifyRequest, AuditVerifyResponse, audit_server::Audit,
 };
 use skynet_store::Ledger;
-use std::{borrow::Cow, collections::VecDeque};
+use std::collections::VecDeque;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -14,40 +13,10 @@ use tonic::{Request, Response, Status};
 /// Records on their way to one client.
 const BUFFERED_RECORDS: usize = 256;
 
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow, default)]
-    at: Cow<'a, str>,
-    #[serde(borrow, default)]
-    tool: Cow<'a, str>,
-    #[serde(borrow, default)]
-    outcome: Cow<'a, str>,
-    #[serde(borrow, default)]
-    call: Cow<'a, str>,
-}
-
-fn matches(query: &AuditQueryRequest, json: &[u8]) -> bool {
-    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(json) else {
-        return false;
-    };
-    let is_wanted = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
-    // RFC 3339 in UTC with a fixed number of digits sorts as text.
-    let since = query.since.and_then(|since| {
-        let at = jiff::Timestamp::new(since.seconds, since.nanos).ok()?;
-        Some(format!("{at:.6}"))
-    });
-    is_wanted(&query.tool, &fields.tool)
-        && is_wanted(&query.outcome, &fields.outcome)
-        && is_wanted(&query.call_id, &fields.call)
-        && (query.session.is_empty() || fields.call.split('.').next() == Some(&query.session))
-        && since.is_none_or(|since| *fields.at >= *since)
-}
-
 /// Sends what is recorded, then what comes, to a blocking-friendly channel.
-fn query(ledger: &Ledger, query: &AuditQueryRequest, to: &mpsc::Sender<Result<AuditRecord, Status>>) {
+fn query(ledger: &Ledger, filter: &Filter, to: &mpsc::Sender<Result<AuditRecord, Status>>) {
     let mut written = ledger.watch();
     let mut last = 0;
-    let limit = if query.limit == 0 { usize::MAX } else { query.limit as usize };
     let runtime = tokio::runtime::Handle::current();
     loop {
         let records = match ledger.records() {
@@ -62,9 +31,9 @@ fn query(ledger: &Ledger, query: &AuditQueryRequest, to: &mpsc::Sender<Result<Au
         let mut end = last;
         for record in records {
             end = end.max(record.position.sequence);
-            if matches(query, &record.json) {
+            if filter.takes(&record.json) {
                 newest.push_back(record);
-                if newest.len() > limit {
+                if newest.len() > filter.limit() {
                     newest.pop_front();
                 }
             }
@@ -78,7 +47,7 @@ fn query(ledger: &Ledger, query: &AuditQueryRequest, to: &mpsc::Sender<Result<Au
                 return;
             }
         }
-        let ended = !query.follow
+        let ended = !filter.follows()
             || runtime.block_on(async {
                 tokio::select! {
                     changed = written.changed() => changed.is_err(),
@@ -101,7 +70,8 @@ impl Audit for Office {
     ) -> Result<Response<Self::QueryStream>, Status> {
         let (to, stream) = mpsc::channel(BUFFERED_RECORDS);
         let ledger = self.services.audit.clone();
-        tokio::task::spawn_blocking(move || query(&ledger, request.get_ref(), &to));
+        let filter = Filter::new(request.into_inner()).await?;
+        tokio::task::spawn_blocking(move || query(&ledger, &filter, &to));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -110,14 +80,25 @@ impl Audit for Office {
         _request: Request<AuditVerifyRequest>,
     ) -> Result<Response<AuditVerifyResponse>, Status> {
         let ledger = self.services.audit.clone();
-        let verdict = tokio::task::spawn_blocking(move || ledger.verify())
+        let verifying = ledger.clone();
+        let verdict = tokio::task::spawn_blocking(move || verifying.verify())
             .await
             .map_err(internal)?
             .map_err(internal)?;
+        let keys = ledger.keys().iter().enumerate().map(|(index, key)| AuditKey {
+            id: key.id.clone(),
+            public_key: key.to_base64(),
+            is_current: index == 0,
+        });
+        let signed = verdict.signed;
         Ok(Response::new(AuditVerifyResponse {
             records: verdict.records,
             head_hash: verdict.head,
             faults: verdict.faults,
+            checkpoints: verdict.checkpoints,
+            signed_records: signed.as_ref().map_or(0, |signed| signed.records),
+            signed_at: signed.and_then(|signed| signed.at.parse().ok()).map(timestamp),
+            keys: keys.collect(),
         }))
     }
 }

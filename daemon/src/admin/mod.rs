@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod filter;
 mod policy;
 mod secrets;
 mod status;

@@ -5,8 +5,11 @@
 
 use crate::{
     Error, Result, Verdict, at,
+    seal::Seal,
     segment::{self, sequence_of},
-    verify,
+    tail::{self, Tail},
+    unsigned::Unsigned,
+    verify::{self, Expected},
 };
 use rustix::{
     fs::{FallocateFlags, fallocate},
@@ -18,7 +21,7 @@ use std::{
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
@@ -33,8 +36,8 @@ const ROOM_BYTES: u64 = 1 << 20;
 pub struct Position {
     /// Counts the records of the ledger from 1.
     pub sequence: u64,
-    segment: u64,
-    offset: u64,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
     length: u32,
 }
 
@@ -62,24 +65,33 @@ impl Drop for Handle {
     }
 }
 
-struct Shared {
-    directory: PathBuf,
+/// What the clones of a ledger and its thread share.
+pub(crate) struct Shared {
+    pub(crate) directory: PathBuf,
     segment_bytes: u64,
-    writer: Mutex<Writer>,
+    pub(crate) writer: Mutex<Writer>,
     wake: Condvar,
     synced: watch::Sender<std::result::Result<u64, String>>,
     /// The newest sequence written, for followers.
     written: watch::Sender<u64>,
+    /// The number of the newest segment, for who drops old ones.
+    newest_segment: watch::Sender<u64>,
+    /// Held while segments are dropped, and while all are read by `verify`, which must not miss one under way.
+    pub(crate) upkeep: Mutex<()>,
+    pub(crate) seal: Option<Seal>,
 }
 
-struct Writer {
-    file: Arc<File>,
-    segment: u64,
-    length: u64,
+/// Where the next record goes.
+pub(crate) struct Writer {
+    pub(crate) file: Arc<File>,
+    pub(crate) segment: u64,
+    pub(crate) length: u64,
     /// Up to here the disk has room for this segment.
     allocated: u64,
-    sequence: u64,
-    head: String,
+    pub(crate) sequence: u64,
+    pub(crate) head: String,
+    /// What no checkpoint covers yet.
+    pub(crate) unsigned: Unsigned,
     /// Something was written since the last sync began.
     is_dirty: bool,
     /// Somebody waits for a sync right now.
@@ -94,26 +106,28 @@ impl Ledger {
     /// # Errors
     /// What the filesystem says.
     pub fn open(directory: &Path, segment_bytes: u64) -> Result<Self> {
+        Self::open_with(directory, segment_bytes, None)
+    }
+
+    pub(crate) fn open_with(directory: &Path, segment_bytes: u64, seal: Option<Seal>) -> Result<Self> {
         fs::create_dir_all(directory).map_err(at(directory))?;
         let numbers = segment::list(directory)?;
         let current = numbers.last().copied().unwrap_or(1);
-        let mut head = segment::GENESIS.to_owned();
-        let mut sequence = 0;
-        // The newest record may be in the segment before, if the newest segment is empty.
-        for number in numbers.iter().rev().skip(1) {
-            if let Some((last, hash)) = last_record(directory, *number)? {
-                (sequence, head) = (last, hash);
-                break;
-            }
-        }
         let path = segment::path(directory, current);
-        let tail = if path.exists() { scan_tail(&path)? } else { Tail::default() };
-        if let Some((last, hash)) = tail.last {
-            (sequence, head) = (last, hash);
+        let tail = if path.exists() { tail::scan(&path)? } else { Tail::default() };
+        let mut last = tail.last;
+        // The newest record may be in the segment before, if the newest segment is empty.
+        let mut older = numbers.iter().rev().skip(1);
+        while last.is_none()
+            && let Some(number) = older.next()
+        {
+            last = tail::scan(&segment::path(directory, *number))?.last;
         }
+        let unsigned = Unsigned::after(last.as_ref().map(|(.., json)| json.as_slice()));
+        let (sequence, head, _) = last.unwrap_or_else(|| (0, segment::GENESIS.to_owned(), Vec::new()));
         let file = open_segment(&path)?;
         if tail.torn_bytes > 0 {
-            quarantine(&path, &file, tail.whole_bytes)?;
+            tail::quarantine(&path, &file, tail.whole_bytes)?;
         }
         sync_directory(directory)?;
         let writer = Writer {
@@ -123,6 +137,7 @@ impl Ledger {
             allocated: 0,
             sequence,
             head,
+            unsigned,
             is_dirty: false,
             urgent: false,
             closed: false,
@@ -134,6 +149,9 @@ impl Ledger {
             wake: Condvar::new(),
             synced: watch::Sender::new(Ok(sequence)),
             written: watch::Sender::new(sequence),
+            newest_segment: watch::Sender::new(current),
+            upkeep: Mutex::default(),
+            seal,
         });
         start_syncer(shared.clone())?;
         let ledger = Self(Arc::new(Handle(shared)));
@@ -171,51 +189,15 @@ impl Ledger {
             .strip_prefix(b"{")
             .filter(|rest| rest.len() > 1)
             .ok_or_else(|| Error::Corrupt("a ledger record must be a non-empty JSON object".into()))?;
+        let shared = self.shared();
         let mut writer = self.lock();
-        if let Err(reason) = &*self.shared().synced.borrow() {
-            return Err(Error::Stopped(reason.clone()));
-        }
+        shared.refuse_if_stopped()?;
         // Before the record: one that is refused must leave nothing behind.
-        if writer.length >= self.shared().segment_bytes {
-            self.rotate(&mut writer)?;
+        if writer.length >= shared.segment_bytes {
+            shared.rotate(&mut writer)?;
         }
-        let sequence = writer.sequence + 1;
-        let mut json = format!(r#"{{"seq":{sequence},"at":"{}","#, now()).into_bytes();
-        json.extend_from_slice(members);
-        let hash = segment::chain(&writer.head, &json);
-        let mut line = Vec::with_capacity(json.len() + segment::PREFIX_BYTES + 1);
-        line.extend_from_slice(hash.as_bytes());
-        line.push(b' ');
-        line.extend_from_slice(&json);
-        line.push(b'\n');
-
-        let path = segment::path(&self.shared().directory, writer.segment);
-        let offset = writer.length;
-        if let Err(err) = (&*writer.file).write_all(&line) {
-            // Half a line must not stay: the next append would glue its record to it. If even that fails,
-            // the next open finds a torn line and quarantines it.
-            if let Err(cut) = writer.file.set_len(offset) {
-                tracing::error!(error = %cut, "a partial ledger line could not be removed");
-            }
-            writer.allocated = 0;
-            return Err(at(path)(err));
-        }
-        writer.length += line.len() as u64;
-        writer.sequence = sequence;
-        writer.head = hash;
-        let position = Position {
-            sequence,
-            segment: writer.segment,
-            offset,
-            length: u32::try_from(line.len()).unwrap_or(u32::MAX),
-        };
-        self.shared().written.send_replace(sequence);
-        // Once it is awake, the syncer waits for its time, not for more records.
-        let was_clean = !std::mem::replace(&mut writer.is_dirty, true);
-        drop(writer);
-        if was_clean {
-            self.shared().wake.notify_one();
-        }
+        let position = shared.write(&mut writer, &now(), members)?;
+        shared.sign_if_many(&mut writer);
         Ok(position)
     }
 
@@ -295,14 +277,33 @@ impl Ledger {
         }))
     }
 
-    /// Recomputes the chain.
+    /// Announces the number of the newest segment: when it changes, one was filled.
+    #[must_use]
+    pub fn segments(&self) -> watch::Receiver<u64> {
+        self.shared().newest_segment.subscribe()
+    }
+
+    /// Recomputes the chain and, in a sealed ledger, checks what was signed. Reads everything in this thread; records
+    /// that are appended meanwhile are not looked at.
     ///
     /// # Errors
     /// What the filesystem says; a broken chain is a verdict, not an error.
     pub fn verify(&self) -> Result<Verdict> {
-        // Nothing is appended meanwhile, or the newest line could be seen half-written.
-        let _writer = self.lock();
-        verify::directory(&self.shared().directory)
+        let shared = self.shared();
+        let _upkeep = shared.keep_segments();
+        // Before the end is known, so that the log cannot be behind it.
+        let note = shared.seal.as_ref().map(|seal| seal.note.genuine(&seal.keys));
+        let writer = self.lock();
+        let expected = Expected {
+            segment: writer.segment,
+            length: writer.length,
+            sequence: writer.sequence,
+            head: writer.head.clone(),
+            keys: shared.seal.as_ref().map(|seal| &seal.keys),
+            note,
+        };
+        drop(writer);
+        verify::directory(&shared.directory, &expected)
     }
 
     /// Deletes whole segments older than the one that holds `oldest_kept`, never the newest.
@@ -319,36 +320,92 @@ impl Ledger {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
         self.shared().lock()
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.0.0
-    }
-
-    fn rotate(&self, writer: &mut Writer) -> Result<()> {
-        let directory = &self.shared().directory;
-        if let Err(err) = writer.file.sync_data() {
-            // The kernel reports such a failure once; the syncer would never hear of it.
-            let _ = self.shared().synced.send_replace(Err(err.to_string()));
-            return Err(at(segment::path(directory, writer.segment))(err));
-        }
-        // The room that this segment does not need; without it nothing but that room is lost.
-        let _ = writer.file.set_len(writer.length);
-        let path = segment::path(directory, writer.segment + 1);
-        writer.file = Arc::new(open_segment(&path)?);
-        writer.segment += 1;
-        writer.length = 0;
-        writer.allocated = 0;
-        sync_directory(directory)
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Writer> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
         // A panic while holding it leaves the writer as it was before the append.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While it is held no segment is dropped.
+    pub(crate) fn keep_segments(&self) -> MutexGuard<'_, ()> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn refuse_if_stopped(&self) -> Result<()> {
+        self.synced.borrow().as_ref().map(|_| ()).map_err(|reason| Error::Stopped(reason.clone()))
+    }
+
+    /// Writes one record. `members` is its object behind `at`, with the closing brace.
+    pub(crate) fn write(&self, writer: &mut Writer, at_time: &str, members: &[u8]) -> Result<Position> {
+        // A damaged log may end with any number.
+        let sequence = writer.sequence.saturating_add(1);
+        let mut json = format!(r#"{{"seq":{sequence},"at":"{at_time}","#).into_bytes();
+        json.extend_from_slice(members);
+        let hash = segment::chain(writer.head.as_bytes(), &json);
+        let mut line = Vec::with_capacity(json.len() + segment::PREFIX_BYTES + 1);
+        line.extend_from_slice(&hash);
+        line.push(b' ');
+        line.extend_from_slice(&json);
+        line.push(b'\n');
+
+        let path = segment::path(&self.directory, writer.segment);
+        let offset = writer.length;
+        if let Err(err) = (&*writer.file).write_all(&line) {
+            // Half a line must not stay: the next append would glue its record to it. If even that fails,
+            // the next open finds a torn line and quarantines it.
+            if let Err(cut) = writer.file.set_len(offset) {
+                tracing::error!(error = %cut, "a partial ledger line could not be removed");
+            }
+            writer.allocated = 0;
+            return Err(at(path)(err));
+        }
+        writer.length += line.len() as u64;
+        writer.sequence = sequence;
+        writer.head = segment::text(&hash);
+        writer.unsigned.count(Instant::now());
+        self.written.send_replace(sequence);
+        // Once it is awake, the syncer waits for its time, not for more records.
+        if !std::mem::replace(&mut writer.is_dirty, true) {
+            self.wake.notify_one();
+        }
+        Ok(Position {
+            sequence,
+            segment: writer.segment,
+            offset,
+            length: u32::try_from(line.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Makes what is written survive a power cut, in this thread.
+    pub(crate) fn sync_here(&self, file: &File, segment: u64) -> Result<()> {
+        file.sync_data().map_err(|err| {
+            // The kernel reports such a failure once; the syncer would never hear of it.
+            let _ = self.synced.send_replace(Err(err.to_string()));
+            at(segment::path(&self.directory, segment))(err)
+        })
+    }
+
+    fn rotate(&self, writer: &mut Writer) -> Result<()> {
+        self.sign_or_say(writer);
+        self.sync_here(&writer.file, writer.segment)?;
+        // The room that this segment does not need; without it nothing but that room is lost.
+        let _ = writer.file.set_len(writer.length);
+        let path = segment::path(&self.directory, writer.segment + 1);
+        writer.file = Arc::new(open_segment(&path)?);
+        writer.segment += 1;
+        writer.length = 0;
+        writer.allocated = 0;
+        self.newest_segment.send_replace(writer.segment);
+        sync_directory(&self.directory)
     }
 }
 
@@ -365,17 +422,24 @@ fn start_syncer(shared: Arc<Shared>) -> Result<()> {
 fn sync_once(shared: &Shared) -> bool {
     let guard = shared.lock();
     let idle = |writer: &mut Writer| !writer.is_dirty && !writer.urgent && !writer.closed;
-    let Ok(guard) = shared.wake.wait_while(guard, idle) else {
-        return false;
+    let due_in = shared.seal.as_ref().and_then(|seal| guard.unsigned.due_in(seal.cadence));
+    let awake = match due_in {
+        None => shared.wake.wait_while(guard, idle).ok(),
+        Some(left) => shared.wake.wait_timeout_while(guard, left, idle).ok().map(|(guard, _)| guard),
     };
+    let Some(mut guard) = awake else { return false };
+    if !guard.closed {
+        shared.sign_if_old(&mut guard);
+    }
     // Something is unsynced: give others a moment to join, unless somebody waits.
-    let calm = |writer: &mut Writer| !writer.urgent && !writer.closed;
+    let calm = |writer: &mut Writer| writer.is_dirty && !writer.urgent && !writer.closed;
     let Ok((mut guard, _)) = shared.wake.wait_timeout_while(guard, SYNC_WITHIN, calm) else {
         return false;
     };
     guard.urgent = false;
     guard.is_dirty = false;
     let (file, sequence, closed) = (guard.file.clone(), guard.sequence, guard.closed);
+    let noted = guard.unsigned.newest();
     drop(guard);
     // After a failed fsync the kernel may have dropped the dirty pages: trying again would report success
     // for data that is gone. So the ledger stops for good.
@@ -390,60 +454,22 @@ fn sync_once(shared: &Shared) -> bool {
             *state = result;
         }
     });
-    !closed && !is_broken
-}
-
-#[derive(Default)]
-struct Tail {
-    whole_bytes: u64,
-    torn_bytes: u64,
-    last: Option<(u64, String)>,
-}
-
-/// Finds the end of the last whole record of a segment.
-fn scan_tail(path: &Path) -> Result<Tail> {
-    let mut tail = Tail::default();
-    let mut end = 0;
-    for line in segment::lines(path)? {
-        let line = line?;
-        end = line.offset + line.bytes.len() as u64;
-        // A line that has its shape and its line feed was written whole; whether it is genuine is for verify.
-        if let Some((hash, json)) = line.parts()
-            && let Some(sequence) = sequence_of(json)
-        {
-            tail.whole_bytes = end;
-            tail.last = Some((sequence, hash.to_owned()));
-        }
+    if let (Some(seal), Some(noted), false) = (&shared.seal, noted, is_broken) {
+        seal.note.offer(&noted);
     }
-    tail.torn_bytes = end - tail.whole_bytes;
-    Ok(tail)
-}
-
-fn last_record(directory: &Path, number: u64) -> Result<Option<(u64, String)>> {
-    Ok(scan_tail(&segment::path(directory, number))?.last)
-}
-
-/// Moves what follows the last whole record into a file of its own.
-fn quarantine(path: &Path, file: &File, whole_bytes: u64) -> Result<()> {
-    let bytes = fs::read(path).map_err(at(path))?;
-    let torn = bytes.get(usize::try_from(whole_bytes).unwrap_or(usize::MAX)..).unwrap_or_default();
-    let aside = path.with_extension(format!("torn-{}", now().replace([':', '.'], "")));
-    fs::write(&aside, torn).map_err(at(&aside))?;
-    file.set_len(whole_bytes).map_err(at(path))?;
-    tracing::warn!(bytes = torn.len(), moved_to = %aside.display(), "a torn ledger tail was set aside");
-    Ok(())
+    !closed && !is_broken
 }
 
 fn open_segment(path: &Path) -> Result<File> {
     OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path).map_err(at(path))
 }
 
-fn sync_directory(directory: &Path) -> Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(at(directory))
 }
 
 /// RFC 3339, UTC, microseconds.
-fn now() -> String {
+pub(crate) fn now() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }
 

@@ -2,18 +2,29 @@
 //! tables for what can be rebuilt. The only crate that knows sled.
 
 pub mod blobs;
+mod checkpoint;
 mod database;
 pub mod journal;
+mod keys;
 pub mod ledger;
+mod note;
+mod retention;
+mod seal;
 mod segment;
 pub mod tables;
+mod tail;
+mod unsigned;
 mod verify;
 
 pub use blobs::Blobs;
 pub use journal::Journal;
+pub use keys::PublicKey;
 pub use ledger::{Ledger, Position};
+pub use retention::Keep;
+pub use seal::Seal;
 pub use tables::{Table, Tables};
-pub use verify::Verdict;
+pub use unsigned::Cadence;
+pub use verify::{Signed, Verdict};
 
 use std::{io, path::PathBuf};
 
@@ -34,6 +45,9 @@ pub enum Error {
     /// A record is not what it should be.
     #[error("{0}")]
     Corrupt(String),
+    /// A key is not as it must be.
+    #[error("{0}")]
+    Key(String),
     /// The disk of the ledger stopped taking writes earlier; nothing is accepted until a restart.
     #[error("the ledger stopped after a failed sync: {0}")]
     Stopped(String),

@@ -5,12 +5,14 @@
 
 use crate::{Result, at};
 use sha2::{Digest as _, Sha256};
-use skynet_core::canonical::hex;
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
+
+/// A hash, as 64 lower-case hexadecimal digits.
+pub(crate) type Hash = [u8; 64];
 
 /// The hash before the first line.
 pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -19,11 +21,21 @@ pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000
 pub(crate) const PREFIX_BYTES: usize = GENESIS.len() + 1;
 
 /// The hash of a line.
-pub(crate) fn chain(previous: &str, json: &[u8]) -> String {
+pub(crate) fn chain(previous: &[u8], json: &[u8]) -> Hash {
     let mut hasher = Sha256::new();
-    hasher.update(previous.as_bytes());
+    hasher.update(previous);
     hasher.update(json);
-    hex(&hasher.finalize())
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+    let mut hash = [0; 64];
+    for (pair, byte) in hash.chunks_exact_mut(2).zip(hasher.finalize()) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    hash
+}
+
+/// A hash as text.
+pub(crate) fn text(hash: &Hash) -> String {
+    String::from_utf8_lossy(hash).into_owned()
 }
 
 /// A file name is the segment's number, from 1, in ten digits.
@@ -52,10 +64,15 @@ pub(crate) struct Line {
 impl Line {
     /// The stated hash and the JSON, if the line has the right shape.
     pub(crate) fn parts(&self) -> Option<(&str, &[u8])> {
-        let (hash, rest) = self.bytes.split_at_checked(GENESIS.len())?;
-        let json = rest.strip_prefix(b" ")?.strip_suffix(b"\n")?;
+        let (hash, json) = split(&self.bytes)?;
         Some((std::str::from_utf8(hash).ok()?, json))
     }
+}
+
+/// The stated hash and the JSON of a line with its line feed, if it has the right shape.
+pub(crate) fn split(line: &[u8]) -> Option<(&Hash, &[u8])> {
+    let (hash, rest) = line.split_first_chunk()?;
+    Some((hash, rest.strip_prefix(b" ")?.strip_suffix(b"\n")?))
 }
 
 /// Reads a segment line by line; a last line without line feed comes as it is.
@@ -77,9 +94,40 @@ pub(crate) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line>> + 
     }))
 }
 
-/// Reads the number that every record starts with.
-pub(crate) fn sequence_of(json: &[u8]) -> Option<u64> {
+/// The line that begins at `offset`; `None` at the end.
+pub(crate) fn line_at(path: &Path, offset: u64) -> Result<Option<Line>> {
+    let mut reader = BufReader::new(fs::File::open(path).map_err(at(path))?);
+    reader.seek(SeekFrom::Start(offset)).map_err(at(path))?;
+    let mut bytes = Vec::new();
+    reader.read_until(b'\n', &mut bytes).map_err(at(path))?;
+    Ok((!bytes.is_empty()).then_some(Line { offset, bytes }))
+}
+
+/// What every record starts with: number, time, and then its own members.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) sequence: u64,
+    /// RFC 3339, UTC, microseconds.
+    pub(crate) at: &'a [u8],
+    /// Behind the comma.
+    pub(crate) members: &'a [u8],
+}
+
+/// Reads the start of a record.
+pub(crate) fn head_of(json: &[u8]) -> Option<Head<'_>> {
     let digits = json.strip_prefix(br#"{"seq":"#)?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+    let sequence = std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()?;
+    let rest = digits.get(end..)?;
+    let timed = rest.strip_prefix(br#","at":""#).and_then(|time| {
+        let end = time.iter().position(|byte| *byte == b'"')?;
+        Some((time.get(..end)?, time.get(end..)?.strip_prefix(b"\",")?))
+    });
+    let (at, members) = timed.unwrap_or_default();
+    Some(Head { sequence, at, members })
+}
+
+/// Reads the number that every record starts with.
+pub(crate) fn sequence_of(json: &[u8]) -> Option<u64> {
+    head_of(json).map(|head| head.sequence)
 }

@@ -38,6 +38,7 @@ pub(super) const SHELL: &[(&str, Outside, &str)] = &[
     ("through another process's root", Bites, "cat /proc/$VICTIM/root$HOME/secret && echo ESCAPED"),
     ("the state of the daemon", Bites, "ls $STATE && echo ESCAPED"),
     ("the audit log", Bites, "cat $STATE/ledger/audit/* && echo ESCAPED"),
+    ("the key of the audit log", Bites, "cat $STATE/keys/audit.key && echo ESCAPED"),
     ("/tmp of the host", Bites, "ls $HOST_TMP && echo ESCAPED"),
     ("/run of the host", Bites, "test -n \"$(ls -A /run)\" && echo ESCAPED"),
     ("/var of the host", Bites, "test -e /var/lib && echo ESCAPED"),
