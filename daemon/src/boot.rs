@@ -131,7 +131,7 @@ impl House {
             );
         }
         let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
-        let key = MasterKey::load(&state.join("master.key"))?;
+        let key = MasterKey::load(&state.join("keys/secrets.key"))?;
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             limits: config.quota.clone(),

@@ -212,7 +212,7 @@ fn secrets_are_named_listed_rotated_and_deleted() {
 fn a_key_that_others_can_read_is_refused() {
     let home = Home::new();
     drop(Daemon::start(&home));
-    let key = home.state.join("master.key");
+    let key = home.state.join("keys/secrets.key");
     let mut open = fs::metadata(&key).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o644);
     fs::set_permissions(&key, open).unwrap();
