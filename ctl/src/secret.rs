@@ -16,7 +16,8 @@ pub(crate) enum Command {
     Set {
         /// Lower-case letters, digits, `_`, `.` and `-`. A command gets it as a variable with the value `secret://NAME`.
         name: String,
-        /// A host that it may be sent to, like `api.example.org` or `*.example.org`. May be given more than once.
+        /// A host that a command which gets it may reach, like `api.example.org`, `*.example.org` or `localhost`. May be given
+        /// more than once; without any, only commands without a network get it.
         #[arg(long, value_name = "HOST")]
         host: Vec<String>,
         /// Replace one of that name.

@@ -78,15 +78,16 @@ impl Outbox for Shelf {
         self.put(format!("preview/{}", self.caller.owner()), File::from(file)).await
     }
 
-    async fn secret(&self, name: &str) -> Result<Vec<u8>> {
+    async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
         if let Some(token) = &self.caller.token {
             return Err(Error::denied(format!(
                 "the token `{}` may use no secrets; its user may",
                 token.name
             )));
         }
-        let (keyring, uid, name) = (self.keyring.clone(), self.caller.uid, name.to_owned());
-        let found = spawn_blocking(move || secret(&keyring, uid, &name)).await;
+        let (keyring, uid) = (self.keyring.clone(), self.caller.uid);
+        let (name, audience) = (name.to_owned(), audience.to_vec());
+        let found = spawn_blocking(move || secret(&keyring, uid, &name, &audience)).await;
         found.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
     }
 
@@ -152,7 +153,7 @@ impl Shelf {
     }
 }
 
-fn secret(keyring: &Keyring, uid: u32, name: &str) -> Result<Vec<u8>> {
+fn secret(keyring: &Keyring, uid: u32, name: &str, audience: &[String]) -> Result<Vec<u8>> {
     let wrong = |err: SecretError| match err {
         SecretError::NotFound(_) => {
             let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
@@ -165,8 +166,25 @@ fn secret(keyring: &Keyring, uid: u32, name: &str) -> Result<Vec<u8>> {
         SecretError::Invalid(reason) => Error::invalid_input(reason),
         other => Error::unavailable(other.to_string()),
     };
-    let value = keyring.value(uid, &Name::parse(name).map_err(wrong)?).map_err(wrong)?;
+    let name = Name::parse(name).map_err(wrong)?;
+    let hosts = keyring.secrets().metadata(uid, &name).map_err(wrong)?.hosts;
+    if let Some(host) = audience.iter().find(|host| !hosts.iter().any(|own| covers(own, host))) {
+        let hosts = if hosts.is_empty() { "no host".into() } else { hosts.join(", ") };
+        return Err(Error::denied(format!(
+            "the secret `{name}` is for {hosts}, and what would get it could reach `{host}`; its user can set it with `skynetctl secret set {name} --replace --host {host}`"
+        )));
+    }
+    let value = keyring.value(uid, &name).map_err(wrong)?;
     Ok(value.to_vec())
+}
+
+/// Whether all that `host` stands for is among the hosts of a secret.
+fn covers(own: &str, host: &str) -> bool {
+    own == host
+        || own.strip_prefix('*').is_some_and(|below| {
+            // `*.example.org` covers `*.api.example.org` and no `example.org`.
+            host.ends_with(below) && host.len() > below.len()
+        })
 }
 
 /// What a client may read later is as free of secrets as what it reads at once.

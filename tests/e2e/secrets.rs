@@ -20,6 +20,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let home = Home::new();
+        home.configure("[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n");
         let daemon = Daemon::start(&home);
         let shim = Shim::connected(&home, "2025-11-25", json!({}));
         let bench = Self { shim, home, _daemon: daemon };
@@ -206,6 +207,28 @@ fn secrets_are_named_listed_rotated_and_deleted() {
     let gone = bench.run("true").unwrap_err();
     assert!(gone.contains("no secret `deploy` (there are none)"), "{gone}");
     assert_eq!(bench.home.ctl(&["secret", "delete", "deploy"]).0, 1);
+}
+
+#[test]
+fn a_secret_is_not_given_to_what_could_tell_others() {
+    let mut bench = Bench::new();
+    for (network, wanted) in [
+        (json!({ "hosts": ["api.example.org"] }), None),
+        (json!({ "hosts": ["api.example.org", "evil.example.org"] }), Some("could reach `evil.example.org`")),
+        (json!({ "hosts": ["*.example.org"] }), Some("could reach `*.example.org`")),
+        (json!({ "publish": [8080] }), Some("could reach `localhost`")),
+    ] {
+        let input = json!({
+            "command": ["true"], "environment": { "TOKEN": "secret://deploy" }, "network": network,
+        });
+        let answer = bench.shim.call("exec_run", input);
+        match wanted {
+            None => assert!(answer.is_ok(), "{network}: {answer:?}"),
+            Some(part) => {
+                assert!(answer.as_ref().is_err_and(|err| err.contains(part)), "{network}: {answer:?}")
+            }
+        }
+    }
 }
 
 #[test]

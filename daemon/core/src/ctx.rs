@@ -32,8 +32,9 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no previews are kept here"))
     }
 
-    /// The value of a secret of the caller's, for what is started on his behalf and for nothing else.
-    async fn secret(&self, _name: &str) -> Result<Vec<u8>> {
+    /// The value of a secret of the caller's, for what is started on his behalf and for nothing else. `audience` are the
+    /// hosts, as names or `*.` and a name, that what is started can reach.
+    async fn secret(&self, _name: &str, _audience: &[String]) -> Result<Vec<u8>> {
         Err(Error::internal("no secrets are given out here"))
     }
 
@@ -205,9 +206,9 @@ impl CallCtx {
     /// [`Outbox::secret`].
     ///
     /// # Errors
-    /// `NotFound` when there is none of that name, `Denied` when this caller may not use it.
-    pub async fn secret(&self, name: &str) -> Result<Vec<u8>> {
-        self.outbox.secret(name).await
+    /// `NotFound` when there is none of that name, `Denied` when this caller may not use it, or not for this audience.
+    pub async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
+        self.outbox.secret(name, audience).await
     }
 
     /// Stores a large result; returns its URI.

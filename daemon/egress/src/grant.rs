@@ -39,6 +39,16 @@ impl Grant {
             }
     }
 
+    /// The host without the port: a name, `*.` and a name, or an address.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::Below(name) => format!("*.{name}"),
+            Host::Address(address) => address.to_string(),
+        }
+    }
+
     /// Whether it is for this very address, also one that is not public.
     pub(crate) fn is_for(&self, address: IpAddr) -> bool {
         self.host == Host::Address(address)

@@ -54,7 +54,7 @@ pub struct Metadata {
     pub created_at: Timestamp,
     /// When the newest value was set.
     pub updated_at: Timestamp,
-    /// The hosts that a proxy may send it to; with none, it is sent nowhere.
+    /// The hosts that what gets it may reach; with none, it may reach none.
     pub hosts: Vec<String>,
     /// Of the newest value.
     pub size_bytes: usize,

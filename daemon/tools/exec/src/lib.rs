@@ -137,7 +137,7 @@ impl Host {
             kind: Kind::Command,
             connection: caller.connection.number(),
             argv: program.argv(ctx)?,
-            environment: self.environment(ctx, caller, more).await?,
+            environment: self.environment(ctx, caller, more, &network.audience()).await?,
             workspace: Some(ctx.workspace()?),
             directory: Path::new(program.cwd.unwrap_or(".")),
             home: &caller.home,
@@ -198,12 +198,14 @@ impl Host {
         Ok(fixed.map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(":"))
     }
 
-    /// What a command finds in its environment, in the form `NAME=value`; `more` replaces.
+    /// What a command finds in its environment, in the form `NAME=value`; `more` replaces. A
+    /// secret is given only to one that can tell it to none but the hosts it is for.
     async fn environment<'a>(
         &self,
         ctx: &CallCtx,
         caller: &Caller,
         more: impl Iterator<Item = (&'a str, &'a str)> + Send,
+        audience: &[String],
     ) -> Result<Vec<Vec<u8>>> {
         let home = caller.home.display();
         let mut all = vec![
@@ -222,7 +224,7 @@ impl Host {
                 )));
             }
             let value = match value.strip_prefix(SECRET) {
-                Some(secret) => ctx.secret(secret).await?,
+                Some(secret) => ctx.secret(secret, audience).await?,
                 None => value.as_bytes().to_vec(),
             };
             if value.contains(&0) {

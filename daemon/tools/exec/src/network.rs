@@ -93,6 +93,12 @@ impl Network {
         VARIABLES.into_iter().filter(move |_| has_proxy)
     }
 
+    /// The hosts that a command can tell something, this one among them if there is a way to it.
+    pub(crate) fn audience(&self) -> Vec<String> {
+        let is_local = !self.reach.is_empty() || !self.publish.is_empty();
+        self.hosts.iter().map(Grant::host).chain(is_local.then(|| "localhost".to_owned())).collect()
+    }
+
     fn check(&self) -> Result<()> {
         if self.hosts.len() > MOST_HOSTS {
             return Err(Error::invalid_input(format!("`hosts` takes at most {MOST_HOSTS}")));

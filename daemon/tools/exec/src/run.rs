@@ -44,19 +44,19 @@ const fn default_memory() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Program and arguments, not read by a shell; with `script`, the script's arguments.
+    /// Program and arguments, without a shell; with `script`, its arguments.
     #[serde(default)]
     command: Vec<String>,
-    /// A script, instead of a program.
+    /// Instead of a program.
     #[serde(default)]
     script: Option<String>,
     /// What reads `script`.
     #[serde(default)]
     interpreter: Interpreter,
-    /// Directory of the workspace to run in.
+    /// Where in the workspace.
     #[serde(default)]
     cwd: Option<String>,
-    /// More variables; the value `secret://NAME` is that secret.
+    /// More variables (`secret://NAME` for a secret).
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     environment: BTreeMap<String, String>,
@@ -163,7 +163,7 @@ pub(crate) struct Output {
 
 impl Tool for ExecRun {
     const NAME: &'static str = "exec_run";
-    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no network, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
+    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no `network` but what is granted, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
     const KEYWORDS: &'static str = "execute shell bash terminal command line program script python node npm cargo make pytest compile build test lint run | exécuter lancer commande terminal programme script compiler construire tester";
     const EFFECT: Effect = Effect::Write;
     const MOST: Effect = Effect::External;

@@ -45,7 +45,7 @@ pub(crate) struct Input {
     /// Its arguments.
     #[serde(default)]
     arguments: Vec<String>,
-    /// More variables; the value `secret://NAME` is that secret.
+    /// More variables (`secret://NAME` for a secret).
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     environment: BTreeMap<String, String>,

@@ -41,19 +41,19 @@ const fn default_columns() -> u16 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Program and arguments, not read by a shell; with `script`, the script's arguments.
+    /// Program and arguments, without a shell; with `script`, its arguments.
     #[serde(default)]
     command: Vec<String>,
-    /// A script, instead of a program.
+    /// Instead of a program.
     #[serde(default)]
     script: Option<String>,
     /// What reads `script`.
     #[serde(default)]
     interpreter: Interpreter,
-    /// Directory of the workspace to run in.
+    /// Where in the workspace.
     #[serde(default)]
     cwd: Option<String>,
-    /// More variables; the value `secret://NAME` is that secret.
+    /// More variables (`secret://NAME` for a secret).
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     environment: BTreeMap<String, String>,
@@ -72,7 +72,7 @@ pub(crate) struct Input {
     #[serde(default = "default_columns")]
     #[schemars(range(min = 1, max = 1000))]
     columns: u16,
-    /// It is ended after so long; a week at most.
+    /// It is ended after so long.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 604_800))]
     timeout_seconds: u32,

@@ -12,7 +12,7 @@ use skynet_core::Toolset;
 /// The undo family.
 #[must_use]
 pub fn toolset() -> Toolset {
-    Toolset::new("undo", "show what calls changed in the workspace, and take a call or a session back")
+    Toolset::new("undo", "list and take back what calls changed")
         .with(list_changes::UndoListChanges)
         .with(revert_call::UndoRevertCall)
         .with(revert_session::UndoRevertSession)
