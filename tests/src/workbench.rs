@@ -9,7 +9,9 @@ use skynet_core::{
     call::{Ask, Before, Notes},
     ctx::Progress,
 };
-use skynet_policy::{Approvals, CommandRule, Commands, Limits, Metrics, Rule, Rules, Services, Verdict};
+use skynet_policy::{
+    Approvals, CommandRule, Commands, Limits, Metrics, Roles, Rule, Rules, Services, Verdict,
+};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
     fs::{self, File},
@@ -93,7 +95,7 @@ impl Workbench {
         let (journal, _) = Journal::open(&root.join("journal")).unwrap();
         let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
         let services = Services {
-            rules: Arc::new(Rules::new(setup.rules).unwrap().with_commands(commands)),
+            rules: Arc::new(Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands)),
             limits: setup.limits,
             confirm_wait: setup.confirm_wait,
             clients_approve: true,
@@ -138,6 +140,7 @@ impl Workbench {
             caller: Caller {
                 uid: rustix::process::getuid().as_raw(),
                 user: "tester".into(),
+                groups: Arc::default(),
                 pid: std::process::id(),
                 client: "test 1".into(),
                 workspace: Some(self.workspace.clone()),
@@ -221,7 +224,7 @@ impl Outbox for Shelf {
 #[must_use]
 pub fn rule(name: &str, verdict: Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
     let tools = tools.iter().map(|&tool| tool.to_owned()).collect();
-    Rule { name: name.into(), verdict, users: Vec::new(), tools, effects: effects.to_vec() }
+    Rule { tools, effects: effects.to_vec(), ..Rule::new(name, verdict) }
 }
 
 trait CanonicalizeInProc {

@@ -89,9 +89,9 @@ impl Layer for Validate {
             call.max_bytes = usize::try_from(wanted.min(MOST_BYTES)).unwrap_or(call.max_bytes);
         }
         call.input = Some(input.clone());
-        // The input may go further than the tool's declared effect, so the rules judge it again.
-        self.rules.judge(call)?;
-        self.rules.judge_command(call, &input)?;
+        // The input may go further than the tool's declared effect, and rules may be about it: they judge it again.
+        let verdict = self.rules.judge(call)?;
+        self.rules.judge_command(call, &input, verdict)?;
         next.run(call).await
     }
 }
