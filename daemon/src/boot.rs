@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
-use skynet_policy::{Approvals, Metrics, Services};
+use skynet_policy::{Approvals, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -113,6 +113,12 @@ fn product(catalog: &Arc<Catalog>, commands: &Arc<skynet_exec::Host>) -> skynet_
     skynet_catalog::product(catalog, toolsets)
 }
 
+/// The rules of projects: only a daemon that is its one user may read files of a user.
+fn projects(door: &Door, tables: &Tables) -> Projects {
+    let source = (!door.is_host()).then(|| Box::new(OfWorkspace) as Box<dyn ProjectFile>);
+    Projects::new(source, Trust::open(tables))
+}
+
 /// Says whether a daemon could start with the configuration, as far as that can be said without starting one. `home` is that of
 /// the one user that is served.
 ///
@@ -155,6 +161,7 @@ impl House {
         let blobs = Blobs::open(&state.join("blobs"), &tables, config.storage.blobs_max_bytes.get())?;
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
+            projects: Arc::new(projects(door, &tables)),
             limits: config.quota.clone(),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             clients_approve: door.asking() == crate::calls::Asking::Clients,

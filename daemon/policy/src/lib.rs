@@ -10,18 +10,22 @@ mod confirm;
 mod deadline;
 mod metrics;
 mod permit;
+mod project;
 mod quota;
 mod redact;
 mod rules;
 mod trace;
+mod trust;
 mod validate;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
 pub use audit::record_interrupted;
 pub use commands::{CommandRule, Commands, Who};
 pub use metrics::{Count, Metrics};
+pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use quota::Limits;
 pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
+pub use trust::{Trust, Trusted};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
@@ -32,6 +36,8 @@ use std::{sync::Arc, time::Duration};
 pub struct Services {
     /// Who may do what.
     pub rules: Arc<Rules>,
+    /// What projects forbid besides.
+    pub projects: Arc<Projects>,
     /// How much of it.
     pub limits: Limits,
     /// How long a call waits for a human before it tells the client to come back.
@@ -69,7 +75,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // After permission: a denied call is not charged.
         Box::new(quota::Quota::new(on.limits.clone(), &on.tables)),
         // From here on there is one form of the input, and it fits the tool's schema.
-        Box::new(validate::Validate::new(registry, on.rules.clone())?),
+        Box::new(validate::Validate::new(registry, on.rules.clone(), on.projects.clone())?),
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.approvals.clone(), on.confirm_wait, on.clients_approve)),
         // A miss writes the intent of a mutating call, durably, before its effect.

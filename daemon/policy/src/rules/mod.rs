@@ -11,6 +11,7 @@ mod rule;
 
 pub use hours::Hours;
 pub use matcher::Matcher;
+pub(crate) use rule::times;
 pub use rule::{Role, Roles, Rule};
 
 use crate::commands::{Commands, Judgement, Who};
@@ -250,17 +251,23 @@ impl Rules {
         denied.map_or(Ok(verdict), Err)
     }
 
-    /// Judges what a call starts, if it starts anything and a list of commands applies to it. `verdict` is that of the rules.
+    /// Judges what a call starts, if it starts anything and a list of commands applies to it. `verdict` is that of the rules;
+    /// returns what holds after both.
     ///
     /// # Errors
     /// `Denied` by an entry or for want of one, `InvalidInput` if the input names nothing to start.
-    pub(crate) fn judge_command(&self, call: &mut Call, input: &Canonical, verdict: Verdict) -> Result<()> {
+    pub(crate) fn judge_command(
+        &self,
+        call: &mut Call,
+        input: &Canonical,
+        verdict: Verdict,
+    ) -> Result<Verdict> {
         if self.commands.is_empty() {
-            return Ok(());
+            return Ok(verdict);
         }
-        let Some(command) = call.tool.command_of(input)? else { return Ok(()) };
+        let Some(command) = call.tool.command_of(input)? else { return Ok(verdict) };
         let who = Who::of(&call.caller);
-        let Some(judged) = self.commands.judge(&who, &command) else { return Ok(()) };
+        let Some(judged) = self.commands.judge(&who, &command) else { return Ok(verdict) };
         if judged.verdict >= verdict {
             call.notes.rule = Some(format!("{}: {}", judged.rule, judged.verdict));
         }
@@ -273,7 +280,7 @@ impl Rules {
             Verdict::Allow => {}
         }
         call.program = judged.program;
-        Ok(())
+        Ok(verdict.max(judged.verdict))
     }
 
     /// Says what would happen with a call of `tool` at that time.

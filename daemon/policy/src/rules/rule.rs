@@ -103,7 +103,7 @@ pub(super) fn is_in(list: &[String], groups: &[Group]) -> bool {
 }
 
 /// One text or a list of them, each a time of the week.
-fn times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hours>, D::Error> {
+pub(crate) fn times<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hours>, D::Error> {
     let texts = one_or_many(deserializer)?;
     texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
