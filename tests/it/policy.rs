@@ -1,7 +1,9 @@
 //! Rules about arguments, and those that a project brings, through the pipeline with the real tools.
 
+use jiff::Timestamp;
 use serde_json::json;
-use skynet_policy::{Matcher, Rule, Verdict};
+use skynet_core::{Canonical, Group};
+use skynet_policy::{Matcher, Roles, Rule, Rules, Verdict, Who};
 use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{fs, os::unix::fs::symlink};
 
@@ -122,4 +124,78 @@ async fn the_rules_of_a_project_count_while_they_are_trusted() {
     let manner = Manner::default();
     let raw = br#"{"path":".skynet.toml","content":""}"#;
     bench.call_raw("files_write", raw, manner).await.unwrap_err();
+}
+
+/// The configuration and the tests of the guide, and the file of a project in it.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Guide {
+    policy: Policy,
+    tests: Vec<Expectation>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Policy {
+    rules: Vec<Rule>,
+    roles: Roles,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expectation {
+    #[serde(default)]
+    name: String,
+    tool: String,
+    #[serde(default = "nobody")]
+    user: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    input: toml::Table,
+    at: Option<toml::value::Datetime>,
+    verdict: Verdict,
+    rule: Option<String>,
+}
+
+fn nobody() -> String {
+    "nobody".into()
+}
+
+#[tokio::test]
+async fn every_example_of_the_guide_is_true() {
+    let guide = include_str!("../../docs/policy.md");
+    let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let (projects, blocks): (Vec<_>, Vec<_>) = blocks.partition(|block| block.starts_with("# .skynet.toml"));
+    let all: Guide = toml::from_str(&blocks.concat()).unwrap();
+    let bench = Workbench::new(Setup::default());
+    let rules = Rules::new(all.policy.rules, &all.policy.roles).unwrap();
+    rules.check(&bench.registry).unwrap();
+    assert!(all.tests.len() >= 8);
+    bench.write("config/secrets/key", "k");
+    for test in &all.tests {
+        let groups: Vec<_> =
+            test.groups.iter().map(|name| Group { gid: u32::MAX, name: name.as_str().into() }).collect();
+        let caller = bench.caller();
+        let who = Who { user: &test.user, uid: u32::MAX, groups: &groups, ..Who::of(&caller) };
+        let input = Canonical::parse(&serde_json::to_vec(&test.input).unwrap()).unwrap();
+        let at = test.at.as_ref().map_or_else(Timestamp::now, |at| at.to_string().parse().unwrap());
+        let tool = bench.registry.find(&test.tool).unwrap();
+        let said = rules.explain(&who, tool, &input, at).unwrap();
+        assert_eq!(said.verdict, test.verdict, "{} {}", test.name, test.tool);
+        assert!(test.rule.as_ref().is_none_or(|rule| *rule == said.rule), "{} {said:?}", test.name);
+    }
+    for project in projects {
+        bench.write(".skynet.toml", project);
+        bench.services.projects.trust_now(&bench.caller(), &bench.registry).await.unwrap();
+    }
+    bench
+        .check_refused(
+            "files_write",
+            json!({ "path": "src/generated/x", "content": "" }),
+            "denied",
+            "`generated code",
+        )
+        .await;
+    bench.check_refused("git_push", json!({}), "needs_confirmation", "default for external").await;
 }

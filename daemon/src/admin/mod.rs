@@ -7,6 +7,7 @@ mod status;
 mod tokens;
 mod tools;
 mod toolsets;
+mod trust;
 
 use crate::{
     choices::Stored,
@@ -20,7 +21,7 @@ use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
     daemon_server::DaemonServer, policy_server::PolicyServer, tokens_server::TokensServer,
-    tools_server::ToolsServer, toolsets_server::ToolsetsServer,
+    tools_server::ToolsServer, toolsets_server::ToolsetsServer, trust_server::TrustServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -59,6 +60,7 @@ impl Office {
             .add_service(tools)
             .add_service(ToolsetsServer::new(self.clone()))
             .add_service(PolicyServer::new(self.clone()))
+            .add_service(TrustServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(ApprovalsServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(TokensServer::new(self), administrators))
