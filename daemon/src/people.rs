@@ -153,3 +153,18 @@ fn named(mut gids: Vec<Gid>) -> Arc<[Group]> {
     };
     gids.into_iter().map(|gid| Group { gid: gid.as_raw(), name: name(gid).into() }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_in_the_groups_of_his_process_and_in_each_once() {
+        let groups = own_groups(nix::unistd::getuid().as_raw());
+        let gid = nix::unistd::getgid().as_raw();
+        assert_eq!(groups.iter().filter(|group| group.gid == gid).count(), 1, "{groups:?}");
+        // A number that nobody has is its own name.
+        let nobody = named(vec![Gid::from_raw(4_000_000_123)]);
+        assert_eq!(*nobody, [Group { gid: 4_000_000_123, name: "4000000123".into() }]);
+    }
+}

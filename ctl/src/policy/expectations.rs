@@ -42,7 +42,7 @@ impl Expectation {
         if !["allow", "ask", "deny"].contains(&verdict.as_str()) {
             return Err(wrong(format!("`{verdict}` is no verdict; there are allow, ask, deny")));
         }
-        let groups = match table.get("groups").map(|item| to_json(item)) {
+        let groups = match table.get("groups").map(to_json) {
             None => None,
             Some(Some(Value::Array(groups))) => {
                 let names = groups.iter().map(|group| group.as_str().map(str::to_owned));

@@ -439,6 +439,10 @@ mod tests {
         let err = projects.rules(session, &caller).await.err().unwrap();
         assert_eq!(err.kind, skynet_core::ErrorKind::Denied);
         assert!(projects.is_news(session, "x") && !projects.is_news(session, "x"));
+        let of_host = Projects::new(None, Trust::open(&tables));
+        assert!(of_host.rules(session, &caller).await.unwrap().is_none());
+        let err = of_host.trust_now(&caller, &registry).await.unwrap_err();
+        assert_eq!(err.kind, skynet_core::ErrorKind::Unavailable);
     }
 
     prop_compose! {

@@ -15,25 +15,22 @@ fn one(compiled: &Compiled, facts: &Facts<'_>) -> String {
     let rule = &compiled.rule;
     let who = facts.who;
     let uid = who.uid.to_string();
-    // What is left of a list of one would be an empty list, which matches everything.
-    let only_one = |list: &[String], is_meant: &dyn Fn(&String) -> bool| {
-        let mut meant = list.iter().filter(|name| is_meant(name));
-        match (meant.next(), meant.next()) {
-            (Some(name), None) if list.len() > 1 => Some(name.clone()),
-            _ => None,
-        }
+    let meant = |list: &[String], is_meant: &dyn Fn(&String) -> bool| -> Vec<String> {
+        list.iter().filter(|name| is_meant(name)).cloned().collect()
     };
-    let lists: [(&str, &[String], &dyn Fn(&String) -> bool); 4] = [
-        ("users", &rule.users, &|name| *name == who.user || *name == uid),
-        ("groups", &rule.groups, &|name| is_in(std::slice::from_ref(name), who.groups)),
-        ("tools", &rule.tools, &|name| name == facts.tool),
-        ("families", &rule.families, &|name| {
-            name == facts.toolset || facts.tool.split('_').next() == Some(name)
-        }),
+    let family = facts.tool.split('_').next().unwrap_or(facts.tool);
+    let lists = [
+        ("users", &rule.users, meant(&rule.users, &|name| *name == who.user || *name == uid)),
+        ("groups", &rule.groups, meant(&rule.groups, &|name| is_in(std::slice::from_ref(name), who.groups))),
+        ("tools", &rule.tools, meant(&rule.tools, &|name| name == facts.tool)),
+        ("families", &rule.families, meant(&rule.families, &|name| name == facts.toolset || name == family)),
     ];
-    // A list of which two members match needs two changes; then another field may need only one.
-    for (field, list, is_meant) in lists {
-        if let Some(name) = only_one(list, is_meant) {
+    for (field, list, meant) in lists {
+        // What is left of a list of one would be an empty list, which matches everything. And a pattern besides the name
+        // would match on.
+        let is_only_reason =
+            field != "tools" || !list.iter().any(|pattern| pattern.contains(['*', '?', '[', '{']));
+        if let ([name], true, true) = (meant.as_slice(), list.len() > 1, is_only_reason) {
             return format!("taking `{name}` out of `{field}` of the rule `{}`", rule.name);
         }
     }

@@ -313,8 +313,9 @@ fn the_smallest_change_is_said() {
     for (conditions, expected) in [
         ("users = ['bob', 'ann']", "taking `ann` out of `users` of the rule `it`"),
         ("groups = ['100', 'x']", "taking `100` out of `groups` of the rule `it`"),
-        ("tools = ['files_write', 'git_*']", "taking `files_write` out of `tools` of the rule `it`"),
+        ("tools = ['files_write', 'git_push']", "taking `files_write` out of `tools` of the rule `it`"),
         ("users = ['ann', '7']", "narrowing the rule `it`, so that"),
+        ("tools = ['files_write', 'files_*']", "narrowing the rule `it`, so that"),
         ("tools = ['files_write']", "narrowing the rule `it`, so that"),
         ("arguments = { path = 'x' }", "or this value of `path`"),
     ] {
