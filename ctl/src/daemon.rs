@@ -6,7 +6,7 @@ use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
     daemon_client::DaemonClient, policy_client::PolicyClient, secrets_client::SecretsClient,
     socket::default_path, tokens_client::TokensClient, tools_client::ToolsClient,
-    toolsets_client::ToolsetsClient,
+    toolsets_client::ToolsetsClient, trust_client::TrustClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -67,6 +67,10 @@ impl Daemon {
 
     pub(crate) async fn policy(&self) -> Result<PolicyClient<Channel>, Failure> {
         Ok(PolicyClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn trust(&self) -> Result<TrustClient<Channel>, Failure> {
+        Ok(TrustClient::new(self.channel().await?))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

@@ -17,6 +17,7 @@ mod terminal;
 mod token;
 mod tools;
 mod toolset;
+mod trust;
 
 use clap::{Parser, Subcommand};
 use daemon::Daemon;
@@ -72,9 +73,11 @@ enum Command {
     /// See and answer calls that wait for a human.
     #[command(subcommand)]
     Approvals(approvals::Command),
-    /// Explain and check what commands may be started.
+    /// Explain, check and test what may be called and started.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Let the rules that a project brings count.
+    Trust(trust::Trust),
     /// Check, show or locate the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -121,6 +124,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(&daemon, command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,
         Command::Policy(command) => policy::run(&daemon, command, output).await,
+        Command::Trust(wanted) => trust::run(&daemon, wanted, output).await,
         Command::Config(command) => config::run(&command, output),
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Completion { shell } => generate::completion(shell, output),

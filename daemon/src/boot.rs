@@ -20,13 +20,14 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
-use skynet_core::{Place, Run};
+use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
-use skynet_policy::{Approvals, Metrics, Services};
+use skynet_policy::{Approvals, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
 };
+use skynet_sandbox::Slots;
 use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Keep, Ledger, Seal, Tables};
 use std::{
@@ -106,6 +107,36 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
     Ok(())
 }
 
+/// Every tool, run in this process.
+fn product(catalog: &Arc<Catalog>, commands: &Arc<skynet_exec::Host>) -> skynet_core::Result<Registry> {
+    let mut toolsets = skynet_hands::toolsets();
+    toolsets.extend([skynet_exec::toolset(commands), skynet_exec::more(commands)]);
+    skynet_catalog::product(catalog, toolsets)
+}
+
+/// The rules of projects: only a daemon that is its one user may read files of a user.
+fn projects(door: &Door, tables: &Tables) -> Projects {
+    let source = (!door.is_host()).then(|| Box::new(OfWorkspace) as Box<dyn ProjectFile>);
+    Projects::new(source, Trust::open(tables))
+}
+
+/// Says whether a daemon could start with the configuration, as far as that can be said without starting one. `home` is that of
+/// the one user that is served.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
+    // Of slots that nobody fills and a state that nobody writes: only the names of the tools are asked for.
+    let slots = Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
+    let commands = skynet_exec::Host::new(slots, None, Path::new(NO_HOME), Vec::new());
+    let catalog = Catalog::new(config.mcp.toolsets.clone());
+    let registry = product(&catalog, &commands)?;
+    catalog.fill(&registry).context("`mcp.toolsets`")?;
+    config.policy.rules(home)?.check(&registry)?;
+    Claims::new(&config.policy.workspaces)?;
+    Ok(())
+}
+
 /// Everything that was opened and wired.
 struct House {
     desk: Desk,
@@ -134,6 +165,7 @@ impl House {
         let key = MasterKey::load(&state.join("keys/secrets.key"))?;
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
+            projects: Arc::new(projects(door, &tables)),
             limits: config.quota.clone(),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             clients_approve: door.asking() == crate::calls::Asking::Clients,
@@ -151,12 +183,10 @@ impl House {
         let catalog = Catalog::new(config.mcp.toolsets.clone());
         let commands =
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
-        let mut toolsets = skynet_hands::toolsets();
-        toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
+        let registry = product(&catalog, &commands)?;
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.sweep());
-        let registry = skynet_catalog::product(&catalog, toolsets)?;
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);

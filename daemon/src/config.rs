@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
 use skynet_exec::IpNet;
-use skynet_policy::{CommandRule, Commands, Limits, Rule, Rules, Verdict};
+use skynet_policy::{CommandRule, Commands, Limits, Roles, Rule, Rules, Verdict};
 use std::{
     fs,
     net::SocketAddr,
@@ -42,6 +42,8 @@ pub(crate) struct Policy {
     /// Where a workspace may lie; `~` is the caller's home.
     pub(crate) workspaces: Vec<String>,
     pub(crate) rules: Vec<Rule>,
+    /// Users and groups under one name, for rules.
+    pub(crate) roles: Roles,
     /// What may be started. Where an entry applies, what none covers is not allowed.
     pub(crate) commands: Vec<CommandRule>,
     /// What happens to commands that no entry covers, where some apply: `deny` or `ask`.
@@ -111,6 +113,7 @@ impl Default for Policy {
         Self {
             workspaces: vec!["~/*".into(), "~/**/*".into()],
             rules: Vec::new(),
+            roles: Roles::new(),
             commands: Vec::new(),
             unlisted_commands: Verdict::Deny,
         }
@@ -131,7 +134,7 @@ impl Policy {
             ));
         }
         let commands = Commands::new(self.commands.clone(), self.unlisted_commands, home)?;
-        Ok(Rules::new(self.rules.clone())?.with_commands(commands))
+        Ok(Rules::new(self.rules.clone(), &self.roles)?.with_commands(commands))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     boot::{NO_HOME, beside_this_program},
     calls::Asking,
-    people::{Person, Realm},
+    people::{Person, Realm, own_groups},
     socket::{self, Clients},
 };
 use anyhow::{Context as _, Result};
@@ -110,7 +110,9 @@ impl Door {
         match &self.kind {
             Kind::User { home } => {
                 let name = std::env::var("USER").unwrap_or_else(|_| uid.to_string());
-                Realm::User { uid, person: Person { name: name.into(), home: home.as_path().into() } }
+                let person =
+                    Person { name: name.into(), home: home.as_path().into(), groups: own_groups(uid) };
+                Realm::User { uid, person }
             }
             Kind::Host { .. } => Realm::Host(self.slots.clone()),
         }

@@ -120,9 +120,7 @@ fn show_config(command: &ConfigCommand, file: &Path, home: &Path) -> Result<()> 
             }
         }
         ConfigCommand::Check => {
-            let config = config::load(file)?;
-            config.policy.rules(home)?;
-            claims::Claims::new(&config.policy.workspaces)?;
+            boot::check(&config::load(file)?, home)?;
             println!("the configuration is valid");
         }
         ConfigCommand::Show { json: true } => {

@@ -2,9 +2,11 @@
 
 use crate::claims::Claims;
 use anyhow::{Context as _, Result};
-use skynet_core::{Connection, Workspace};
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+use skynet_core::{Connection, Group, Workspace};
 use skynet_sandbox::Slots;
 use std::{
+    ffi::CString,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,6 +24,7 @@ pub(crate) struct Peer {
 pub(crate) struct Person {
     pub(crate) name: Arc<str>,
     pub(crate) home: Arc<Path>,
+    pub(crate) groups: Arc<[Group]>,
 }
 
 /// Whose calls are served.
@@ -66,11 +69,29 @@ impl People {
         {
             return Ok(person.clone());
         }
-        // It may ask a directory server.
-        let uid = nix::unistd::Uid::from_raw(uid);
-        let found = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid)).await?;
-        let user = found?.with_context(|| format!("this host knows no user with the number {uid}"))?;
-        Ok(Person { name: user.name.into(), home: user.dir.into() })
+        let uid = Uid::from_raw(uid);
+        let found = look_up(move || User::from_uid(uid)).await?;
+        found
+            .map(|(_, person)| person)
+            .with_context(|| format!("this host knows no user with the number {uid}"))
+    }
+
+    /// The user of that name or number, with his number; `None` where the host knows none.
+    ///
+    /// # Errors
+    /// When the host cannot say.
+    pub(crate) async fn named(&self, name: &str) -> Result<Option<(u32, Person)>> {
+        if let Realm::User { uid, person } = &self.realm
+            && (*name == *person.name || name == uid.to_string())
+        {
+            return Ok(Some((*uid, person.clone())));
+        }
+        let name = name.to_owned();
+        look_up(move || match name.parse() {
+            Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+            Err(_) => User::from_name(&name),
+        })
+        .await
     }
 
     /// Opens a claimed directory as the peer, who is `person`.
@@ -91,5 +112,59 @@ impl People {
         let workspace = opened.map_err(|err| err.to_string())?;
         self.claims.judge(workspace.path(), &person.home)?;
         Ok(Arc::new(workspace))
+    }
+}
+
+/// Asks the database of users, which may ask a directory server.
+async fn look_up(
+    ask: impl FnOnce() -> nix::Result<Option<User>> + Send + 'static,
+) -> Result<Option<(u32, Person)>> {
+    tokio::task::spawn_blocking(move || {
+        let Some(user) = ask()? else { return Ok(None) };
+        let groups = groups_of(&user.name, user.gid)?;
+        let person = Person { name: user.name.into(), home: user.dir.into(), groups: named(groups) };
+        Ok(Some((user.uid.as_raw(), person)))
+    })
+    .await?
+}
+
+/// Of this process's user: those the database of users tells, and those the process has besides. Who is in neither is in none.
+pub(crate) fn own_groups(uid: u32) -> Arc<[Group]> {
+    let mut groups = nix::unistd::getgroups().unwrap_or_default();
+    groups.push(nix::unistd::getgid());
+    // A container may run as a number that no database knows.
+    if let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) {
+        groups.extend(groups_of(&user.name, user.gid).unwrap_or_default());
+    }
+    named(groups)
+}
+
+/// By the database of users, not by what the client's process has: nobody steps out of a group that a rule is about.
+fn groups_of(user: &str, gid: Gid) -> Result<Vec<Gid>> {
+    Ok(getgrouplist(&CString::new(user)?, gid)?)
+}
+
+fn named(mut gids: Vec<Gid>) -> Arc<[Group]> {
+    gids.sort_unstable_by_key(|gid| gid.as_raw());
+    gids.dedup();
+    let name = |gid: Gid| {
+        let found = nix::unistd::Group::from_gid(gid).ok().flatten();
+        found.map_or_else(|| gid.to_string(), |group| group.name)
+    };
+    gids.into_iter().map(|gid| Group { gid: gid.as_raw(), name: name(gid).into() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_in_the_groups_of_his_process_and_in_each_once() {
+        let groups = own_groups(nix::unistd::getuid().as_raw());
+        let gid = nix::unistd::getgid().as_raw();
+        assert_eq!(groups.iter().filter(|group| group.gid == gid).count(), 1, "{groups:?}");
+        // A number that nobody has is its own name.
+        let nobody = named(vec![Gid::from_raw(4_000_000_123)]);
+        assert_eq!(*nobody, [Group { gid: 4_000_000_123, name: "4000000123".into() }]);
     }
 }

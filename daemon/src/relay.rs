@@ -110,6 +110,7 @@ impl Desk {
         Ok(Caller {
             uid: peer.uid,
             user: person.name,
+            groups: person.groups,
             pid: peer.pid,
             client: client.into(),
             workspace: workspace.ok().flatten(),

@@ -13,6 +13,7 @@ mod commands;
 mod files;
 mod git;
 mod pipeline;
+mod policy;
 mod skynet;
 mod state;
 mod system;

@@ -10,7 +10,10 @@ use skynet_core::{
     change::Extent,
     ctx::Progress,
 };
-use skynet_policy::{Approvals, CommandRule, Commands, Limits, Metrics, Rule, Rules, Services, Verdict};
+use skynet_policy::{
+    Approvals, CommandRule, Commands, Limits, Metrics, OfWorkspace, Projects, Roles, Rule, Rules, Services,
+    Trust, Verdict,
+};
 use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{
@@ -95,7 +98,8 @@ impl Workbench {
         let (journal, _) = Journal::open(&root.join("journal")).unwrap();
         let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
         let services = Services {
-            rules: Arc::new(Rules::new(setup.rules).unwrap().with_commands(commands)),
+            rules: Arc::new(Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands)),
+            projects: Arc::new(Projects::new(Some(Box::new(OfWorkspace)), Trust::open(&tables))),
             limits: setup.limits,
             confirm_wait: setup.confirm_wait,
             clients_approve: true,
@@ -127,6 +131,22 @@ impl Workbench {
         fs::read_to_string(self.root.join(path)).unwrap()
     }
 
+    /// Whoever calls in a test.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller {
+            uid: rustix::process::getuid().as_raw(),
+            user: "tester".into(),
+            groups: Arc::default(),
+            pid: std::process::id(),
+            client: "test 1".into(),
+            workspace: Some(self.workspace.clone()),
+            token: None,
+            home: Path::new("/nonexistent").into(),
+            connection: Connection::own(),
+        }
+    }
+
     /// Calls a tool with raw input.
     pub async fn call_raw(&self, tool: &str, raw: &[u8], manner: Manner) -> Result<Answer> {
         let tool = self.registry.find(tool)?.clone();
@@ -138,16 +158,7 @@ impl Workbench {
             program: None,
             asked_by: None,
             tool,
-            caller: Caller {
-                uid: rustix::process::getuid().as_raw(),
-                user: "tester".into(),
-                pid: std::process::id(),
-                client: "test 1".into(),
-                workspace: Some(self.workspace.clone()),
-                token: None,
-                home: Path::new("/nonexistent").into(),
-                connection: Connection::own(),
-            },
+            caller: self.caller(),
             raw: Bytes::copy_from_slice(raw),
             input: None,
             resend: manner.resend,
@@ -229,7 +240,7 @@ fn keyring(directory: &Path) -> Arc<Keyring> {
 #[must_use]
 pub fn rule(name: &str, verdict: Verdict, tools: &[&str], effects: &[Effect]) -> Rule {
     let tools = tools.iter().map(|&tool| tool.to_owned()).collect();
-    Rule { name: name.into(), verdict, users: Vec::new(), tools, effects: effects.to_vec() }
+    Rule { tools, effects: effects.to_vec(), ..Rule::new(name, verdict) }
 }
 
 trait CanonicalizeInProc {

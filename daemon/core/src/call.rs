@@ -55,6 +55,8 @@ pub struct Caller {
     pub uid: u32,
     /// The name of that uid, or the number.
     pub user: Arc<str>,
+    /// Those he is in, looked up once per connection.
+    pub groups: Arc<[Group]>,
     /// The process that connected.
     pub pid: u32,
     /// What the client calls itself, with its version.
@@ -67,6 +69,15 @@ pub struct Caller {
     pub home: Arc<Path>,
     /// What the sandbox knows it by.
     pub connection: Arc<Connection>,
+}
+
+/// A group of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its number.
+    pub gid: u32,
+    /// The name of that number, or the number.
+    pub name: Arc<str>,
 }
 
 /// A client that the broker of the whole host noted: what is done for it as its user cites the number. It is known there
@@ -222,6 +233,15 @@ pub struct Question<'a> {
     pub digest: &'a str,
 }
 
+/// What wants a human to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedBy {
+    /// The name of a rule or of an entry.
+    pub rule: String,
+    /// In words, what an administrator could change so that nobody is asked.
+    pub remedy: String,
+}
+
 /// What came of asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -258,8 +278,8 @@ pub struct Call {
     pub effect: Effect,
     /// The program it starts, once a list of commands has allowed it: this file, and no other of its name.
     pub program: Option<PathBuf>,
-    /// The entry of a list of commands that wants a human to be asked.
-    pub asked_by: Option<String>,
+    /// What wants a human to be asked, once the input is valid.
+    pub asked_by: Option<AskedBy>,
     /// Whether the client sent it before, to a daemon that is gone.
     pub resend: bool,
     /// Set when the client cancels.

@@ -16,7 +16,7 @@ pub mod target;
 pub mod tool;
 pub mod workspace;
 
-pub use call::{Answer, Call, CallId, Caller, Connection, Link, Token};
+pub use call::{Answer, Call, CallId, Caller, Connection, Group, Link, Token};
 pub use canonical::Canonical;
 pub use command::CommandLine;
 pub use ctx::{CallCtx, Outbox};

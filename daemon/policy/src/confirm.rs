@@ -1,13 +1,10 @@
 //! What destroys or leaves the host, and what a rule marks, waits for a human.
 
-use crate::{
-    approvals::{Approval, Approvals, State},
-    rules::{Rules, Verdict},
-};
+use crate::approvals::{Approval, Approvals, State};
 use async_trait::async_trait;
 use skynet_core::{
     Answer, Call, Error, Layer, Next, Result,
-    call::{Asked, Question},
+    call::{Asked, AskedBy, Question},
     ctx::Progress,
 };
 use std::{future::pending, sync::Arc, time::Duration};
@@ -17,7 +14,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 const REMIND_EVERY: Duration = Duration::from_secs(8);
 
 pub(crate) struct Confirm {
-    rules: Arc<Rules>,
     approvals: Arc<Approvals>,
     wait: Duration,
     /// Whether who is asked by his client may approve.
@@ -33,13 +29,8 @@ enum Outcome {
 }
 
 impl Confirm {
-    pub(crate) const fn new(
-        rules: Arc<Rules>,
-        approvals: Arc<Approvals>,
-        wait: Duration,
-        clients_approve: bool,
-    ) -> Self {
-        Self { rules, approvals, wait, clients_approve }
+    pub(crate) const fn new(approvals: Arc<Approvals>, wait: Duration, clients_approve: bool) -> Self {
+        Self { approvals, wait, clients_approve }
     }
 
     async fn ask(&self, call: &Call, approval: &Approval) -> Outcome {
@@ -126,12 +117,9 @@ impl Layer for Confirm {
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
-        let decision = self.rules.decide(&call.caller.user, call.caller.uid, call.tool.name, call.effect);
-        let rule = match &call.asked_by {
-            None if decision.verdict == Verdict::Allow => return next.run(call).await,
-            Some(entry) if decision.verdict == Verdict::Allow => entry.clone(),
-            _ => decision.rule,
-        };
+        // Who is asked was found out when the input was judged; before that there is nothing to confirm.
+        call.input()?;
+        let Some(AskedBy { rule, remedy }) = call.asked_by.clone() else { return next.run(call).await };
         let approval = self.approvals.request(call, &rule)?;
         call.release_slots();
         let outcome = self.ask(call, &approval).await;
@@ -154,13 +142,8 @@ impl Layer for Confirm {
             }
             Outcome::NobodyAnswered => {
                 let effect = call.effect;
-                let always = if decision.verdict == Verdict::Allow {
-                    "an entry of `policy.commands` with `verdict = \"allow\"` that covers this command, where none asks,".into()
-                } else {
-                    format!("a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{effect}`")
-                };
                 Err(Error::needs_confirmation(format!(
-                    "`{tool}` ({effect}) needs approval by rule `{rule}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; {always} would allow it always"
+                    "`{tool}` ({effect}) needs approval by rule `{rule}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; {remedy} would allow it always"
                 )))
             }
         }

@@ -10,18 +10,22 @@ mod confirm;
 mod deadline;
 mod metrics;
 mod permit;
+mod project;
 mod quota;
 mod redact;
 mod rules;
 mod trace;
+mod trust;
 mod validate;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
 pub use audit::record_interrupted;
 pub use commands::{CommandRule, Commands, Who};
 pub use metrics::{Count, Metrics};
+pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use quota::Limits;
-pub use rules::{Decision, Explanation, Rule, Rules, Verdict};
+pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
+pub use trust::{Trust, Trusted};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
 use skynet_secrets::Keyring;
@@ -33,6 +37,8 @@ use std::{sync::Arc, time::Duration};
 pub struct Services {
     /// Who may do what.
     pub rules: Arc<Rules>,
+    /// What projects forbid besides.
+    pub projects: Arc<Projects>,
     /// How much of it.
     pub limits: Limits,
     /// How long a call waits for a human before it tells the client to come back.
@@ -58,26 +64,23 @@ pub struct Services {
 /// The pipeline: what stands above runs first on the way in, and last on the way out.
 ///
 /// # Errors
-/// `Internal` when a tool's schema does not compile or a table does not open.
+/// `Internal` when a tool's schema does not compile or a table does not open, `InvalidInput` when a rule is about a tool or
+/// an argument that there is not.
 pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
+    on.rules.check(registry)?;
     let layers: Vec<Box<dyn Layer>> = vec![
         // One span, count and duration for every call, denied ones too.
         Box::new(trace::Trace::new(on.metrics.clone())),
         // Sees every outcome below: denials, cancellations, panics.
         Box::new(audit::Audit::new(on.audit.clone(), on.journal.clone(), on.keyring.clone())),
-        // By user, tool and effect, before anything that costs.
+        // By who calls, when and where, tool and effect, before anything that costs.
         Box::new(permit::Permit::new(on.rules.clone())),
         // After permission: a denied call is not charged.
         Box::new(quota::Quota::new(on.limits.clone(), &on.tables)),
         // From here on there is one form of the input, and it fits the tool's schema.
-        Box::new(validate::Validate::new(registry, on.rules.clone())?),
+        Box::new(validate::Validate::new(registry, on.rules.clone(), on.projects.clone())?),
         // A pending approval holds no slot.
-        Box::new(confirm::Confirm::new(
-            on.rules.clone(),
-            on.approvals.clone(),
-            on.confirm_wait,
-            on.clients_approve,
-        )),
+        Box::new(confirm::Confirm::new(on.approvals.clone(), on.confirm_wait, on.clients_approve)),
         // A miss writes the intent of a mutating call, durably, before its effect.
         Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.

@@ -1,4 +1,5 @@
-//! By user, tool and effect, before anything that costs.
+//! By who calls, when and where, tool and effect, before anything that costs. Rules about arguments come later, when there
+//! are any.
 
 use crate::rules::Rules;
 use async_trait::async_trait;

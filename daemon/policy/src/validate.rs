@@ -1,6 +1,6 @@
 //! The tool's own schema decides whether an input is one, and how far it goes.
 
-use crate::rules::Rules;
+use crate::{project::Projects, rules::Rules};
 use async_trait::async_trait;
 use jsonschema::{Draft, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value};
@@ -13,10 +13,11 @@ const MOST_BYTES: u64 = 4 << 20;
 pub(crate) struct Validate {
     validators: HashMap<&'static str, Validator>,
     rules: Arc<Rules>,
+    projects: Arc<Projects>,
 }
 
 impl Validate {
-    pub(crate) fn new(registry: &Registry, rules: Arc<Rules>) -> Result<Self> {
+    pub(crate) fn new(registry: &Registry, rules: Arc<Rules>, projects: Arc<Projects>) -> Result<Self> {
         let compile = |entry: &Arc<Entry>| {
             let schema = Value::Object(Map::clone(&entry.input_schema));
             let validator =
@@ -25,7 +26,7 @@ impl Validate {
                 })?;
             Ok((entry.name, validator))
         };
-        Ok(Self { validators: registry.iter().map(compile).collect::<Result<_>>()?, rules })
+        Ok(Self { validators: registry.iter().map(compile).collect::<Result<_>>()?, rules, projects })
     }
 
     fn check(&self, tool: &Entry, raw: &[u8]) -> Result<Canonical> {
@@ -94,9 +95,10 @@ impl Layer for Validate {
             call.max_bytes = usize::try_from(wanted.min(MOST_BYTES)).unwrap_or(call.max_bytes);
         }
         call.input = Some(input.clone());
-        // The input may go further than the tool's declared effect, so the rules judge it again.
-        self.rules.judge(call)?;
-        self.rules.judge_command(call, &input)?;
+        // The input may go further than the tool's declared effect, and rules may be about it: they judge it again.
+        let verdict = self.rules.judge(call)?;
+        let verdict = self.rules.judge_command(call, &input, verdict)?;
+        self.projects.judge(call, &input, verdict).await?;
         next.run(call).await
     }
 }

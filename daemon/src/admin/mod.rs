@@ -9,6 +9,7 @@ mod status;
 mod tokens;
 mod tools;
 mod toolsets;
+mod trust;
 
 use crate::{
     choices::Stored,
@@ -23,6 +24,7 @@ use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
     daemon_server::DaemonServer, policy_server::PolicyServer, secrets_server::SecretsServer,
     tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
+    trust_server::TrustServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -62,6 +64,7 @@ impl Office {
             .add_service(ToolsetsServer::new(self.clone()))
             .add_service(PolicyServer::new(self.clone()))
             .add_service(SecretsServer::new(self.clone()))
+            .add_service(TrustServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(ApprovalsServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(TokensServer::new(self), administrators))

@@ -51,7 +51,11 @@ impl Tools for Office {
         let CallToolRequest { name, input, workspace } = request.into_inner();
         let mut caller = self.desk.caller(&peer, "skynetctl", None).await?;
         if !workspace.is_empty() {
-            let person = Person { name: caller.user.clone(), home: caller.home.clone() };
+            let person = Person {
+                name: caller.user.clone(),
+                home: caller.home.clone(),
+                groups: caller.groups.clone(),
+            };
             let workspace = self.desk.people.workspace(&peer, &person, &workspace).await;
             caller.workspace = Some(workspace.map_err(Status::invalid_argument)?);
         }

@@ -100,7 +100,7 @@ impl CommandRule {
 }
 
 /// A basic string of TOML: JSON's escapes are among TOML's, and what a terminal would not show is escaped too.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         // Writing to a String cannot fail.

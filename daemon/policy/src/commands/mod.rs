@@ -14,27 +14,46 @@ mod word;
 
 pub use entry::CommandRule;
 pub use flag::Flag;
+pub(crate) use grant::quote;
 pub use shape::Shape;
 pub use word::{Inside, Word};
 
 use crate::rules::Verdict;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use scene::Scene;
-use skynet_core::{CommandLine, Error, Result, Workspace};
+use skynet_core::{Caller, CommandLine, Error, Group, Result, Workspace};
 use std::path::{Path, PathBuf};
 
 /// What decides where no entry does.
 const UNLISTED: &str = "commands not listed";
 
-/// Who starts a command, and where.
+/// Who calls, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Who<'a> {
     /// The name of the user.
     pub user: &'a str,
     /// As the kernel told it.
     pub uid: u32,
-    /// Where the command runs.
+    /// Those he is in.
+    pub groups: &'a [Group],
+    /// His home directory, for `~`.
+    pub home: &'a Path,
+    /// Where he works.
     pub workspace: Option<&'a Workspace>,
+}
+
+impl<'a> Who<'a> {
+    /// Who makes a call.
+    #[must_use]
+    pub fn of(caller: &'a Caller) -> Self {
+        Self {
+            user: &caller.user,
+            uid: caller.uid,
+            groups: &caller.groups,
+            home: &caller.home,
+            workspace: caller.workspace.as_deref(),
+        }
+    }
 }
 
 /// What was decided about a command.

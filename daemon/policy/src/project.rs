@@ -1,0 +1,482 @@
+//! The rules that a project brings: `.skynet.toml` in the root of its workspace. They only forbid, or have a human asked, and
+//! count once their user has trusted exactly this text. They never allow what the administrator's rules do not.
+
+use crate::{
+    commands::Who,
+    rules::{Decision, Facts, Hours, Matcher, Roles, Rule, Rules, Verdict},
+    trust::Trust,
+};
+use async_trait::async_trait;
+use rustix::fs::{Mode, OFlags};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use skynet_core::{
+    Call, Caller, Canonical, Effect, Error, Registry, Result, Workspace, call::AskedBy, canonical::hex,
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::File,
+    io::{self, Read as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+use uuid::Uuid;
+
+/// The name of the file, in the root of a workspace.
+pub const PROJECT_FILE: &str = ".skynet.toml";
+
+/// Larger files are not read.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// So many compiled files are kept, and so many reports remembered; then all of them are forgotten.
+const MOST_KNOWN: usize = 1024;
+
+/// Where the file of a project is read.
+#[async_trait]
+pub trait ProjectFile: Send + Sync {
+    /// What is in [`PROJECT_FILE`] of the caller's workspace now; `None` where there is none.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no regular file of at most 64 KiB, otherwise what the kernel says.
+    async fn read(&self, caller: &Caller) -> Result<Option<Vec<u8>>>;
+}
+
+/// Read through the workspace's descriptor, by a daemon that runs as the user himself. One that serves others must not: it
+/// would open files of users as somebody else.
+pub struct OfWorkspace;
+
+#[async_trait]
+impl ProjectFile for OfWorkspace {
+    async fn read(&self, caller: &Caller) -> Result<Option<Vec<u8>>> {
+        caller.workspace.as_deref().map_or(Ok(None), read)
+    }
+}
+
+fn read(workspace: &Workspace) -> Result<Option<Vec<u8>>> {
+    let path = workspace.relative(PROJECT_FILE)?;
+    // A link could lead to what others may change, and a pipe has no end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let unreadable = |err: io::Error| {
+        Error::invalid_input(format!("`{PROJECT_FILE}` of the workspace cannot be read")).with_source(err)
+    };
+    let file = match workspace.open_raw(&path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(unreadable(err)),
+    };
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(Error::invalid_input(format!("`{PROJECT_FILE}` of the workspace is no regular file")));
+    }
+    let mut text = Vec::new();
+    let length = file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if u64::try_from(length).is_ok_and(|length| length > MOST_BYTES) {
+        return Err(Error::invalid_input(format!(
+            "`{PROJECT_FILE}` of the workspace has more than {MOST_BYTES} bytes"
+        )));
+    }
+    Ok(Some(text))
+}
+
+/// The file before it was looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    rules: Vec<ProjectRule>,
+}
+
+/// A rule of a project. It is about its own workspace and knows nobody, so it names neither users nor workspaces.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectRule {
+    name: String,
+    verdict: ProjectVerdict,
+    #[serde(default)]
+    tools: Vec<String>,
+    #[serde(default)]
+    families: Vec<String>,
+    #[serde(default)]
+    effects: Vec<Effect>,
+    #[serde(default, deserialize_with = "crate::rules::times")]
+    hours: Vec<Hours>,
+    timezone: Option<String>,
+    #[serde(default)]
+    arguments: BTreeMap<String, Matcher>,
+}
+
+/// What a project may say.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProjectVerdict {
+    Ask,
+    Deny,
+}
+
+/// The rules in the text of a project's file.
+///
+/// # Errors
+/// `InvalidInput` naming the line of what is no rule of a project: one that allows or names users, or a key that there is not.
+pub(crate) fn parse(text: &[u8]) -> Result<Rules> {
+    let text = std::str::from_utf8(text)
+        .map_err(|_| Error::invalid_input(format!("`{PROJECT_FILE}` is no UTF-8 text")))?;
+    let written: Written = toml::from_str(text).map_err(|err| {
+        let start = err.span().map_or(0, |span| span.start);
+        let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+        Error::invalid_input(format!("{PROJECT_FILE}:{line}: {}", err.message()))
+    })?;
+    let rules = written.rules.into_iter().map(|rule| {
+        let verdict = match rule.verdict {
+            ProjectVerdict::Ask => Verdict::Ask,
+            ProjectVerdict::Deny => Verdict::Deny,
+        };
+        Rule {
+            tools: rule.tools,
+            families: rule.families,
+            effects: rule.effects,
+            hours: rule.hours,
+            timezone: rule.timezone,
+            arguments: rule.arguments,
+            ..Rule::new(rule.name, verdict)
+        }
+    });
+    Rules::new(rules.collect(), &Roles::new())
+        .map_err(|err| Error::invalid_input(format!("{PROJECT_FILE}: {}", err.message)))
+}
+
+/// SHA-256 of a project's file, lower-case hex: what is trusted.
+fn digest(text: &[u8]) -> String {
+    hex(&Sha256::digest(text))
+}
+
+/// A file as it is found in a workspace.
+pub struct Found {
+    /// SHA-256, lower-case hex.
+    pub sha256: String,
+    /// What it says.
+    pub text: Vec<u8>,
+}
+
+/// The rules of all projects.
+pub struct Projects {
+    /// `None` where this daemon cannot read files of its callers.
+    source: Option<Box<dyn ProjectFile>>,
+    trust: Trust,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By SHA-256: what is read once is not parsed again with every call.
+    compiled: HashMap<String, std::result::Result<Arc<Rules>, String>>,
+    /// What was logged already, by session.
+    reported: HashSet<(Uuid, String)>,
+}
+
+impl Projects {
+    /// Those whose files `source` reads, as far as they are trusted; without a source there are none.
+    #[must_use]
+    pub fn new(source: Option<Box<dyn ProjectFile>>, trust: Trust) -> Self {
+        Self { source, trust, known: Mutex::default() }
+    }
+
+    /// Which files are trusted.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The file of the caller's workspace; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Unavailable` where this daemon reads none, otherwise as [`ProjectFile::read`].
+    pub async fn find(&self, caller: &Caller) -> Result<Option<Found>> {
+        let source = self.source.as_ref().ok_or_else(|| {
+            Error::unavailable(format!(
+                "`{PROJECT_FILE}` is not read where Skynet serves the whole host; write the rules into its configuration"
+            ))
+        })?;
+        let text = source.read(caller).await?;
+        Ok(text.map(|text| Found { sha256: digest(&text), text }))
+    }
+
+    /// Trusts the file of the caller's workspace as it is now, if its rules can be used.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `InvalidInput` for what is wrong in it, `Unavailable` when it cannot be read or that
+    /// cannot be stored.
+    pub async fn trust_now(&self, caller: &Caller, registry: &Registry) -> Result<crate::trust::Trusted> {
+        let found = self.find(caller).await?;
+        let (Some(found), Some(workspace)) = (found, caller.workspace.as_deref()) else {
+            return Err(Error::not_found(format!("there is no `{PROJECT_FILE}` in the workspace")));
+        };
+        let rules = parse(&found.text)?;
+        rules
+            .check(registry)
+            .map_err(|err| Error::invalid_input(format!("{PROJECT_FILE}: {}", err.message)))?;
+        self.trust.add(caller.uid, workspace.path(), &found.sha256, rules.len())
+    }
+
+    /// What the project says to a call; `None` where it says nothing, or is not trusted.
+    ///
+    /// # Errors
+    /// `Denied` where the trusted file cannot be used by this version: nobody knows what it would forbid.
+    pub async fn matching(
+        &self,
+        session: Uuid,
+        caller: &Caller,
+        facts: &Facts<'_>,
+    ) -> Result<Option<Decision>> {
+        let Some(rules) = self.rules(session, caller).await? else { return Ok(None) };
+        let decision = rules.matching(facts);
+        Ok(decision
+            .map(|decision| Decision { rule: format!("{} ({PROJECT_FILE})", decision.rule), ..decision }))
+    }
+
+    /// Adds what the project says to what the rules said, which was `verdict`.
+    ///
+    /// # Errors
+    /// `Denied` by a rule of the project.
+    pub(crate) async fn judge(&self, call: &mut Call, input: &Canonical, verdict: Verdict) -> Result<()> {
+        let who = Who::of(&call.caller);
+        let facts = Facts::now(&who, &call.tool, call.effect, Some(input));
+        let Some(decision) = self.matching(call.id.session, &call.caller, &facts).await? else {
+            return Ok(());
+        };
+        let Decision { verdict: said, rule } = decision;
+        let change = format!(
+            "narrowing that rule in `{PROJECT_FILE}` of the workspace, and `skynetctl trust` for the new text,"
+        );
+        if said > verdict {
+            call.notes.rule = Some(format!("{rule}: {said}"));
+        }
+        match said {
+            Verdict::Deny => Err(Error::denied(format!(
+                "`{}` ({}) is denied by the rule `{rule}` of this project; {change} would allow it",
+                call.tool.name, call.effect
+            ))),
+            Verdict::Ask => {
+                call.asked_by.get_or_insert(AskedBy { rule, remedy: change });
+                Ok(())
+            }
+            Verdict::Allow => Ok(()),
+        }
+    }
+
+    /// The rules of the caller's project, if it has trusted ones.
+    async fn rules(&self, session: Uuid, caller: &Caller) -> Result<Option<Arc<Rules>>> {
+        let Some(workspace) = caller.workspace.as_deref().filter(|_| self.source.is_some()) else {
+            return Ok(None);
+        };
+        let path = workspace.path();
+        let found = match self.find(caller).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(err) => {
+                if self.is_news(session, err.message.as_ref()) {
+                    tracing::warn!(workspace = %path.display(), error = %err, "the rules of a project do not count");
+                }
+                return Ok(None);
+            }
+        };
+        if !self.trust.is_trusted(caller.uid, path, &found.sha256) {
+            if self.is_news(session, &found.sha256) {
+                let others = self.trust.count(caller.uid, path);
+                tracing::warn!(
+                    workspace = %path.display(),
+                    sha256 = found.sha256,
+                    was_trusted_before = others > 0,
+                    "`{PROJECT_FILE}` is not trusted as it is, so its rules do not count; `skynetctl trust` trusts it"
+                );
+            }
+            return Ok(None);
+        }
+        let compiled = self.compiled(&found);
+        compiled.map(Some).map_err(|fault| {
+            Error::denied(format!(
+                "the trusted rules of this project cannot be used by this version, and nobody knows what they would forbid: {fault}; mend the file and run `skynetctl trust`, or `skynetctl trust remove`"
+            ))
+        })
+    }
+
+    fn compiled(&self, found: &Found) -> std::result::Result<Arc<Rules>, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = known.compiled.get(&found.sha256) {
+            return compiled.clone();
+        }
+        if known.compiled.len() >= MOST_KNOWN {
+            known.compiled.clear();
+        }
+        let compiled = parse(&found.text).map(Arc::new).map_err(|err| err.message.to_string());
+        known.compiled.insert(found.sha256.clone(), compiled.clone());
+        compiled
+    }
+
+    /// Whether a session was not told that yet.
+    fn is_news(&self, session: Uuid, what: &str) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.reported.len() >= MOST_KNOWN {
+            known.reported.clear();
+        }
+        known.reported.insert((session, what.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use skynet_store::Tables;
+    use std::{fs, path::Path};
+
+    /// A file that is not on a disk.
+    struct Given(Mutex<Option<Vec<u8>>>);
+
+    #[async_trait]
+    impl ProjectFile for Arc<Given> {
+        async fn read(&self, _caller: &Caller) -> Result<Option<Vec<u8>>> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+    }
+
+    fn caller(workspace: Workspace) -> Caller {
+        Caller {
+            uid: 7,
+            user: "ann".into(),
+            groups: Arc::default(),
+            pid: 1,
+            client: "test".into(),
+            workspace: Some(Arc::new(workspace)),
+            token: None,
+            home: Path::new("/nonexistent").into(),
+            connection: skynet_core::Connection::own(),
+        }
+    }
+
+    #[test]
+    fn only_what_narrows_is_a_rule_of_a_project() {
+        let rules =
+            parse(b"[[rules]]\nname = 'a'\nverdict = 'deny'\ntools = ['git_push']\nhours = '22:00-06:00'\narguments = { branch = 'main' }\n");
+        assert_eq!(rules.unwrap().len(), 1);
+        assert!(parse(b"").unwrap().is_empty());
+        for (text, part) in [
+            ("[[rules]]\nname = 'a'\nverdict = 'allow'\n", ".skynet.toml:3: unknown variant `allow`"),
+            (
+                "[[rules]]\nname = 'a'\nverdict = 'ask'\nusers = ['x']\n",
+                ".skynet.toml:4: unknown field `users`",
+            ),
+            ("[[rules]]\nname = 'a'\nverdict = 'ask'\nroles = ['x']\n", "unknown field `roles`"),
+            ("[[rules]]\nname = 'a'\nverdict = 'ask'\ngroups = ['x']\n", "unknown field `groups`"),
+            ("[[rules]]\nname = 'a'\nverdict = 'ask'\nworkspaces = ['x']\n", "unknown field `workspaces`"),
+            ("[[commands]]\nname = 'a'\n", "unknown field `commands`"),
+            (
+                "[[rules]]\nname = 'a'\nverdict = 'ask'\ntools = ['[']\n",
+                ".skynet.toml: rule `a`: tool pattern",
+            ),
+            ("rules = 3", ".skynet.toml:1: "),
+        ] {
+            let err = parse(text.as_bytes()).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(err.message.contains(part), "{text}: {err}");
+        }
+        assert!(parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn only_a_small_regular_file_of_the_workspace_is_read() {
+        let keep = tempfile::tempdir().unwrap();
+        let work = keep.path().join("work");
+        fs::create_dir(&work).unwrap();
+        let workspace = Workspace::open(&work).unwrap();
+        let file = work.join(PROJECT_FILE);
+        assert!(read(&workspace).unwrap().is_none());
+        fs::write(&file, "x".repeat(64 << 10)).unwrap();
+        assert_eq!(read(&workspace).unwrap().unwrap().len(), 64 << 10);
+        fs::write(&file, "x".repeat((64 << 10) + 1)).unwrap();
+        assert!(read(&workspace).unwrap_err().message.contains("more than 65536 bytes"));
+        fs::rename(&file, work.join("other")).unwrap();
+        std::os::unix::fs::symlink("other", &file).unwrap();
+        assert!(read(&workspace).unwrap_err().message.contains("cannot be read"));
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(read(&workspace).unwrap_err().message.contains("no regular file"));
+    }
+
+    #[tokio::test]
+    async fn a_file_counts_while_exactly_it_is_trusted() {
+        let keep = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&keep.path().join("state")).unwrap();
+        let file = Arc::new(Given(Mutex::new(None)));
+        let projects = Projects::new(Some(Box::new(file.clone())), Trust::open(&tables));
+        let caller = caller(Workspace::open(keep.path()).unwrap());
+        let registry = Registry::default();
+        let set = |text: &str| *file.0.lock().unwrap() = Some(text.as_bytes().to_vec());
+        let session = Uuid::nil();
+        let counts = async || projects.rules(session, &caller).await.unwrap().is_some();
+        assert!(!counts().await);
+        assert_eq!(
+            projects.trust_now(&caller, &registry).await.unwrap_err().kind,
+            skynet_core::ErrorKind::NotFound
+        );
+        let first = "[[rules]]\nname = 'a'\nverdict = 'deny'\n";
+        set(first);
+        assert!(!counts().await);
+        projects.trust_now(&caller, &registry).await.unwrap();
+        assert!(counts().await);
+        set("[[rules]]\nname = 'b'\nverdict = 'ask'\n");
+        assert!(!counts().await, "another text is another file");
+        set(first);
+        assert!(counts().await);
+        set("[[rules]]\nname = 'b'\nverdict = 'allow'\n");
+        assert!(projects.trust_now(&caller, &registry).await.is_err());
+        set(first);
+        let other = Caller { uid: 8, ..caller.clone() };
+        assert!(projects.rules(session, &other).await.unwrap().is_none(), "trust is one user's");
+        projects.trust().remove(7, keep.path()).unwrap();
+        assert!(!counts().await);
+        // Trusted by a version that understood it.
+        set("[[rules]]\nname = 'c'\nverdict = 'defer'\n");
+        let strange = projects.find(&caller).await.unwrap().unwrap();
+        let path = caller.workspace.as_ref().unwrap().path();
+        projects.trust().add(7, path, &strange.sha256, 1).unwrap();
+        let err = projects.rules(session, &caller).await.err().unwrap();
+        assert_eq!(err.kind, skynet_core::ErrorKind::Denied);
+        assert!(projects.is_news(session, "x") && !projects.is_news(session, "x"));
+        let of_host = Projects::new(None, Trust::open(&tables));
+        assert!(of_host.rules(session, &caller).await.unwrap().is_none());
+        let err = of_host.trust_now(&caller, &registry).await.unwrap_err();
+        assert_eq!(err.kind, skynet_core::ErrorKind::Unavailable);
+    }
+
+    prop_compose! {
+        fn any_rule()(
+            verdict in "allow|ask|deny",
+            tools in prop::option::of("files_\\*|git_\\*"),
+            effects in prop::option::of("read|write"),
+            users in prop::option::weighted(0.1, "ann"),
+        ) -> String {
+            let list = |key: &str, value: Option<String>| value.map_or_else(String::new, |value| format!("{key} = ['{value}']\n"));
+            format!("[[rules]]\nname = 'r'\nverdict = '{verdict}'\n{}{}{}", list("tools", tools), list("effects", effects), list("users", users))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_of_a_project_says_allow(rules in prop::collection::vec(any_rule(), 0..5), effect in prop_oneof![Just(Effect::Read), Just(Effect::External)]) {
+            let text = rules.concat();
+            let parsed = parse(text.as_bytes());
+            let is_wider = text.contains("'allow'") || text.contains("users");
+            prop_assert_eq!(parsed.is_err(), is_wider, "{}", text);
+            let who = Who { user: "ann", uid: 7, groups: &[], home: Path::new("/h"), workspace: None };
+            let (schema, input) = (serde_json::Map::new(), Canonical::parse(b"{}").unwrap());
+            let facts = Facts {
+                who: &who,
+                tool: "git_push",
+                toolset: "git",
+                schema: &schema,
+                effect,
+                input: Some(&input),
+                at: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let said = parsed.ok().and_then(|rules| rules.matching(&facts));
+            prop_assert!(said.is_none_or(|said| said.verdict > Verdict::Allow));
+        }
+    }
+}

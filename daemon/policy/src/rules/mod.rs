@@ -1,0 +1,372 @@
+//! Who may do what: any matching deny wins, then ask, then allow, else the default of the effect. The order of rules decides
+//! nothing but which of several equal ones is named.
+
+mod argument;
+mod change;
+mod compiled;
+mod hours;
+mod matcher;
+mod place;
+mod rule;
+
+pub use hours::Hours;
+pub use matcher::Matcher;
+pub(crate) use rule::times;
+pub use rule::{Role, Roles, Rule};
+
+use crate::commands::{Commands, Judgement, Who};
+use compiled::Compiled;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use skynet_core::{
+    Call, Canonical, Effect, Entry, Error, Registry, Result, call::AskedBy, registry::nearest,
+};
+use std::{fmt, path::PathBuf};
+
+/// What is to happen with a call, from weakest to strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It runs.
+    Allow,
+    /// It runs once a human agrees.
+    Ask,
+    /// It does not run.
+    Deny,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+/// What rules are held against: one call, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Who calls, and where.
+    pub who: &'a Who<'a>,
+    /// The name of the tool.
+    pub tool: &'a str,
+    /// The name of its toolset.
+    pub toolset: &'a str,
+    /// The schema of its input, for the defaults of what is left out.
+    pub schema: &'a Map<String, Value>,
+    /// What it does.
+    pub effect: Effect,
+    /// `None` before it was validated: then no rule about arguments matches.
+    pub input: Option<&'a Canonical>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl<'a> Facts<'a> {
+    /// About a call of this tool now.
+    #[must_use]
+    pub fn now(who: &'a Who<'a>, tool: &'a Entry, effect: Effect, input: Option<&'a Canonical>) -> Self {
+        Self {
+            who,
+            tool: tool.name,
+            toolset: tool.toolset,
+            schema: &tool.input_schema,
+            effect,
+            input,
+            at: Timestamp::now(),
+        }
+    }
+}
+
+/// What was decided, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is to happen.
+    pub verdict: Verdict,
+    /// The name of a rule, or `default for <effect>`.
+    pub rule: String,
+}
+
+/// What would happen with a call, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What is to happen.
+    pub verdict: Verdict,
+    /// The name of a rule or of an entry of the commands.
+    pub rule: String,
+    /// The file that would run.
+    pub program: Option<PathBuf>,
+    /// In words, what kept it from being allowed.
+    pub why: Option<String>,
+    /// The smallest entry of `policy.commands` or `policy.rules` that would allow it, as TOML.
+    pub grant: Option<String>,
+    /// In words, the smallest change of the rules that would, where no entry could.
+    pub change: Option<String>,
+}
+
+/// All rules and lists of commands, ready to judge.
+pub struct Rules {
+    rules: Vec<Compiled>,
+    commands: Commands,
+}
+
+impl Rules {
+    /// Compiles the rules.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the rule and what is wrong in it: a glob that is none, a role or a time zone that is not
+    /// known; or the role that is nobody's.
+    pub fn new(rules: Vec<Rule>, roles: &Roles) -> Result<Self> {
+        if let Some((name, _)) =
+            roles.iter().find(|(_, role)| role.users.is_empty() && role.groups.is_empty())
+        {
+            return Err(Error::invalid_input(format!("the role `{name}` names neither users nor groups")));
+        }
+        let rules = rules.into_iter().map(|rule| Compiled::new(rule, roles)).collect::<Result<_>>()?;
+        Ok(Self { rules, commands: Commands::default() })
+    }
+
+    /// Looks whether the rules are about tools and arguments that there are.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the rule, what there is not, and the nearest that there is.
+    pub fn check(&self, registry: &Registry) -> Result<()> {
+        for compiled in &self.rules {
+            let rule = &compiled.rule;
+            let wrong = |what: String, known: Vec<&str>| {
+                let hint = known.first().map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+                Error::invalid_input(format!("rule `{}`: {what}{hint}", rule.name))
+            };
+            let families = || registry.iter().flat_map(|tool| [tool.toolset, tool.family()]);
+            if let Some(name) = rule.families.iter().find(|name| !families().any(|known| known == **name)) {
+                return Err(wrong(
+                    format!("there is no family or toolset `{name}`"),
+                    nearest(families(), name),
+                ));
+            }
+            let about: Vec<_> =
+                registry.iter().filter(|tool| compiled.is_about_tool(tool.name, tool.toolset)).collect();
+            let names = about.iter().filter_map(|tool| tool.input_schema.get("properties")?.as_object());
+            let names: Vec<&str> = names.flat_map(|all| all.keys()).map(String::as_str).collect();
+            for argument in &compiled.arguments {
+                let name = argument.first();
+                if !names.contains(&name) {
+                    return Err(wrong(
+                        format!("no tool that it is about has an argument `{name}`"),
+                        nearest(names, name),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same rules, and besides them what may be started.
+    #[must_use]
+    pub fn with_commands(mut self, commands: Commands) -> Self {
+        self.commands = commands;
+        self
+    }
+
+    /// What may be started.
+    #[must_use]
+    pub const fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Judges a call.
+    #[must_use]
+    pub fn decide(&self, facts: &Facts<'_>) -> Decision {
+        let effect = facts.effect;
+        self.matching(facts).unwrap_or_else(|| Decision {
+            verdict: default_for(effect),
+            rule: format!("default for {effect}"),
+        })
+    }
+
+    /// What the rules themselves say; `None` where none matches.
+    #[must_use]
+    pub fn matching(&self, facts: &Facts<'_>) -> Option<Decision> {
+        let compiled = *self.strongest(facts).first()?;
+        Some(Decision { verdict: compiled.rule.verdict, rule: compiled.rule.name.clone() })
+    }
+
+    /// The rules that match and whose verdict wins, as they were written.
+    fn strongest(&self, facts: &Facts<'_>) -> Vec<&Compiled> {
+        let mut winning: Vec<&Compiled> = Vec::new();
+        for compiled in &self.rules {
+            let held = winning.first().map(|first| first.rule.verdict);
+            // What could change nothing is not looked at: it may cost a look at the disk.
+            if held.is_some_and(|held| held > compiled.rule.verdict) || !compiled.matches(facts) {
+                continue;
+            }
+            if held.is_some_and(|held| held < compiled.rule.verdict) {
+                winning.clear();
+            }
+            winning.push(compiled);
+        }
+        winning
+    }
+
+    /// Judges a call as far as it is known by now. Once its input is known, notes who wants a human to be asked.
+    ///
+    /// # Errors
+    /// `Denied` by a rule, or by the token that was shown.
+    pub(crate) fn judge(&self, call: &mut Call) -> Result<Verdict> {
+        let (caller, tool, effect) = (&call.caller, call.tool.name, call.effect);
+        if let Some(token) = caller.token.as_ref().filter(|token| !token.effects.contains(&effect)) {
+            call.notes.rule = Some(format!("token {}: deny", token.name));
+            return Err(Error::denied(format!(
+                "`{tool}` ({effect}) is not among the effects of the token `{}`; one made with `skynetctl token create --effect {effect}` would allow it",
+                token.name
+            )));
+        }
+        let who = Who::of(caller);
+        let facts = Facts::now(&who, &call.tool, effect, call.input.as_ref());
+        let strongest = self.strongest(&facts);
+        let verdict = strongest.first().map_or_else(|| default_for(effect), |first| first.rule.verdict);
+        let rule = strongest
+            .first()
+            .map_or_else(|| format!("default for {effect}"), |first| first.rule.name.clone());
+        let denied = (verdict == Verdict::Deny).then(|| {
+            Error::denied(format!(
+                "`{tool}` ({effect}) is denied to `{}` by the rule `{rule}`; an administrator can exempt it by {}",
+                who.user,
+                change::exemption(&strongest, &facts)
+            ))
+        });
+        let asked_by = (verdict == Verdict::Ask && facts.input.is_some()).then(|| {
+            let remedy = if strongest.is_empty() {
+                format!("a rule with `verdict = \"allow\"` for tool `{tool}` and effect `{effect}`")
+            } else {
+                change::exemption(&strongest, &facts)
+            };
+            AskedBy { rule: rule.clone(), remedy }
+        });
+        call.notes.rule = Some(format!("{rule}: {verdict}"));
+        call.asked_by = asked_by;
+        denied.map_or(Ok(verdict), Err)
+    }
+
+    /// Judges what a call starts, if it starts anything and a list of commands applies to it. `verdict` is that of the rules;
+    /// returns what holds after both.
+    ///
+    /// # Errors
+    /// `Denied` by an entry or for want of one, `InvalidInput` if the input names nothing to start.
+    pub(crate) fn judge_command(
+        &self,
+        call: &mut Call,
+        input: &Canonical,
+        verdict: Verdict,
+    ) -> Result<Verdict> {
+        if self.commands.is_empty() {
+            return Ok(verdict);
+        }
+        let Some(command) = call.tool.command_of(input)? else { return Ok(verdict) };
+        let who = Who::of(&call.caller);
+        let Some(judged) = self.commands.judge(&who, &command) else { return Ok(verdict) };
+        if judged.verdict >= verdict {
+            call.notes.rule = Some(format!("{}: {}", judged.rule, judged.verdict));
+        }
+        match judged.verdict {
+            Verdict::Deny => return Err(denied_command(&judged, &who, call.tool.name)),
+            Verdict::Ask => {
+                let remedy = "an entry of `policy.commands` with `verdict = \"allow\"` that covers this command, where none asks,";
+                call.asked_by.get_or_insert(AskedBy { rule: judged.rule, remedy: remedy.into() });
+            }
+            Verdict::Allow => {}
+        }
+        call.program = judged.program;
+        Ok(verdict.max(judged.verdict))
+    }
+
+    /// Says what would happen with a call of `tool` at that time.
+    ///
+    /// # Errors
+    /// `InvalidInput` as the tool says it.
+    pub fn explain(
+        &self,
+        who: &Who<'_>,
+        tool: &Entry,
+        input: &Canonical,
+        at: Timestamp,
+    ) -> Result<Explanation> {
+        let facts = Facts { at, ..Facts::now(who, tool, tool.effect_of(input)?, Some(input)) };
+        let command = tool.command_of(input)?;
+        let starts_something = command.is_some();
+        let Decision { verdict, rule } = self.decide(&facts);
+        let judged = command.and_then(|command| self.commands.judge(who, &command));
+        let strongest = self.strongest(&facts);
+        Ok(match judged {
+            Some(judged) if judged.verdict >= verdict => Explanation {
+                verdict: judged.verdict,
+                rule: judged.rule,
+                program: judged.program,
+                why: judged.why,
+                grant: judged.grant.map(|grant| grant.to_toml()),
+                change: None,
+            },
+            judged => {
+                let why = (starts_something && judged.is_none())
+                    .then(|| "no list of commands applies here, so effects alone decide".to_owned());
+                let is_refused = verdict != Verdict::Allow;
+                Explanation {
+                    verdict,
+                    rule,
+                    program: judged.and_then(|judged| judged.program),
+                    why,
+                    grant: (is_refused && strongest.is_empty()).then(|| change::grant(&facts)),
+                    change: (is_refused && !strongest.is_empty())
+                        .then(|| change::exemption(&strongest, &facts)),
+                }
+            }
+        })
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether only the defaults apply.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// What happens without a rule.
+const fn default_for(effect: Effect) -> Verdict {
+    match effect {
+        Effect::Read | Effect::Write => Verdict::Allow,
+        Effect::Destroy | Effect::External => Verdict::Ask,
+    }
+}
+
+/// The refusal of a command, with the smallest entry that would allow it.
+fn denied_command(judged: &Judgement, who: &Who<'_>, tool: &str) -> Error {
+    let workspace =
+        who.workspace.map_or_else(|| "no workspace".into(), |one| one.path().display().to_string());
+    let place = format!("`{}` in `{workspace}`", who.user);
+    let reason = judged.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let hint = match (&judged.grant, reason.is_empty()) {
+        (Some(grant), _) => format!(
+            "; the smallest entry of `policy.commands` with which an administrator could allow it is `{}`",
+            grant.to_inline_toml()
+        ),
+        (None, true) => format!("; an administrator can exempt it by narrowing the entry `{}`", judged.rule),
+        (None, false) => "; no entry of `policy.commands` could allow it as it is".into(),
+    };
+    Error::denied(format!(
+        "`{tool}` is denied to {place} by `{}` of `policy.commands`{reason}{hint}",
+        judged.rule
+    ))
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;
