@@ -68,11 +68,11 @@ pub(crate) struct Input {
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: u32,
-    /// Most memory of its processes.
+    /// Most memory.
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
-    /// More of what ends it.
+    /// More limits.
     #[serde(default)]
     limits: More,
     /// Ways out, which a human may have to allow.
@@ -163,7 +163,7 @@ pub(crate) struct Output {
 
 impl Tool for ExecRun {
     const NAME: &'static str = "exec_run";
-    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no `network` but what is granted, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
+    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no network by default, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
     const KEYWORDS: &'static str = "execute shell bash terminal command line program script python node npm cargo make pytest compile build test lint run | exécuter lancer commande terminal programme script compiler construire tester";
     const EFFECT: Effect = Effect::Write;
     const MOST: Effect = Effect::External;

@@ -76,11 +76,11 @@ pub(crate) struct Input {
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 604_800))]
     timeout_seconds: u32,
-    /// Most memory of its processes.
+    /// Most memory.
     #[serde(default = "default_memory")]
     #[schemars(range(min = 16, max = 65536))]
     memory_mib: u32,
-    /// More of what ends it.
+    /// More limits.
     #[serde(default)]
     limits: More,
     /// Ways out and in, which a human may have to allow.
