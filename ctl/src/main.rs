@@ -69,7 +69,7 @@ enum Command {
     Sessions,
     /// Query, export, replay and verify the audit log.
     #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(Box<audit::Command>),
     /// See and answer calls that wait for a human.
     #[command(subcommand)]
     Approvals(approvals::Command),
@@ -121,7 +121,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Secret(command) => secret::run(&daemon, command, output).await,
         Command::Client(command) => client::run(&daemon, command, output),
         Command::Sessions => sessions::run(&daemon, output).await,
-        Command::Audit(command) => audit::run(&daemon, command, output).await,
+        Command::Audit(command) => audit::run(&daemon, *command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,
         Command::Policy(command) => policy::run(&daemon, command, output).await,
         Command::Trust(wanted) => trust::run(&daemon, wanted, output).await,

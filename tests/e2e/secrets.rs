@@ -225,7 +225,7 @@ fn a_secret_is_not_given_to_what_could_tell_others() {
         match wanted {
             None => assert!(answer.is_ok(), "{network}: {answer:?}"),
             Some(part) => {
-                assert!(answer.as_ref().is_err_and(|err| err.contains(part)), "{network}: {answer:?}")
+                assert!(answer.as_ref().is_err_and(|err| err.contains(part)), "{network}: {answer:?}");
             }
         }
     }

@@ -15,7 +15,6 @@ use skynet_sandbox::preview::{End, Writer};
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
-    os::fd::OwnedFd,
 };
 
 /// A call that is not taken back.
@@ -141,7 +140,7 @@ async fn list(ctx: &CallCtx, steps: &[Step]) -> Result<File> {
     let workspace = ctx.workspace()?;
     let no_room =
         |err: rustix::io::Errno| Error::unavailable("there is no room for the list").with_source(err);
-    let file = File::from(OwnedFd::from(memfd_create("undo", MemfdFlags::CLOEXEC).map_err(no_room)?));
+    let file = File::from(memfd_create("undo", MemfdFlags::CLOEXEC).map_err(no_room)?);
     let mut writer = Writer::new(&file);
     for step in steps {
         ctx.check_canceled()?;
