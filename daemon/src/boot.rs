@@ -78,6 +78,7 @@ pub(crate) fn refuse_root() -> Result<()> {
 pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> Result<()> {
     start_log(&config.log.filter)?;
     raise_open_files()?;
+    forbid_cores();
     let uid = rustix::process::getuid().as_raw();
     let state = state.unwrap_or_else(|| site.state());
     socket::private_directory(&state, uid)?;
@@ -162,7 +163,7 @@ impl House {
             );
         }
         let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
-        let key = MasterKey::load(&state.join("keys/secrets.key"))?;
+        let key = MasterKey::load(&state.join("keys/secrets.key"), &state.join("secrets"))?;
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),
@@ -317,6 +318,14 @@ pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
         bail!("`{}` is missing; install all programs of a release together", program.display());
     }
     Ok(program)
+}
+
+/// A core would hold the key and all secrets (core(5)). A process without this right has no cores either.
+fn forbid_cores() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(err) = setrlimit(Resource::Core, none) {
+        tracing::warn!(error = %err, "core dumps of the daemon cannot be forbidden");
+    }
 }
 
 /// To as many as it may have: connections take some, and commands, which have fewer, are counted against it.

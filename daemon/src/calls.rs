@@ -1,7 +1,7 @@
 //! Calls under way. A call runs in a task of its own, so that a lost connection does not stop it and a resent
 //! frame finds it again.
 
-use crate::shelf::Shelf;
+use crate::shelf::{self, Shelf};
 use bytes::Bytes;
 use skynet_core::{
     Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
@@ -17,12 +17,15 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How much answer a call gets that does not ask for more, in bytes.
 const DEFAULT_MAX_BYTES: usize = 64 << 10;
+
+/// Calls that may read the log for what was changed at the same time.
+const READERS: usize = 2;
 
 /// A reader that is further behind than that looks at everything again.
 const RECORDED_KEPT: usize = 256;
@@ -98,6 +101,7 @@ pub(crate) struct Calls {
     blobs: Blobs,
     audit: Ledger,
     keyring: Arc<Keyring>,
+    readers: Arc<Semaphore>,
     running: Mutex<HashMap<CallId, Running>>,
     /// The newest sessions that got something recorded.
     recorded: broadcast::Sender<Uuid>,
@@ -113,6 +117,7 @@ impl Calls {
         asking: Asking,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
+        let readers = Arc::new(Semaphore::new(READERS));
         Arc::new(Self {
             asking,
             pipeline,
@@ -120,6 +125,7 @@ impl Calls {
             blobs,
             audit,
             keyring,
+            readers,
             running: Mutex::default(),
             recorded,
         })
@@ -177,6 +183,7 @@ impl Calls {
             caller: request.caller.clone(),
             notes: notes.clone(),
             progress,
+            readers: self.readers.clone(),
         };
         let mut call = Call {
             id,
@@ -205,6 +212,16 @@ impl Calls {
             let _ = calls.recorded.send(id.session);
         });
         Ok(running)
+    }
+
+    /// What is told to a user, without his secrets.
+    ///
+    /// # Errors
+    /// `Unavailable` when they cannot be read.
+    pub(crate) async fn without_secrets(&self, uid: u32, content: Vec<u8>) -> Result<Vec<u8>> {
+        let keyring = self.keyring.clone();
+        let looked = tokio::task::spawn_blocking(move || shelf::redact(&keyring, uid, &content)).await;
+        looked.map_err(|err| Error::internal("looking for secrets failed").with_source(err))?
     }
 
     /// How many are under way.

@@ -9,7 +9,7 @@ use skynet_core::{
     change::{Changed, Extent, Recorded},
     ctx::{Keep, Progress},
 };
-use skynet_secrets::{Error as SecretError, Keyring, Name};
+use skynet_secrets::{Error as SecretError, Keyring, Name, has_mark};
 use skynet_store::{Blobs, Ledger};
 use std::{
     borrow::Cow,
@@ -19,7 +19,10 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, PoisonError},
 };
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+};
 use uuid::Uuid;
 
 /// What a path held before a change is kept up to that size.
@@ -27,6 +30,15 @@ const MOST_BEFORE_BYTES: u64 = 64 << 20;
 
 /// A result is looked through for secrets as one piece.
 const MOST_RESULT_BYTES: u64 = 64 << 20;
+
+/// What a client is shown of a message of progress.
+const MOST_MESSAGE_BYTES: usize = 200;
+
+/// Of the audit log, read for one question: the newest.
+const MOST_SEEN_BYTES: usize = 1 << 30;
+
+/// Of the answer to one question.
+const MOST_TOLD_BYTES: usize = 16 << 20;
 
 /// Of the calls that changed something, told at once.
 const MOST_RECORDED: usize = 5000;
@@ -40,15 +52,20 @@ pub(crate) struct Shelf {
     pub(crate) caller: Caller,
     pub(crate) notes: Notes,
     pub(crate) progress: watch::Sender<Option<Progress>>,
+    /// Places of those who read the log for what was changed.
+    pub(crate) readers: Arc<Semaphore>,
 }
 
 #[async_trait]
 impl Outbox for Shelf {
     fn progress(&self, mut progress: Progress) {
-        let Ok(scanner) = self.keyring.scanner(self.caller.uid) else { return };
-        if let Cow::Owned(message) = scanner.redact(progress.message.as_bytes()).bytes {
-            progress.message = String::from_utf8_lossy(&message).into_owned();
-        }
+        // It was made before the call began; if it is just being made anew, the numbers have to do.
+        let message = self.keyring.ready_scanner(self.caller.uid).map(|scanner| {
+            let message = scanner.redact(progress.message.as_bytes()).bytes;
+            String::from_utf8_lossy(&message).into_owned()
+        });
+        // Cut only now, so that no part of a secret is left that nobody knows for one.
+        progress.message = tail(message.unwrap_or_default(), MOST_MESSAGE_BYTES);
         self.progress.send_replace(Some(progress));
     }
 
@@ -109,15 +126,20 @@ impl Outbox for Shelf {
 
 impl Shelf {
     async fn keep(&self, path: &str, file: File) -> Result<String> {
-        let size = file
-            .metadata()
-            .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?
-            .len();
-        if size > MOST_BEFORE_BYTES {
-            // Recorded as such: this change cannot be taken back.
-            return Ok(format!("not kept: {size} bytes"));
+        let metadata = spawn_blocking(move || file.metadata().map(|metadata| (file, metadata))).await;
+        let metadata =
+            metadata.map_err(|err| Error::internal("looking at a file failed").with_source(err))?;
+        let (file, metadata) = metadata
+            .map_err(|err| Error::unavailable(format!("`{path}` cannot be examined")).with_source(err))?;
+        if !metadata.is_file() {
+            return Err(Error::internal("what was handed over is no file"));
         }
-        self.put(format!("before/{}", self.caller.uid), file).await
+        if metadata.len() > MOST_BEFORE_BYTES {
+            // Recorded as such: this change cannot be taken back.
+            return Ok(format!("not kept: {} bytes", metadata.len()));
+        }
+        // It may grow while it is read.
+        self.put(format!("before/{}", self.caller.uid), file.take(MOST_BEFORE_BYTES)).await
     }
 
     async fn put(&self, owner: String, file: impl io::Read + Send + 'static) -> Result<String> {
@@ -134,7 +156,7 @@ impl Shelf {
     async fn changes(&self, name: &str) -> Result<OwnedFd> {
         let scope = Scope {
             uid: self.caller.uid,
-            token: self.caller.token.as_ref().map(|token| token.name.clone()),
+            token: self.caller.token.as_ref().map(|token| token.id.clone()),
             workspace: self
                 .caller
                 .workspace
@@ -142,6 +164,8 @@ impl Shelf {
                 .map(|workspace| workspace.path().to_string_lossy().into_owned()),
             only: Only::from_name(name, self.session)?,
         };
+        // Reading much of a large log is not for everybody at once.
+        let _turn = self.readers.acquire().await;
         let audit = self.audit.clone();
         let unreadable = |err: io::Error| {
             Error::unavailable("the audit log cannot be read for what was changed").with_source(err)
@@ -178,6 +202,14 @@ fn secret(keyring: &Keyring, uid: u32, name: &str, audience: &[String]) -> Resul
     Ok(value.to_vec())
 }
 
+/// The end of a text.
+fn tail(text: String, most_bytes: usize) -> String {
+    match text.len().checked_sub(most_bytes) {
+        None => text,
+        Some(start) => text.get(text.ceil_char_boundary(start)..).unwrap_or_default().to_owned(),
+    }
+}
+
 /// Whether all that `host` stands for is among the hosts of a secret.
 fn covers(own: &str, host: &str) -> bool {
     own == host
@@ -190,9 +222,6 @@ fn covers(own: &str, host: &str) -> bool {
 /// What a client may read later is as free of secrets as what it reads at once.
 fn without_secrets(keyring: &Keyring, uid: u32, mut file: File) -> Result<Vec<u8>> {
     let unreadable = |err: io::Error| Error::unavailable("a result cannot be read").with_source(err);
-    let scanner = keyring.scanner(uid).map_err(|err| {
-        Error::unavailable("secrets cannot be read, so nothing can be kept free of them").with_source(err)
-    })?;
     let mut content = Vec::new();
     file.rewind().map_err(unreadable)?;
     file.take(MOST_RESULT_BYTES + 1).read_to_end(&mut content).map_err(unreadable)?;
@@ -201,8 +230,23 @@ fn without_secrets(keyring: &Keyring, uid: u32, mut file: File) -> Result<Vec<u8
             "the result has more than the {MOST_RESULT_BYTES} bytes that are kept"
         )));
     }
-    Ok(scanner.redact(&content).bytes.into_owned())
+    redact(keyring, uid, &content)
 }
+
+/// A text without the secrets of a user. Takes its time.
+///
+/// # Errors
+/// `Unavailable` when they cannot be read.
+pub(crate) fn redact(keyring: &Keyring, uid: u32, content: &[u8]) -> Result<Vec<u8>> {
+    let scanner = keyring.scanner(uid).map_err(|err| {
+        Error::unavailable("secrets cannot be read, so nothing can be kept free of them").with_source(err)
+    })?;
+    Ok(scanner.redact(content).bytes.into_owned())
+}
+
+/// Outcomes of calls that did not come to their tool.
+const REFUSALS: [&str; 6] =
+    ["denied", "invalid_input", "needs_confirmation", "quota_exceeded", "not_found", "conflict"];
 
 /// Which calls are told of.
 struct Scope {
@@ -246,7 +290,7 @@ struct Line<'a> {
     #[serde(default)]
     uid: u32,
     #[serde(default)]
-    token: Option<Cow<'a, str>>,
+    token_id: Option<Cow<'a, str>>,
     #[serde(default)]
     workspace: Option<Cow<'a, str>>,
     #[serde(flatten)]
@@ -255,15 +299,27 @@ struct Line<'a> {
 
 impl Scope {
     fn holds(&self, line: &Line<'_>) -> bool {
-        let has_changed = !line.recorded.changes.is_empty()
-            || (line.effect != "read" && ["ok", "interrupted"].contains(&line.recorded.outcome.as_str()));
+        // A call that was refused before it began changed nothing; of any other that may write, nobody knows.
+        let has_begun = !REFUSALS.contains(&line.recorded.outcome.as_str());
+        let has_changed = !line.recorded.changes.is_empty() || (line.effect != "read" && has_begun);
         has_changed
             && line.uid == self.uid
             // Without a token it is the user himself, who may know what his tokens did.
-            && (self.token.is_none() || line.token.as_deref() == self.token.as_deref())
+            && (self.token.is_none() || line.token_id.as_deref() == self.token.as_deref())
             && line.workspace.as_deref() == self.workspace.as_deref()
             && self.only.fits(&line.recorded.call)
     }
+}
+
+/// A name that the log holds with a mark in it is not the name.
+fn as_it_was(mut recorded: Recorded) -> Recorded {
+    for change in &mut recorded.changes {
+        let targets = [&change.before, &change.after].into_iter().flatten().map(|entry| &entry.target);
+        if targets.chain([&change.path]).any(|name| has_mark(name.as_bytes())) {
+            change.lost = Some("its name tells a secret, so the log does not hold it".into());
+        }
+    }
+    recorded
 }
 
 /// Whether it is of a call that only read, as most are: `effect` comes before anything that a caller wrote.
@@ -275,22 +331,37 @@ fn is_read(json: &[u8]) -> bool {
 
 /// Writes what fits, the newest first.
 fn list(audit: &Ledger, scope: &Scope) -> io::Result<OwnedFd> {
-    let mut newest = VecDeque::new();
-    for record in audit.records()? {
-        if is_read(&record.json) {
-            continue;
-        }
-        // Other kinds of records have no call.
-        let Ok(line) = serde_json::from_slice::<Line<'_>>(&record.json) else { continue };
-        if scope.holds(&line) {
-            newest.push_front(line.recorded);
-            newest.truncate(MOST_RECORDED);
-        }
-    }
     let mut file = File::from(memfd_create("changes", MemfdFlags::CLOEXEC)?);
-    for recorded in newest {
-        serde_json::to_writer(&mut file, &recorded)?;
-        file.write_all(b"\n")?;
+    let (mut count, mut seen_bytes, mut told_bytes) = (0, 0, 0);
+    for segment in audit.segments_back()? {
+        let mut lines = VecDeque::new();
+        for record in segment {
+            seen_bytes += record.json.len();
+            if is_read(&record.json) {
+                continue;
+            }
+            // Other kinds of records have no call.
+            let Ok(line) = serde_json::from_slice::<Line<'_>>(&record.json) else { continue };
+            if scope.holds(&line) {
+                let mut json = serde_json::to_vec(&as_it_was(line.recorded))?;
+                json.push(b'\n');
+                lines.push_front(json);
+                lines.truncate(MOST_RECORDED);
+            }
+        }
+        for line in lines {
+            count += 1;
+            told_bytes += line.len();
+            file.write_all(&line)?;
+            if count == MOST_RECORDED || told_bytes > MOST_TOLD_BYTES {
+                seen_bytes = MOST_SEEN_BYTES;
+                break;
+            }
+        }
+        let is_found = count > 0 && matches!(scope.only, Only::Call(_));
+        if is_found || seen_bytes >= MOST_SEEN_BYTES {
+            break;
+        }
     }
     file.rewind()?;
     Ok(file.into())

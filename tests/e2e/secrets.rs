@@ -161,6 +161,15 @@ fn files_and_jobs_and_what_is_too_long_tell_no_secret() {
     let edit = json!({ "path": "config", "edits": [{ "old": "rest", "new": "other" }] });
     bench.shim.call("files_edit", edit).unwrap();
     assert_eq!(fs::read_to_string(bench.home.project.join("config")).unwrap(), format!("{VALUE}\nother\n"));
+    // As a resource, which is read in base64 inside.
+    let uri = format!("skynet://workspace/{}", "config");
+    let resource = bench.shim.request("resources/read", json!({ "uri": uri })).to_string();
+    assert!(resource.contains("holds a secret") || resource.contains("[redacted:deploy]"), "{resource}");
+    assert_eq!(is_told(&resource, &forms), None);
+    let token = format!("ghp_{}", "a1B2c3".repeat(6));
+    fs::write(bench.home.project.join("token"), &token).unwrap();
+    let resource = bench.shim.request("resources/read", json!({ "uri": "skynet://workspace/token" }));
+    assert_eq!(resource["result"]["contents"][0]["text"], "[redacted:pattern:github-token]", "{resource}");
     // A result that is kept because it is too long for the answer.
     let script = "for i in $(seq 9000); do echo \"$i $TOKEN and more\"; done";
     let input = json!({ "script": script, "environment": { "TOKEN": "secret://deploy" } });

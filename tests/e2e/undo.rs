@@ -146,10 +146,35 @@ fn what_was_changed_since_is_never_touched() {
 }
 
 #[test]
+fn directories_that_may_not_be_written_are_no_obstacle() {
+    let mut bench = Bench::new();
+    let before = bench.tree();
+    for script in [
+        "rm dir/c; chmod 555 dir",
+        "mkdir -p cache/mod; echo x > cache/mod/f; chmod 555 cache/mod cache",
+        "chmod 500 dir; chmod 400 a",
+    ] {
+        let preview = bench.call("exec_preview", json!({ "script": script }));
+        bench.call("exec_apply_preview", json!({ "preview": preview["preview"] }));
+        let changed = bench.tree();
+        assert_ne!(changed, before, "{script}");
+        let call = bench.newest();
+        bench.revert(&call).unwrap_or_else(|err| panic!("{script}: {err}"));
+        assert_eq!(bench.tree(), before, "{script}");
+        let undone = bench.newest();
+        bench.revert(&undone).unwrap_or_else(|err| panic!("{script}, again: {err}"));
+        assert_eq!(bench.tree(), changed, "{script}");
+        let again = bench.newest();
+        bench.revert(&again).unwrap();
+    }
+}
+
+#[test]
 fn what_cannot_be_taken_back_says_why() {
     let mut bench = Bench::new();
     for (tool, input, part) in [
         ("exec_run", json!({ "script": "echo x > by_command" }), "recorded only by `exec_preview`"),
+        ("files_copy", json!({ "from": "dir", "to": "copy" }), "copied as a whole"),
         ("files_delete", json!({ "path": "dir" }), "`files_restore` brings it back"),
     ] {
         bench.call(tool, input);

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "skynet-hands",
         &[
+            "skynet-changes",
             "skynet-core",
             "skynet-egress",
             "skynet-exec",

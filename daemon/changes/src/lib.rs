@@ -4,5 +4,5 @@
 mod apply;
 mod show;
 
-pub use apply::{Applied, apply};
+pub use apply::{Applied, apply, entry_of};
 pub use show::{List, Shown, diff_of, show, shown};

@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Effect, Error, Result, Workspace,
-    change::{Changed, Extent},
+    change::{Changed, Entry, Extent},
 };
 use async_trait::async_trait;
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
@@ -18,6 +18,9 @@ pub trait Outbox: Send + Sync {
     /// Keeps what is about to be changed: `file`, open for reading, is what `path` (relative to the workspace)
     /// holds now, `None` where there is nothing yet. Returns once the copy is durable.
     async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()>;
+
+    /// Notes what a path that was handed over before is now, for who knows it better than whoever looks at the end.
+    fn note_after(&self, _path: &str, _after: Option<Entry>) {}
 
     /// Notes what a call did to the paths that it handed over before.
     fn note_changes(&self, _changes: Vec<Changed>) {}
@@ -180,6 +183,11 @@ impl CallCtx {
     /// What the daemon says when it cannot keep it; then nothing may be changed.
     pub async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()> {
         self.outbox.keep_before(path, file, extent).await
+    }
+
+    /// [`Outbox::note_after`].
+    pub fn note_after(&self, path: &str, after: Option<Entry>) {
+        self.outbox.note_after(path, after);
     }
 
     /// [`Outbox::note_changes`].

@@ -1,13 +1,17 @@
 //! What a call does to the paths that it hands over: they are looked at before, and once more when it has ended.
 
 use rustix::fs::FileType;
+use skynet_changes::entry_of;
 use skynet_core::{
     Error, Result, Workspace,
     change::{Changed, Entry, Extent, Kind},
     target::Target,
 };
-use skynet_sandbox::preview::{self, State};
-use std::{collections::HashSet, os::fd::AsFd as _};
+use skynet_sandbox::preview::State;
+use std::{
+    collections::{HashMap, HashSet},
+    os::fd::AsFd as _,
+};
 
 /// Of one call; a line of the audit log holds them all.
 const MOST_CHANGES: usize = 1000;
@@ -15,11 +19,17 @@ const MOST_CHANGES: usize = 1000;
 /// What a longer file held is not kept, so it need not be known either.
 const MOST_BYTES: u64 = 64 << 20;
 
+const TREE: &str = "what a directory held that was moved or copied as a whole is not recorded";
+
 /// The changes of one call under way.
 #[derive(Default)]
 pub(crate) struct Changes {
     seen: HashSet<String>,
     changes: Vec<Changed>,
+    /// By their index: what is known already.
+    settled: HashMap<usize, Option<Entry>>,
+    /// The indexes of those that are changed with all they hold.
+    trees: HashSet<usize>,
 }
 
 impl Changes {
@@ -31,21 +41,33 @@ impl Changes {
         let (before, lost) = match look(workspace, path) {
             Ok(before) => {
                 let is_tree = before.as_ref().is_some_and(|entry| entry.kind == Kind::Directory);
-                let lost = (is_tree && extent == Extent::Tree)
-                    .then(|| "what a directory held that was moved as a whole is not recorded".to_owned());
-                (before, lost)
+                (before, (is_tree && extent == Extent::Tree).then(|| TREE.to_owned()))
             }
             Err(err) => (None, Some(err.message.into_owned())),
         };
+        if extent == Extent::Tree {
+            self.trees.insert(self.changes.len());
+        }
         self.changes.push(Changed { path: path.to_owned(), before, after: None, lost });
+    }
+
+    /// What a path is now, told by who made it.
+    pub(crate) fn settle(&mut self, path: &str, after: Option<Entry>) {
+        if let Some(change) = self.changes.iter().position(|change| change.path == path) {
+            self.settled.insert(change, after);
+        }
     }
 
     /// What became of them, in the order in which they began.
     pub(crate) fn end(mut self, workspace: &Workspace) -> Vec<Changed> {
-        for change in &mut self.changes {
-            match look(workspace, &change.path) {
+        for (index, change) in self.changes.iter_mut().enumerate() {
+            match self.settled.remove(&index).map_or_else(|| look(workspace, &change.path), Ok) {
                 Ok(after) => change.after = after,
                 Err(err) => change.lost = Some(err.message.into_owned()),
+            }
+            let is_tree = change.after.as_ref().is_some_and(|after| after.kind == Kind::Directory);
+            if is_tree && self.trees.contains(&index) {
+                change.lost.get_or_insert_with(|| TREE.to_owned());
             }
         }
         let count = self.seen.len();
@@ -73,19 +95,9 @@ fn look(workspace: &Workspace, path: &str) -> Result<Option<Entry>> {
     }
     let found = State::of(target.directory.as_fd(), &target.name)
         .map_err(|err| Error::unavailable("it is neither file, directory nor link").with_source(err))?;
-    Ok(found.map(|(state, _)| entry(&state)))
-}
-
-fn entry(state: &State) -> Entry {
-    Entry {
-        kind: match state.kind() {
-            preview::Kind::File => Kind::File,
-            preview::Kind::Directory => Kind::Directory,
-            preview::Kind::Link => Kind::Link,
-        },
-        mode: state.mode,
-        size_bytes: state.size_bytes,
-        sha256: skynet_core::canonical::hex(&state.sha256),
-        target: String::from_utf8_lossy(&state.target).into_owned(),
+    let Some((state, _)) = found else { return Ok(None) };
+    if std::str::from_utf8(&state.target).is_err() {
+        return Err(Error::invalid_input("where it leads is not UTF-8"));
     }
+    Ok(Some(entry_of(&state)))
 }

@@ -3,7 +3,10 @@
 use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION, Watch};
 use bytes::Bytes;
 use skynet_core::{
-    CallCtx, Caller, Canonical, Error, Result, Workspace, change::Extent, ctx::Keep, tool::PROXY_PORT,
+    CallCtx, Caller, Canonical, Error, Result, Workspace,
+    change::{Changed, Extent},
+    ctx::Keep,
+    tool::PROXY_PORT,
 };
 use skynet_egress::Gateway;
 use skynet_sandbox::{
@@ -32,6 +35,15 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// A call that was given up and still runs after that time blocks its hands: they are killed and replaced.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// What is taken of what hands say of one call's changes: a line of the log.
+const MOST_CHANGES_BYTES: usize = 1 << 20;
+
+/// Entries that one call may change: as many as a preview (`skynet_sandbox::preview::MOST_CHANGES`) and a few for it.
+const MOST_KEPT: usize = 20_100;
+
+/// A path in bytes (limits.h, `PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
 
 /// The variables of the daemon that its hands see; the others are their user's.
 const KEPT: [&str; 3] = ["PATH", "LANG", "TZ"];
@@ -207,6 +219,7 @@ impl Process {
             Call { id, tool: name.to_owned(), input: input.bytes().clone(), max_bytes: ctx.max_bytes as u64 };
         self.send(Request::Call(call)).await.ok()?;
         let mut is_canceled = false;
+        let mut kept_count = 0;
         loop {
             let (reply, descriptor) = tokio::select! {
                 reply = inbox.recv() => reply?,
@@ -226,6 +239,12 @@ impl Process {
                 }
                 Reply::Progress(progress) => ctx.progress(progress.done, progress.total, progress.message),
                 Reply::Before(before) => {
+                    kept_count += 1;
+                    if kept_count > MOST_KEPT || before.path.len() > LONGEST_PATH {
+                        let refused = Err(Error::quota_exceeded("a call changes at most 20,000 entries"));
+                        self.send(Request::Kept(answer(id, refused))).await.ok()?;
+                        continue;
+                    }
                     let kept = ctx.keep_before(&before.path, descriptor, Extent::Entry).await;
                     let kept = kept.map(|()| String::new());
                     self.send(Request::Kept(answer(id, kept))).await.ok()?;
@@ -323,10 +342,12 @@ fn note_changes(ctx: &CallCtx, changes: &[u8]) {
     if changes.is_empty() {
         return;
     }
-    match serde_json::from_slice(changes) {
-        Ok(changes) => ctx.note_changes(changes),
-        Err(err) => tracing::error!(error = %err, "hands told of changes in a form that nobody knows"),
-    }
+    let told =
+        serde_json::from_slice::<Vec<Changed>>(changes).ok().filter(|_| changes.len() <= MOST_CHANGES_BYTES);
+    ctx.note_changes(told.unwrap_or_else(|| {
+        let lost = Some("more was told of its changes than the log takes".to_owned());
+        vec![Changed { path: ".".to_owned(), before: None, after: None, lost }]
+    }));
 }
 
 /// An output is spliced into a line for the client as it is, so hands must not be able to end that line.

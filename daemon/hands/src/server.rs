@@ -15,7 +15,7 @@ use crate::{
 use async_trait::async_trait;
 use skynet_core::{
     CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace,
-    change::Extent,
+    change::{Entry, Extent},
     ctx::{self, Keep},
 };
 use skynet_sandbox::channel::{BlockingSocket, Buffer};
@@ -310,6 +310,12 @@ impl Outbox for ToDaemon {
         let ctx::Progress { done, total, message } = progress;
         // Without a daemon there is nobody to tell, and the threads that listen notice as well.
         let _ = self.hands.send(Reply::Progress(Progress { id: self.id, done, total, message }), None);
+    }
+
+    fn note_after(&self, path: &str, after: Option<Entry>) {
+        if let Some(call) = self.hands.lock().calls.get_mut(&self.id) {
+            call.changes.settle(path, after);
+        }
     }
 
     async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()> {

@@ -1,12 +1,12 @@
 //! One line per call in the hash-chained ledger, and the answers of calls that were sent again.
 
-use crate::redact;
+use crate::{redact, scan};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Answer, Call, Error, Layer, Next, Result, call::Before, canonical::hex, change::Changed};
-use skynet_secrets::Keyring;
+use skynet_secrets::{Keyring, Scanner};
 use skynet_store::{
     Journal, Ledger,
     journal::{Intent, Known},
@@ -34,12 +34,11 @@ impl Audit {
         call: &Call,
         outcome: &Result<Answer>,
         started: Instant,
+        scanner: &Scanner,
     ) -> Result<(), skynet_store::Error> {
         let line = serde_json::to_vec(&Line::new(call, outcome, started))
             .map_err(|err| skynet_store::Error::Corrupt(format!("an audit record: {err}")))?;
         // An agent may have written a value where only its name belongs.
-        let scanner = self.keyring.scanner(call.caller.uid);
-        let scanner = scanner.map_err(|err| skynet_store::Error::Corrupt(format!("secrets: {err}")))?;
         let position = self.ledger.append(&scanner.redact(&line).bytes)?;
         if call.effect.is_mutating() {
             let (settled, synced) =
@@ -74,8 +73,11 @@ impl Layer for Audit {
             Known::Interrupted => return Err(interrupted(call)),
             Known::Nothing => {}
         }
+        let early = scan::scanner(&self.keyring, call.caller.uid).await?;
         let outcome = next.run(call).await;
-        match self.record(call, &outcome, started).await {
+        let scanner = scan::scanner(&self.keyring, call.caller.uid).await.unwrap_or(early);
+        let outcome = outcome.map_err(|err| scan::clean(err, &scanner));
+        match self.record(call, &outcome, started, &scanner).await {
             Ok(()) => outcome,
             // A read changed nothing, so it may be answered without its line; the gap is in the log.
             Err(err) if !call.effect.is_mutating() => {
@@ -115,6 +117,8 @@ pub fn record_interrupted(ledger: &Ledger, intents: &[Intent]) -> Result<(), sky
             "effect": intent.effect.as_str(),
             "uid": intent.uid,
             "input_digest": intent.input_digest,
+            "workspace": intent.workspace,
+            "token_id": intent.token,
             "outcome": "interrupted",
             "message": "the daemon died while it ran",
         });
@@ -142,6 +146,8 @@ struct Line<'a> {
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     via: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,6 +192,7 @@ impl<'a> Line<'a> {
             duration_seconds: started.elapsed().as_secs_f64(),
             rule: notes.rule.as_deref(),
             token: call.caller.token.as_ref().map(|token| token.name.as_str()),
+            token_id: call.caller.token.as_ref().map(|token| token.id.as_str()),
             via: notes.via,
             trace_parent: notes.trace_parent.as_deref(),
             confirmed_by: notes.confirmed_by.as_deref(),

@@ -1,13 +1,14 @@
 //! An answer is as long as the caller can take, and tells no secret. What does not fit is kept whole and offered as a
 //! link, and the answer shows head and tail in the shape that the tool's schema promises.
 
+use crate::scan;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use skynet_core::{Answer, Call, Error, Layer, Link, Next, Result};
-use skynet_secrets::{Keyring, Scanner};
+use skynet_secrets::Keyring;
 use skynet_store::Blobs;
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 /// Members smaller than this are never cut.
 const SMALL_BYTES: usize = 256;
@@ -50,12 +51,12 @@ impl Layer for Bound {
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
-        // Before the tool runs: what cannot be looked for must not be told.
-        let scanner = scanner(&self.keyring, call.caller.uid)?;
-        let mut answer = next.run(call).await.map_err(|err| without_secrets(err, &scanner))?;
-        if let Cow::Owned(json) = scanner.redact(&answer.json).bytes {
-            answer.json = json.into();
-        }
+        // What could not be looked for must not be told, so the tool need not run.
+        let early = scan::scanner(&self.keyring, call.caller.uid).await?;
+        let mut answer = next.run(call).await?;
+        // A secret may have been set meanwhile.
+        let scanner = scan::scanner(&self.keyring, call.caller.uid).await.unwrap_or(early);
+        answer.json = scan::redact(&scanner, answer.json).await?;
         // JSON escapes make text longer, and a tool that respects the limit counts its text.
         let limit = call.max_bytes.saturating_mul(2);
         if answer.json.len() <= limit {
@@ -70,20 +71,6 @@ impl Layer for Bound {
             .into();
         Ok(answer)
     }
-}
-
-/// Of the secrets of a user.
-pub(crate) fn scanner(keyring: &Keyring, uid: u32) -> Result<Arc<Scanner>> {
-    keyring.scanner(uid).map_err(|err| {
-        Error::unavailable("secrets cannot be read, so nothing can be kept free of them").with_source(err)
-    })
-}
-
-fn without_secrets(mut err: Error, scanner: &Scanner) -> Error {
-    let clean = |text: &str| String::from_utf8_lossy(&scanner.redact(text.as_bytes()).bytes).into_owned();
-    err.message = clean(&err.message).into();
-    err.source = err.source.map(|source| clean(&source.to_string()).into());
-    err
 }
 
 /// Cuts strings and arrays until the value takes about `budget` bytes as JSON. Types stay as they are, so a

@@ -62,6 +62,12 @@ impl Layer for Cache {
                 effect: call.effect,
                 uid: call.caller.uid,
                 input_digest: call.input()?.digest(),
+                workspace: call
+                    .caller
+                    .workspace
+                    .as_ref()
+                    .map(|workspace| workspace.path().to_string_lossy().into_owned()),
+                token: call.caller.token.as_ref().map(|token| token.id.clone()),
             };
             // What cannot be recorded must not happen, so its line in the audit log gets its room first.
             let begun = match self.audit.make_room() {

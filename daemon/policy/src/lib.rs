@@ -14,6 +14,7 @@ mod project;
 mod quota;
 mod redact;
 mod rules;
+mod scan;
 mod trace;
 mod trust;
 mod validate;

@@ -171,6 +171,15 @@ pub fn directory_at(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// Names a directory below `root`, through no link, whether it may be read or not.
+///
+/// # Errors
+/// What openat2(2) says.
+pub fn open_path(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?)
+}
+
 /// Whether it is how an overlay says that something below is gone: a device of no number (overlayfs).
 #[must_use]
 pub fn is_whiteout(stat: &Stat) -> bool {

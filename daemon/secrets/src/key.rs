@@ -9,8 +9,8 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 use std::{
     fmt,
-    fs::File,
-    io::{Read as _, Write as _},
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -42,12 +42,24 @@ impl MasterKey {
     /// not there.
     ///
     /// # Errors
-    /// `Key` when the file may be known to others or holds no key, `Io` when it cannot be read or made.
-    pub fn load(key_file: &Path) -> Result<Self> {
+    /// `Key` when the file may be known to others, holds no key, or is gone while there is something below `sealed` that
+    /// was sealed with it; `Io` when it cannot be read or made.
+    pub fn load(key_file: &Path, sealed: &Path) -> Result<Self> {
         if let Some(directory) = std::env::var_os(CREDENTIALS_DIRECTORY)
             && let Some(key) = Self::from_credential(Path::new(&directory))?
         {
             return Ok(key);
+        }
+        let is_gone =
+            matches!(fs::symlink_metadata(key_file), Err(err) if err.kind() == io::ErrorKind::NotFound);
+        if is_gone && fs::read_dir(sealed).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::Key {
+                path: key_file.to_owned(),
+                reason: format!(
+                    "it is gone, and `{}` is sealed with it; put it back from a backup, or remove that directory to begin anew",
+                    sealed.display()
+                ),
+            });
         }
         Self::from_file(key_file)
     }
@@ -156,7 +168,7 @@ fn create(path: &Path) -> Result<()> {
     file.write_all(bytes.as_slice()).and_then(|()| file.as_file().sync_all()).map_err(at(path))?;
     match file.persist_noclobber(path) {
         Ok(_) => {}
-        Err(err) if err.error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(err) if err.error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(err) => return Err(at(path)(err.error)),
     }
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))

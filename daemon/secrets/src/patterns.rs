@@ -44,7 +44,7 @@ const TABLE: [(&str, &str); 15] = [
     // has no end is taken as far as it looks like base64.
     (
         "pattern:private-key",
-        r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:(?:[A-Za-z0-9+/=:,.()_\s-]|\\+[nrt]){64,}?-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----|(?:[A-Za-z0-9+/=\s]|\\+[nr]){64,})",
+        r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:(?:[A-Za-z0-9+/=:,.()_\s]|-[A-Za-z0-9]|\\+[nrt]){64,}?-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----|(?:[A-Za-z0-9+/=\s]|\\+[nr]){64,})",
     ),
     // AWS IAM User Guide, "IAM identifiers", "Understanding unique ID prefixes": of users, and temporary ones of STS.
     ("pattern:aws-access-key", r"(?:AKIA|ASIA)[A-Z2-7]{16}"),
@@ -122,7 +122,9 @@ impl Patterns {
                     take(name, found.range());
                     from = found.end();
                 } else {
-                    from = found.start() + 1;
+                    // Within the same word none begins at a border.
+                    let word = text.get(found.start()..).unwrap_or_default();
+                    from = found.start() + word.iter().take_while(|byte| is_word(**byte)).count().max(1);
                 }
             }
         }
@@ -131,10 +133,14 @@ impl Patterns {
 
 /// Whether the range is no part of a longer word.
 fn is_bordered(text: &[u8], range: &Range<usize>) -> bool {
-    let is_word = |at: usize| text.get(at).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let is_word = |at: usize| text.get(at).is_some_and(|byte| is_word(*byte));
     let is_end = !is_word(range.end) || !is_word(range.end.saturating_sub(1));
     let Some(before) = range.start.checked_sub(1) else { return is_end };
     is_end && (!is_word(before) || !is_word(range.start) || ends_escape(text, before))
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// Whether the byte at `at` ends an escape of JSON, at any depth of strings within strings: the letter of `\n` is no
@@ -191,6 +197,16 @@ mod tests {
             ("pattern:openai-key", format!("sk-proj-{}", random(48))),
             ("pattern:openai-key", format!("sk-{}T3BlbkFJ{}", random(20), random(20))),
         ]
+    }
+
+    /// Nothing is measured: with time in proportion to the square these would take minutes.
+    #[test]
+    fn a_text_made_to_be_slow_is_not() {
+        let key = format!("-----BEGIN PRIVATE KEY-----{}", "A".repeat(64));
+        let token = format!("x{}.eyJaaaaaaaa.{}", "eyJaaaaaaaa".repeat(200_000), "b".repeat(43));
+        for text in [key.repeat(40_000), token, "AKIA".repeat(500_000), "-eyJaaaaaaaa".repeat(200_000)] {
+            names(&text);
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ use zeroize::Zeroizing;
 /// Of one value, in bytes: room for any key or certificate chain, and little enough to look for.
 pub const LONGEST_VALUE: usize = 65_536;
 
+/// Of one user: all of them are looked for in all that is written for him.
+const MOST_SECRETS: usize = 64;
+
 /// Places that one secret may be sent to.
 const MOST_HOSTS: usize = 64;
 
@@ -108,6 +111,9 @@ impl Secrets {
         let _writer = self.lock();
         let now = Timestamp::now();
         let record = match (self.find(owner, name)?, existing) {
+            (None, _) if self.list(owner)?.found.len() >= MOST_SECRETS => {
+                return Err(Error::Invalid(format!("a user has at most {MOST_SECRETS} secrets")));
+            }
             (None, _) => Record {
                 version: 1,
                 created_at: now,
@@ -313,11 +319,16 @@ fn check_hosts(hosts: &[String]) -> Result<()> {
     // RFC 1123, section 2.1.
     let is_label = |label: &str| {
         (1..=LONGEST_LABEL).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+            })
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     for host in hosts {
+        if host.parse::<std::net::IpAddr>().is_ok() {
+            continue;
+        }
         let name = host.strip_prefix("*.").unwrap_or(host);
         if name.len() > LONGEST_HOST || !name.split('.').all(is_label) {
             return Err(Error::Invalid(format!(

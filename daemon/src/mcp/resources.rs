@@ -135,9 +135,17 @@ async fn workspace_file(
     let input = json!({ "path": path, "encoding": "base64", "max_bytes": MOST_READ_BYTES });
     let found = handler.call_inside(raw, "files_read", &input).await.map_err(|err| refusal(uri, err))?;
     let content = found.get("content").and_then(Value::as_str).unwrap_or_default();
-    Ok(match STANDARD.decode(content).ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
-        Some(text) => ResourceContents::text(text, uri).with_mime_type("text/plain"),
-        None => ResourceContents::blob(content, uri).with_mime_type("application/octet-stream"),
+    // A mark in base64 is none: what has a secret in it in this form is told by name alone.
+    let bytes = STANDARD.decode(content).map_err(|_| {
+        refusal(uri, Error::denied("it holds a secret; read it with `files_read`, which marks that"))
+    })?;
+    // In base64 it was looked through for values, and not for what looks like a credential.
+    let bytes = handler.desk.calls.without_secrets(handler.caller.uid, bytes).await;
+    let bytes = bytes.map_err(|err| refusal(uri, err))?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => ResourceContents::text(text, uri).with_mime_type("text/plain"),
+        Err(err) => ResourceContents::blob(STANDARD.encode(err.as_bytes()), uri)
+            .with_mime_type("application/octet-stream"),
     })
 }
 

@@ -4,7 +4,9 @@ use crate::{Result, at};
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use std::{
+    cmp::Reverse,
     collections::HashMap,
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::FileExt as _,
@@ -12,6 +14,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
+
+/// What the names begin with of files that are being stored.
+const TEMPORARY: &[u8] = b".tmp";
 
 /// Files, `<owner>/<digest>` below a directory. An owner says who may read it and what for: `result/<uid>`,
 /// `before/<uid>`. The files are all there is, so what was stored survives whatever happens to anything else.
@@ -58,7 +63,7 @@ impl Blobs {
             let path = entry.map_err(at(directory))?.path();
             if path.is_dir() {
                 index.take_in(directory, &path).map_err(at(&path))?;
-            } else {
+            } else if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY)) {
                 // What was not stored to its end when the last daemon died.
                 fs::remove_file(&path).map_err(at(&path))?;
             }
@@ -75,14 +80,20 @@ impl Blobs {
         let stored = self.copy(content, &mut file)?;
         let place = Path::new(owner).join(&stored.digest);
         let path = self.directory.join(&place);
-        if !path.exists() {
+        let is_known = self.lock().entries.contains_key(&place);
+        if !is_known {
+            // What takes long is not done under the lock.
+            file.as_file().sync_data().map_err(at(&path))?;
+        }
+        let mut index = self.lock();
+        // Under the lock to the end: what is found there must not be evicted before it is touched.
+        if !index.entries.contains_key(&place) {
             file.as_file().sync_data().map_err(at(&path))?;
             let parent = self.directory.join(owner);
             make_directory(&parent).map_err(at(&parent))?;
             file.persist(&path).map_err(|err| at(&path)(err.error))?;
             File::open(&parent).and_then(|directory| directory.sync_all()).map_err(at(&parent))?;
         }
-        let mut index = self.lock();
         let touched_at = SystemTime::now();
         // For the next daemon; only the order of what goes first is lost without it.
         let _ = File::open(&path).and_then(|file| file.set_modified(touched_at));
@@ -163,13 +174,22 @@ impl Blobs {
         Ok(Stored { digest: hex(&hasher.finalize()), size_bytes })
     }
 
-    /// Deletes what was not touched for longest until the store fits, never `newest`.
+    /// Deletes what was not touched for longest until there is some room again, never `newest`; of the user first who has
+    /// most, so that nobody loses what is his to another's.
     fn evict(&self, index: &mut Index, newest: &Path) -> Result<()> {
-        let mut oldest_first: Vec<_> =
-            index.entries.iter().map(|(place, entry)| (entry.touched_at, place.clone())).collect();
-        oldest_first.sort();
-        for (_, place) in oldest_first {
-            if index.stored_bytes <= self.capacity_bytes {
+        let mut held: HashMap<OsString, u64> = HashMap::new();
+        for (place, entry) in &index.entries {
+            *held.entry(user_of(place)).or_default() += entry.size_bytes;
+        }
+        let mut order: Vec<_> = index.entries.iter().collect();
+        order.sort_by_cached_key(|(place, entry)| {
+            (Reverse(held.get(&user_of(place)).copied().unwrap_or(0)), entry.touched_at, (*place).clone())
+        });
+        let order: Vec<PathBuf> = order.into_iter().map(|(place, _)| place.clone()).collect();
+        // A tenth more than must be, so that this is not done for each that comes.
+        let wanted = self.capacity_bytes - self.capacity_bytes / 10;
+        for place in order {
+            if index.stored_bytes <= wanted {
                 break;
             }
             if place == newest {
@@ -209,6 +229,11 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// Whose an entry is: `<kind>/<uid>/...`.
+fn user_of(place: &Path) -> OsString {
+    place.components().nth(1).map(|part| part.as_os_str().to_owned()).unwrap_or_default()
 }
 
 /// Makes a directory with those above it, so that they survive a power cut.

@@ -62,6 +62,12 @@ pub struct Intent {
     pub uid: u32,
     /// SHA-256 of the canonical input.
     pub input_digest: String,
+    /// Where.
+    #[serde(default)]
+    pub workspace: Option<String>,
+    /// The id of the token it came with.
+    #[serde(default)]
+    pub token: Option<String>,
 }
 
 /// One line. Flat and not an enum, because raw JSON cannot be read out of a tagged one.
@@ -245,6 +251,8 @@ mod tests {
             effect: Effect::Write,
             uid: 1,
             input_digest: "d".into(),
+            workspace: None,
+            token: None,
         }
     }
 

@@ -260,21 +260,19 @@ impl Ledger {
     pub fn records(&self) -> Result<impl Iterator<Item = Record> + use<>> {
         let directory = self.shared().directory.clone();
         let numbers = segment::list(&directory)?;
-        Ok(numbers.into_iter().flat_map(move |number| {
-            // A segment that vanished meanwhile was dropped by retention.
-            let lines = segment::lines(&segment::path(&directory, number)).ok();
-            lines.into_iter().flatten().filter_map(move |line| {
-                let line = line.ok()?;
-                let (hash, json) = line.parts()?;
-                let position = Position {
-                    sequence: sequence_of(json)?,
-                    segment: number,
-                    offset: line.offset,
-                    length: u32::try_from(line.bytes.len()).ok()?,
-                };
-                Some(Record { position, json: json.to_vec(), hash: hash.to_owned() })
-            })
-        }))
+        Ok(numbers.into_iter().flat_map(move |number| records_of(&directory, number)))
+    }
+
+    /// The same by segments, the newest segment first: for who looks for the newest and need not read all.
+    ///
+    /// # Errors
+    /// What the filesystem says.
+    pub fn segments_back(
+        &self,
+    ) -> Result<impl Iterator<Item = impl Iterator<Item = Record> + use<>> + use<>> {
+        let directory = self.shared().directory.clone();
+        let numbers = segment::list(&directory)?;
+        Ok(numbers.into_iter().rev().map(move |number| records_of(&directory, number)))
     }
 
     /// Announces the number of the newest segment: when it changes, one was filled.
@@ -407,6 +405,23 @@ impl Shared {
         self.newest_segment.send_replace(writer.segment);
         sync_directory(&self.directory)
     }
+}
+
+/// The whole records of one segment, oldest first.
+fn records_of(directory: &Path, number: u64) -> impl Iterator<Item = Record> + use<> {
+    // A segment that vanished meanwhile was dropped by retention.
+    let lines = segment::lines(&segment::path(directory, number)).ok();
+    lines.into_iter().flatten().filter_map(move |line| {
+        let line = line.ok()?;
+        let (hash, json) = line.parts()?;
+        let position = Position {
+            sequence: sequence_of(json)?,
+            segment: number,
+            offset: line.offset,
+            length: u32::try_from(line.bytes.len()).ok()?,
+        };
+        Some(Record { position, json: json.to_vec(), hash: hash.to_owned() })
+    })
 }
 
 fn start_syncer(shared: Arc<Shared>) -> Result<()> {

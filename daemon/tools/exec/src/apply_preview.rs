@@ -41,7 +41,7 @@ impl Tool for ExecApplyPreview {
         let file = File::from(ctx.open_kept(Keep::Preview, &input.preview).await?);
         let stale =
             "is not what it was when the preview was made, so nothing is applied; run `exec_preview` again";
-        let Applied { created, changed, deleted } = apply(ctx, &file, stale).await?;
+        let Applied { created, changed, deleted, .. } = apply(ctx, &file, stale).await?;
         Ok(Output { created, changed, deleted })
     }
 }

@@ -11,6 +11,9 @@ use std::{
 };
 use tokio::{io::AsyncReadExt as _, net::unix::pipe, sync::Notify, task::JoinHandle, time::timeout};
 
+/// Of the last line that is shown while a command runs; it is cut when nothing secret is in it.
+const LONGEST_LINE: usize = 64 << 10;
+
 /// Of stdout or stderr. A command that writes more is ended: what is kept of both must fit a message to the client.
 const MOST_BYTES: usize = 4 << 20;
 
@@ -65,7 +68,7 @@ impl Capture {
     /// How much came, and the last line of it.
     pub(crate) fn last_line(&self) -> (usize, String) {
         let bytes = self.shared.bytes();
-        let tail = bytes.get(bytes.len().saturating_sub(200)..).unwrap_or_default();
+        let tail = bytes.get(bytes.len().saturating_sub(LONGEST_LINE)..).unwrap_or_default();
         let tail = String::from_utf8_lossy(tail);
         (bytes.len(), tail.trim_end().lines().next_back().unwrap_or_default().to_owned())
     }

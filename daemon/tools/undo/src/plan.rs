@@ -9,6 +9,7 @@ use skynet_core::{
     CallCtx, Error, Result, Workspace,
     change::{Changed, Entry, Kind, Recorded},
     error::IoContext as _,
+    reserved,
     target::Target,
 };
 use skynet_sandbox::preview::{End, Writer};
@@ -66,14 +67,14 @@ pub(crate) async fn revert(ctx: &CallCtx, records: Vec<Recorded>, is_dry: bool) 
         }
     }
     let mut steps = steps(&taken)?;
-    let kept_directories = keep_filled(ctx.workspace()?, &mut steps)?;
+    let mut kept_directories = keep_filled(ctx.workspace()?, &mut steps)?;
     let file = list(ctx, &steps).await?;
     let unreadable = |err| Error::internal("the list of changes cannot be read").with_source(err);
     let List { changes, changes_count, .. } = show(&file).map_err(unreadable)?;
     if !is_dry {
         let stale = "was changed since by something else, so nothing is taken back; \
                      `undo_list_changes` shows what each call did";
-        apply(ctx, &file, stale).await?;
+        kept_directories.extend(apply(ctx, &file, stale).await?.kept);
     }
     let calls = taken.into_iter().map(|record| record.call).collect();
     Ok(Output { applied: !is_dry, calls, changes, changes_count, kept_directories, left })
@@ -98,13 +99,18 @@ fn steps(records: &[Recorded]) -> Result<Vec<Step>> {
         };
         order.push(Some(Step { path: path.clone(), expected, wanted: before.clone() }));
     }
-    Ok(order.into_iter().flatten().filter(|step| step.expected != step.wanted).collect())
+    let mut steps: Vec<_> = order.into_iter().flatten().filter(|step| step.expected != step.wanted).collect();
+    // What may be written into a directory is settled first.
+    steps.sort_by_key(|step| !(is_directory(&step.expected) && is_directory(&step.wanted)));
+    Ok(steps)
+}
+
+fn is_directory(entry: &Option<Entry>) -> bool {
+    entry.as_ref().is_some_and(|entry| entry.kind == Kind::Directory)
 }
 
 /// Leaves directories alone that would not be empty; returns them.
 fn keep_filled(workspace: &Workspace, steps: &mut Vec<Step>) -> Result<Vec<String>> {
-    let is_directory =
-        |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.kind == Kind::Directory);
     let mut removed: HashSet<String> = HashSet::new();
     let mut kept = Vec::new();
     for step in &*steps {
@@ -144,8 +150,9 @@ async fn list(ctx: &CallCtx, steps: &[Step]) -> Result<File> {
     let mut writer = Writer::new(&file);
     for step in steps {
         ctx.check_canceled()?;
-        // Refuses what only a human's own tools may write.
         let path = workspace.relative(&step.path)?;
+        // What only a human's own tools may write; also where its directory is yet to be made.
+        reserved::check(workspace, &path)?;
         let now = match Target::entry(workspace, &path) {
             // Its directory is made by an earlier step.
             Err(err) if err.kind == skynet_core::ErrorKind::NotFound => None,
