@@ -3,7 +3,7 @@
 use crate::preview::tree_of;
 use serde_json::{Value, json};
 use skynet_tests::programs::{Daemon, Home, Shim};
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
 struct Bench {
     shim: Shim,
@@ -143,6 +143,59 @@ fn what_was_changed_since_is_never_touched() {
     let taken = bench.revert(&written).unwrap();
     assert_eq!(taken["kept_directories"], json!(["made"]), "{taken}");
     assert!(!bench.path("made/x").exists() && bench.path("made/other").exists());
+}
+
+#[test]
+fn what_git_remembers_is_taken_back() {
+    let mut bench = Bench::new();
+    let project = bench.home.project.clone();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(&project).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["config", "user.name", "a"]);
+    git(&["config", "user.email", "a@x"]);
+    git(&["add", "a"]);
+    git(&["commit", "-q", "-m", "first"]);
+    for (tool, input) in [
+        ("git_add", json!({ "paths": ["b", "dir"] })),
+        ("git_commit", json!({ "message": "second" })),
+        ("git_commit", json!({ "message": "second, again", "amend": true })),
+        ("git_branch", json!({ "action": "create", "name": "feature/one" })),
+        ("git_branch", json!({ "action": "delete", "name": "feature/one" })),
+    ] {
+        let look = || {
+            let questions: [&[&str]; 4] = [
+                &["status", "--porcelain=v2"],
+                &["log", "--all", "--format=%H %s"],
+                &["reflog"],
+                &["branch"],
+            ];
+            questions.map(git)
+        };
+        let before = look();
+        bench.call(tool, input.clone());
+        let changed = look();
+        assert_ne!(changed, before, "{tool} {input}");
+        let call = bench.newest();
+        assert_eq!((&call["tool"], call.get("not_undoable")), (&json!(tool), None), "{call}");
+        bench.revert(&call).unwrap_or_else(|err| panic!("{tool} {input}: {err}"));
+        assert_eq!(look(), before, "{tool} {input}");
+        let undone = bench.newest();
+        bench.revert(&undone).unwrap();
+        assert_eq!(look(), changed, "{tool} {input}");
+    }
+    git(&["fsck", "--strict"]);
+    // A preview that commits is taken back as well.
+    let before = git(&["log", "--format=%H"]);
+    let preview = bench.call("exec_preview", json!({ "script": "git commit -q --allow-empty -m third" }));
+    bench.call("exec_apply_preview", json!({ "preview": preview["preview"] }));
+    assert_ne!(git(&["log", "--format=%H"]), before);
+    let call = bench.newest();
+    bench.revert(&call).unwrap();
+    assert_eq!(git(&["log", "--format=%H"]), before);
 }
 
 #[test]

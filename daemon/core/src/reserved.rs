@@ -52,6 +52,21 @@ pub fn is_name(name: &OsStr) -> bool {
     NAMES.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
+/// Whether it is what a repository remembers and runs nothing of: index, HEAD, references, their logs and objects
+/// (gitrepository-layout(5)).
+#[must_use]
+pub fn is_git_state(path: &Path) -> bool {
+    let mut parts = path.components().map(|part| part.as_os_str());
+    let is_inside = parts.by_ref().take_while(|part| *part != ".git").all(|part| !is_name(part));
+    let rest: Vec<_> = parts.collect();
+    let is_plain = rest.iter().all(|part| !is_name(part) && *part != "..");
+    let [first, below @ ..] = rest.as_slice() else { return false };
+    let is_file =
+        ["HEAD", "index", "packed-refs", "COMMIT_EDITMSG", "ORIG_HEAD"].iter().any(|name| first == name);
+    let is_directory = ["refs", "logs", "objects"].iter().any(|name| first == name);
+    is_inside && is_plain && ((is_file && below.is_empty()) || is_directory)
+}
+
 /// Refuses a path, links resolved, that must not be written.
 ///
 /// # Errors
@@ -89,4 +104,32 @@ fn check_repositories(workspace: &Workspace, path: &RelativePath) -> Result<()> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_of_git_is_what_runs_nothing() {
+        for (path, is_state) in [
+            (".git/HEAD", true),
+            ("sub/module/.git/index", true),
+            (".git/refs/heads/a/b", true),
+            (".git/objects/ab/cdef", true),
+            (".git/logs/HEAD", true),
+            (".git/config", false),
+            (".git/hooks/pre-commit", false),
+            (".git/info/attributes", false),
+            (".git/HEAD/hooks", false),
+            (".git/refs/../config", false),
+            (".git/refs/.git/hooks/x", false),
+            (".git", false),
+            (".vscode/.git/HEAD", false),
+            (".GIT/HEAD", false),
+            ("HEAD", false),
+        ] {
+            assert_eq!(is_git_state(Path::new(path)), is_state, "{path}");
+        }
+    }
 }

@@ -63,6 +63,7 @@ impl Tool for GitAdd {
         for path in &input.paths {
             arguments.push(repository.pathspec(workspace, path)?);
         }
+        repository.keep_state(ctx, &[]).await?;
         repository.check(ctx, &[], arguments).await?;
         let staged =
             repository.check(ctx, &[], ["diff", "--cached", "--name-status", "--no-ext-diff"]).await?;

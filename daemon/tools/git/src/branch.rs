@@ -109,6 +109,9 @@ impl Tool for GitBranch {
             Action::Delete => vec!["branch", "-d", "--end-of-options", name()?],
         };
         if !arguments.is_empty() {
+            let names = [&input.name, &input.new_name];
+            let names: Vec<_> = names.into_iter().flatten().map(Revision::as_str).collect();
+            repository.keep_state(ctx, &names).await?;
             repository.check(ctx, &[], arguments).await?;
         }
         let format =

@@ -65,6 +65,7 @@ impl Tool for GitCommit {
             (input.sign, "--gpg-sign"),
         ];
         arguments.extend(options.iter().filter(|(is_set, _)| *is_set).map(|(_, option)| *option));
+        repository.keep_state(ctx, &[]).await?;
         let done = repository.run(ctx, &identity, arguments).await?;
         if !done.status.success() {
             // Git says on stdout that there is nothing to commit.

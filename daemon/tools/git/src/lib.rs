@@ -19,6 +19,7 @@ mod repository;
 mod revision;
 mod show;
 mod stash;
+mod state;
 mod status;
 mod worktree;
 

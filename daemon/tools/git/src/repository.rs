@@ -84,6 +84,11 @@ impl Repository {
         &self.git_directory
     }
 
+    /// Absolute: what all working trees of it have in common.
+    pub(crate) fn common(&self) -> &Path {
+        &self.common
+    }
+
     /// The same repository for commands that put contents into the history: filters fail instead of being left
     /// out, and the configurations of submodules are disarmed too, because Git asks them for their state.
     pub(crate) async fn for_recording(mut self, ctx: &CallCtx) -> Result<Self> {

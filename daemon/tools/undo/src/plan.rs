@@ -80,7 +80,7 @@ pub(crate) async fn revert(ctx: &CallCtx, records: Vec<Recorded>, is_dry: bool) 
     Ok(Output { applied: !is_dry, calls, changes, changes_count, kept_directories, left })
 }
 
-/// In the order in which they can be done: what was done last is taken back first.
+/// One step for each entry, in the order in which they can be done.
 fn steps(records: &[Recorded]) -> Result<Vec<Step>> {
     let mut order: Vec<Option<Step>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
@@ -100,8 +100,15 @@ fn steps(records: &[Recorded]) -> Result<Vec<Step>> {
         order.push(Some(Step { path: path.clone(), expected, wanted: before.clone() }));
     }
     let mut steps: Vec<_> = order.into_iter().flatten().filter(|step| step.expected != step.wanted).collect();
-    // What may be written into a directory is settled first.
-    steps.sort_by_key(|step| !(is_directory(&step.expected) && is_directory(&step.wanted)));
+    // First what directories may be written, then what goes, the innermost first, and then what comes, the outermost first.
+    steps.sort_by_key(|step| {
+        let depth = step.path.matches('/').count() as isize;
+        match &step.wanted {
+            wanted if is_directory(&step.expected) && is_directory(wanted) => (0, 0),
+            None => (1, -depth),
+            Some(_) => (2, depth),
+        }
+    });
     Ok(steps)
 }
 
@@ -152,8 +159,10 @@ async fn list(ctx: &CallCtx, steps: &[Step]) -> Result<File> {
         ctx.check_canceled()?;
         let path = workspace.relative(&step.path)?;
         // What only a human's own tools may write; also where its directory is yet to be made.
-        reserved::check(workspace, &path)?;
-        let now = match Target::entry(workspace, &path) {
+        if !reserved::is_git_state(path.as_path()) {
+            reserved::check(workspace, &path)?;
+        }
+        let now = match Target::unchecked(workspace, &path) {
             // Its directory is made by an earlier step.
             Err(err) if err.kind == skynet_core::ErrorKind::NotFound => None,
             target => target?.open().ok().flatten(),
