@@ -14,6 +14,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let home = Home::new();
+        home.configure("[[policy.rules]]\nname = 'all'\nverdict = 'allow'\neffects = ['destroy']\n");
         let daemon = Some(Daemon::start(&home));
         let shim = Shim::connected(&home, "2025-11-25", json!({}));
         let bench = Self { shim, home, daemon };
@@ -150,7 +151,10 @@ fn what_git_remembers_is_taken_back() {
     let mut bench = Bench::new();
     let project = bench.home.project.clone();
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(&project).args(arguments).output().unwrap();
+        let mut command = Command::new("git");
+        // Or `git status` would write the index.
+        command.arg("-C").arg(&project).args(arguments).env("GIT_OPTIONAL_LOCKS", "0");
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -165,7 +169,14 @@ fn what_git_remembers_is_taken_back() {
         ("git_commit", json!({ "message": "second, again", "amend": true })),
         ("git_branch", json!({ "action": "create", "name": "feature/one" })),
         ("git_branch", json!({ "action": "delete", "name": "feature/one" })),
+        ("git_checkout", json!({ "target": "HEAD~1" })),
+        ("git_checkout", json!({ "target": "main" })),
+        ("git_checkout", json!({ "target": "feature/two", "create": true })),
+        ("git_checkout", json!({ "paths": ["a"], "target": "HEAD" })),
     ] {
+        if input["paths"][0] == "a" && tool == "git_checkout" {
+            fs::write(bench.path("a"), "not committed\n").unwrap();
+        }
         let look = || {
             let questions: [&[&str]; 4] = [
                 &["status", "--porcelain=v2"],
@@ -173,7 +184,14 @@ fn what_git_remembers_is_taken_back() {
                 &["reflog"],
                 &["branch"],
             ];
-            questions.map(git)
+            let files = format!(
+                "{:?}",
+                tree_of(&project)
+                    .into_iter()
+                    .filter(|(path, _)| !path.to_string_lossy().contains(".git"))
+                    .collect::<Vec<_>>()
+            );
+            (questions.map(git), files)
         };
         let before = look();
         bench.call(tool, input.clone());

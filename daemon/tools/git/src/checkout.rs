@@ -83,6 +83,16 @@ impl Tool for GitCheckout {
                 arguments.push(repository.pathspec(workspace, path)?);
             }
         }
+        repository.keep_state(ctx, &target.into_iter().filter(|_| input.create).collect::<Vec<_>>()).await?;
+        // A new branch is made of what is there.
+        if !input.create {
+            let from = if input.paths.is_empty() && !input.force { Some("HEAD") } else { None };
+            let mut differing: Vec<OsString> = from.into_iter().chain(target).map(OsString::from).collect();
+            let paths = arguments.iter().position(|part| part == "--");
+            differing
+                .extend(paths.and_then(|place| arguments.get(place..)).unwrap_or_default().iter().cloned());
+            repository.keep_files(ctx, differing).await?;
+        }
         repository.check(ctx, &[], arguments).await?;
         let branch =
             repository.run(ctx, &[], ["symbolic-ref", "--quiet", "--short", "HEAD"]).await?.text()?;

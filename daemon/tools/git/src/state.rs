@@ -2,7 +2,12 @@
 
 use crate::repository::Repository;
 use skynet_core::{CallCtx, RelativePath, Result, change::Extent, target::Target};
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
 
 /// In the directory of a working tree (gitrepository-layout(5)).
 const OF_WORK_TREE: [&str; 4] = ["HEAD", "index", "COMMIT_EDITMSG", "logs/HEAD"];
@@ -20,6 +25,27 @@ impl Repository {
         let shared = references.chain(["packed-refs".to_owned()]).map(|name| self.common().join(name));
         for path in own.chain(shared) {
             self.keep_file(ctx, &path).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the files of the working tree that differ as `git diff` with these arguments says, and the directories they
+    /// are in.
+    pub(crate) async fn keep_files(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<()> {
+        let fixed = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules", "-z"];
+        let arguments: Vec<OsString> = fixed.into_iter().map(OsString::from).chain(differing).collect();
+        let listed = self.run(ctx, &[], arguments).await?;
+        // What Git does not know, the command itself refuses.
+        let Ok(listed) = listed.bytes() else { return Ok(()) };
+        let mut kept = BTreeSet::new();
+        for path in listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()) {
+            ctx.check_canceled()?;
+            let path = Path::new(OsStr::from_bytes(path));
+            let above = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+            let above: Vec<_> = above.filter(|parent| kept.insert(parent.to_path_buf())).collect();
+            for part in above.into_iter().rev().chain([path]) {
+                self.keep_file(ctx, &self.work_tree().join(part)).await?;
+            }
         }
         Ok(())
     }
