@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
-use skynet_policy::{Approvals, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
+use skynet_policy::{Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -163,6 +163,7 @@ impl House {
         }
         let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
         let key = MasterKey::load(&state.join("keys/secrets.key"))?;
+        let keyring = Arc::new(Keyring::new(Secrets::open(&state.join("secrets"), key)?));
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),
@@ -170,11 +171,12 @@ impl House {
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             clients_approve: door.asking() == crate::calls::Asking::Clients,
             approvals: Arc::new(Approvals::default()),
+            grants: Arc::new(Grants::open(&tables, audit.clone(), keyring.clone())),
             audit,
             journal: Arc::new(journal),
             tables: tables.clone(),
             blobs: blobs.clone(),
-            keyring: Arc::new(Keyring::new(Secrets::open(&state.join("secrets"), key)?)),
+            keyring,
             metrics: Arc::new(Metrics::default()),
         };
         beside_this_program("skynet-hands")?;
