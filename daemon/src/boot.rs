@@ -9,7 +9,7 @@ use crate::{
     door::{Door, Site},
     http,
     jobs::Jobs,
-    mcp,
+    mcp, notify,
     people::People,
     relay::Desk,
     sessions::Sessions,
@@ -93,6 +93,13 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
+    if config.confirm.notify {
+        if door.is_host() {
+            bail!("`confirm.notify` is for a daemon of one user: that of a whole host has no desktop");
+        }
+        // Until the runtime ends.
+        tokio::spawn(notify::run(house.services.approvals.clone()));
+    }
     let path = door.path.clone();
     let (clients, own_socket) = door.open(uid)?;
     if let Some(http) = &http {
