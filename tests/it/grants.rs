@@ -26,7 +26,6 @@ async fn granted(bench: &Workbench, tool: &str, input: Value, wish: Wish) -> Gra
     let id = on.approvals.list().into_iter().find(|one| one.state == ApprovalState::Pending).unwrap().id;
     let (approval, grant) = on.grants.approve(&on.approvals, &id, wish).await.unwrap();
     assert_eq!(approval.state, ApprovalState::Approved);
-    // By the grant: the approval itself stays for nothing, until it expires.
     let answer = bench.call(tool, input).await;
     assert!(answer.as_ref().err().is_none_or(|err| !err.starts_with("needs_confirmation")), "{answer:?}");
     grant
@@ -48,13 +47,22 @@ async fn a_granted_call_is_asked_about_no_more_until_it_is_revoked() {
     let other = json!({ "path": "a", "content": "y" });
     bench.check_refused("files_write", other, "needs_confirmation", "`careful`").await;
 
+    // The approval that the grant came with ends with it.
+    let fresh = json!({ "path": "b", "content": "x" });
+    let on = &bench.services;
+    bench.check_refused("files_write", fresh.clone(), "needs_confirmation", "").await;
+    let id = on.approvals.list().into_iter().find(|one| one.input.contains("\"b\"")).unwrap().id;
+    let (_, unused) = on.grants.approve(&on.approvals, &id, INPUT).await.unwrap();
+    on.grants.revoke(&on.approvals, &unused.id, None, 0).await.unwrap();
+    bench.check_refused("files_write", fresh, "needs_confirmation", "").await;
+
     bench.restart(vec![careful()]);
     bench.call("files_write", write.clone()).await.unwrap();
-    bench.services.grants.revoke(&grant.id, None, 0).await.unwrap();
+    bench.services.grants.revoke(&bench.services.approvals, &grant.id, None, 0).await.unwrap();
     bench.check_refused("files_write", write.clone(), "needs_confirmation", "`careful`").await;
     bench.restart(vec![careful()]);
     bench.check_refused("files_write", write, "needs_confirmation", "`careful`").await;
-    assert_eq!(bench.audit().iter().filter(|line| line["kind"] == "grant_revoked").count(), 1);
+    assert_eq!(bench.audit().iter().filter(|line| line["kind"] == "grant_revoked").count(), 2);
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub struct Wish {
 pub struct Grant {
     /// Short enough to type.
     pub id: String,
+    /// The id of the approval that it came with.
+    pub approval: String,
     /// For whom.
     pub uid: u32,
     /// The id of the token whose calls are meant; `None` for those of no token.
@@ -158,15 +160,16 @@ impl Grants {
         all
     }
 
-    /// Ends a grant, for a user his own and for `None` anybody's.
+    /// Ends a grant, for a user his own and for `None` anybody's. If the approval that it came with was not used, it ends too.
     ///
     /// # Errors
     /// `NotFound` where there is none, `Unavailable` when that cannot be recorded or stored durably; it ends nevertheless.
-    pub async fn revoke(&self, id: &str, of: Option<u32>, by: u32) -> Result<Grant> {
+    pub async fn revoke(&self, approvals: &Approvals, id: &str, of: Option<u32>, by: u32) -> Result<Grant> {
         let found = self.entries(of).find(|(_, grant)| grant.id == id);
         let (key, grant) = found.ok_or_else(|| {
             Error::not_found(format!("there is no grant `{id}`; see `skynetctl grant list`"))
         })?;
+        approvals.withdraw(&grant.approval);
         let recorded = self.record("grant_revoked", &grant, by).await;
         // Whatever hinders the record must not keep a human from taking back what he allowed.
         let removed = self.table.remove_durably(&key);
@@ -195,6 +198,7 @@ impl Grants {
         let key = key(&approval.bounds, approval.tool, approval.effect, &covers);
         let grant = Grant {
             id: hex(&Uuid::new_v4().as_bytes()[..4]),
+            approval: approval.id.clone(),
             uid: approval.uid,
             token: approval.bounds.token.clone(),
             workspace: approval.workspace.clone(),

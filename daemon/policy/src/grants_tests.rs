@@ -28,10 +28,13 @@ async fn a_grant_is_recorded_listed_to_its_user_and_ends_once() {
         (grants.list(None).len(), grants.list(Some(1000)).len(), grants.list(Some(1)).len()),
         (1, 1, 0)
     );
-    assert!(grants.revoke(&granted.id, Some(1), 1).await.is_err(), "it is another's");
-    assert!(grants.revoke("", None, 0).await.is_err());
-    assert_eq!(grants.revoke(&granted.id, None, 0).await.unwrap(), granted);
-    assert!(grants.revoke(&granted.id, None, 0).await.is_err() && grants.list(None).is_empty());
+    assert!(grants.revoke(&Approvals::default(), &granted.id, Some(1), 1).await.is_err(), "it is another's");
+    assert!(grants.revoke(&Approvals::default(), "", None, 0).await.is_err());
+    assert_eq!(grants.revoke(&Approvals::default(), &granted.id, None, 0).await.unwrap(), granted);
+    assert!(
+        grants.revoke(&Approvals::default(), &granted.id, None, 0).await.is_err()
+            && grants.list(None).is_empty()
+    );
     assert_eq!(kinds(&grants), ["grant", "grant_revoked"]);
 }
 
@@ -58,7 +61,7 @@ async fn a_grant_made_again_takes_the_place_of_the_first() {
     let first = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT).await.unwrap();
     let second = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT).await.unwrap();
     assert_eq!(grants.list(None), [second]);
-    assert!(grants.revoke(&first.id, None, 0).await.is_err());
+    assert!(grants.revoke(&Approvals::default(), &first.id, None, 0).await.is_err());
     assert_eq!(kinds(&grants), ["grant", "grant_revoked", "grant"]);
 }
 

@@ -92,8 +92,12 @@ pub(crate) fn text(approval: &Approval, detail: Detail) -> String {
 /// In one line, as much of an input as fits: for a list.
 pub(crate) fn brief(input: &Value) -> String {
     let mut parts = Parts::default();
-    if let Value::Object(members) = input {
-        members.iter().for_each(|(name, value)| parts.add(word(name), value));
+    for (name, value) in input.as_object().into_iter().flatten() {
+        match value.get("bytes").filter(|_| value.get("sha256").is_some()) {
+            // Of what was redacted its length is enough here.
+            Some(bytes) => parts.short.push((word(name), format!("{bytes} bytes"))),
+            None => parts.add(word(name), value),
+        }
     }
     let long = parts.long.iter().map(|block| (block.name.clone(), format!("{} bytes", block.length())));
     let all = parts.short.iter().cloned().chain(long).map(|(name, value)| format!("{name} {value}"));

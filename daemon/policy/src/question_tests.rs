@@ -40,6 +40,14 @@ input    BYTES bytes
 }
 
 #[test]
+fn a_list_tells_in_one_line_what_was_granted() {
+    let redacted =
+        json!({ "content": { "bytes": 76, "sha256": "x" }, "path": "deploy.sh", "x": ["a", "b c"] });
+    assert_eq!(brief(&redacted), "content 76 bytes, path deploy.sh, x a \"b c\"");
+    assert_eq!(brief(&json!({ "command": ["x".repeat(150)] })).chars().count(), WIDTH + 1);
+}
+
+#[test]
 fn replacements_are_told_as_what_goes_and_what_comes() {
     let input = json!({ "path": "a", "edits": [{ "old": "x", "new": "y\nz", "all": true }, { "old": "gone", "new": "" }] });
     let found = shown(&input, Detail::Brief);

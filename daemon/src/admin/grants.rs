@@ -58,7 +58,8 @@ impl Grants for Office {
 
     async fn revoke(&self, request: Request<RevokeGrantRequest>) -> Result<Response<Grant>, Status> {
         let by = peer(&request)?.uid;
-        let revoked = self.services.grants.revoke(&request.get_ref().id, self.of(by), by).await;
+        let on = &self.services;
+        let revoked = on.grants.revoke(&on.approvals, &request.get_ref().id, self.of(by), by).await;
         Ok(Response::new(show(revoked.map_err(not_revoked)?)))
     }
 }
