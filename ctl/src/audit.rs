@@ -165,6 +165,9 @@ async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output)
         // What the log says of itself has a kind, and of tampering what was found.
         let (tool, message) = match &*field("kind") {
             "call" => (field("tool"), field("message")),
+            kind @ ("grant" | "grant_revoked") => {
+                (kind.to_owned(), format!("{} for `{}` of {}", field("grant"), field("tool"), field("uid")))
+            }
             kind => (kind.to_owned(), field("found")),
         };
         let separator = if message.is_empty() { "" } else { ": " };

@@ -4,9 +4,9 @@ use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    daemon_client::DaemonClient, policy_client::PolicyClient, secrets_client::SecretsClient,
-    socket::default_path, tokens_client::TokensClient, tools_client::ToolsClient,
-    toolsets_client::ToolsetsClient, trust_client::TrustClient,
+    daemon_client::DaemonClient, grants_client::GrantsClient, policy_client::PolicyClient,
+    secrets_client::SecretsClient, socket::default_path, tokens_client::TokensClient,
+    tools_client::ToolsClient, toolsets_client::ToolsetsClient, trust_client::TrustClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -50,7 +50,8 @@ impl Daemon {
     }
 
     pub(crate) async fn approvals(&self) -> Result<ApprovalsClient<Channel>, Failure> {
-        Ok(ApprovalsClient::new(self.channel().await?))
+        // What waits may be large, and there may be many.
+        Ok(ApprovalsClient::new(self.channel().await?).max_decoding_message_size(usize::MAX))
     }
 
     pub(crate) async fn tokens(&self) -> Result<TokensClient<Channel>, Failure> {
@@ -71,6 +72,10 @@ impl Daemon {
 
     pub(crate) async fn trust(&self) -> Result<TrustClient<Channel>, Failure> {
         Ok(TrustClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn grants(&self) -> Result<GrantsClient<Channel>, Failure> {
+        Ok(GrantsClient::new(self.channel().await?))
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {

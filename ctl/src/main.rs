@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod generate;
+mod grant;
 mod output;
 mod policy;
 mod replay;
@@ -73,6 +74,9 @@ enum Command {
     /// See and answer calls that wait for a human.
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// List and revoke what is not asked about any more.
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// Explain, check and test what may be called and started.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -123,6 +127,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Sessions => sessions::run(&daemon, output).await,
         Command::Audit(command) => audit::run(&daemon, *command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,
+        Command::Grant(command) => grant::run(&daemon, command, output).await,
         Command::Policy(command) => policy::run(&daemon, command, output).await,
         Command::Trust(wanted) => trust::run(&daemon, wanted, output).await,
         Command::Config(command) => config::run(&command, output),

@@ -3,6 +3,7 @@
 use crate::terminal::{self, Tone, paint};
 use serde_json::{Value, json};
 use std::{
+    fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
@@ -80,7 +81,7 @@ impl Output {
     /// Prints `json`, or the text for people.
     pub(crate) fn show(&mut self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.is_json {
-            self.line(&serde_json::to_string_pretty(json).unwrap_or_default())
+            self.line(&escaped(&serde_json::to_string_pretty(json).unwrap_or_default()))
         } else {
             let text = text();
             if terminal::page(text.trim_end()) { Ok(()) } else { self.line(text.trim_end()) }
@@ -90,11 +91,16 @@ impl Output {
     /// The same over what was there, on a terminal; below it elsewhere.
     pub(crate) fn show_again(&mut self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.is_json {
-            return self.line(&json.to_string());
+            return self.json(json);
         }
         // Home, and everything below it erased (ECMA-48, CUP and ED).
         let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
         self.line(&format!("{clear}{}", text().trim_end()))
+    }
+
+    /// Prints `json` in one line.
+    pub(crate) fn json(&mut self, json: &Value) -> Result<(), Failure> {
+        self.line(&escaped(&json.to_string()))
     }
 
     /// Prints one line as it is. A reader that left ends the command quietly, as with any filter.
@@ -129,6 +135,29 @@ impl Output {
     }
 }
 
+/// The same JSON, with nothing in its texts that a terminal obeys, hides or turns around: they may be an agent's. JSON itself
+/// lets all but the first 32 characters stand (RFC 8259, section 7).
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        let is_unseen = matches!(
+            letter,
+            '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+        ) || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            || matches!(letter, '\u{e0000}'..='\u{e0fff}');
+        if is_unseen {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
 /// Rows under a header, in columns.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
@@ -152,4 +181,17 @@ pub(crate) fn table<const N: usize>(
 /// RFC 3339 in UTC, to the second; empty where there is none.
 pub(crate) fn time(at: Option<&prost_types::Timestamp>) -> String {
     at.map_or_else(String::new, |at| prost_types::Timestamp { seconds: at.seconds, nanos: 0 }.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_and_steers_no_terminal() {
+        let value = json!({ "a\u{202e}": "\u{1b}[2J\u{9b}2J\u{7f}\u{e0041}\u{2028}é日" });
+        let shown = escaped(&value.to_string());
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        assert_eq!(shown, "{\"a\\u202e\":\"\\u001b[2J\\u009b2J\\u007f\\udb40\\udc41\\u2028é日\"}");
+    }
 }

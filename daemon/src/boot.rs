@@ -9,7 +9,7 @@ use crate::{
     door::{Door, Site},
     http,
     jobs::Jobs,
-    mcp,
+    mcp, notify,
     people::People,
     relay::Desk,
     sessions::Sessions,
@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
-use skynet_policy::{Approvals, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
+use skynet_policy::{Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -94,6 +94,13 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
+    if config.confirm.notify {
+        if door.is_host() {
+            bail!("`confirm.notify` is for a daemon of one user: that of a whole host has no desktop");
+        }
+        // Until the runtime ends.
+        tokio::spawn(notify::run(house.services.approvals.clone()));
+    }
     let path = door.path.clone();
     let (clients, own_socket) = door.open(uid)?;
     if let Some(http) = &http {
@@ -164,6 +171,7 @@ impl House {
         }
         let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
         let key = MasterKey::load(&state.join("keys/secrets.key"), &state.join("secrets"))?;
+        let keyring = Arc::new(Keyring::new(Secrets::open(&state.join("secrets"), key)?));
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),
@@ -171,11 +179,12 @@ impl House {
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             clients_approve: door.asking() == crate::calls::Asking::Clients,
             approvals: Arc::new(Approvals::default()),
+            grants: Arc::new(Grants::open(&tables, audit.clone(), keyring.clone())),
             audit,
             journal: Arc::new(journal),
             tables: tables.clone(),
             blobs: blobs.clone(),
-            keyring: Arc::new(Keyring::new(Secrets::open(&state.join("secrets"), key)?)),
+            keyring,
             metrics: Arc::new(Metrics::default()),
         };
         beside_this_program("skynet-hands")?;

@@ -55,6 +55,8 @@ pub(crate) struct Policy {
 pub(crate) struct Confirm {
     /// How long a call waits for a human before it tells the client to come back.
     pub(crate) wait_seconds: NonZeroU32,
+    /// Tell the user's desktop that a call waits, if notify-send is installed. For a daemon of one user.
+    pub(crate) notify: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -140,7 +142,7 @@ impl Policy {
 
 impl Default for Confirm {
     fn default() -> Self {
-        Self { wait_seconds: NonZeroU32::MIN.saturating_add(44) }
+        Self { wait_seconds: NonZeroU32::MIN.saturating_add(44), notify: false }
     }
 }
 

@@ -11,6 +11,7 @@ mod door;
 mod http;
 mod jobs;
 mod mcp;
+mod notify;
 mod people;
 mod relay;
 mod sessions;

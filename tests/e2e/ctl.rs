@@ -144,6 +144,46 @@ fn approvals_are_listed_and_decided() {
 }
 
 #[test]
+fn what_is_approved_for_always_is_listed_and_revoked() {
+    let home = Home::new();
+    home.configure("[[policy.rules]]\nname = 'careful'\nverdict = 'ask'\ntools = ['files_write']\n");
+    let daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let write = json!({ "path": "f", "content": "one\n\u{1b}[2Jtwo\u{202e}\n" });
+    shim.call("files_write", write.clone()).unwrap_err();
+    let queue = parsed(&home.ctl(&["approvals", "list", "--json"]).1);
+    let id = queue[0]["id"].as_str().unwrap();
+    for command in ["list", "show"] {
+        let id = (command == "show").then_some(id);
+        let arguments = ["approvals", command].into_iter().chain(id);
+        let (code, shown, _) = home.ctl(&arguments.collect::<Vec<_>>());
+        assert_eq!(code, 0);
+        assert!(shown.contains("  | one\n  | \\u{1b}[2Jtwo\\u{202e}\n"), "{shown}");
+        assert!(shown.contains(&format!("sha256   {}", queue[0]["digest"].as_str().unwrap())), "{shown}");
+    }
+    assert_eq!(home.ctl(&["approvals", "approve", id, "--for", "7d"]).0, 2, "for always, or not");
+    assert_eq!(home.ctl(&["approvals", "approve", id, "--always", "--for", "soon"]).0, 2);
+    let (code, granted, said) = home.ctl(&["--json", "approvals", "approve", id, "--always", "--for", "7d"]);
+    assert_eq!(code, 0, "{said}");
+    let grant = parsed(&granted)["grant"]["id"].as_str().unwrap().to_owned();
+    for _ in 0..3 {
+        shim.call("files_write", write.clone()).unwrap();
+    }
+    daemon.kill();
+    let _daemon = Daemon::start(&home);
+    shim.call("files_write", write.clone()).unwrap();
+    let listed = parsed(&home.ctl(&["--json", "grant", "list"]).1);
+    assert_eq!((&listed[0]["id"], &listed[0]["tool"]), (&json!(grant), &json!("files_write")));
+    assert!(home.ctl(&["grant", "list"]).1.contains(&grant));
+    assert_eq!(home.ctl(&["grant", "revoke", &grant]).0, 0);
+    assert_eq!(home.ctl(&["grant", "revoke", &grant]).0, 1, "it is gone");
+    assert!(home.ctl(&["grant", "list"]).1.contains("nothing is granted"));
+    assert!(shim.call("files_write", write).unwrap_err().starts_with("needs_confirmation"));
+    let records = home.ctl(&["audit", "query"]).1;
+    assert_eq!(records.matches(&format!("{grant} for `files_write`")).count(), 2, "{records}");
+}
+
+#[test]
 fn the_configuration_is_checked_shown_and_located() {
     let home = Home::new();
     assert!(home.ctl(&["config", "path"]).1.contains("no file exists"));

@@ -12,6 +12,7 @@ mod catalog;
 mod commands;
 mod files;
 mod git;
+mod grants;
 mod pipeline;
 mod policy;
 mod skynet;

@@ -11,8 +11,8 @@ use skynet_core::{
     ctx::Progress,
 };
 use skynet_policy::{
-    Approvals, CommandRule, Commands, Limits, Metrics, OfWorkspace, Projects, Roles, Rule, Rules, Services,
-    Trust, Verdict,
+    Approvals, CommandRule, Commands, Grants, Limits, Metrics, OfWorkspace, Projects, Roles, Rule, Rules,
+    Services, Trust, Verdict,
 };
 use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
@@ -85,6 +85,8 @@ pub struct Manner {
     pub resend: bool,
     pub ask: Option<Arc<dyn Ask>>,
     pub cancel: CancellationToken,
+    /// Instead of [`Workbench::caller`].
+    pub caller: Option<Caller>,
 }
 
 impl Workbench {
@@ -97,6 +99,8 @@ impl Workbench {
         let tables = Tables::open(&root.join("state")).unwrap();
         let (journal, _) = Journal::open(&root.join("journal")).unwrap();
         let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
+        let audit = Ledger::open(&root.join("audit"), 1 << 30).unwrap();
+        let keyring = keyring(&root.join("secrets"));
         let services = Services {
             rules: Arc::new(Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands)),
             projects: Arc::new(Projects::new(Some(Box::new(OfWorkspace)), Trust::open(&tables))),
@@ -104,11 +108,12 @@ impl Workbench {
             confirm_wait: setup.confirm_wait,
             clients_approve: true,
             approvals: Arc::new(Approvals::default()),
-            audit: Ledger::open(&root.join("audit"), 1 << 30).unwrap(),
+            grants: Arc::new(Grants::open(&tables, audit.clone(), keyring.clone())),
+            audit,
             journal: Arc::new(journal),
             blobs: Blobs::open(&root.join("blobs"), 1 << 30).unwrap(),
             tables,
-            keyring: keyring(&root.join("secrets")),
+            keyring,
             metrics: Arc::new(Metrics::default()),
         };
         let registry =
@@ -116,6 +121,18 @@ impl Workbench {
         let pipeline = skynet_policy::pipeline(&registry, &services).unwrap();
         let workspace = Arc::new(Workspace::open(&work).unwrap());
         Self { services, registry, pipeline, root: work, workspace, _keep: keep }
+    }
+
+    /// The same state after a restart, with rules that an administrator may have changed meanwhile.
+    ///
+    /// # Panics
+    /// When the rules are wrong.
+    pub fn restart(&mut self, rules: Vec<Rule>) {
+        let on = &mut self.services;
+        on.rules = Arc::new(Rules::new(rules, &Roles::new()).unwrap());
+        on.approvals = Arc::new(Approvals::default());
+        on.grants = Arc::new(Grants::open(&on.tables, on.audit.clone(), on.keyring.clone()));
+        self.pipeline = skynet_policy::pipeline(&self.registry, on).unwrap();
     }
 
     /// Writes a file of the workspace.
@@ -158,7 +175,7 @@ impl Workbench {
             program: None,
             asked_by: None,
             tool,
-            caller: self.caller(),
+            caller: manner.caller.unwrap_or_else(|| self.caller()),
             raw: Bytes::copy_from_slice(raw),
             input: None,
             resend: manner.resend,

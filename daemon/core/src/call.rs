@@ -236,10 +236,20 @@ pub struct Question<'a> {
 /// What wants a human to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedBy {
-    /// The name of a rule or of an entry.
-    pub rule: String,
+    /// The names of the rules and entries that ask; the first is the one that is told. Never empty.
+    pub rules: Vec<String>,
     /// In words, what an administrator could change so that nobody is asked.
     pub remedy: String,
+    /// Whether who is asked may answer for all such calls to come.
+    pub is_grantable: bool,
+}
+
+impl AskedBy {
+    /// The one that is told.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.rules.first().map_or("", String::as_str)
+    }
 }
 
 /// What came of asking.
@@ -303,6 +313,17 @@ impl Call {
     /// `Internal` before the Validate layer has run.
     pub fn input(&self) -> Result<&Canonical> {
         self.input.as_ref().ok_or_else(|| Error::internal("the input was not validated"))
+    }
+
+    /// Notes that one more wants a human to be asked. What one of them does not leave to a grant, none does.
+    pub fn ask_by(&mut self, more: AskedBy) {
+        match &mut self.asked_by {
+            Some(asked) => {
+                asked.rules.extend(more.rules);
+                asked.is_grantable &= more.is_grantable;
+            }
+            None => self.asked_by = Some(more),
+        }
     }
 
     /// Steps out of every limited set.

@@ -1,13 +1,21 @@
 //! The one queue of calls that wait for a human, whoever answers first: the client's own dialog or `skynetctl`.
 //!
-//! An approval is bound to caller, workspace, tool and canonical input, and is used once. It may come after the
-//! call gave up waiting; then it lets the same call through when the agent makes it again.
+//! An approval is bound to caller, workspace, tool, canonical input and what asked, and is used once. It may come after the
+//! call gave up waiting; then it lets the same call through when the agent makes it again. The queue is in memory alone: no
+//! question and no answer outlives the daemon.
 
+use crate::{
+    question::{self, Detail},
+    redact,
+};
 use jiff::Timestamp;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use skynet_core::{Call, Effect, Error, Result, canonical::hex};
+use skynet_core::{Call, Effect, Error, Result, Token, Workspace, call::AskedBy, canonical::hex};
 use std::{
     collections::BTreeMap,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -54,14 +62,22 @@ pub struct Approval {
     pub effect: Effect,
     /// The canonical input, whole: a human approves what runs.
     pub input: String,
-    /// Where.
+    /// SHA-256 of its bytes, lower-case hex.
+    pub digest: String,
+    /// Where; empty for nowhere.
     pub workspace: String,
     /// For whom.
     pub uid: u32,
+    /// His name.
+    pub user: String,
+    /// The name of the token that was shown, if one was.
+    pub token: Option<String>,
     /// From which client.
     pub client: String,
-    /// Which rule asks.
-    pub rule: String,
+    /// What asks: rules and entries, the one that is told first.
+    pub rules: Vec<String>,
+    /// Whether it may be approved for always.
+    pub is_grantable: bool,
     /// Where it stands.
     pub state: State,
     /// When it was made.
@@ -70,6 +86,59 @@ pub struct Approval {
     pub expires_at: Timestamp,
     /// Names exactly this call of exactly this caller.
     pub(crate) key: String,
+    /// What a grant for calls like this one is bound to.
+    pub(crate) bounds: Bounds,
+    /// The input as it may be written down.
+    pub(crate) recorded: Value,
+}
+
+impl Approval {
+    /// The rule that is told.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.rules.first().map_or("", String::as_str)
+    }
+
+    /// The question in words. Whatever an agent wrote is in it so that it steers no terminal and passes for nothing else.
+    #[must_use]
+    pub fn text(&self, detail: Detail) -> String {
+        question::text(self, detail)
+    }
+}
+
+/// What of a call a grant is held against, apart from its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// [`skynet_core::Caller::owner`].
+    pub(crate) owner: String,
+    /// SHA-256 of the path, which may hold any byte; empty for none.
+    pub(crate) workspace: String,
+    /// The id of the token.
+    pub(crate) token: Option<String>,
+    /// The file that a list of commands judged.
+    pub(crate) program: Option<PathBuf>,
+    /// The argument `path`, of a tool that has one and starts nothing.
+    pub(crate) path: Option<String>,
+}
+
+impl Bounds {
+    /// Those of a call whose input was judged.
+    pub(crate) fn of(call: &Call) -> Result<Self> {
+        let input = call.input()?;
+        let path = input.members().get("path").and_then(Value::as_str);
+        let starts_something = call.tool.command_of(input)?.is_some();
+        Ok(Self {
+            owner: call.caller.owner(),
+            workspace: call.caller.workspace.as_deref().map_or_else(String::new, name_of),
+            token: call.caller.token.as_deref().map(|token| token.id.clone()),
+            program: call.program.clone(),
+            path: path.filter(|_| !starts_something).map(str::to_owned),
+        })
+    }
+}
+
+fn name_of(workspace: &Workspace) -> String {
+    hex(&Sha256::digest(workspace.path().as_os_str().as_bytes()))
 }
 
 /// The queue.
@@ -115,6 +184,22 @@ impl Approvals {
         self.watchers.receiver_count() > 0
     }
 
+    /// A request, whatever its state.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown or expired one.
+    pub fn find(&self, id: &str) -> Result<Approval> {
+        self.lock().get(id).cloned().ok_or_else(|| unknown(id))
+    }
+
+    /// A request that nobody has answered.
+    ///
+    /// # Errors
+    /// As [`Approvals::decide`].
+    pub fn pending(&self, id: &str) -> Result<Approval> {
+        unanswered(&mut self.lock(), id).map(|entry| entry.clone())
+    }
+
     /// Answers a request.
     ///
     /// # Errors
@@ -122,12 +207,7 @@ impl Approvals {
     pub fn decide(&self, id: &str, state: State) -> Result<Approval> {
         let decided = {
             let mut entries = self.lock();
-            let entry = entries.get_mut(id).ok_or_else(|| {
-                Error::not_found(format!("no approval `{id}` is pending; see `skynetctl approvals list`"))
-            })?;
-            if entry.state != State::Pending {
-                return Err(Error::conflict(format!("approval `{id}` was {} already", entry.state.as_str())));
-            }
+            let entry = unanswered(&mut entries, id)?;
             entry.state = state;
             entry.clone()
         };
@@ -136,11 +216,12 @@ impl Approvals {
     }
 
     /// Queues a call, or finds the same call queued before.
-    pub(crate) fn request(&self, call: &Call, rule: &str) -> Result<Approval> {
-        let input = String::from_utf8_lossy(call.input()?.bytes()).into_owned();
-        let workspace =
-            call.caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
-        let key = key(call, &workspace, &input);
+    pub(crate) fn request(&self, call: &Call, asked: &AskedBy) -> Result<Approval> {
+        let canonical = call.input()?;
+        let input = String::from_utf8_lossy(canonical.bytes()).into_owned();
+        let workspace = call.caller.workspace.as_ref();
+        let bounds = Bounds::of(call)?;
+        let key = key(call, &bounds, asked, &input);
         let approval = {
             let mut entries = self.lock();
             if let Some(same) = entries.values().find(|entry| entry.key == key) {
@@ -157,14 +238,20 @@ impl Approvals {
                 tool: call.tool.name,
                 effect: call.effect,
                 input,
-                workspace,
+                digest: canonical.digest(),
+                workspace: workspace.map_or_else(String::new, |dir| dir.path().display().to_string()),
                 uid: call.caller.uid,
+                user: call.caller.user.to_string(),
+                token: call.caller.token.as_deref().map(|token: &Token| token.name.clone()),
                 client: call.caller.client.to_string(),
-                rule: rule.to_owned(),
+                rules: asked.rules.clone(),
+                is_grantable: asked.is_grantable,
                 state: State::Pending,
                 created_at: now,
                 expires_at: now + EXPIRES_AFTER,
                 key,
+                bounds,
+                recorded: redact::by_schema(canonical.members(), &call.tool.input_schema),
             };
             entries.insert(approval.id.clone(), approval.clone());
             approval
@@ -209,11 +296,96 @@ impl Approvals {
     }
 }
 
-fn key(call: &Call, workspace: &str, input: &str) -> String {
-    let parts = [&call.caller.owner(), workspace, call.tool.name, input];
+fn unknown(id: &str) -> Error {
+    Error::not_found(format!("no approval `{id}` is pending; see `skynetctl approvals list`"))
+}
+
+fn unanswered<'a>(entries: &'a mut BTreeMap<String, Approval>, id: &str) -> Result<&'a mut Approval> {
+    let entry = entries.get_mut(id).ok_or_else(|| unknown(id))?;
+    if entry.state != State::Pending {
+        return Err(Error::conflict(format!("approval `{id}` was {} already", entry.state.as_str())));
+    }
+    Ok(entry)
+}
+
+fn key(call: &Call, bounds: &Bounds, asked: &AskedBy, input: &str) -> String {
+    let program = bounds.program.as_deref().map_or_else(String::new, |file| file.display().to_string());
+    let mut parts =
+        vec![&*bounds.owner, &bounds.workspace, call.tool.name, call.effect.as_str(), input, &program];
+    // A rule that came to ask meanwhile was not in the question.
+    parts.extend(asked.rules.iter().map(String::as_str));
+    digest(&parts)
+}
+
+/// One name for a list of texts, and for no other list.
+pub(crate) fn digest(parts: &[&str]) -> String {
     // Lengths first, so that no two different lists of parts hash the same bytes.
     let hasher = parts.iter().fold(Sha256::new(), |hasher, part| {
         hasher.chain_update(part.len().to_le_bytes()).chain_update(part.as_bytes())
     });
     hex(&hasher.finalize())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use skynet_core::Canonical;
+
+    /// One of nobody's call.
+    pub(crate) fn approval(input: &Value) -> Approval {
+        let canonical = Canonical::parse(input.to_string().as_bytes()).unwrap();
+        Approval {
+            id: "00c0ffee".into(),
+            tool: "probe_tool",
+            effect: Effect::External,
+            input: String::from_utf8(canonical.bytes().to_vec()).unwrap(),
+            digest: canonical.digest(),
+            workspace: "/home/ann/a b".into(),
+            uid: 1000,
+            user: "ann".into(),
+            token: None,
+            client: "test 1".into(),
+            rules: vec!["default for external".into()],
+            is_grantable: true,
+            state: State::Pending,
+            created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            expires_at: "2026-01-01T00:15:00Z".parse().unwrap(),
+            key: String::new(),
+            bounds: Bounds {
+                owner: "1000".into(),
+                workspace: String::new(),
+                token: None,
+                program: None,
+                path: input["path"].as_str().map(str::to_owned),
+            },
+            recorded: input.clone(),
+        }
+    }
+
+    #[test]
+    fn what_expired_is_not_there_and_cannot_be_answered() {
+        let approvals = Approvals::default();
+        let now = Timestamp::now();
+        let alive = Approval { expires_at: now + EXPIRES_AFTER, ..approval(&serde_json::json!({})) };
+        let expired =
+            Approval { id: "dead".into(), expires_at: now, state: State::Approved, ..alive.clone() };
+        // As they were before the time passed.
+        let mut entries = approvals.entries.lock().unwrap();
+        entries.extend([alive, expired].map(|entry| (entry.id.clone(), entry)));
+        drop(entries);
+        assert_eq!(approvals.take("dead"), Some(State::Pending), "nobody approved it");
+        assert!(approvals.decide("dead", State::Approved).is_err() && approvals.pending("dead").is_err());
+        assert_eq!(approvals.take("00c0ffee"), None);
+        approvals.decide("00c0ffee", State::Denied).unwrap();
+        assert!(approvals.decide("00c0ffee", State::Approved).is_err(), "a no stays a no");
+        assert_eq!(approvals.take("00c0ffee"), Some(State::Denied));
+        assert_eq!(approvals.take("00c0ffee"), Some(State::Pending), "it counts once");
+        assert!(approvals.list().is_empty());
+    }
+
+    #[test]
+    fn lists_of_texts_have_names_of_their_own() {
+        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+        assert_ne!(digest(&["a"]), digest(&["a", ""]));
+    }
 }

@@ -1,10 +1,14 @@
 //! What destroys or leaves the host, and what a rule marks, waits for a human.
 
-use crate::approvals::{Approval, Approvals, State};
+use crate::{
+    approvals::{Approval, Approvals, State},
+    grants::Grants,
+    question::Detail,
+};
 use async_trait::async_trait;
 use skynet_core::{
     Answer, Call, Error, Layer, Next, Result,
-    call::{Asked, AskedBy, Question},
+    call::{Asked, Question},
     ctx::Progress,
 };
 use std::{future::pending, sync::Arc, time::Duration};
@@ -15,6 +19,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(8);
 
 pub(crate) struct Confirm {
     approvals: Arc<Approvals>,
+    grants: Arc<Grants>,
     wait: Duration,
     /// Whether who is asked by his client may approve.
     clients_approve: bool,
@@ -29,12 +34,17 @@ enum Outcome {
 }
 
 impl Confirm {
-    pub(crate) const fn new(approvals: Arc<Approvals>, wait: Duration, clients_approve: bool) -> Self {
-        Self { approvals, wait, clients_approve }
+    pub(crate) const fn new(
+        approvals: Arc<Approvals>,
+        grants: Arc<Grants>,
+        wait: Duration,
+        clients_approve: bool,
+    ) -> Self {
+        Self { approvals, grants, wait, clients_approve }
     }
 
     async fn ask(&self, call: &Call, approval: &Approval) -> Outcome {
-        let text = question(approval);
+        let text = approval.text(Detail::Brief);
         let dialog = async {
             match &call.ask {
                 Some(ask) => ask.ask(Question { text: &text, digest: &approval.key }).await,
@@ -90,17 +100,6 @@ impl Confirm {
     }
 }
 
-fn question(approval: &Approval) -> String {
-    format!(
-        "Allow `{}` ({}) in {}?\n{}\n(rule: {})",
-        approval.tool,
-        approval.effect,
-        if approval.workspace.is_empty() { "no workspace" } else { &approval.workspace },
-        approval.input,
-        approval.rule
-    )
-}
-
 #[async_trait]
 impl Layer for Confirm {
     fn name(&self) -> &'static str {
@@ -119,8 +118,14 @@ impl Layer for Confirm {
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         // Who is asked was found out when the input was judged; before that there is nothing to confirm.
         call.input()?;
-        let Some(AskedBy { rule, remedy }) = call.asked_by.clone() else { return next.run(call).await };
-        let approval = self.approvals.request(call, &rule)?;
+        let Some(asked) = call.asked_by.clone() else { return next.run(call).await };
+        let (rule, remedy) = (asked.rule(), &asked.remedy);
+        // Everything has judged the call by now, and nothing denied it.
+        if let Some(grant) = self.grants.answering(call, &asked)? {
+            call.notes.rule = Some(format!("{rule}: allow by grant {}", grant.id));
+            return next.run(call).await;
+        }
+        let approval = self.approvals.request(call, &asked)?;
         call.release_slots();
         let outcome = self.ask(call, &approval).await;
         call.reacquire_slots().await;

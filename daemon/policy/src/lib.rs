@@ -8,9 +8,11 @@ mod cache;
 pub mod commands;
 mod confirm;
 mod deadline;
+mod grants;
 mod metrics;
 mod permit;
 mod project;
+mod question;
 mod quota;
 mod redact;
 mod rules;
@@ -18,12 +20,15 @@ mod scan;
 mod trace;
 mod trust;
 mod validate;
+mod visible;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
 pub use audit::record_interrupted;
 pub use commands::{CommandRule, Commands, Who};
+pub use grants::{Breadth, Covers, Grant, Grants, Wish};
 pub use metrics::{Count, Metrics};
 pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
+pub use question::Detail;
 pub use quota::Limits;
 pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
 pub use trust::{Trust, Trusted};
@@ -48,6 +53,8 @@ pub struct Services {
     pub clients_approve: bool,
     /// The calls that wait.
     pub approvals: Arc<Approvals>,
+    /// What is not asked about any more.
+    pub grants: Arc<Grants>,
     /// One line per call, for good.
     pub audit: Ledger,
     /// Intents and outcomes, for resent calls.
@@ -81,7 +88,12 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // From here on there is one form of the input, and it fits the tool's schema.
         Box::new(validate::Validate::new(registry, on.rules.clone(), on.projects.clone())?),
         // A pending approval holds no slot.
-        Box::new(confirm::Confirm::new(on.approvals.clone(), on.confirm_wait, on.clients_approve)),
+        Box::new(confirm::Confirm::new(
+            on.approvals.clone(),
+            on.grants.clone(),
+            on.confirm_wait,
+            on.clients_approve,
+        )),
         // A miss writes the intent of a mutating call, durably, before its effect.
         Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.

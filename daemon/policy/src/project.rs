@@ -101,6 +101,8 @@ struct ProjectRule {
     timezone: Option<String>,
     #[serde(default)]
     arguments: BTreeMap<String, Matcher>,
+    #[serde(default = "crate::rules::grantable")]
+    grantable: bool,
 }
 
 /// What a project may say.
@@ -135,6 +137,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Rules> {
             hours: rule.hours,
             timezone: rule.timezone,
             arguments: rule.arguments,
+            grantable: rule.grantable,
             ..Rule::new(rule.name, verdict)
         }
     });
@@ -241,7 +244,7 @@ impl Projects {
         let Some(decision) = self.matching(call.id.session, &call.caller, &facts).await? else {
             return Ok(());
         };
-        let Decision { verdict: said, rule } = decision;
+        let Decision { verdict: said, rule, is_grantable } = decision;
         let change = format!(
             "narrowing that rule in `{PROJECT_FILE}` of the workspace, and `skynetctl trust` for the new text,"
         );
@@ -254,7 +257,7 @@ impl Projects {
                 call.tool.name, call.effect
             ))),
             Verdict::Ask => {
-                call.asked_by.get_or_insert(AskedBy { rule, remedy: change });
+                call.ask_by(AskedBy { rules: vec![rule], remedy: change, is_grantable });
                 Ok(())
             }
             Verdict::Allow => Ok(()),

@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod filter;
+mod grants;
 mod policy;
 mod secrets;
 mod status;
@@ -22,9 +23,9 @@ use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, policy_server::PolicyServer, secrets_server::SecretsServer,
-    tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
-    trust_server::TrustServer,
+    daemon_server::DaemonServer, grants_server::GrantsServer, policy_server::PolicyServer,
+    secrets_server::SecretsServer, tokens_server::TokensServer, tools_server::ToolsServer,
+    toolsets_server::ToolsetsServer, trust_server::TrustServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -65,6 +66,7 @@ impl Office {
             .add_service(PolicyServer::new(self.clone()))
             .add_service(SecretsServer::new(self.clone()))
             .add_service(TrustServer::new(self.clone()))
+            .add_service(GrantsServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(ApprovalsServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(TokensServer::new(self), administrators))

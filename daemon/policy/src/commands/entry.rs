@@ -6,7 +6,7 @@ use super::{
     shape::Shape,
     word::Word,
 };
-use crate::rules::Verdict;
+use crate::rules::{Verdict, grantable, is_grantable};
 use globset::Glob;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,9 @@ pub struct CommandRule {
     /// Whether it may be given something to read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stdin: bool,
+    /// Whether who is asked by this entry may answer for all such commands to come.
+    #[serde(skip_serializing_if = "is_grantable")]
+    pub grantable: bool,
 }
 
 /// The same before it was looked at.
@@ -69,6 +72,8 @@ struct Written {
     environment: Vec<String>,
     #[serde(default)]
     stdin: bool,
+    #[serde(default = "grantable")]
+    grantable: bool,
 }
 
 impl TryFrom<Written> for CommandRule {
@@ -87,6 +92,7 @@ impl TryFrom<Written> for CommandRule {
             options,
             environment,
             stdin,
+            grantable,
         } = written;
         let rule = Self {
             name,
@@ -100,6 +106,7 @@ impl TryFrom<Written> for CommandRule {
             options,
             environment,
             stdin,
+            grantable,
         };
         match rule.fault() {
             Some(fault) => Err(format!("the command `{}`: {fault}", rule.name)),
@@ -124,6 +131,9 @@ impl CommandRule {
             self.environment.iter().find(|name| name.is_empty() || name.contains(['=', '\0', '*']))
         {
             return Some(format!("`{name}` in `environment` is no name of a variable"));
+        }
+        if !self.grantable && self.verdict != Verdict::Ask {
+            return Some("`grantable = false` belongs to an entry that asks".into());
         }
         match (&self.program, &self.interpreter) {
             (Some(program), None) => self.fault_of_program(program),

@@ -37,6 +37,7 @@ pub(super) fn smallest(scene: &Scene<'_>) -> Option<CommandRule> {
         options: Vec::new(),
         environment: command.variables.clone(),
         stdin: command.has_stdin,
+        grantable: true,
     })
 }
 

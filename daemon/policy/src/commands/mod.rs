@@ -16,6 +16,7 @@ pub use entry::CommandRule;
 pub use flag::Flag;
 pub(crate) use grant::quote;
 pub use shape::Shape;
+pub(crate) use word::is_hidden;
 pub use word::{Inside, Word};
 
 use crate::rules::Verdict;
@@ -69,6 +70,8 @@ pub struct Judgement {
     pub why: Option<String>,
     /// The smallest entry that would allow it, if one can.
     pub grant: Option<CommandRule>,
+    /// Of what asks: whether a human may answer for all such commands to come.
+    pub is_grantable: bool,
 }
 
 /// All entries, ready to judge.
@@ -145,6 +148,7 @@ impl Commands {
             program: scene.program.clone().ok(),
             why: None,
             grant: None,
+            is_grantable: true,
         };
         if let Some(fault) = scene.fault() {
             return Some(Judgement { why: Some(fault), ..decided(Verdict::Deny, UNLISTED) });
@@ -166,9 +170,11 @@ impl Commands {
             let grant = grant::smallest(&scene);
             return Some(Judgement { why: Some(why), grant, ..decided(self.unlisted, UNLISTED) });
         };
-        let asking = of(Verdict::Ask).find(|entry| scene.refusal(entry).is_none() || scene.resembles(entry));
-        let entry = asking.unwrap_or(covering);
-        Some(decided(entry.rule.verdict, &entry.rule.name))
+        let asks = |entry: &&&Entry| scene.refusal(entry).is_none() || scene.resembles(entry);
+        let asking: Vec<_> = of(Verdict::Ask).filter(asks).collect();
+        let is_grantable = asking.iter().all(|entry| entry.rule.grantable);
+        let entry = asking.first().unwrap_or(&covering);
+        Some(Judgement { is_grantable, ..decided(entry.rule.verdict, &entry.rule.name) })
     }
 
     /// What an entry needs that is not there now: its name, and in words what is missing.

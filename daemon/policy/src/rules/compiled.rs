@@ -52,6 +52,9 @@ impl Compiled {
         if rule.timezone.is_some() && rule.hours.is_empty() {
             return Err(wrong("`timezone` belongs to `hours`".into()));
         }
+        if !rule.grantable && rule.verdict != Verdict::Ask {
+            return Err(wrong("`grantable = false` belongs to a rule that asks".into()));
+        }
         let zone = rule.timezone.as_deref().map(|name| {
             TimeZone::get(name).map_err(|_| {
                 wrong(format!("this host knows no time zone `{name}`; write it like `Europe/Paris` or `UTC`"))

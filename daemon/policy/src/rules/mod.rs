@@ -11,8 +11,8 @@ mod rule;
 
 pub use hours::Hours;
 pub use matcher::Matcher;
-pub(crate) use rule::times;
 pub use rule::{Role, Roles, Rule};
+pub(crate) use rule::{grantable, is_grantable, times};
 
 use crate::commands::{Commands, Judgement, Who};
 use compiled::Compiled;
@@ -88,6 +88,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The name of a rule, or `default for <effect>`.
     pub rule: String,
+    /// Of what asks: whether a human may answer for all such calls to come.
+    pub is_grantable: bool,
 }
 
 /// What would happen with a call, and why.
@@ -184,14 +186,17 @@ impl Rules {
         self.matching(facts).unwrap_or_else(|| Decision {
             verdict: default_for(effect),
             rule: format!("default for {effect}"),
+            is_grantable: true,
         })
     }
 
     /// What the rules themselves say; `None` where none matches.
     #[must_use]
     pub fn matching(&self, facts: &Facts<'_>) -> Option<Decision> {
-        let compiled = *self.strongest(facts).first()?;
-        Some(Decision { verdict: compiled.rule.verdict, rule: compiled.rule.name.clone() })
+        let strongest = self.strongest(facts);
+        let rule = &strongest.first()?.rule;
+        let is_grantable = strongest.iter().all(|compiled| compiled.rule.grantable);
+        Some(Decision { verdict: rule.verdict, rule: rule.name.clone(), is_grantable })
     }
 
     /// The rules that match and whose verdict wins, as they were written.
@@ -244,7 +249,10 @@ impl Rules {
             } else {
                 change::exemption(&strongest, &facts)
             };
-            AskedBy { rule: rule.clone(), remedy }
+            let names = strongest.iter().map(|compiled| compiled.rule.name.clone());
+            let rules = if strongest.is_empty() { vec![rule.clone()] } else { names.collect() };
+            let is_grantable = strongest.iter().all(|compiled| compiled.rule.grantable);
+            AskedBy { rules, remedy, is_grantable }
         });
         call.notes.rule = Some(format!("{rule}: {verdict}"));
         call.asked_by = asked_by;
@@ -275,7 +283,9 @@ impl Rules {
             Verdict::Deny => return Err(denied_command(&judged, &who, call.tool.name)),
             Verdict::Ask => {
                 let remedy = "an entry of `policy.commands` with `verdict = \"allow\"` that covers this command, where none asks,";
-                call.asked_by.get_or_insert(AskedBy { rule: judged.rule, remedy: remedy.into() });
+                // What could be any file is looked at by a human each time.
+                let is_grantable = judged.is_grantable && judged.program.is_some();
+                call.ask_by(AskedBy { rules: vec![judged.rule], remedy: remedy.into(), is_grantable });
             }
             Verdict::Allow => {}
         }
@@ -297,7 +307,7 @@ impl Rules {
         let facts = Facts { at, ..Facts::now(who, tool, tool.effect_of(input)?, Some(input)) };
         let command = tool.command_of(input)?;
         let starts_something = command.is_some();
-        let Decision { verdict, rule } = self.decide(&facts);
+        let Decision { verdict, rule, .. } = self.decide(&facts);
         let judged = command.and_then(|command| self.commands.judge(who, &command));
         let strongest = self.strongest(&facts);
         Ok(match judged {

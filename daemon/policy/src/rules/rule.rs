@@ -47,6 +47,9 @@ pub struct Rule {
     /// By the name of an argument, with dots for what is inside of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, Matcher>,
+    /// Whether who is asked by this rule may answer for all such calls to come.
+    #[serde(default = "grantable", skip_serializing_if = "is_grantable")]
+    pub grantable: bool,
 }
 
 impl Rule {
@@ -66,8 +69,20 @@ impl Rule {
             hours: Vec::new(),
             timezone: None,
             arguments: BTreeMap::new(),
+            grantable: true,
         }
     }
+}
+
+/// What holds for a rule that does not say.
+pub(crate) const fn grantable() -> bool {
+    true
+}
+
+// By reference, because serde hands it over so.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(crate) const fn is_grantable(grantable: &bool) -> bool {
+    *grantable
 }
 
 /// Somebody's part, under one name for many rules: whoever is among the users or in one of the groups has it.
