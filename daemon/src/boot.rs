@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
-use skynet_policy::{Approvals, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
+use skynet_policy::{Approvals, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -133,6 +133,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     let registry = product(&catalog, &commands)?;
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
+    config.plan()?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -166,7 +167,7 @@ impl House {
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),
-            limits: config.quota.clone(),
+            quotas: Arc::new(Quotas::new(config.plan()?, &tables, blobs.clone())),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             clients_approve: door.asking() == crate::calls::Asking::Clients,
             approvals: Arc::new(Approvals::default()),
@@ -184,6 +185,7 @@ impl House {
         let commands =
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let registry = product(&catalog, &commands)?;
+        commands.charge_to(services.quotas.clone());
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.sweep());
