@@ -143,6 +143,7 @@ struct House {
     desk: Desk,
     services: Services,
     hands: Arc<Pool>,
+    commands: Arc<skynet_exec::Host>,
     tokens: Arc<Tokens>,
     choices: Stored,
     keep: Keep,
@@ -188,7 +189,7 @@ impl House {
         commands.charge_to(services.quotas.clone());
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
-        tokio::spawn(commands.sweep());
+        tokio::spawn(commands.clone().sweep());
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);
@@ -225,16 +226,17 @@ impl House {
         let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         let keep = Keep { days: config.audit.keep_days.get(), bytes: config.audit.keep_bytes };
-        Ok(Self { desk, services, hands, tokens, choices, keep, started_at: Timestamp::now() })
+        Ok(Self { desk, services, hands, commands, tokens, choices, keep, started_at: Timestamp::now() })
     }
 }
 
 async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, tokens, choices, keep, started_at } = house;
+    let House { desk, services, hands, commands, tokens, choices, keep, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
         hands: hands.clone(),
+        commands,
         tokens: tokens.clone(),
         choices,
         http: http.as_ref().and_then(|http| http.local_addr().ok()),

@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod filter;
 mod policy;
+mod quota;
 mod secrets;
 mod status;
 mod tokens;
@@ -22,9 +23,9 @@ use skynet_hands::Pool;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, policy_server::PolicyServer, secrets_server::SecretsServer,
-    tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
-    trust_server::TrustServer,
+    daemon_server::DaemonServer, policy_server::PolicyServer, quota_server::QuotaServer,
+    secrets_server::SecretsServer, tokens_server::TokensServer, tools_server::ToolsServer,
+    toolsets_server::ToolsetsServer, trust_server::TrustServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -35,6 +36,7 @@ pub(crate) struct Office {
     pub(crate) desk: Desk,
     pub(crate) services: Services,
     pub(crate) hands: Arc<Pool>,
+    pub(crate) commands: Arc<skynet_exec::Host>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) choices: Stored,
     pub(crate) http: Option<SocketAddr>,
@@ -63,6 +65,7 @@ impl Office {
             .add_service(tools)
             .add_service(ToolsetsServer::new(self.clone()))
             .add_service(PolicyServer::new(self.clone()))
+            .add_service(QuotaServer::new(self.clone()))
             .add_service(SecretsServer::new(self.clone()))
             .add_service(TrustServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
