@@ -347,3 +347,76 @@ impl Job {
 pub(crate) fn trouble(err: io::Error) -> Error {
     Error::unavailable("what is kept about jobs cannot be read or written").with_source(err)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skynet_core::{ErrorKind, Usage};
+    use skynet_sandbox::protocol::Ended;
+    use std::num::NonZeroU32;
+
+    fn card(owner: &str) -> Card {
+        Card {
+            owner: owner.into(),
+            workspace: "place".into(),
+            name: None,
+            command: "true".into(),
+            started_at: Timestamp::now(),
+            network: Network::default(),
+        }
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(u32, Usage)>>);
+
+    impl Meter for Told {
+        fn charge(&self, uid: u32, usage: Usage) {
+            self.0.lock().unwrap().push((uid, usage));
+        }
+    }
+
+    #[test]
+    fn a_user_has_at_most_as_many_as_the_limit_says_and_never_more_than_sixteen() {
+        let root = tempfile::tempdir().unwrap();
+        let jobs = Jobs::new(root.path().join("jobs"));
+        let limit = |most| JobLimit { most: NonZeroU32::new(most).unwrap(), name: "few".into() };
+        let mut kept = vec![jobs.create(card("7"), Some(&limit(2))).unwrap()];
+        kept.push(jobs.create(card("7/token"), Some(&limit(2))).unwrap());
+        let refused = jobs.create(card("7"), Some(&limit(2))).err().unwrap();
+        assert_eq!(refused.kind, ErrorKind::QuotaExceeded);
+        assert!(refused.message.contains("and 2 may (the limit `few`)"), "{refused}");
+        // Others are not counted, nor those that have ended.
+        kept.push(jobs.create(card("8"), Some(&limit(1))).unwrap());
+        assert_eq!(jobs.running("7").unwrap(), 2);
+        kept.remove(0);
+        kept.push(jobs.create(card("7"), Some(&limit(2))).unwrap());
+        while jobs.running("7").unwrap() < MOST_RUNNING {
+            kept.push(jobs.create(card("7"), None).unwrap());
+        }
+        let refused = jobs.create(card("7"), Some(&limit(100))).err().unwrap();
+        assert!(refused.message.contains("16 jobs of this user are running, and 16 may;"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_job_used_is_told_once_whoever_sees_its_end_first() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("jobs");
+        let jobs = Jobs::new(path.clone());
+        let told = Arc::new(Told::default());
+        jobs.charge_to(told.clone());
+        let (job, files) = jobs.create(card("7/token"), None).unwrap();
+        assert!(matches!(job.stand().unwrap(), Stand::Running));
+        let ended = Ended { cpu_us: 1_500_000, ..Ended::default() };
+        let end = End { at_ms: Timestamp::now().as_millisecond(), ended: Some(ended), ..End::default() };
+        end.write(&files.end.into()).unwrap();
+        drop(files.listener);
+        jobs.sweep();
+        assert!(matches!(job.stand().unwrap(), Stand::Ended(_)));
+        // Nor is it by the next daemon.
+        let next = Jobs::new(path);
+        next.charge_to(told.clone());
+        next.sweep();
+        let usage = Usage { cpu: Duration::from_millis(1500), ..Usage::default() };
+        assert_eq!(*told.0.lock().unwrap(), [(7, usage)]);
+    }
+}
