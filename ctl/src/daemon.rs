@@ -5,8 +5,9 @@ use hyper_util::rt::TokioIo;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
     daemon_client::DaemonClient, grants_client::GrantsClient, policy_client::PolicyClient,
-    secrets_client::SecretsClient, socket::default_path, tokens_client::TokensClient,
-    tools_client::ToolsClient, toolsets_client::ToolsetsClient, trust_client::TrustClient,
+    quota_client::QuotaClient, secrets_client::SecretsClient, socket::default_path,
+    tokens_client::TokensClient, tools_client::ToolsClient, toolsets_client::ToolsetsClient,
+    trust_client::TrustClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -68,6 +69,10 @@ impl Daemon {
 
     pub(crate) async fn policy(&self) -> Result<PolicyClient<Channel>, Failure> {
         Ok(PolicyClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn quota(&self) -> Result<QuotaClient<Channel>, Failure> {
+        Ok(QuotaClient::new(self.channel().await?))
     }
 
     pub(crate) async fn trust(&self) -> Result<TrustClient<Channel>, Failure> {

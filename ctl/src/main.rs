@@ -10,6 +10,7 @@ mod generate;
 mod grant;
 mod output;
 mod policy;
+mod quota;
 mod replay;
 mod secret;
 mod sessions;
@@ -80,6 +81,9 @@ enum Command {
     /// Explain, check and test what may be called and started.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Show how much a user may use and has used, and reset a limit.
+    #[command(subcommand)]
+    Quota(quota::Command),
     /// Let the rules that a project brings count.
     Trust(trust::Trust),
     /// Check, show or locate the configuration.
@@ -129,6 +133,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,
         Command::Grant(command) => grant::run(&daemon, command, output).await,
         Command::Policy(command) => policy::run(&daemon, command, output).await,
+        Command::Quota(command) => quota::run(&daemon, command, output).await,
         Command::Trust(wanted) => trust::run(&daemon, wanted, output).await,
         Command::Config(command) => config::run(&command, output),
         Command::Doctor => doctor::run(&daemon, output).await,

@@ -22,7 +22,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
-use skynet_policy::{Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Services, Trust};
+use skynet_policy::{
+    Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
+};
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
     relay_server::RelayServer,
@@ -141,6 +143,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     let registry = product(&catalog, &commands)?;
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
+    config.plan()?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -150,6 +153,7 @@ struct House {
     desk: Desk,
     services: Services,
     hands: Arc<Pool>,
+    commands: Arc<skynet_exec::Host>,
     tokens: Arc<Tokens>,
     choices: Stored,
     keep: Keep,
@@ -175,7 +179,7 @@ impl House {
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),
-            limits: config.quota.clone(),
+            quotas: Arc::new(Quotas::new(config.plan()?, &tables, blobs.clone())),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             clients_approve: door.asking() == crate::calls::Asking::Clients,
             approvals: Arc::new(Approvals::default()),
@@ -194,9 +198,10 @@ impl House {
         let commands =
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let registry = product(&catalog, &commands)?;
+        commands.charge_to(services.quotas.clone());
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
-        tokio::spawn(commands.sweep());
+        tokio::spawn(commands.clone().sweep());
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);
@@ -233,16 +238,17 @@ impl House {
         let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         let keep = Keep { days: config.audit.keep_days.get(), bytes: config.audit.keep_bytes };
-        Ok(Self { desk, services, hands, tokens, choices, keep, started_at: Timestamp::now() })
+        Ok(Self { desk, services, hands, commands, tokens, choices, keep, started_at: Timestamp::now() })
     }
 }
 
 async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, tokens, choices, keep, started_at } = house;
+    let House { desk, services, hands, commands, tokens, choices, keep, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
         hands: hands.clone(),
+        commands,
         tokens: tokens.clone(),
         choices,
         http: http.as_ref().and_then(|http| http.local_addr().ok()),

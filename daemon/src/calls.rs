@@ -197,6 +197,7 @@ impl Calls {
             resend: request.resend,
             cancel,
             max_bytes: DEFAULT_MAX_BYTES,
+            jobs: None,
             slots: request.slots,
             ask: request.ask.filter(|_| self.asking == Asking::Clients),
             outbox: Arc::new(outbox),

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
 use skynet_exec::IpNet;
-use skynet_policy::{CommandRule, Commands, Limits, Roles, Rule, Rules, Verdict};
+use skynet_policy::{CommandRule, Commands, Limits, Plan, Roles, Rule, Rules, Verdict};
 use std::{
     fs,
     net::SocketAddr,
@@ -140,6 +140,16 @@ impl Policy {
     }
 }
 
+impl Config {
+    /// Who may use how much.
+    ///
+    /// # Errors
+    /// When a limit is wrong.
+    pub(crate) fn plan(&self) -> skynet_core::Result<Plan> {
+        Plan::new(&self.quota, &self.policy.roles)
+    }
+}
+
 impl Default for Confirm {
     fn default() -> Self {
         Self { wait_seconds: NonZeroU32::MIN.saturating_add(44), notify: false }
@@ -269,6 +279,15 @@ mod tests {
             ),
             ("[log]\n\n[quota]\ncalls_per_minut = 3\n", "did you mean `calls_per_minute`?"),
             ("[confirm]\nwait_seconds = 0\n", "config.toml:2: "),
+            (
+                "[quota]\n\n[[quota.limits]]\nname = 'a'\nwindow = '1h'\ncalls = 1\n\n[[quota.limits]]\nname = 'b'\n",
+                "config.toml:8: the limit `b` limits nothing",
+            ),
+            (
+                "[[quota.limits]]\nname = 'a'\nwindow = '2h'\ncalls = 1\n",
+                "config.toml:3: unknown variant `2h`, expected one of `1m`, `1h`, `1d`, `30d`",
+            ),
+            ("[[quota.limits]]\nname = 'a'\nwindow = '1h'\ncall = 1\n", "did you mean `calls`?"),
             ("[[policy.rules]]\nname = 'x'\nverdict = 'forbid'\n", "config.toml:3: unknown variant `forbid`"),
         ] {
             let err = load_files(&[("config.toml", text)]).unwrap_err().to_string();

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 use skynet_core::{
-    CallId, Caller, Error, Outbox, Result,
+    CallId, Caller, Error, Outbox, Result, Usage,
     call::Notes,
     change::{Changed, Extent, Recorded},
     ctx::{Keep, Progress},
@@ -81,6 +81,10 @@ impl Outbox for Shelf {
 
     fn note_changes(&self, changes: Vec<Changed>) {
         self.notes.changes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
+    }
+
+    fn charge(&self, usage: Usage) {
+        *self.notes.usage.lock().unwrap_or_else(PoisonError::into_inner) += usage;
     }
 
     async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {

@@ -5,13 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use skynet_core::{
-    CallCtx, CallId, Effect, ErrorKind, Place, Result, Tool, Toolset,
+    CallCtx, CallId, Effect, Error, ErrorKind, Place, Result, Tool, Toolset, Usage,
     call::{Ask, Asked, Question},
+    change::{Changed, Entry, Kind},
 };
-use skynet_policy::{ApprovalState, Limits, Verdict};
+use skynet_policy::{ApprovalState, Limit, Limits, Verdict, Who, Window};
 use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -52,9 +53,27 @@ async fn act(counter: &AtomicU32, ctx: &CallCtx, input: Input) -> Result<Output>
         "panic" => panic!("on purpose"),
         "hang" => ctx.cancel.cancelled().await,
         "stuck" => std::future::pending().await,
+        "compute" => ctx.charge(Usage { cpu: Duration::from_millis(1500), ..Usage::default() }),
+        "compute and fail" => {
+            ctx.charge(Usage { cpu: Duration::from_millis(1500), ..Usage::default() });
+            return Err(Error::conflict("on purpose"));
+        }
+        "write" => ctx.note_changes(vec![written(input.size)]),
+        "jobs" => {
+            let jobs = ctx.jobs.as_ref().map(|jobs| format!("{} by {}", jobs.most, jobs.name));
+            return Ok(Output { runs, text: jobs.unwrap_or_default() });
+        }
         _ => {}
     }
     Ok(Output { runs, text: "x".repeat(input.size) })
+}
+
+/// A new file of that size.
+fn written(size: usize) -> Changed {
+    let sha256 = "a".repeat(64);
+    let after =
+        Entry { kind: Kind::File, mode: 0o644, size_bytes: size as u64, sha256, target: String::new() };
+    Changed { path: "new".into(), before: None, after: Some(after), lost: None }
 }
 
 /// One tool per effect, counting how often it ran.
@@ -119,14 +138,18 @@ impl Tool for ProbeCached {
 
 fn bench(mut setup: Setup) -> (Workbench, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
-    setup.toolsets = vec![
+    setup.toolsets = probes(&runs);
+    (Workbench::new(setup), runs)
+}
+
+fn probes(runs: &Arc<AtomicU32>) -> Vec<Toolset> {
+    vec![
         Toolset::new("probe", "probes")
             .with(ProbeRead(runs.clone()))
             .with(ProbeWrite(runs.clone()))
             .with(ProbeDestroy(runs.clone()))
             .with(ProbeCached(runs.clone())),
-    ];
-    (Workbench::new(setup), runs)
+    ]
 }
 
 struct Answering(Asked);
@@ -236,6 +259,127 @@ async fn quotas_count_calls_per_minute_and_at_once() {
     first.unwrap();
     assert!(refused.starts_with("quota_exceeded: 1 calls of this user are running"), "{refused}");
     single.call("probe_read", json!({})).await.unwrap();
+}
+
+/// Limits with these entries.
+fn limited<const N: usize>(limits: [Limit; N]) -> Setup {
+    let limits = Limits { limits: limits.into(), ..Limits::default() };
+    Setup { limits, ..Setup::default() }
+}
+
+/// A limit in thirty days, so that no window ends under a test but once in a blue moon.
+fn limit(name: &str) -> Limit {
+    Limit { name: name.into(), window: Some(Window::ThirtyDays), ..Limit::default() }
+}
+
+/// What is used of each limit in a window.
+fn used(bench: &Workbench) -> Vec<(String, f64)> {
+    let caller = bench.caller();
+    let standings = bench.services.quotas.standings(&Who::of(&caller), 0).unwrap();
+    let counted = standings.into_iter().filter(|standing| standing.window.is_some());
+    counted.map(|standing| (standing.name, standing.used)).collect()
+}
+
+#[tokio::test]
+async fn a_limit_holds_across_a_restart_and_until_an_administrator_resets_it() {
+    let small = || Limit { calls: NonZeroU64::new(3), ..limit("small") };
+    let (bench, runs) = bench(limited([small()]));
+    for _ in 0..2 {
+        bench.call("probe_read", json!({})).await.unwrap();
+    }
+    let setup = || {
+        let large = Limit { calls: NonZeroU64::new(100), ..limit("large") };
+        Setup { toolsets: probes(&runs), ..limited([large, small()]) }
+    };
+    let bench = bench.restarted(setup());
+    bench.call("probe_write", json!({})).await.unwrap();
+    for _ in 0..3 {
+        let refused = bench.call("probe_read", json!({})).await.unwrap_err();
+        let uid = rustix::process::getuid().as_raw();
+        let reset = format!("`skynetctl quota reset --uid {uid} --limit 'small'`");
+        for part in [
+            "quota_exceeded: the limit `small` allows 3 `calls` in 30d, of which 3 are used",
+            "free again in ",
+            &reset,
+        ] {
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
+    let bench = bench.restarted(setup());
+    bench.call("probe_read", json!({})).await.unwrap_err();
+    assert_eq!(runs.load(Ordering::SeqCst), 3);
+    // What was refused is not counted, for no limit.
+    assert_eq!(used(&bench), [("large".to_owned(), 3.0), ("small".to_owned(), 3.0)]);
+
+    bench.services.quotas.reset(rustix::process::getuid().as_raw(), "small").unwrap();
+    bench.call("probe_read", json!({})).await.unwrap();
+    let bench = bench.restarted(setup());
+    assert_eq!(used(&bench), [("large".to_owned(), 4.0), ("small".to_owned(), 1.0)]);
+}
+
+#[tokio::test]
+async fn processor_time_counts_when_a_call_ends_however_it_ends() {
+    let cpu = Limit { cpu_seconds: NonZeroU64::new(3), ..limit("cpu") };
+    let (bench, _) = bench(limited([cpu]));
+    bench.call("probe_read", json!({ "mode": "compute" })).await.unwrap();
+    bench.call("probe_read", json!({})).await.unwrap();
+    assert_eq!(used(&bench), [("cpu".to_owned(), 1.5)]);
+    let failed = bench.call("probe_read", json!({ "mode": "compute and fail" })).await.unwrap_err();
+    assert_eq!(failed, "conflict: on purpose");
+    let refused = bench.call("probe_read", json!({})).await.unwrap_err();
+    assert!(refused.contains("`cpu` allows 3 `cpu_seconds` in 30d, of which 3.000 are used"), "{refused}");
+}
+
+#[tokio::test]
+async fn bytes_of_answers_and_of_files_count_when_a_call_ends() {
+    let answers = Limit { answer_bytes: NonZeroU64::new(1000), ..limit("answers") };
+    let files = Limit { written_bytes: NonZeroU64::new(5000), ..limit("files") };
+    let (bench, runs) = bench(limited([answers, files]));
+    let answer = bench.call_raw("probe_read", br#"{"size":400}"#, Manner::default()).await.unwrap();
+    assert_eq!(used(&bench), [("answers".to_owned(), answer.json.len() as f64), ("files".to_owned(), 0.0)]);
+    // The last call may go beyond the limit: what it will need is not known before.
+    bench.call("probe_read", json!({ "size": 4000 })).await.unwrap();
+    let refused = bench.call("probe_read", json!({})).await.unwrap_err();
+    assert!(refused.contains("`answers` allows 1000 `answer_bytes`"), "{refused}");
+
+    let files = Limit { written_bytes: NonZeroU64::new(5000), ..limit("files") };
+    let bench = bench.restarted(Setup { toolsets: probes(&runs), ..limited([files]) });
+    bench.call("probe_write", json!({ "mode": "write", "size": 4999 })).await.unwrap();
+    bench.call("probe_write", json!({ "mode": "write", "size": 1 })).await.unwrap();
+    let refused = bench.call("probe_write", json!({})).await.unwrap_err();
+    assert!(
+        refused.contains("`files` allows 5000 `written_bytes` in 30d, of which 5000 are used"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_tool_that_starts_jobs_is_told_how_many_there_may_be() {
+    let jobs = |most| Limit { concurrent_jobs: NonZeroU32::new(most), ..Limit::default() };
+    let all = [Limit { name: "many".into(), ..jobs(4) }, Limit { name: "few".into(), ..jobs(2) }];
+    for (setup, expected) in [(limited(all), "2 by few"), (Setup::default(), "")] {
+        let (bench, _) = bench(setup);
+        let answer = bench.call("probe_read", json!({ "mode": "jobs" })).await.unwrap();
+        assert_eq!(answer["text"], expected);
+    }
+}
+
+#[tokio::test]
+async fn of_what_is_kept_for_a_user_the_oldest_goes() {
+    let kept = Limit { name: "kept".into(), kept_bytes: NonZeroU64::new(1_500_000), ..Limit::default() };
+    let (bench, _) = bench(limited([kept]));
+    let uid = rustix::process::getuid().as_raw();
+    let mut links = Vec::new();
+    for size in [1_000_000, 1_000_001, 400_000] {
+        let raw = json!({ "size": size }).to_string();
+        let answer = bench.call_raw("probe_read", raw.as_bytes(), Manner::default()).await.unwrap();
+        links.push(answer.links[0].uri.strip_prefix("skynet://result/").unwrap().to_owned());
+    }
+    let kept = |digest: &String| {
+        bench.services.blobs.read(&format!("result/{uid}"), digest, 0, 1).unwrap().is_some()
+    };
+    assert_eq!(links.iter().map(kept).collect::<Vec<_>>(), [false, true, true]);
+    assert!(bench.services.blobs.bytes_of_user(uid) <= 1_500_000);
 }
 
 #[tokio::test]

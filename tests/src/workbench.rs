@@ -5,14 +5,15 @@ use bytes::Bytes;
 use serde_json::Value;
 use skynet_catalog::Catalog;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Connection, Effect, Outbox, Pipeline, Registry, Result, Toolset, Workspace,
-    call::{Ask, Before, Notes},
-    change::Extent,
+    Answer, Call, CallId, Caller, Connection, Effect, Outbox, Pipeline, Registry, Result, Toolset, Usage,
+    Workspace,
+    call::{Ask, Notes},
+    change::{Changed, Extent},
     ctx::Progress,
 };
 use skynet_policy::{
-    Approvals, CommandRule, Commands, Grants, Limits, Metrics, OfWorkspace, Projects, Roles, Rule, Rules,
-    Services, Trust, Verdict,
+    Approvals, CommandRule, Commands, Grants, Limits, Metrics, OfWorkspace, Plan, Projects, Quotas, Roles,
+    Rule, Rules, Services, Trust, Verdict,
 };
 use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
@@ -20,7 +21,7 @@ use std::{
     fs::{self, File},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ pub struct Workbench {
     pub pipeline: Pipeline,
     pub root: PathBuf,
     pub workspace: Arc<Workspace>,
-    _keep: tempfile::TempDir,
+    keep: tempfile::TempDir,
 }
 
 /// Every tool of the product, run in this process.
@@ -92,11 +93,28 @@ pub struct Manner {
 impl Workbench {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let keep = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), setup)
+    }
+
+    /// The same as a daemon finds it that is started after this one was stopped: its workspace and its state.
+    #[must_use]
+    pub fn restarted(self, setup: Setup) -> Self {
+        let Self { services, registry, pipeline, workspace, keep, .. } = self;
+        drop((services, registry, pipeline, workspace));
+        // Threads of sled hold the lock for moments.
+        let file = File::open(keep.path().join("state/db")).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        drop(file);
+        Self::over(keep, setup)
+    }
+
+    fn over(keep: tempfile::TempDir, setup: Setup) -> Self {
         let root = keep.path().canonicalize_in_proc();
         let work = root.join("work");
-        fs::create_dir(&work).unwrap();
+        fs::create_dir_all(&work).unwrap();
         let tables = Tables::open(&root.join("state")).unwrap();
+        let blobs = Blobs::open(&root.join("blobs"), 1 << 30).unwrap();
+        let plan = Plan::new(&setup.limits, &Roles::new()).unwrap();
         let (journal, _) = Journal::open(&root.join("journal")).unwrap();
         let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
         let audit = Ledger::open(&root.join("audit"), 1 << 30).unwrap();
@@ -104,14 +122,14 @@ impl Workbench {
         let services = Services {
             rules: Arc::new(Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands)),
             projects: Arc::new(Projects::new(Some(Box::new(OfWorkspace)), Trust::open(&tables))),
-            limits: setup.limits,
+            quotas: Arc::new(Quotas::new(plan, &tables, blobs.clone())),
             confirm_wait: setup.confirm_wait,
             clients_approve: true,
             approvals: Arc::new(Approvals::default()),
             grants: Arc::new(Grants::open(&tables, audit.clone(), keyring.clone())),
             audit,
             journal: Arc::new(journal),
-            blobs: Blobs::open(&root.join("blobs"), 1 << 30).unwrap(),
+            blobs,
             tables,
             keyring,
             metrics: Arc::new(Metrics::default()),
@@ -120,7 +138,7 @@ impl Workbench {
             if setup.toolsets.is_empty() { product() } else { Registry::new(setup.toolsets).unwrap() };
         let pipeline = skynet_policy::pipeline(&registry, &services).unwrap();
         let workspace = Arc::new(Workspace::open(&work).unwrap());
-        Self { services, registry, pipeline, root: work, workspace, _keep: keep }
+        Self { services, registry, pipeline, root: work, workspace, keep }
     }
 
     /// The same state after a restart, with rules that an administrator may have changed meanwhile.
@@ -181,9 +199,10 @@ impl Workbench {
             resend: manner.resend,
             cancel: manner.cancel,
             max_bytes: 64 << 10,
+            jobs: None,
             slots: Vec::new(),
             ask: manner.ask,
-            outbox: Arc::new(Shelf { blobs: self.services.blobs.clone(), before: notes.before.clone() }),
+            outbox: Arc::new(Shelf { blobs: self.services.blobs.clone(), notes: notes.clone() }),
             notes,
         };
         self.pipeline.run(&mut call).await
@@ -230,7 +249,7 @@ impl Workbench {
 /// Keeps what calls hand out as the daemon does.
 struct Shelf {
     blobs: Blobs,
-    before: Arc<Mutex<Vec<Before>>>,
+    notes: Notes,
 }
 
 #[async_trait]
@@ -239,8 +258,16 @@ impl Outbox for Shelf {
 
     async fn keep_before(&self, path: &str, file: Option<OwnedFd>, _extent: Extent) -> Result<()> {
         let kept = file.map(|file| self.blobs.put("before", File::from(file)).unwrap().digest);
-        self.before.lock().unwrap().push((path.to_owned(), kept));
+        self.notes.before.lock().unwrap().push((path.to_owned(), kept));
         Ok(())
+    }
+
+    fn note_changes(&self, changes: Vec<Changed>) {
+        self.notes.changes.lock().unwrap().extend(changes);
+    }
+
+    fn charge(&self, usage: Usage) {
+        *self.notes.usage.lock().unwrap() += usage;
     }
 
     async fn store_blob(&self, file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {

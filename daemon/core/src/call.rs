@@ -1,6 +1,6 @@
 //! One call on its way through the pipeline, who makes it, and what comes back.
 
-use crate::{Canonical, Effect, Entry, Error, Outbox, Result, Workspace, change::Changed};
+use crate::{Canonical, Effect, Entry, Error, JobLimit, Outbox, Result, Usage, Workspace, change::Changed};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -222,6 +222,8 @@ pub struct Notes {
     pub before: Arc<Mutex<Vec<Before>>>,
     /// What became of it.
     pub changes: Arc<Mutex<Vec<Changed>>>,
+    /// What it used, as far as its tool has told by now.
+    pub usage: Arc<Mutex<Usage>>,
 }
 
 /// What a human is asked.
@@ -296,6 +298,8 @@ pub struct Call {
     pub cancel: CancellationToken,
     /// How many bytes of answer to return at most.
     pub max_bytes: usize,
+    /// How many background jobs its user may have, once the Quota layer has looked; `None` without a limit.
+    pub jobs: Option<JobLimit>,
     /// Limited places it holds.
     pub slots: Vec<Slot>,
     /// How to ask the human at the client.

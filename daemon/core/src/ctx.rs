@@ -1,7 +1,7 @@
 //! What a tool sees of its call. In hands this is exactly what the socketpair protocol carries.
 
 use crate::{
-    Caller, Effect, Error, Result, Workspace,
+    Caller, Effect, Error, JobLimit, Result, Usage, Workspace,
     change::{Changed, Entry, Extent},
 };
 use async_trait::async_trait;
@@ -24,6 +24,10 @@ pub trait Outbox: Send + Sync {
 
     /// Notes what a call did to the paths that it handed over before.
     fn note_changes(&self, _changes: Vec<Changed>) {}
+
+    /// Notes what the call used, however it ends; what is told more than once is added up. Tools in hands have their
+    /// changes noted instead.
+    fn charge(&self, _usage: Usage) {}
 
     /// Stores a result too large for the answer, from offset 0 of `file`; returns the URI under which a client
     /// reads it. `name` is a file name to show, `media_type` like `text/plain`.
@@ -113,6 +117,8 @@ pub struct CallCtx {
     /// What a list of commands allowed to be started: this file, whatever the input calls it. `None` where there is no
     /// list; known only to tools that run in the daemon.
     pub program: Option<PathBuf>,
+    /// How many background jobs of the caller may run, the one included that is started; `None` where nobody said.
+    pub jobs: Option<JobLimit>,
     workspace: Option<Arc<Workspace>>,
     outbox: Arc<dyn Outbox>,
 }
@@ -127,7 +133,7 @@ impl CallCtx {
         workspace: Option<Arc<Workspace>>,
         outbox: Arc<dyn Outbox>,
     ) -> Self {
-        Self { cancel, max_bytes, effect, origin: None, program: None, workspace, outbox }
+        Self { cancel, max_bytes, effect, origin: None, program: None, jobs: None, workspace, outbox }
     }
 
     /// The same context, of a call from `origin`.
@@ -141,6 +147,13 @@ impl CallCtx {
     #[must_use]
     pub fn with_program(mut self, program: Option<PathBuf>) -> Self {
         self.program = program;
+        self
+    }
+
+    /// The same context, of a caller who may have so many background jobs.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: Option<JobLimit>) -> Self {
+        self.jobs = jobs;
         self
     }
 
@@ -193,6 +206,11 @@ impl CallCtx {
     /// [`Outbox::note_changes`].
     pub fn note_changes(&self, changes: Vec<Changed>) {
         self.outbox.note_changes(changes);
+    }
+
+    /// [`Outbox::charge`].
+    pub fn charge(&self, usage: Usage) {
+        self.outbox.charge(usage);
     }
 
     /// [`Outbox::keep_preview`].

@@ -14,6 +14,7 @@ pub mod reserved;
 pub mod schema;
 pub mod target;
 pub mod tool;
+pub mod usage;
 pub mod workspace;
 
 pub use call::{Answer, Call, CallId, Caller, Connection, Group, Link, Token};
@@ -24,4 +25,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use pipeline::{Layer, Next, Pipeline};
 pub use registry::{Entry, Registry, Run, Toolset};
 pub use tool::{Effect, Place, Tool};
+pub use usage::{JobLimit, Meter, Usage};
 pub use workspace::{RelativePath, Workspace};

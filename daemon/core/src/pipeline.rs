@@ -42,7 +42,8 @@ impl Next<'_> {
             owner: call.caller.owner(),
             caller: call.caller.clone(),
         })
-        .with_program(call.program.clone());
+        .with_program(call.program.clone())
+        .with_jobs(call.jobs.clone());
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

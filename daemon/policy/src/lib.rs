@@ -29,7 +29,7 @@ pub use grants::{Breadth, Covers, Grant, Grants, Wish};
 pub use metrics::{Count, Metrics};
 pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use question::Detail;
-pub use quota::Limits;
+pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
 pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
 pub use trust::{Trust, Trusted};
 
@@ -46,7 +46,7 @@ pub struct Services {
     /// What projects forbid besides.
     pub projects: Arc<Projects>,
     /// How much of it.
-    pub limits: Limits,
+    pub quotas: Arc<Quotas>,
     /// How long a call waits for a human before it tells the client to come back.
     pub confirm_wait: Duration,
     /// Whether who is asked by his client may approve; otherwise only who administers.
@@ -59,7 +59,7 @@ pub struct Services {
     pub audit: Ledger,
     /// Intents and outcomes, for resent calls.
     pub journal: Arc<Journal>,
-    /// Quota counters and cached answers.
+    /// Cached answers.
     pub tables: Tables,
     /// What is too large for an answer.
     pub blobs: Blobs,
@@ -84,7 +84,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // By who calls, when and where, tool and effect, before anything that costs.
         Box::new(permit::Permit::new(on.rules.clone())),
         // After permission: a denied call is not charged.
-        Box::new(quota::Quota::new(on.limits.clone(), &on.tables)),
+        Box::new(quota::Quota::new(on.quotas.clone())),
         // From here on there is one form of the input, and it fits the tool's schema.
         Box::new(validate::Validate::new(registry, on.rules.clone(), on.projects.clone())?),
         // A pending approval holds no slot.

@@ -5,6 +5,7 @@ mod audit;
 mod filter;
 mod grants;
 mod policy;
+mod quota;
 mod secrets;
 mod status;
 mod tokens;
@@ -24,8 +25,8 @@ use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
     daemon_server::DaemonServer, grants_server::GrantsServer, policy_server::PolicyServer,
-    secrets_server::SecretsServer, tokens_server::TokensServer, tools_server::ToolsServer,
-    toolsets_server::ToolsetsServer, trust_server::TrustServer,
+    quota_server::QuotaServer, secrets_server::SecretsServer, tokens_server::TokensServer,
+    tools_server::ToolsServer, toolsets_server::ToolsetsServer, trust_server::TrustServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -36,6 +37,7 @@ pub(crate) struct Office {
     pub(crate) desk: Desk,
     pub(crate) services: Services,
     pub(crate) hands: Arc<Pool>,
+    pub(crate) commands: Arc<skynet_exec::Host>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) choices: Stored,
     pub(crate) http: Option<SocketAddr>,
@@ -64,6 +66,7 @@ impl Office {
             .add_service(tools)
             .add_service(ToolsetsServer::new(self.clone()))
             .add_service(PolicyServer::new(self.clone()))
+            .add_service(QuotaServer::new(self.clone()))
             .add_service(SecretsServer::new(self.clone()))
             .add_service(TrustServer::new(self.clone()))
             .add_service(GrantsServer::new(self.clone()))

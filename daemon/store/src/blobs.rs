@@ -6,7 +6,6 @@ use skynet_core::canonical::hex;
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    ffi::OsString,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::FileExt as _,
@@ -19,7 +18,7 @@ use std::{
 const TEMPORARY: &[u8] = b".tmp";
 
 /// Files, `<owner>/<digest>` below a directory. An owner says who may read it and what for: `result/<uid>`,
-/// `before/<uid>`. The files are all there is, so what was stored survives whatever happens to anything else.
+/// `before/<uid>`, and `result/<uid>/<token>` for one token of a user. The files are all there is, so what was stored survives whatever happens to anything else.
 #[derive(Clone)]
 pub struct Blobs {
     directory: PathBuf,
@@ -34,6 +33,8 @@ struct Index {
     entries: HashMap<PathBuf, Entry>,
     /// The sizes of all entries added up.
     stored_bytes: u64,
+    /// The part of that of each user, by the second name of the owner.
+    by_user: HashMap<String, u64>,
 }
 
 struct Entry {
@@ -97,10 +98,7 @@ impl Blobs {
         let touched_at = SystemTime::now();
         // For the next daemon; only the order of what goes first is lost without it.
         let _ = File::open(&path).and_then(|file| file.set_modified(touched_at));
-        let entry = Entry { size_bytes: stored.size_bytes, touched_at };
-        if index.entries.insert(place.clone(), entry).is_none() {
-            index.stored_bytes += stored.size_bytes;
-        }
+        index.add(place.clone(), Entry { size_bytes: stored.size_bytes, touched_at });
         if index.stored_bytes > self.capacity_bytes {
             self.evict(&mut index, &place)?;
         }
@@ -148,6 +146,31 @@ impl Blobs {
         }
     }
 
+    /// How much is stored for the user of that number, in bytes: all of what owners like `result/<uid>` have.
+    #[must_use]
+    pub fn bytes_of_user(&self, uid: u32) -> u64 {
+        self.lock().by_user.get(&uid.to_string()).copied().unwrap_or_default()
+    }
+
+    /// Deletes what was not touched for longest of what is stored for that user, until it is at most `most_bytes`; never
+    /// the newest.
+    ///
+    /// # Errors
+    /// What the filesystem says.
+    pub fn shrink_user(&self, uid: u32, most_bytes: u64) -> Result<()> {
+        let user = uid.to_string();
+        let mut index = self.lock();
+        let mut oldest_first = index.oldest_first(|place| user_of(place) == Some(&user));
+        oldest_first.pop();
+        for place in oldest_first {
+            if index.by_user.get(&user).is_none_or(|bytes| *bytes <= most_bytes) {
+                break;
+            }
+            self.remove(&mut index, &place)?;
+        }
+        Ok(())
+    }
+
     /// Writes `content` to `file`; refuses more than the whole store takes.
     fn copy(&self, content: impl Read, file: &mut impl io::Write) -> Result<Stored> {
         // One byte more than fits tells a content that is too large.
@@ -177,33 +200,25 @@ impl Blobs {
     /// Deletes what was not touched for longest until there is some room again, never `newest`; of the user first who has
     /// most, so that nobody loses what is his to another's.
     fn evict(&self, index: &mut Index, newest: &Path) -> Result<()> {
-        let mut held: HashMap<OsString, u64> = HashMap::new();
-        for (place, entry) in &index.entries {
-            *held.entry(user_of(place)).or_default() += entry.size_bytes;
-        }
-        let mut order: Vec<_> = index.entries.iter().collect();
-        order.sort_by_cached_key(|(place, entry)| {
-            (Reverse(held.get(&user_of(place)).copied().unwrap_or(0)), entry.touched_at, (*place).clone())
-        });
-        let order: Vec<PathBuf> = order.into_iter().map(|(place, _)| place.clone()).collect();
         // A tenth more than must be, so that this is not done for each that comes.
         let wanted = self.capacity_bytes - self.capacity_bytes / 10;
-        for place in order {
+        for place in index.most_held_first(newest) {
             if index.stored_bytes <= wanted {
                 break;
             }
-            if place == newest {
-                continue;
-            }
-            let path = self.directory.join(&place);
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-                Err(err) => return Err(at(path)(err)),
-            }
-            let gone = index.entries.remove(&place).map_or(0, |entry| entry.size_bytes);
-            index.stored_bytes -= gone;
+            self.remove(index, &place)?;
         }
+        Ok(())
+    }
+
+    fn remove(&self, index: &mut Index, place: &Path) -> Result<()> {
+        let path = self.directory.join(place);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => return Err(at(path)(err)),
+        }
+        index.remove(place);
         Ok(())
     }
 
@@ -223,17 +238,59 @@ impl Index {
                 self.take_in(directory, &entry.path())?;
             } else if let Ok(place) = entry.path().strip_prefix(directory) {
                 let touched_at = metadata.modified()?;
-                self.stored_bytes += metadata.len();
-                self.entries.insert(place.to_owned(), Entry { size_bytes: metadata.len(), touched_at });
+                self.add(place.to_owned(), Entry { size_bytes: metadata.len(), touched_at });
             }
         }
         Ok(())
     }
+
+    /// Notes a file; one that is noted already has only been touched.
+    fn add(&mut self, place: PathBuf, entry: Entry) {
+        let size_bytes = entry.size_bytes;
+        let user = user_of(&place).map(str::to_owned);
+        if self.entries.insert(place, entry).is_some() {
+            return;
+        }
+        self.stored_bytes += size_bytes;
+        if let Some(user) = user {
+            *self.by_user.entry(user).or_default() += size_bytes;
+        }
+    }
+
+    /// Forgets a file.
+    fn remove(&mut self, place: &Path) {
+        let gone = self.entries.remove(place).map_or(0, |entry| entry.size_bytes);
+        self.stored_bytes -= gone;
+        if let Some(bytes) = user_of(place).and_then(|user| self.by_user.get_mut(user)) {
+            *bytes -= gone;
+        }
+    }
+
+    /// All but one, those of the user first who has most, and of his what was not touched for longest.
+    fn most_held_first(&self, newest: &Path) -> Vec<PathBuf> {
+        let held =
+            |place: &Path| user_of(place).and_then(|user| self.by_user.get(user)).copied().unwrap_or(0);
+        let others = self.entries.iter().filter(|(place, _)| *place != newest);
+        let mut others: Vec<_> =
+            others.map(|(place, entry)| (Reverse(held(place)), entry.touched_at, place.clone())).collect();
+        others.sort();
+        others.into_iter().map(|(_, _, place)| place).collect()
+    }
+
+    /// Those of these places, what was not touched for longest first.
+    fn oldest_first(&self, is_meant: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let meant = self.entries.iter().filter(|(place, _)| is_meant(place));
+        let mut meant: Vec<_> = meant.map(|(place, entry)| (entry.touched_at, place.clone())).collect();
+        meant.sort();
+        meant.into_iter().map(|(_, place)| place).collect()
+    }
 }
 
-/// Whose an entry is: `<kind>/<uid>/...`.
-fn user_of(place: &Path) -> OsString {
-    place.components().nth(1).map(|part| part.as_os_str().to_owned()).unwrap_or_default()
+/// The second name of its owner: `7` of `result/7/<digest>` and of `result/7/<token>/<digest>`.
+fn user_of(place: &Path) -> Option<&str> {
+    let mut names = place.iter();
+    let user = names.nth(1)?.to_str();
+    names.next().and(user)
 }
 
 /// Makes a directory with those above it, so that they survive a power cut.
@@ -286,6 +343,28 @@ mod tests {
         blobs.put("b", &b"wxyz"[..]).unwrap();
         assert!(blobs.read("a", &second.digest, 0, 9).unwrap().is_some());
     }
+
+    #[test]
+    fn what_is_kept_for_a_user_is_counted_and_his_oldest_go() {
+        let (keep, blobs) = sample(100);
+        let first = blobs.put("before/7", &b"123456"[..]).unwrap();
+        let other = blobs.put("before/8", &b"123456"[..]).unwrap();
+        let second = blobs.put("result/7/token", &b"abcd"[..]).unwrap();
+        blobs.put("result/7/token", &b"abcd"[..]).unwrap();
+        blobs.put("nobody", &b"x"[..]).unwrap();
+        assert_eq!([7, 8, 9].map(|uid| blobs.bytes_of_user(uid)), [10, 6, 0]);
+        let again = Blobs::open(&keep.path().join("blobs"), 100).unwrap();
+        assert_eq!([7, 8, 9].map(|uid| again.bytes_of_user(uid)), [10, 6, 0]);
+
+        blobs.shrink_user(7, 9).unwrap();
+        assert_eq!(blobs.read("before/7", &first.digest, 0, 9).unwrap(), None);
+        assert!(blobs.read("before/8", &other.digest, 0, 9).unwrap().is_some());
+        // The newest stays, however little is allowed.
+        blobs.shrink_user(7, 1).unwrap();
+        assert!(blobs.read("result/7/token", &second.digest, 0, 9).unwrap().is_some());
+        assert_eq!((blobs.bytes_of_user(7), blobs.lock().stored_bytes), (4, 11));
+    }
+
     #[test]
     fn what_was_stored_is_there_after_a_crash() {
         let (keep, blobs) = sample(100);

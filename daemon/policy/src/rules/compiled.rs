@@ -134,7 +134,11 @@ impl Compiled {
     }
 }
 
-fn find_role(name: &str, roles: &Roles) -> std::result::Result<Role, String> {
+/// The role of that name.
+///
+/// # Errors
+/// In words, which there is instead.
+pub(crate) fn find_role(name: &str, roles: &Roles) -> std::result::Result<Role, String> {
     let Some(role) = roles.get(name) else {
         let known = nearest(roles.keys().map(String::as_str), name);
         return Err(match known.first() {

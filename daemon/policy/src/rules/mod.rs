@@ -9,10 +9,11 @@ mod matcher;
 mod place;
 mod rule;
 
+pub(crate) use compiled::find_role;
 pub use hours::Hours;
 pub use matcher::Matcher;
 pub use rule::{Role, Roles, Rule};
-pub(crate) use rule::{grantable, is_grantable, times};
+pub(crate) use rule::{grantable, is_grantable, is_in, is_user, times};
 
 use crate::commands::{Commands, Judgement, Who};
 use compiled::Compiled;

@@ -99,18 +99,19 @@ pub struct Role {
 pub type Roles = BTreeMap<String, Role>;
 
 impl Role {
-    pub(super) fn is_of(&self, user: &str, uid: &str, groups: &[Group]) -> bool {
+    /// Whether that user has it.
+    pub(crate) fn is_of(&self, user: &str, uid: &str, groups: &[Group]) -> bool {
         is_user(&self.users, user, uid) || is_in(&self.groups, groups)
     }
 }
 
 /// Whether a list names the user, by name or number.
-pub(super) fn is_user(list: &[String], user: &str, uid: &str) -> bool {
+pub(crate) fn is_user(list: &[String], user: &str, uid: &str) -> bool {
     list.iter().any(|name| name == user || name == uid)
 }
 
 /// Whether a list names one of the groups, by name or number.
-pub(super) fn is_in(list: &[String], groups: &[Group]) -> bool {
+pub(crate) fn is_in(list: &[String], groups: &[Group]) -> bool {
     list.iter().any(|name| {
         let gid = name.parse::<u32>().ok();
         groups.iter().any(|group| *group.name == **name || gid == Some(group.gid))

@@ -1,17 +1,20 @@
 //! The jobs there are: directories, one for each. The daemon remembers none of them, so that it finds those of the daemon
 //! before it as it finds its own.
 
-use crate::network::{Network, Open};
+use crate::{
+    network::{Network, Open},
+    run::usage,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Error, Result};
+use skynet_core::{CallCtx, Error, JobLimit, Meter, Result};
 use skynet_sandbox::job::{Connection, Directory, End, Files, Request};
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -29,11 +32,15 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// What is known about a job from its beginning.
 const CARD: &str = "job.json";
 
+/// Is there once the meter has been told what the job used, so that it is told once.
+const CHARGED: &str = "charged";
+
 /// All of them.
 pub(crate) struct Jobs {
     root: PathBuf,
     /// Held while jobs are counted and one is added.
     starting: Mutex<()>,
+    meter: Arc<OnceLock<Arc<dyn Meter>>>,
 }
 
 /// What is known about a job from its beginning. A later version reads it, so fields are only added.
@@ -85,6 +92,7 @@ pub(crate) struct Job {
     pub(crate) card: Card,
     pub(crate) directory: Directory,
     path: PathBuf,
+    meter: Arc<OnceLock<Arc<dyn Meter>>>,
 }
 
 /// Where a job stands.
@@ -97,18 +105,32 @@ pub(crate) enum Stand {
 
 impl Jobs {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, starting: Mutex::default() }
+        Self { root, starting: Mutex::default(), meter: Arc::default() }
     }
 
-    /// Makes the directory of a new one.
-    pub(crate) fn create(&self, card: Card) -> Result<(Job, Files)> {
+    /// Tells this one what jobs used that have ended.
+    pub(crate) fn charge_to(&self, meter: Arc<dyn Meter>) {
+        // There is one per daemon, and it stays.
+        let _ = self.meter.set(meter);
+    }
+
+    /// How many of that user run.
+    pub(crate) fn running(&self, user: &str) -> Result<usize> {
+        let is_running = |job: &Job| job.card.user() == user && job.directory.is_kept().unwrap_or(true);
+        Ok(self.all()?.iter().filter(|job| is_running(job)).count())
+    }
+
+    /// Makes the directory of a new one, which may be one of so many.
+    pub(crate) fn create(&self, card: Card, limit: Option<&JobLimit>) -> Result<(Job, Files)> {
         // Nothing is changed under it but files.
         let _one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_running =
-            |job: &Job| job.card.user() == card.user() && job.directory.is_kept().unwrap_or(true);
-        if self.all()?.iter().filter(|job| is_running(job)).count() >= MOST_RUNNING {
+        let running = self.running(card.user())?;
+        let limit = limit.map(|limit| (limit.most.get() as usize, format!(" (the limit `{}`)", limit.name)));
+        let (most, named) =
+            limit.filter(|(most, _)| *most < MOST_RUNNING).unwrap_or((MOST_RUNNING, String::new()));
+        if running >= most {
             return Err(Error::quota_exceeded(format!(
-                "{MOST_RUNNING} jobs of this user are running; wait for one to end, or end one with `exec_signal_job`"
+                "{running} jobs of this user are running, and {most} may{named}; wait for one to end, or end one with `exec_signal_job`"
             )));
         }
         self.sweep();
@@ -128,7 +150,9 @@ impl Jobs {
             Ok((directory, files))
         };
         match prepare() {
-            Ok((directory, files)) => Ok((Job { id, card, directory, path }, files)),
+            Ok((directory, files)) => {
+                Ok((Job { id, card, directory, path, meter: self.meter.clone() }, files))
+            }
             Err(err) => {
                 // Without a card it is no job, and the sweep tries again.
                 let _ = fs::remove_dir_all(&path);
@@ -219,7 +243,8 @@ impl Jobs {
     fn open(&self, id: &str) -> Option<Job> {
         let path = self.root.join(id);
         let card = serde_json::from_slice(&fs::read(path.join(CARD)).ok()?).ok()?;
-        Some(Job { id: id.to_owned(), card, directory: Directory::open(&path).ok()?, path })
+        let directory = Directory::open(&path).ok()?;
+        Some(Job { id: id.to_owned(), card, directory, path, meter: self.meter.clone() })
     }
 }
 
@@ -241,9 +266,25 @@ impl Job {
         }
         // Its keeper went after it had written this, or was killed before.
         Ok(match self.directory.end().map_err(trouble)? {
-            Some(end) if end.ended.is_some() || end.refused.is_some() => Stand::Ended(end),
+            Some(end) if end.ended.is_some() || end.refused.is_some() => {
+                self.charge(&end);
+                Stand::Ended(end)
+            }
             found => Stand::Lost(found),
         })
+    }
+
+    /// Tells what it used, when its end is seen for the first time.
+    fn charge(&self, end: &End) {
+        let (Some(meter), Some(ended)) = (self.meter.get(), &end.ended) else { return };
+        let Ok(uid) = self.card.user().parse() else { return };
+        // Noted before it is told: a daemon that dies in between charges nothing, and none charges it twice.
+        let noted = File::options().write(true).create_new(true).mode(0o600).open(self.path.join(CHARGED));
+        match noted {
+            Ok(_) => meter.charge(uid, usage(ended)),
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(err) => tracing::warn!(job = %self.id, error = %err, "what a job used is not counted yet"),
+        }
     }
 
     /// Has its keeper do something; how much it has written by then.
@@ -305,4 +346,77 @@ impl Job {
 /// What an error of the filesystem means for the caller.
 pub(crate) fn trouble(err: io::Error) -> Error {
     Error::unavailable("what is kept about jobs cannot be read or written").with_source(err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skynet_core::{ErrorKind, Usage};
+    use skynet_sandbox::protocol::Ended;
+    use std::num::NonZeroU32;
+
+    fn card(owner: &str) -> Card {
+        Card {
+            owner: owner.into(),
+            workspace: "place".into(),
+            name: None,
+            command: "true".into(),
+            started_at: Timestamp::now(),
+            network: Network::default(),
+        }
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(u32, Usage)>>);
+
+    impl Meter for Told {
+        fn charge(&self, uid: u32, usage: Usage) {
+            self.0.lock().unwrap().push((uid, usage));
+        }
+    }
+
+    #[test]
+    fn a_user_has_at_most_as_many_as_the_limit_says_and_never_more_than_sixteen() {
+        let root = tempfile::tempdir().unwrap();
+        let jobs = Jobs::new(root.path().join("jobs"));
+        let limit = |most| JobLimit { most: NonZeroU32::new(most).unwrap(), name: "few".into() };
+        let mut kept = vec![jobs.create(card("7"), Some(&limit(2))).unwrap()];
+        kept.push(jobs.create(card("7/token"), Some(&limit(2))).unwrap());
+        let refused = jobs.create(card("7"), Some(&limit(2))).err().unwrap();
+        assert_eq!(refused.kind, ErrorKind::QuotaExceeded);
+        assert!(refused.message.contains("and 2 may (the limit `few`)"), "{refused}");
+        // Others are not counted, nor those that have ended.
+        kept.push(jobs.create(card("8"), Some(&limit(1))).unwrap());
+        assert_eq!(jobs.running("7").unwrap(), 2);
+        kept.remove(0);
+        kept.push(jobs.create(card("7"), Some(&limit(2))).unwrap());
+        while jobs.running("7").unwrap() < MOST_RUNNING {
+            kept.push(jobs.create(card("7"), None).unwrap());
+        }
+        let refused = jobs.create(card("7"), Some(&limit(100))).err().unwrap();
+        assert!(refused.message.contains("16 jobs of this user are running, and 16 may;"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_job_used_is_told_once_whoever_sees_its_end_first() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("jobs");
+        let jobs = Jobs::new(path.clone());
+        let told = Arc::new(Told::default());
+        jobs.charge_to(told.clone());
+        let (job, files) = jobs.create(card("7/token"), None).unwrap();
+        assert!(matches!(job.stand().unwrap(), Stand::Running));
+        let ended = Ended { cpu_us: 1_500_000, ..Ended::default() };
+        let end = End { at_ms: Timestamp::now().as_millisecond(), ended: Some(ended), ..End::default() };
+        end.write(&files.end.into()).unwrap();
+        drop(files.listener);
+        jobs.sweep();
+        assert!(matches!(job.stand().unwrap(), Stand::Ended(_)));
+        // Nor is it by the next daemon.
+        let next = Jobs::new(path);
+        next.charge_to(told.clone());
+        next.sweep();
+        let usage = Usage { cpu: Duration::from_millis(1500), ..Usage::default() };
+        assert_eq!(*told.0.lock().unwrap(), [(7, usage)]);
+    }
 }

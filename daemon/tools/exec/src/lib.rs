@@ -23,7 +23,7 @@ use network::Network;
 use program::Program;
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
-use skynet_core::{CallCtx, Caller, Error, Result, Toolset, Workspace, command::Programs};
+use skynet_core::{CallCtx, Caller, Error, Meter, Result, Toolset, Workspace, command::Programs};
 pub use skynet_egress::IpNet;
 use skynet_sandbox::{
     Command, Slots, places,
@@ -75,6 +75,20 @@ impl Host {
             state: state.to_owned(),
             reachable: reachable.into(),
         })
+    }
+
+    /// Tells this one what background jobs used, once the end of each is seen.
+    pub fn charge_to(&self, meter: Arc<dyn Meter>) {
+        self.jobs.charge_to(meter);
+    }
+
+    /// How many background jobs of that user run.
+    ///
+    /// # Errors
+    /// `Unavailable` when what is kept about jobs cannot be read.
+    pub async fn running_jobs(self: &Arc<Self>, uid: u32) -> Result<u64> {
+        let running = self.with_jobs(move |jobs| jobs.running(&uid.to_string())).await?;
+        Ok(u64::try_from(running).unwrap_or(u64::MAX))
     }
 
     /// Removes what is left of old jobs, again and again.

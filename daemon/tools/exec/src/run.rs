@@ -10,7 +10,7 @@ use crate::{
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool, Usage};
 use skynet_sandbox::{
     Command,
     protocol::{Cause, Ended, Limits},
@@ -238,6 +238,8 @@ pub(crate) async fn in_slot(host: &Host, ctx: &CallCtx, task: &Task<'_>) -> Resu
         }
     };
     let ended = ended?;
+    // Also one that was canceled has used it.
+    ctx.charge(usage(&ended));
     ctx.check_canceled()?;
     let (out_is_full, stdout) = stdout.finish().await;
     let (err_is_full, stderr) = stderr.finish().await;
@@ -263,6 +265,11 @@ pub(crate) async fn in_slot(host: &Host, ctx: &CallCtx, task: &Task<'_>) -> Resu
         quarantined: quarantined(&ended),
         refused_hosts: network.map(|network| network.refused()).unwrap_or_default(),
     })
+}
+
+/// What a command used.
+pub(crate) fn usage(ended: &Ended) -> Usage {
+    Usage { cpu: Duration::from_micros(ended.cpu_us), ..Usage::default() }
 }
 
 /// The first of them.

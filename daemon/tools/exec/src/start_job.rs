@@ -144,7 +144,8 @@ impl Tool for ExecStartJob {
         let command_line = shown(&program);
         let card =
             Card { owner, workspace, name, command: command_line, started_at, network: network_of_job };
-        let (job, files) = self.0.with_jobs(move |jobs| jobs.create(card)).await?;
+        let limit = ctx.jobs.clone();
+        let (job, files) = self.0.with_jobs(move |jobs| jobs.create(card, limit.as_ref())).await?;
         let handed = self.0.slots.keep(command, terminal, &files).await;
         // Whoever holds the socket seems to keep the job.
         drop(files);
