@@ -12,6 +12,7 @@ mod metrics;
 mod permit;
 mod project;
 mod quota;
+mod reconcile;
 mod redact;
 mod rules;
 mod trace;
@@ -24,6 +25,7 @@ pub use commands::{CommandRule, Commands, Who};
 pub use metrics::{Count, Metrics};
 pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use quota::Limits;
+pub use reconcile::reconcile;
 pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
 pub use trust::{Trust, Trusted};
 
