@@ -14,6 +14,7 @@ use crate::{
     relay::Desk,
     sessions::Sessions,
     socket::{self, Clients},
+    state::State,
     tokens::Tokens,
 };
 use anyhow::{Context as _, Result, bail};
@@ -30,8 +31,7 @@ use skynet_proto::{
     relay_server::RelayServer,
 };
 use skynet_sandbox::Slots;
-use skynet_secrets::{Keyring, MasterKey, Secrets};
-use skynet_store::{Blobs, Journal, Keep, Ledger, Seal, Tables};
+use skynet_store::{Keep, Ledger, Tables};
 use std::{
     io::IsTerminal as _,
     os::unix::fs::MetadataExt as _,
@@ -46,9 +46,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
-
-/// The audit log is split into files of that size.
-const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Stands for `~` in lists of commands where there are many users: nothing is below it, so a list for `~` is refused.
 pub(crate) const NO_HOME: &str = "/nonexistent";
@@ -162,20 +159,9 @@ struct House {
 
 impl House {
     fn build(config: &Config, door: &Door, uid: u32, state: &Path) -> Result<Self> {
-        let tables = Tables::open(&state.join("state"))?;
-        let seal = Seal::open(&state.join("keys"), &state.join("ledger/audit.newest"))?;
-        let audit = Ledger::open_sealed(&state.join("ledger/audit"), AUDIT_SEGMENT_BYTES, seal)?;
-        let (journal, interrupted) = Journal::open(&state.join("ledger/journal"))?;
-        skynet_policy::record_interrupted(&audit, &interrupted)?;
-        if !interrupted.is_empty() {
-            tracing::warn!(
-                calls = interrupted.len(),
-                "the last daemon died while these calls ran; they are marked `interrupted`"
-            );
-        }
-        let blobs = Blobs::open(&state.join("blobs"), config.storage.blobs_max_bytes.get())?;
-        let key = MasterKey::load(&state.join("keys/secrets.key"), &state.join("secrets"))?;
-        let keyring = Arc::new(Keyring::new(Secrets::open(&state.join("secrets"), key)?));
+        let State { tables, audit, journal, blobs, keyring } =
+            State::open(state, config.storage.blobs_max_bytes.get())?;
+        let keyring = Arc::new(keyring);
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),

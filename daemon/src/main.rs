@@ -17,6 +17,7 @@ mod relay;
 mod sessions;
 mod shelf;
 mod socket;
+mod state;
 mod tokens;
 
 use anyhow::Result;

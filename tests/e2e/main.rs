@@ -14,6 +14,7 @@ mod commands;
 mod crowd;
 mod ctl;
 mod daemon;
+mod damage;
 mod disk;
 mod escapes;
 mod golden;

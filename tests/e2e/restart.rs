@@ -1,5 +1,7 @@
 //! The daemon or its hands die with calls in flight: nothing is lost, nothing runs twice.
 
+mod cycles;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use skynet_tests::programs::{Daemon, Home, Shim, outcome};

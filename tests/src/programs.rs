@@ -8,6 +8,8 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
 /// Where the programs were built.
@@ -90,6 +92,8 @@ impl Default for Home {
 /// A running daemon, killed when dropped.
 pub struct Daemon {
     child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -130,8 +134,26 @@ impl Daemon {
             }
         }
         // Somebody must read on, or the daemon blocks on a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Ok(Self { child })
+        let all = Arc::new(Mutex::new(written));
+        let (kept, mut line) = (all.clone(), String::new());
+        let reader = std::thread::spawn(move || {
+            while log.read_line(&mut line).is_ok_and(|count| count > 0) {
+                kept.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        Ok(Self { child, log: all, reader: Some(reader) })
+    }
+
+    /// Kills it; all that it logged.
+    #[must_use]
+    pub fn kill_for_log(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // Its broker holds the same pipe for a moment longer.
+        let _ = self.reader.take().unwrap().join();
+        let log = self.log.lock().unwrap();
+        log.clone()
     }
 
     #[must_use]

@@ -61,7 +61,7 @@ enum Command {
     Bench(bench::Options),
     /// Connect a thousand clients: memory of an idle one, every call answered, fairness beside a flood.
     Crowd(crowd::Options),
-    /// Kill daemon and hands again and again under load, and pipeline 20,000 calls.
+    /// Kill daemon, broker and hands again and again under load, cut off what was not synced, and pipeline 20,000 calls.
     Torture(torture::Options),
     /// Feed the readers of foreign bytes with whatever breaks them; needs a nightly compiler.
     Fuzz(fuzz::Options),

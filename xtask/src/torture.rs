@@ -6,9 +6,12 @@ use clap::Args;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How often to kill, in each test.
+    /// How often to kill, in each test of one kind of death.
     #[arg(long, default_value_t = 20)]
     kills: u32,
+    /// How often to kill daemon, broker, hands and, with the daemon, the power, in turn.
+    #[arg(long, default_value_t = 200)]
+    cycles: u32,
     /// How many calls to pipeline.
     #[arg(long, default_value_t = 20_000)]
     pipelined: u32,
@@ -20,6 +23,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let variables = [
         ("SKYNET_TEST_KILLS", options.kills.to_string()),
+        ("SKYNET_TEST_CYCLES", options.cycles.to_string()),
         ("SKYNET_TEST_PIPELINED", options.pipelined.to_string()),
     ];
     for filter in ["restart::", "relay::"] {

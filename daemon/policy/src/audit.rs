@@ -71,6 +71,10 @@ impl Layer for Audit {
         match known {
             Known::Settled(outcome) => return outcome,
             Known::Interrupted => return Err(interrupted(call)),
+            // What the journal lost may be just this call.
+            Known::Nothing if call.resend && call.effect.is_mutating() && self.journal.is_in_doubt() => {
+                return Err(in_doubt(call));
+            }
             Known::Nothing => {}
         }
         let early = scan::scanner(&self.keyring, call.caller.uid).await?;
@@ -100,6 +104,13 @@ impl Layer for Audit {
 fn interrupted(call: &Call) -> Error {
     Error::interrupted(format!(
         "the daemon died while `{}` ran, so it may or may not have happened and was not run again; look at its target, or at `skynetctl audit query --call {}`",
+        call.tool.name, call.id
+    ))
+}
+
+fn in_doubt(call: &Call) -> Error {
+    Error::interrupted(format!(
+        "the call journal was damaged, so it is unknown whether `{}` ran before, and it was not run again; look at its target, or at `skynetctl audit query --call {}`",
         call.tool.name, call.id
     ))
 }

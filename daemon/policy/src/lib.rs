@@ -14,6 +14,7 @@ mod permit;
 mod project;
 mod question;
 mod quota;
+mod reconcile;
 mod redact;
 mod rules;
 mod scan;
@@ -30,6 +31,7 @@ pub use metrics::{Count, Metrics};
 pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use question::Detail;
 pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
+pub use reconcile::reconcile;
 pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
 pub use trust::{Trust, Trusted};
 

@@ -1,6 +1,6 @@
 //! The secrets of all users, and what looks for their values in what is written to them.
 
-use crate::{Error, Existing, Metadata, Name, Result, Scanner, Secrets};
+use crate::{Existing, Metadata, Name, Result, Scanner, Secrets, store::Readable};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,6 +19,8 @@ struct Kept {
     /// How often his secrets have changed.
     changes: u64,
     scanner: Option<Arc<Scanner>>,
+    /// Whether it looks for all values that there are.
+    is_complete: bool,
 }
 
 impl Keyring {
@@ -76,7 +78,14 @@ impl Keyring {
     /// # Errors
     /// Its.
     pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
-        self.secrets.value(owner, name)
+        let value = self.secrets.value(owner, name)?;
+        // It may be one that could not be read when the scanner was made.
+        let is_partial =
+            self.lock().get(&owner).is_some_and(|kept| kept.scanner.is_some() && !kept.is_complete);
+        if is_partial {
+            self.forget(owner);
+        }
+        Ok(value)
     }
 
     /// What looks for the values of this user, if it is there.
@@ -85,8 +94,8 @@ impl Keyring {
         self.lock().get(&owner)?.scanner.clone()
     }
 
-    /// What looks for the values of this user; made if it is not there, which reads all of them and takes a while. One
-    /// that is damaged cannot be looked for.
+    /// What looks for the values of this user; made if it is not there, which reads all of them and takes a while. A value
+    /// that cannot be read is left out until it is read.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -95,18 +104,15 @@ impl Keyring {
             return Ok(scanner);
         }
         let changes = self.lock().entry(owner).or_default().changes;
-        let mut values = self.secrets.all_values(owner)?;
-        // What could not be read now can be read at another time: without it a scanner would not be whole.
-        if let Some(place) = values.damaged.iter().position(|err| matches!(err, Error::Io { .. })) {
-            return Err(values.damaged.swap_remove(place));
-        }
-        let found = values.found.into_iter().map(|(name, value)| (name.to_string(), value));
+        let Readable { found, damaged } = self.secrets.all_values(owner)?;
+        let found = found.into_iter().map(|(name, value)| (name.to_string(), value));
         let scanner = Arc::new(Scanner::new(found)?);
         let mut kept = self.lock();
         let kept = kept.entry(owner).or_default();
         // Otherwise it serves those who asked before, and no others.
         if kept.changes == changes {
             kept.scanner = Some(scanner.clone());
+            kept.is_complete = damaged.is_empty();
         }
         Ok(scanner)
     }
@@ -121,5 +127,32 @@ impl Keyring {
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Kept>> {
         // A panic between two changes leaves no scanner, which is made again.
         self.scanners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MasterKey;
+    use std::fs;
+
+    #[test]
+    fn a_secret_that_can_be_read_again_is_looked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
+        let name = Name::parse("deploy").unwrap();
+        secrets.set(1, &name, b"correct horse battery", &[], Existing::Fail).unwrap();
+        let path = directory.path().join("1/deploy");
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, "damaged").unwrap();
+        let keyring = Keyring::new(secrets);
+        let is_found = || {
+            let scanner = keyring.scanner(1).unwrap();
+            scanner.redact(b"it is correct horse battery").bytes.as_ref() != b"it is correct horse battery"
+        };
+        assert!(keyring.value(1, &name).is_err() && !is_found());
+        fs::write(&path, whole).unwrap();
+        keyring.value(1, &name).unwrap();
+        assert!(is_found());
     }
 }

@@ -1,6 +1,7 @@
-//! Content-addressed files: what a call changed, as it was before, and results too large for an answer.
+//! Content-addressed files: what a call changed, as it was before, and results too large for an answer. What is read is
+//! what was stored or nothing: a file that does not have its digest is set aside.
 
-use crate::{Result, at};
+use crate::{Result, aside, at};
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use std::{
@@ -41,6 +42,8 @@ struct Entry {
     size_bytes: u64,
     /// When it was stored last; the file's own time after a restart.
     touched_at: SystemTime,
+    /// Whether this daemon knows that the file has its digest.
+    is_checked: bool,
 }
 
 /// What `put` stored.
@@ -53,20 +56,25 @@ pub struct Stored {
 }
 
 impl Blobs {
-    /// Opens the store in `directory`, which keeps at most `capacity_bytes`: the longest untouched go first.
+    /// Opens the store in `directory`, which keeps at most `capacity_bytes`: the longest untouched go first. What lies in
+    /// its place is set aside, and what below it cannot be looked at is passed over, both with a word in the log.
     ///
     /// # Errors
     /// What the filesystem says.
     pub fn open(directory: &Path, capacity_bytes: u64) -> Result<Self> {
+        aside::unless_directory(directory)?;
         fs::create_dir_all(directory).map_err(at(directory))?;
         let mut index = Index::default();
         for entry in fs::read_dir(directory).map_err(at(directory))? {
             let path = entry.map_err(at(directory))?.path();
             if path.is_dir() {
-                index.take_in(directory, &path).map_err(at(&path))?;
+                index.take_in(directory, &path);
             } else if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY)) {
                 // What was not stored to its end when the last daemon died.
                 fs::remove_file(&path).map_err(at(&path))?;
+            } else {
+                // Where a directory should be: it would keep what belongs below it from being stored.
+                aside::or_say(&path, "a file where blobs have a directory");
             }
         }
         Ok(Self { directory: directory.to_owned(), capacity_bytes, index: Arc::new(Mutex::new(index)) })
@@ -81,14 +89,14 @@ impl Blobs {
         let stored = self.copy(content, &mut file)?;
         let place = Path::new(owner).join(&stored.digest);
         let path = self.directory.join(&place);
-        let is_known = self.lock().entries.contains_key(&place);
+        let is_known = self.is_whole(&place, &stored.digest);
         if !is_known {
             // What takes long is not done under the lock.
             file.as_file().sync_data().map_err(at(&path))?;
         }
         let mut index = self.lock();
         // Under the lock to the end: what is found there must not be evicted before it is touched.
-        if !index.entries.contains_key(&place) {
+        if !is_known || !index.entries.contains_key(&place) {
             file.as_file().sync_data().map_err(at(&path))?;
             let parent = self.directory.join(owner);
             make_directory(&parent).map_err(at(&parent))?;
@@ -98,7 +106,8 @@ impl Blobs {
         let touched_at = SystemTime::now();
         // For the next daemon; only the order of what goes first is lost without it.
         let _ = File::open(&path).and_then(|file| file.set_modified(touched_at));
-        index.add(place.clone(), Entry { size_bytes: stored.size_bytes, touched_at });
+        index.remove(&place);
+        index.add(place.clone(), Entry { size_bytes: stored.size_bytes, touched_at, is_checked: true });
         if index.stored_bytes > self.capacity_bytes {
             self.evict(&mut index, &place)?;
         }
@@ -135,7 +144,7 @@ impl Blobs {
         let place = Path::new(owner).join(digest);
         // A name that is more than a digest could be the place of another owner's.
         let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_digest || !self.lock().entries.contains_key(&place) {
+        if !is_digest || !self.lock().entries.contains_key(&place) || !self.is_whole(&place, digest) {
             return Ok(None);
         }
         let path = self.directory.join(place);
@@ -169,6 +178,39 @@ impl Blobs {
             self.remove(&mut index, &place)?;
         }
         Ok(())
+    }
+
+    /// Whether there is a file that has its digest. What was checked once is looked at again only if its size changed; what
+    /// turns out to be something else is set aside.
+    fn is_whole(&self, place: &Path, digest: &str) -> bool {
+        let path = self.directory.join(place);
+        let Ok(found) = fs::symlink_metadata(&path) else { return false };
+        let is_known = |entry: &Entry| entry.is_checked && found.is_file() && entry.size_bytes == found.len();
+        if self.lock().entries.get(place).is_some_and(is_known) {
+            return true;
+        }
+        let has_digest =
+            || -> io::Result<bool> { Ok(self.copy(File::open(&path)?, &mut io::sink())?.digest == digest) };
+        match has_digest() {
+            Ok(true) => {
+                if let Some(entry) = self.lock().entries.get_mut(place) {
+                    entry.is_checked = true;
+                }
+                true
+            }
+            // It may be readable again later, and is replaced if the same is stored before.
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::error!(path = %path.display(), error = %err, "a blob cannot be read");
+                false
+            }
+            Ok(false) | Err(_) => {
+                let mut index = self.lock();
+                index.remove(place);
+                drop(index);
+                aside::or_say(&path, "a damaged blob, which is not kept any more");
+                false
+            }
+        }
     }
 
     /// Writes `content` to `file`; refuses more than the whole store takes.
@@ -229,19 +271,32 @@ impl Blobs {
 }
 
 impl Index {
-    /// Notes all files below `path`.
-    fn take_in(&mut self, directory: &Path, path: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if metadata.is_dir() {
-                self.take_in(directory, &entry.path())?;
-            } else if let Ok(place) = entry.path().strip_prefix(directory) {
-                let touched_at = metadata.modified()?;
-                self.add(place.to_owned(), Entry { size_bytes: metadata.len(), touched_at });
+    /// Notes all files below `path` that can be looked at.
+    fn take_in(&mut self, directory: &Path, path: &Path) {
+        let unreadable = |err: io::Error| {
+            tracing::error!(path = %path.display(), error = %err, "some blobs cannot be looked at, and count as not kept");
+        };
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            // What is stored next must find a place; what is in it can be moved back.
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+                return aside::or_say(path, "its blobs cannot be read, and count as not kept");
+            }
+            Err(err) => return unreadable(err),
+        };
+        for entry in entries {
+            let found = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)));
+            match found {
+                Ok((below, metadata)) if metadata.is_dir() => self.take_in(directory, &below),
+                Ok((file, metadata)) => {
+                    let Ok(place) = file.strip_prefix(directory) else { continue };
+                    let touched_at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    let entry = Entry { size_bytes: metadata.len(), touched_at, is_checked: false };
+                    self.add(place.to_owned(), entry);
+                }
+                Err(err) => unreadable(err),
             }
         }
-        Ok(())
     }
 
     /// Notes a file; one that is noted already has only been touched.
@@ -298,6 +353,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
+    aside::unless_directory(path)?;
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     make_directory(parent)?;
     match fs::create_dir(path) {
@@ -363,6 +419,33 @@ mod tests {
         blobs.shrink_user(7, 1).unwrap();
         assert!(blobs.read("result/7/token", &second.digest, 0, 9).unwrap().is_some());
         assert_eq!((blobs.bytes_of_user(7), blobs.lock().stored_bytes), (4, 11));
+    }
+
+    #[test]
+    fn what_is_damaged_is_set_aside_and_can_be_stored_again() {
+        let (keep, blobs) = sample(100);
+        let stored = blobs.put("a", &b"hello"[..]).unwrap();
+        let directory = keep.path().join("blobs");
+        let path = directory.join("a").join(&stored.digest);
+        let damages: [&dyn Fn(); 3] =
+            [&|| fs::write(&path, "jello").unwrap(), &|| fs::write(&path, "").unwrap(), &|| {
+                fs::remove_file(&path).unwrap();
+                fs::create_dir(&path).unwrap();
+            }];
+        for damage in damages {
+            damage();
+            // Another daemon: this one knows what it stored.
+            let again = Blobs::open(&directory, 100).unwrap();
+            assert_eq!(again.read("a", &stored.digest, 0, 9).unwrap(), None);
+            damage();
+            let again = Blobs::open(&directory, 100).unwrap();
+            assert_eq!(again.put("a", &b"hello"[..]).unwrap(), stored);
+            assert_eq!(again.read("a", &stored.digest, 0, 9).unwrap(), Some((b"hello".to_vec(), 5)));
+        }
+        fs::remove_dir_all(&directory).unwrap();
+        fs::write(&directory, "no directory").unwrap();
+        let again = Blobs::open(&directory, 100).unwrap();
+        assert_eq!(again.put("a", &b"hello"[..]).unwrap(), stored);
     }
 
     #[test]

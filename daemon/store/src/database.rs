@@ -2,14 +2,17 @@
 //! needs the disk until it is opened again; from then on what is written is kept in memory, and it is opened again as
 //! soon as there is room. What was synced is never lost by that, and what is kept in memory is never called synced.
 
-use crate::{Error, Result, at};
+use crate::{
+    Error, Result, aside, at,
+    promises::{PROMISES, Promises},
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
@@ -35,6 +38,9 @@ pub(crate) type Epoch = u64;
 pub(crate) struct Database {
     directory: PathBuf,
     state: RwLock<State>,
+    promises: Promises,
+    /// How many changes were promised to last.
+    promised: Mutex<u64>,
 }
 
 struct State {
@@ -59,7 +65,22 @@ impl Database {
     /// empty one.
     pub(crate) fn open(directory: &Path) -> Result<Self> {
         let state = State { db: Some(open(directory)?), epoch: 0, failure: None, in_use: Arc::default() };
-        Ok(Self { directory: directory.to_owned(), state: RwLock::new(state) })
+        let (kept, promises) = (state.get(PROMISES, PROMISES)?, Promises::beside(directory));
+        let promised = promises.compare(kept.as_deref());
+        let (directory, state) = (directory.to_owned(), RwLock::new(state));
+        Ok(Self { directory, state, promises, promised: Mutex::new(promised) })
+    }
+
+    /// Like [`Database::sync`], of what must not be lost unnoticed: the next opening says so if it was.
+    pub(crate) fn promise(&self, epoch: Epoch) -> Result<()> {
+        // A panic while holding it leaves a number that was promised.
+        let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = promised.saturating_add(1);
+        self.write(PROMISES, PROMISES, Some(&next.to_le_bytes()), Unstored::Kept)?;
+        self.sync(Some(epoch))?;
+        *promised = next;
+        self.promises.note(next);
+        Ok(())
     }
 
     pub(crate) fn read(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>> {
@@ -311,6 +332,7 @@ fn wait_until_unlocked(directory: &Path) {
 }
 
 fn open(directory: &Path) -> Result<sled::Db> {
+    aside::unless_directory(directory)?;
     fs::create_dir_all(directory).map_err(at(directory))?;
     remove_unfinished(directory)?;
     let open =
@@ -322,7 +344,7 @@ fn open(directory: &Path) -> Result<sled::Db> {
         Ok(Err(err)) => err.to_string(),
         Err(_) => "panic".to_owned(),
     };
-    let aside = directory.with_extension(format!("corrupt-{}", jiff::Timestamp::now().as_millisecond()));
+    let aside = aside::beside(directory, "corrupt");
     tracing::error!(reason, moved_to = %aside.display(), "the state database is damaged; starting with an empty one");
     fs::rename(directory, &aside).map_err(at(directory))?;
     Ok(open()?)

@@ -1,15 +1,24 @@
 //! The call journal: the intent of every mutating call before its effect, its outcome before the answer.
 //! It is what lets a daemon that was killed answer a resent frame without running it twice.
 
-use crate::{Ledger, Position, Result};
+use crate::{
+    Ledger, Position, Record, Result, at,
+    segment::{self, GENESIS},
+};
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use skynet_core::{Answer, CallId, Effect, Error as CallError, ErrorKind, Link};
 use std::{
+    borrow::Cow,
     collections::HashMap,
+    fs::File,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Segments are small so that old ones can be dropped soon.
@@ -29,10 +38,17 @@ pub enum Known {
     Interrupted,
 }
 
+/// For so long after damage was found, calls that clients send again may be some that it had known of.
+const IN_DOUBT_FOR: SignedDuration = SignedDuration::from_hours(1);
+
 /// An open journal.
 pub struct Journal {
     ledger: Ledger,
     calls: Mutex<Calls>,
+    /// Whether it may have known of calls that it does not know of any more.
+    is_in_doubt: AtomicBool,
+    /// Records that are not as they were written, or missing.
+    faults: u64,
 }
 
 #[derive(Default)]
@@ -96,9 +112,35 @@ impl Entry<'_> {
 enum Kind {
     Intent,
     Outcome,
-    /// A later daemon found the intent without outcome and said so in the audit log.
+    /// A later daemon found the intent without outcome and said so in the audit log. Or the audit log tells of the call, and
+    /// what the journal knew of it was lost.
     Abandoned,
 }
+
+/// An outcome, for who holds the journal against the audit log.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which call.
+    pub id: CallId,
+    /// When its outcome was recorded: RFC 3339, UTC, microseconds.
+    pub at: String,
+    /// `ok`, or the kind of its error.
+    pub outcome: String,
+    /// How it began; `None` if that is not among the newest records.
+    pub intent: Option<Intent>,
+}
+
+/// A record of the journal about itself.
+#[derive(Serialize, Deserialize)]
+struct Damaged {
+    kind: Cow<'static, str>,
+    /// Records that are not as they were written, or missing.
+    faults: u64,
+    /// In words, for people.
+    found: Cow<'static, str>,
+}
+
+const DAMAGED: &str = "damaged";
 
 #[derive(Serialize, Deserialize)]
 struct Failure {
@@ -107,17 +149,31 @@ struct Failure {
 }
 
 impl Journal {
-    /// Opens the journal and returns the calls that were under way when the last daemon died.
+    /// Opens the journal and returns the calls that were under way when the last daemon died. A record that is not as it was
+    /// written answers for no call any more: one that is sent again is refused with `interrupted`.
     ///
     /// # Errors
     /// What the filesystem says.
     pub fn open(directory: &Path) -> Result<(Self, Vec<Intent>)> {
         let ledger = Ledger::open(directory, SEGMENT_BYTES)?;
+        for number in segment::list(directory)? {
+            // Records that cannot be read are passed over below, and calls that they tell of would run again.
+            let path = segment::path(directory, number);
+            File::open(&path).map_err(at(&path))?;
+        }
         let mut calls = Calls::default();
         let mut open: HashMap<CallId, Intent> = HashMap::new();
+        let mut chain = Chain::default();
+        let mut told = (0, String::new());
         for record in ledger.records()? {
+            let is_genuine = chain.add(&record);
             // A line of another kind, such as `recovered`, is not about a call that must be answered.
             let Ok(entry) = serde_json::from_slice::<Entry<'_>>(&record.json) else {
+                if let Ok(damaged) = serde_json::from_slice::<Damaged>(&record.json)
+                    && damaged.kind == DAMAGED
+                {
+                    told = (damaged.faults, String::from_utf8_lossy(record.at()).into_owned());
+                }
                 continue;
             };
             let Ok(id) = entry.call.parse() else { continue };
@@ -126,11 +182,11 @@ impl Journal {
                     calls.states.insert(id, State::Begun);
                     open.extend(entry.intent.map(|intent| (id, intent)));
                 }
-                Kind::Outcome => {
+                Kind::Outcome if is_genuine => {
                     open.remove(&id);
                     calls.settle(id, record.position);
                 }
-                Kind::Abandoned => {
+                Kind::Outcome | Kind::Abandoned => {
                     open.remove(&id);
                     calls.states.insert(id, State::Interrupted);
                 }
@@ -141,7 +197,85 @@ impl Journal {
             ledger.append(&to_json(&entry)?)?;
             calls.states.insert(*id, State::Interrupted);
         }
-        Ok((Self { ledger, calls: Mutex::new(calls) }, open.into_values().collect()))
+        let is_recent =
+            told.1.parse::<Timestamp>().is_ok_and(|at| Timestamp::now().duration_since(at) < IN_DOUBT_FOR);
+        let is_in_doubt = AtomicBool::new(is_recent);
+        let journal = Self { ledger, calls: Mutex::new(calls), is_in_doubt, faults: chain.faults };
+        // Said once: the damage stays until its segment is dropped.
+        if chain.faults > 0 && chain.faults != told.0 {
+            journal.doubt("records of the call journal are not as they were written, or missing")?;
+        }
+        Ok((journal, open.into_values().collect()))
+    }
+
+    /// Notes that calls which it knew of may be unknown now.
+    fn doubt(&self, found: &'static str) -> Result<()> {
+        let faults = self.faults;
+        tracing::error!(
+            faults,
+            "{found}; calls that are sent again and are not known are refused for an hour"
+        );
+        self.is_in_doubt.store(true, Ordering::Relaxed);
+        let note = Damaged { kind: DAMAGED.into(), faults, found: found.into() };
+        match self.ledger.append(&serde_json::to_vec(&note).map_err(corrupt)?) {
+            // Reads are served with a full disk; the next daemon says it again.
+            Err(err) if err.is_disk_full() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Whether it may have known of calls that it does not know of any more.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed)
+    }
+
+    /// The newest outcomes, as many as are in the last `most_bytes`, oldest first; since when it tells of all calls that
+    /// ended, and of none from before.
+    ///
+    /// # Errors
+    /// What the filesystem says.
+    pub fn ended(&self, most_bytes: u64) -> Result<(Vec<Ended>, String)> {
+        let (records, has_older) = self.ledger.newest(most_bytes)?;
+        let text = |at: &[u8]| String::from_utf8_lossy(at).into_owned();
+        let since =
+            records.first().filter(|_| has_older).map_or_else(String::new, |record| text(record.at()));
+        let mut intents = HashMap::new();
+        let mut ended = Vec::new();
+        for record in &records {
+            let Ok(entry) = serde_json::from_slice::<Entry<'_>>(&record.json) else { continue };
+            let Ok(id) = entry.call.parse::<CallId>() else { continue };
+            match entry.kind {
+                Kind::Intent => drop(intents.insert(id, entry.intent)),
+                Kind::Outcome => ended.push(Ended {
+                    id,
+                    at: text(record.at()),
+                    outcome: entry.error.map_or_else(|| "ok".to_owned(), |error| error.kind),
+                    intent: intents.remove(&id).flatten(),
+                }),
+                Kind::Abandoned => {}
+            }
+        }
+        Ok((ended, since))
+    }
+
+    /// Whether it knows of a call.
+    #[must_use]
+    pub fn knows(&self, id: CallId) -> bool {
+        self.lock().states.contains_key(&id)
+    }
+
+    /// Takes calls that ended and that it does not know of: they are not run again.
+    ///
+    /// # Errors
+    /// What the filesystem says.
+    pub fn take_lost(&self, ids: &[CallId]) -> Result<()> {
+        self.lock().states.extend(ids.iter().map(|id| (*id, State::Interrupted)));
+        self.doubt("the call journal lost calls that the audit log tells of")?;
+        for id in ids {
+            self.ledger.append(&to_json(&Entry::new(Kind::Abandoned, id.to_string()))?)?;
+        }
+        Ok(())
     }
 
     /// Records, durably, that a call is about to have its effect, and makes sure that its end can be recorded too.
@@ -225,6 +359,37 @@ impl Calls {
     }
 }
 
+/// Follows the chain of records.
+#[derive(Default)]
+struct Chain {
+    /// Number, hash as written and hash as computed of the last record.
+    last: Option<(u64, String, String)>,
+    faults: u64,
+}
+
+impl Chain {
+    /// Whether the next record is as it was written. What follows a record whose stated hash is damaged counts as well.
+    fn add(&mut self, record: &Record) -> bool {
+        let sequence = record.position.sequence;
+        let (computed, is_genuine) = match &self.last {
+            // The oldest ones are dropped, so what came before the first is not known.
+            None => (record.hash.clone(), sequence > 1 || record.follows(GENESIS)),
+            Some((last, stated, computed)) if last.checked_add(1) == Some(sequence) => {
+                let is_genuine = record.follows(stated) || record.follows(computed);
+                (record.computed(stated), is_genuine)
+            }
+            // Records are missing before it, so it cannot be held against anything.
+            Some(_) => {
+                self.faults += 1;
+                (record.hash.clone(), true)
+            }
+        };
+        self.faults += u64::from(!is_genuine);
+        self.last = Some((sequence, record.hash.clone(), computed));
+        is_genuine
+    }
+}
+
 fn to_json(entry: &Entry<'_>) -> Result<Vec<u8>> {
     serde_json::to_vec(entry).map_err(corrupt)
 }
@@ -279,5 +444,46 @@ mod tests {
             assert!(matches!(journal.lookup(id(3)).unwrap(), Known::Interrupted));
             assert!(matches!(journal.lookup(id(4)).unwrap(), Known::Nothing));
         }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_outcome_answers_nothing_and_leaves_a_doubt() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        for call in [1, 2] {
+            journal.begin(id(call), intent(id(call))).await.unwrap();
+            let answer = Answer::new(Bytes::from_static(br#"{"n":"as it was"}"#));
+            journal.settle(id(call), &Ok(answer)).await.unwrap();
+        }
+        drop(journal);
+        let path = segment::path(directory.path(), 1);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!Journal::open(directory.path()).unwrap().0.is_in_doubt());
+        std::fs::write(&path, text.replacen("as it was", "as it wax", 1)).unwrap();
+        // Later daemons are told of it, and doubt for a while, but do not say it again.
+        for _ in 0..2 {
+            let (journal, open) = Journal::open(directory.path()).unwrap();
+            assert!(open.is_empty() && journal.is_in_doubt());
+            assert!(matches!(journal.lookup(id(1)).unwrap(), Known::Interrupted));
+            assert!(matches!(journal.lookup(id(2)).unwrap(), Known::Settled(Ok(_))));
+        }
+        let damaged = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(damaged.matches(r#""kind":"damaged""#).count(), 1);
+        // The intent of the first call, without its line.
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.remove(1);
+        std::fs::write(&path, format!("{}\n", lines.join("\n"))).unwrap();
+        assert!(Journal::open(directory.path()).unwrap().0.is_in_doubt());
+    }
+
+    #[tokio::test]
+    async fn a_lost_call_is_not_run_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        journal.take_lost(&[id(1)]).unwrap();
+        assert!(journal.is_in_doubt() && journal.knows(id(1)) && !journal.knows(id(2)));
+        drop(journal);
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        assert!(journal.is_in_doubt() && matches!(journal.lookup(id(1)).unwrap(), Known::Interrupted));
     }
 }

@@ -4,7 +4,7 @@
 //! `retired/<id>.pub`, the public halves of earlier keys, whose signatures still count. Both forms are the PEM
 //! (RFC 7468) that `openssl pkey` reads and writes (RFC 8410). The private key is never written anywhere else.
 
-use crate::{Error, Result, at};
+use crate::{Error, Result, aside, at};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use rustix::fs::OFlags;
@@ -79,13 +79,20 @@ impl Keys {
         let path = directory.join("audit.key");
         let Some(text) = read_private(&path)? else { return Ok(None) };
         let seed = from_pem(&text, PRIVATE_LABEL, &PRIVATE_PREFIX).ok_or_else(|| {
-            Error::Key(format!("`{}` is not a private key of Ed25519 in PEM", path.display()))
+            Error::Key(format!(
+                "`{}` is not a private key of Ed25519 in PEM; restore it from a backup, or remove it, and a new key is made at the next start",
+                path.display()
+            ))
         })?;
-        let keys = Self::new(SigningKey::from_bytes(&seed), directory)?;
+        let keys = Self::new(SigningKey::from_bytes(&seed), directory);
         let public = directory.join("audit.pub");
-        match fs::read_to_string(&public) {
+        let ours = keys.signing.verifying_key();
+        match fs::read(&public).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
             Ok(text) if text == keys.public_pem() => {}
-            Ok(_) => {
+            Ok(text)
+                if from_pem(&text, PUBLIC_LABEL, &PUBLIC_PREFIX)
+                    .is_some_and(|key| key != *ours.as_bytes()) =>
+            {
                 return Err(Error::Key(format!(
                     "`{}` and `{}` do not belong together; restore the pair, or move `audit.pub` to `retired/` if the key was replaced",
                     path.display(),
@@ -94,7 +101,10 @@ impl Keys {
             }
             // The daemon died between the two.
             Err(err) if err.kind() == io::ErrorKind::NotFound => keys.save_public(directory)?,
-            Err(err) => return Err(at(public)(err)),
+            Ok(_) | Err(_) => {
+                aside::set(&public, "a damaged public key, which is made anew from the private one")?;
+                keys.save_public(directory)?;
+            }
         }
         Ok(Some(keys))
     }
@@ -105,34 +115,48 @@ impl Keys {
     /// What the filesystem or the kernel's random numbers say.
     pub(crate) fn generate(directory: &Path) -> Result<Self> {
         let retired = directory.join("retired");
+        aside::unless_directory(&retired)?;
         DirBuilder::new().mode(0o700).recursive(true).create(&retired).map_err(at(&retired))?;
         let public = directory.join("audit.pub");
-        if public.exists() {
-            let key = read_public(&public)?;
-            let to = retired.join(format!("{}.pub", key.id));
-            fs::rename(&public, &to).map_err(at(&public))?;
-            sync_directory(&retired)?;
+        match read_public(&public) {
+            Ok(key) => {
+                let to = retired.join(format!("{}.pub", key.id));
+                fs::rename(&public, &to).map_err(at(&public))?;
+                sync_directory(&retired)?;
+            }
+            Err(_) if !public.exists() => {}
+            Err(err) => drop(aside::set(
+                &public,
+                &format!("the public key of before, which cannot be retired: {err}"),
+            )?),
         }
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|err| Error::Key(format!("no random numbers for a key: {err}")))?;
-        Self::new(SigningKey::from_bytes(&seed), directory)
+        Ok(Self::new(SigningKey::from_bytes(&seed), directory))
     }
 
-    fn new(signing: SigningKey, directory: &Path) -> Result<Self> {
+    fn new(signing: SigningKey, directory: &Path) -> Self {
         let mut trusted = vec![PublicKey::new(signing.verifying_key())];
         let retired = directory.join("retired");
         let mut paths: Vec<PathBuf> = match fs::read_dir(&retired) {
             Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(err) => return Err(at(retired)(err)),
+            // What they signed is told by `verify` then.
+            Err(err) => {
+                tracing::error!(path = %retired.display(), error = %err, "no retired key is believed");
+                Vec::new()
+            }
         };
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "pub"));
         paths.sort();
         for path in paths {
-            trusted.push(read_public(&path)?);
+            match read_public(&path) {
+                Ok(key) => trusted.push(key),
+                Err(err) => tracing::error!(error = %err, "a retired key is not believed"),
+            }
         }
-        Ok(Self { signing, trusted })
+        Self { signing, trusted }
     }
 
     /// Writes both halves; survives a power cut when it returns. An existing private key is never replaced.
@@ -196,9 +220,10 @@ fn read_private(path: &Path) -> Result<Option<String>> {
             found.uid()
         )));
     }
-    let mut text = String::new();
-    file.take(LONGEST_FILE_BYTES).read_to_string(&mut text).map_err(at(path))?;
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE_BYTES).read_to_end(&mut bytes).map_err(at(path))?;
+    // What is no text is no key either, which the caller says.
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn read_public(path: &Path) -> Result<PublicKey> {
@@ -290,6 +315,29 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_public_key_is_made_anew_from_the_private_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = made(directory.path());
+        let public = directory.path().join("audit.pub");
+        let text = fs::read_to_string(&public).unwrap();
+        for damaged in ["", &text[..text.len() - 1], &text[..text.len() / 2], &text.replacen('-', "x", 1)] {
+            fs::write(&public, damaged).unwrap();
+            assert_eq!(Keys::load(directory.path()).unwrap().unwrap().trusted(), first.trusted());
+            assert_eq!(fs::read_to_string(&public).unwrap(), text);
+        }
+        fs::remove_file(&public).unwrap();
+        fs::create_dir(&public).unwrap();
+        Keys::load(directory.path()).unwrap().unwrap();
+        // One of before that is damaged keeps no daemon from starting, nor a new key from being made.
+        fs::create_dir_all(directory.path().join("retired")).unwrap();
+        fs::write(directory.path().join("retired/0.pub"), "damaged").unwrap();
+        assert_eq!(Keys::load(directory.path()).unwrap().unwrap().trusted().len(), 1);
+        fs::remove_file(directory.path().join("audit.key")).unwrap();
+        fs::write(&public, "damaged").unwrap();
+        assert_eq!(made(directory.path()).trusted().len(), 1);
+    }
+
+    #[test]
     fn signatures_are_those_of_rfc_8032() {
         // Section 7.1, test 2.
         let seed = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
@@ -297,7 +345,7 @@ mod tests {
             (0..32).map(|index| u8::from_str_radix(&seed[index * 2..index * 2 + 2], 16).unwrap()).collect();
         let directory = tempfile::tempdir().unwrap();
         let signing = SigningKey::from_bytes(&seed.try_into().unwrap());
-        let keys = Keys::new(signing, directory.path()).unwrap();
+        let keys = Keys::new(signing, directory.path());
         let signature = STANDARD.decode(keys.sign("r").1).unwrap();
         assert!(
             hex(&signature).starts_with("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da")

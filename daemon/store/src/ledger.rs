@@ -4,9 +4,9 @@
 //! `sync` returns: it survives a power cut. Records nobody waits for are synced within 20 ms.
 
 use crate::{
-    Error, Result, Verdict, at,
+    Error, Result, Verdict, aside, at,
     seal::Seal,
-    segment::{self, sequence_of},
+    segment,
     tail::{self, Tail},
     unsigned::Unsigned,
     verify::{self, Expected},
@@ -18,7 +18,7 @@ use rustix::{
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -38,18 +38,7 @@ pub struct Position {
     pub sequence: u64,
     pub(crate) segment: u64,
     pub(crate) offset: u64,
-    length: u32,
-}
-
-/// One record read back.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Where it is.
-    pub position: Position,
-    /// One object with `seq` and `at` first.
-    pub json: Vec<u8>,
-    /// As written before it.
-    pub hash: String,
+    pub(crate) length: u32,
 }
 
 /// An open ledger. Clones share it; when the last is dropped, what is written is synced and its thread ends.
@@ -101,7 +90,8 @@ pub(crate) struct Writer {
 
 impl Ledger {
     /// Opens or creates the ledger in `directory`. A torn last line, left by a crash in mid-write, is moved to a
-    /// file beside the segment, and a record of kind `recovered` says so.
+    /// file beside the segment, and a record of kind `recovered` says so. What lies there under the name of a segment and is
+    /// no file is set aside.
     ///
     /// # Errors
     /// What the filesystem says.
@@ -111,7 +101,14 @@ impl Ledger {
 
     pub(crate) fn open_with(directory: &Path, segment_bytes: u64, seal: Option<Seal>) -> Result<Self> {
         fs::create_dir_all(directory).map_err(at(directory))?;
-        let numbers = segment::list(directory)?;
+        let mut numbers = segment::list(directory)?;
+        for number in &numbers {
+            let path = segment::path(directory, *number);
+            if path.is_dir() {
+                aside::set(&path, "a directory where a segment of a ledger should be")?;
+            }
+        }
+        numbers.retain(|number| segment::path(directory, *number).exists());
         let current = numbers.last().copied().unwrap_or(1);
         let path = segment::path(directory, current);
         let tail = if path.exists() { tail::scan(&path)? } else { Tail::default() };
@@ -235,44 +232,6 @@ impl Ledger {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Reads one record back.
-    ///
-    /// # Errors
-    /// `Corrupt` if the bytes there are no record.
-    pub fn read(&self, position: Position) -> Result<Vec<u8>> {
-        let path = segment::path(&self.shared().directory, position.segment);
-        let file = File::open(&path).map_err(at(&path))?;
-        let mut bytes = vec![0; position.length as usize];
-        file.read_exact_at(&mut bytes, position.offset).map_err(at(&path))?;
-        let line = segment::Line { offset: position.offset, bytes };
-        let (_, json) = line
-            .parts()
-            .ok_or_else(|| Error::Corrupt(format!("{}: no record at {}", path.display(), position.offset)))?;
-        Ok(json.to_vec())
-    }
-
-    /// All whole records, oldest first. Lines that are no records are skipped; `verify` reports them.
-    ///
-    /// # Errors
-    /// What the filesystem says.
-    pub fn records(&self) -> Result<impl Iterator<Item = Record> + use<>> {
-        let directory = self.shared().directory.clone();
-        let numbers = segment::list(&directory)?;
-        Ok(numbers.into_iter().flat_map(move |number| records_of(&directory, number)))
-    }
-
-    /// The same by segments, the newest segment first: for who looks for the newest and need not read all.
-    ///
-    /// # Errors
-    /// What the filesystem says.
-    pub fn segments_back(
-        &self,
-    ) -> Result<impl Iterator<Item = impl Iterator<Item = Record> + use<>> + use<>> {
-        let directory = self.shared().directory.clone();
-        let numbers = segment::list(&directory)?;
-        Ok(numbers.into_iter().rev().map(move |number| records_of(&directory, number)))
     }
 
     /// Announces the number of the newest segment: when it changes, one was filled.
@@ -405,23 +364,6 @@ impl Shared {
         self.newest_segment.send_replace(writer.segment);
         sync_directory(&self.directory)
     }
-}
-
-/// The whole records of one segment, oldest first.
-fn records_of(directory: &Path, number: u64) -> impl Iterator<Item = Record> + use<> {
-    // A segment that vanished meanwhile was dropped by retention.
-    let lines = segment::lines(&segment::path(directory, number)).ok();
-    lines.into_iter().flatten().filter_map(move |line| {
-        let line = line.ok()?;
-        let (hash, json) = line.parts()?;
-        let position = Position {
-            sequence: sequence_of(json)?,
-            segment: number,
-            offset: line.offset,
-            length: u32::try_from(line.bytes.len()).ok()?,
-        };
-        Some(Record { position, json: json.to_vec(), hash: hash.to_owned() })
-    })
 }
 
 fn start_syncer(shared: Arc<Shared>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What survives a restart: append-only ledgers for what must not be lost, content-addressed blobs, and sled
 //! tables for what can be rebuilt. The only crate that knows sled.
 
+pub mod aside;
 pub mod blobs;
 mod checkpoint;
 mod database;
@@ -8,6 +9,8 @@ pub mod journal;
 mod keys;
 pub mod ledger;
 mod note;
+mod promises;
+mod records;
 mod retention;
 mod seal;
 mod segment;
@@ -20,6 +23,7 @@ pub use blobs::Blobs;
 pub use journal::Journal;
 pub use keys::PublicKey;
 pub use ledger::{Ledger, Position};
+pub use records::Record;
 pub use retention::Keep;
 pub use seal::Seal;
 pub use tables::{Table, Tables};

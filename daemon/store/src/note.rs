@@ -19,7 +19,7 @@
 //! nothing, comes with the first key.
 
 use crate::{
-    Result, at,
+    Result, aside, at,
     checkpoint::{self, Checkpoint, Signed},
     keys::Keys,
     segment::{self, GENESIS},
@@ -181,6 +181,11 @@ impl Note {
         let mut line = serde_json::to_vec(noted).map_err(|err| crate::Error::Corrupt(err.to_string()))?;
         line.push(b'\n');
         let unfinished = self.path.with_extension("new");
+        for path in [&unfinished, &self.path] {
+            if path.is_dir() {
+                aside::set(path, "a directory where the note of the newest checkpoint should be")?;
+            }
+        }
         let write = || {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;

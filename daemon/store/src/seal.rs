@@ -69,10 +69,7 @@ impl Ledger {
             .and_then(|seal| seal.note.complaint(&seal.keys, directory, ledger.len()));
         if let Some(found) = complaint {
             tracing::error!(found, "the audit log was tampered with while no daemon ran");
-            let members = serde_json::to_string(&Tampered { found })
-                .map_err(|err| Error::Corrupt(format!("a record of tampering: {err}")))?;
-            let record = members.replacen('{', r#"{"kind":"tampered","#, 1);
-            ledger.append(record.as_bytes())?;
+            ledger.append_tampered(found)?;
         }
         match ledger.checkpoint() {
             // Reads are served with a full disk; the next checkpoint is tried with the next records.
@@ -82,6 +79,18 @@ impl Ledger {
             other => other?,
         }
         Ok(ledger)
+    }
+
+    /// Writes down what was found at a start that only tampering explains, or damage: `verify` tells it for good.
+    ///
+    /// # Errors
+    /// Those of `append`.
+    pub fn append_tampered(&self, found: String) -> Result<()> {
+        let members = serde_json::to_string(&Tampered { found })
+            .map_err(|err| Error::Corrupt(format!("a record of tampering: {err}")))?;
+        // The kind comes first in all records of the log about itself.
+        let record = members.replacen('{', r#"{"kind":"tampered","#, 1);
+        self.append(record.as_bytes()).map(drop)
     }
 
     /// Signs what is written, if anything is new, and makes that durable, with the note of it. Does nothing in a

@@ -77,9 +77,14 @@ pub(crate) fn split(line: &[u8]) -> Option<(&Hash, &[u8])> {
 
 /// Reads a segment line by line; a last line without line feed comes as it is.
 pub(crate) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line>> + use<>> {
+    lines_from(path, 0)
+}
+
+/// Like [`lines`], of those that begin at `offset` or after it; what is left there of a line is no record.
+pub(crate) fn lines_from(path: &Path, mut offset: u64) -> Result<impl Iterator<Item = Result<Line>> + use<>> {
     let path = path.to_owned();
     let mut reader = BufReader::with_capacity(1 << 16, fs::File::open(&path).map_err(at(&path))?);
-    let mut offset = 0;
+    reader.seek(SeekFrom::Start(offset)).map_err(at(&path))?;
     Ok(std::iter::from_fn(move || {
         let mut bytes = Vec::new();
         match reader.read_until(b'\n', &mut bytes) {

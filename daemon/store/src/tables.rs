@@ -110,7 +110,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     fn write_durably(&self, key: &str, bytes: Option<&[u8]>) -> Result<()> {
         let write = || {
             let epoch = self.database.write(self.name, key, bytes, Unstored::Kept)?;
-            self.database.sync(Some(epoch))
+            self.database.promise(epoch)
         };
         // What fails the first time may find the database opened again the second time.
         write().or_else(|_| write())
@@ -161,6 +161,7 @@ fn decode<V: DeserializeOwned>(key: &str, bytes: &[u8]) -> Option<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promises::{PROMISES, Promises};
     use std::fs;
 
     #[test]
@@ -218,6 +219,24 @@ mod tests {
             table.iter().collect::<Vec<_>>(),
             [("last".into(), 4), ("later".into(), 2), ("synced".into(), 1)]
         );
+    }
+
+    #[test]
+    fn what_was_promised_is_missed() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("state");
+        let tables = Tables::open(&directory).unwrap();
+        for number in 0..3 {
+            tables.table::<u32>("t").put_durably(&number.to_string(), &number).unwrap();
+        }
+        let missed = |stored: Option<&[u8]>| Promises::beside(&directory).missed(stored);
+        assert_eq!(missed(tables.database.read(PROMISES, PROMISES).unwrap().as_deref()), 0);
+        assert_eq!((missed(Some(&2_u64.to_le_bytes())), missed(None)), (1, 3));
+        // It is said once.
+        assert_eq!(Promises::beside(&directory).compare(Some(&2_u64.to_le_bytes())), 2);
+        assert_eq!(missed(Some(&2_u64.to_le_bytes())), 0);
+        fs::write(parent.path().join("state.promised"), "damaged").unwrap();
+        assert_eq!(missed(None), 0);
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// A segment that cannot be opened.
+    pub(super) fn unreadable(&mut self, place: Place, err: &std::io::Error) {
+        self.faults.say(place, format!("the segment cannot be read: {err}"));
+    }
+
     /// A line whose turn it is.
     fn next(&mut self, record: &Record<'_>) {
         let (fits, computed) = self.last.leads_to(record);

@@ -170,9 +170,15 @@ pub(crate) fn directory(directory: &Path, expected: &Expected<'_>) -> Result<Ver
         }
         let path = segment::path(directory, number);
         let limit = if number == expected.segment { expected.length } else { u64::MAX };
-        let file = File::open(&path).map_err(at(&path))?.take(limit);
-        let mut reader = BufReader::with_capacity(1 << 18, file);
         place = Place { segment: number, line: 0 };
+        let file = match File::open(&path) {
+            Ok(file) => file.take(limit),
+            Err(err) => {
+                walk.unreadable(place, &err);
+                continue;
+            }
+        };
+        let mut reader = BufReader::with_capacity(1 << 18, file);
         loop {
             line.clear();
             if reader.read_until(b'\n', &mut line).map_err(at(&path))? == 0 {

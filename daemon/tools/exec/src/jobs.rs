@@ -181,6 +181,19 @@ impl Jobs {
         Ok(jobs)
     }
 
+    /// Says which directories are no jobs any more, because of what befell them: they are not listed.
+    pub(crate) fn tell_damaged(&self) {
+        for path in self.paths().unwrap_or_default() {
+            let opened = path.file_name().and_then(|name| self.open(name.to_str()?));
+            // One without a card may never have become a job.
+            let is_damaged = opened.is_none() && !matches!(path.join(CARD).try_exists(), Ok(false));
+            let is_file = fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir());
+            if is_damaged || is_file {
+                tracing::error!(path = %path.display(), "a job is damaged and is not listed; its output may still be there");
+            }
+        }
+    }
+
     /// Those of everybody that run and have a network.
     pub(crate) fn connected(&self) -> Result<Vec<Job>> {
         let mut jobs = self.all()?;
@@ -216,13 +229,15 @@ impl Jobs {
         self.remove_unfinished(now);
     }
 
-    /// Directories that never became jobs, because the daemon died over them.
+    /// Directories that never became jobs, because the daemon died over them, or are none any more.
     fn remove_unfinished(&self, now: Timestamp) {
         for path in self.paths().unwrap_or_default() {
             let changed = fs::metadata(&path).and_then(|metadata| metadata.modified());
             let is_old = changed
                 .is_ok_and(|at| Timestamp::try_from(at).is_ok_and(|at| now.duration_since(at) > KEPT_FOR));
-            if is_old && !path.join(CARD).exists() {
+            let is_job = path.file_name().and_then(|name| self.open(name.to_str()?)).is_some();
+            let is_kept = || Directory::open(&path).and_then(|found| found.is_kept()).unwrap_or(false);
+            if is_old && !is_job && !is_kept() {
                 // The next sweep tries again.
                 let _ = fs::remove_dir_all(path);
             }

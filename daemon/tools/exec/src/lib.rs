@@ -107,7 +107,11 @@ impl Host {
 
     /// Goes on with what the daemon before this one did for jobs that still run.
     pub async fn adopt(self: Arc<Self>) {
-        let found = self.with_jobs(Jobs::connected).await;
+        let found = self.with_jobs(|jobs| {
+            jobs.tell_damaged();
+            jobs.connected()
+        });
+        let found = found.await;
         for job in found.unwrap_or_default() {
             let attended = match job.card.network.open(&self.reachable).await {
                 Ok(Some(network)) => job.attend(network).await,
