@@ -156,6 +156,8 @@ mod tests {
                 effect: Effect::Write,
                 uid: 1,
                 input_digest: "d".into(),
+                workspace: None,
+                token: None,
             };
             journal.begin(id(call), intent).await.unwrap();
             let line =

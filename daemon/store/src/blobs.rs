@@ -429,8 +429,9 @@ mod tests {
         let path = directory.join("a").join(&stored.digest);
         let damages: [&dyn Fn(); 3] =
             [&|| fs::write(&path, "jello").unwrap(), &|| fs::write(&path, "").unwrap(), &|| {
-                fs::remove_file(&path).unwrap();
-                fs::create_dir(&path).unwrap();
+                // The second time there is the directory already.
+                let _ = fs::remove_file(&path);
+                fs::create_dir_all(&path).unwrap();
             }];
         for damage in damages {
             damage();
