@@ -258,7 +258,10 @@ mod tests {
         fs::write(&path, [3; 32]).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
         assert_eq!(MasterKey::from_credential(directory.path()).unwrap().unwrap().bytes(), &[3; 32]);
+        // One of that mode is written by root alone.
+        fs::remove_file(&path).unwrap();
         fs::write(&path, "short").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
         assert!(MasterKey::from_credential(directory.path()).unwrap_err().to_string().contains("5 bytes"));
     }
 }
