@@ -1,5 +1,8 @@
 //! Background jobs: what they are told, what they tell, and whom they outlive.
 
+mod kept;
+mod terminal;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustix::{
     net::{SocketFlags, SocketType, accept_with},
@@ -238,95 +241,6 @@ fn a_job_whose_keeper_dies_ends_and_is_lost() {
 }
 
 #[test]
-fn a_terminal_is_one() {
-    let mut bench = Bench::new();
-    let script = "tty; stty size; echo via > /dev/tty; test -t 0 -a -t 1 -a -t 2 && echo all $TERM; trap 'stty size' WINCH; echo ready; while ! read -t 0.05 x; do :; done; echo read $x; exit 5";
-    let job = bench.start(json!({ "script": script, "pty": true, "rows": 33, "columns": 111 }));
-    let said = bench.read_until(&job, "ready\r\n");
-    assert!(said.starts_with("/dev/pts/0\r\n33 111\r\nvia\r\nall xterm-256color\r\n"), "{said}");
-    bench.call("exec_resize_job", json!({ "job": job, "rows": 44, "columns": 55 }));
-    bench.read_until(&job, "44 55\r\n");
-    bench.call("exec_write_job", json!({ "job": job, "text": "word\r" }));
-    let ended = bench.wait(&job);
-    assert_eq!(ended["status"]["exit_code"], 5, "{ended}");
-    assert!(ended["output_tail"].as_str().unwrap().ends_with("read word\r\n"), "{ended}");
-    // Ctrl-C and Ctrl-D are keys.
-    let cat = bench.start(json!({ "command": ["cat"], "pty": true }));
-    bench.call("exec_write_job", json!({ "job": cat, "text": "echo\n" }));
-    bench.read_until(&cat, "echo\r\necho\r\n");
-    bench.call("exec_write_job", json!({ "job": cat, "close": true }));
-    assert_eq!(bench.wait(&cat)["status"]["exit_code"], 0);
-    let sleep = bench.start(json!({ "command": ["sleep", "100"], "pty": true }));
-    bench.call("exec_write_job", json!({ "job": sleep, "text": "\u{3}" }));
-    assert_eq!(bench.wait(&sleep)["status"]["signal"], 2);
-    // The last words of a terminal are not lost.
-    for _ in 0..10 {
-        let last = bench.start(json!({ "script": "seq 2000; echo last", "pty": true }));
-        let ended = bench.wait(&last);
-        assert!(ended["output_tail"].as_str().unwrap().ends_with("2000\r\nlast\r\n"), "{ended}");
-    }
-}
-
-#[test]
-fn nothing_can_be_typed_into_a_terminal_from_within() {
-    let mut bench = Bench::new();
-    // TIOCSTI, TIOCLINUX, and another line discipline.
-    let script = "import fcntl, struct\nfor number, argument in [(0x5412, b'x'), (0x541c, b'\\x03'), (0x5423, struct.pack('i', 13)), (0x5423, struct.pack('i', 0))]:\n  for path in ['/dev/tty', '/dev/pts/0']:\n    try:\n      fcntl.ioctl(open(path, 'rb', 0), number, argument)\n      print('ESCAPED', hex(number))\n    except OSError as err: print(err.errno)\nprint('TRIED')";
-    let job = bench.start(json!({ "script": script, "interpreter": "python", "pty": true }));
-    let said = bench.wait(&job)["output_tail"].as_str().unwrap().to_owned();
-    assert_eq!(said, "1\r\n".repeat(8) + "TRIED\r\n");
-}
-
-#[test]
-fn input_comes_as_it_was_written_until_it_is_closed() {
-    let mut bench = Bench::new();
-    let job = bench.start(json!({ "script": "cat; echo rest" }));
-    bench.call("exec_write_job", json!({ "job": job, "text": "é\n" }));
-    bench.read_until(&job, "é\n");
-    let bytes = BASE64_STANDARD.encode([b'a', 0xff, b'\n']);
-    bench.call("exec_write_job", json!({ "job": job, "base64": bytes, "close": true }));
-    let ended = bench.wait(&job);
-    assert_eq!(
-        (&ended["status"]["exit_code"], &ended["output_tail"]),
-        (&json!(0), &json!("é\na\u{fffd}\nrest\n"))
-    );
-    let deaf = bench.bash("echo ready; sleep 100");
-    bench.read_until(&deaf, "ready");
-    let text = "x".repeat(250_000);
-    let mut write =
-        || bench.shim.call("exec_write_job", json!({ "job": deaf, "text": text, "close": false }));
-    let refused = (0..6).find_map(|_| write().err()).expect("a keeper takes so much and no more");
-    assert!(refused.contains("conflict") && refused.contains("does not read"), "{refused}");
-    bench.call("exec_signal_job", json!({ "job": deaf, "signal": "KILL" }));
-    let closed = bench.bash("exec <&-; echo closed; sleep 100");
-    bench.read_until(&closed, "closed");
-    let refused = bench.refused("exec_write_job", json!({ "job": closed, "text": "x" }));
-    assert!(refused.contains("conflict") && refused.contains("stdin is closed"), "{refused}");
-    bench.call("exec_signal_job", json!({ "job": closed, "signal": "KILL" }));
-}
-
-#[test]
-fn signals_reach_a_job() {
-    let mut bench = Bench::new();
-    let script =
-        "trap 'echo usr1' USR1; trap 'echo term; exit 6' TERM; echo ready; while :; do sleep 0.02; done";
-    let job = bench.bash(script);
-    bench.read_until(&job, "ready\n");
-    let status = bench.call("exec_signal_job", json!({ "job": job, "signal": "USR1" }));
-    assert_eq!(status["state"], "running", "{status}");
-    bench.read_until(&job, "usr1\n");
-    bench.call("exec_signal_job", json!({ "job": job }));
-    let ended = bench.wait(&job);
-    assert_eq!(
-        (&ended["status"]["exit_code"], &ended["status"]["ended_by"]),
-        (&json!(6), &json!("itself")),
-        "{ended}"
-    );
-    let err = bench.refused("exec_signal_job", json!({ "job": job }));
-    assert!(err.contains("conflict") && err.contains("has ended"), "{err}");
-}
-
-#[test]
 fn a_killed_job_ends_with_everything_it_started() {
     let mut bench = Bench::new();
     let marker = marker();
@@ -545,40 +459,6 @@ fn what_is_wrong_with_a_job_is_said() {
 }
 
 #[test]
-fn a_user_has_so_many_jobs_and_no_more() {
-    let mut bench = Bench::new();
-    let jobs: Vec<String> = (0..16).map(|_| bench.start(json!({ "command": ["cat"] }))).collect();
-    let err = bench.refused("exec_start_job", json!({ "command": ["cat"] }));
-    assert!(err.contains("quota_exceeded") && err.contains("`exec_signal_job`"), "{err}");
-    for job in &jobs {
-        bench.call("exec_signal_job", json!({ "job": job, "signal": "KILL" }));
-    }
-    let job = bench.bash("true");
-    bench.wait(&job);
-    assert_eq!(bench.jobs().len(), 17);
-}
-
-#[test]
-fn jobs_that_ended_long_ago_are_forgotten() {
-    let mut bench = Bench::new();
-    let [old, new] = ["true", "true"].map(|script| bench.bash(script));
-    let lost = bench.bash("true");
-    for job in [&old, &new, &lost] {
-        bench.wait(job);
-    }
-    let end = bench.directory(&old).join("end");
-    let mut ended = skynet_sandbox::job::End::read(&fs::File::open(&end).unwrap()).unwrap().unwrap();
-    ended.at_ms -= 25 * 3600 * 1000;
-    ended.write(&fs::File::options().write(true).open(&end).unwrap()).unwrap();
-    // As if the power had failed before it could be written. It is told for a day, however long ago it began.
-    fs::write(bench.directory(&lost).join("end"), "").unwrap();
-    let left: Vec<Value> = bench.jobs().iter().map(|job| job["job"].clone()).collect();
-    assert_eq!(left, [json!(lost), json!(new)]);
-    assert!(!bench.directory(&old).exists());
-    assert_eq!(bench.jobs()[0]["state"], "lost");
-}
-
-#[test]
 fn output_that_takes_room_in_an_answer_is_read_in_more_parts() {
     let mut bench = Bench::new();
     let job = bench.bash("for i in $(seq 3000); do printf '\\033\\001é'; done");
@@ -595,48 +475,4 @@ fn output_that_takes_room_in_an_answer_is_read_in_more_parts() {
     }
     assert_eq!(all, "\u{1b}\u{1}é".repeat(3000));
     assert!(parts > 3, "{parts}");
-}
-
-#[test]
-fn a_keeper_of_another_version_is_read_and_killed_and_nothing_else() {
-    let mut bench = Bench::new();
-    // One of ours that is asked by a newer daemon.
-    let job = bench.start(json!({ "script": "echo old; cat" }));
-    bench.read_until(&job, "old\n");
-    let ask = |request: Request, version: u32| {
-        let directory = fs::File::open(bench.directory(&job)).unwrap();
-        let socket =
-            rustix::net::socket(rustix::net::AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
-        let path = format!("/proc/self/fd/{}/socket", std::os::fd::AsRawFd::as_raw_fd(&directory));
-        rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(path).unwrap()).unwrap();
-        let socket = BlockingSocket::new(socket);
-        socket.send(&ToKeeper { version, request: Some(request) }, &[]).unwrap();
-        let (answer, _) = socket.receive::<FromKeeper>(&mut Buffer::default()).unwrap().unwrap();
-        answer
-    };
-    assert_eq!(ask(Request::Signal(9), VERSION + 1), FromKeeper { version: VERSION, answer: None });
-    assert_eq!(ask(Request::Watch(1), VERSION).answer, Some(Answer::Done(4)));
-    assert_eq!(ask(Request::Kill(true), VERSION + 1).answer, Some(Answer::Done(4)));
-    assert_eq!(bench.wait(&job)["status"]["ended_by"], "kill");
-
-    // A newer one that we ask: the directory of that job, with somebody else at its socket.
-    let theirs = bench.directory("newer");
-    fs::create_dir(&theirs).unwrap();
-    fs::copy(bench.directory(&job).join("job.json"), theirs.join("job.json")).unwrap();
-    let files = Directory::open(&theirs).unwrap().prepare().unwrap();
-    fs::copy(bench.directory(&job).join("output"), theirs.join("output")).unwrap();
-    rustix::io::ioctl_fionbio(&files.listener, false).unwrap();
-    let asked = std::thread::spawn(move || {
-        loop {
-            let socket = BlockingSocket::new(accept_with(&files.listener, SocketFlags::CLOEXEC).unwrap());
-            let Ok(Some((asked, _))) = socket.receive::<ToKeeper>(&mut Buffer::default()) else { continue };
-            socket.send(&FromKeeper { version: asked.version + 1, answer: None }, &[]).unwrap();
-            return asked;
-        }
-    });
-    let part = bench.call("exec_read_job", json!({ "job": "newer" }));
-    assert_eq!((&part["output"], &part["status"]["state"]), (&json!("old\n"), &json!("running")), "{part}");
-    let err = bench.refused("exec_write_job", json!({ "job": "newer", "text": "x" }));
-    assert!(err.contains("unavailable") && err.contains("another version") && err.contains("KILL"), "{err}");
-    assert_eq!(asked.join().unwrap().version, VERSION);
 }
