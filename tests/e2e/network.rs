@@ -96,10 +96,13 @@ fn hostile_requests_to_the_proxy_get_an_answer() {
 import socket
 def ask(text):
     s = socket.create_connection(('127.0.0.1', 3128))
-    s.sendall(text)
-    s.shutdown(socket.SHUT_WR)
     answer = b''
-    while part := s.recv(4096): answer += part
+    # Whoever is still sending when the proxy has read enough may find the connection reset.
+    try:
+        s.sendall(text)
+        s.shutdown(socket.SHUT_WR)
+        while part := s.recv(4096): answer += part
+    except OSError: pass
     return answer.split(b'\r\n')[0].decode() or 'closed'
 for text in [
     b'GET / HTTP/1.1\r\nHost: x\r\n\r\n', b'GET https://x/ HTTP/1.1\r\nHost: x\r\n\r\n',
