@@ -1,5 +1,7 @@
 //! Skynet for a whole host: the broker is root's, the daemon is nobody's, and whatever is done for a user is done as him.
 
+mod trust;
+
 use crate::escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant};
 use serde_json::{Value, json};
 use skynet_tests::{

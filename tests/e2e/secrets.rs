@@ -70,8 +70,13 @@ fn is_told(text: &str, forms: &[String]) -> Option<String> {
     forms.iter().find(|form| text.contains(*form)).cloned()
 }
 
+/// Without white space, and without what stands for it in JSON.
+fn dense(text: &str) -> String {
+    text.replace("\\n", "").replace("\\r", "").replace("\\t", "").split_whitespace().collect()
+}
+
 /// Ways to tell a value that come to nothing; the table of `docs/security.md` lists them, and those that do not.
-const WAYS: [&str; 33] = [
+const WAYS: [&str; 56] = [
     "echo $TOKEN",
     "echo \"$TOKEN\"",
     "echo \"$TOKEN\" >&2",
@@ -105,6 +110,37 @@ const WAYS: [&str; 33] = [
     "\"$TOKEN\"",
     "cd \"$TOKEN\"",
     "sh -x -c 'true \"$TOKEN\"'",
+    "printf '%s\\n' \"$TOKEN\" | fold -w 1",
+    "printf %s \"$TOKEN\" | base64 --wrap=8",
+    "printf %s \"$TOKEN\" | base64 --wrap=8 | sed 's/^/    /'",
+    "printf %s \"$TOKEN\" | od -An -v -tx1",
+    "printf %s \"$TOKEN\" | od -An -v -tx1 | tr a-f A-F",
+    "printf %s \"$TOKEN\" | sed 's/./& /g'",
+    "printf '%s\\n%s\\n' \"${TOKEN:0:8}\" \"${TOKEN:8}\"",
+    "printf %s \"$TOKEN\" | rev | fold -w 4",
+    "cat <<< \"$TOKEN\"",
+    "printf %s \"$TOKEN\" > f; cat f",
+    "printf 'token=%s\\n' \"$TOKEN\" > log; grep token log",
+    "printf '%s\\n' \"$TOKEN\" > f; diff f /dev/null",
+    "git config --file c user.token \"$TOKEN\"; git config --file c user.token",
+    "git config --file c user.token \"$TOKEN\"; cat c",
+    "bash -c 'tr \"\\0\" \" \" < /proc/$$/cmdline; true' x \"$TOKEN\"",
+    "mkdir -p \"d/$TOKEN\"; find d",
+    "awk 'BEGIN { print ENVIRON[\"TOKEN\"] }'",
+    "perl -e 'print $ENV{TOKEN}'",
+    "python3 -c 'import os; print(os.environ)'",
+    "python3 -c 'import os; print(os.environ[\"TOKEN\"].encode())'",
+    "printf %s \"$TOKEN\" | xargs -0 echo",
+    "python3 -c 'import os,sys; sys.stdout.buffer.write(b\"\\x89PNG tEXtComment\" + os.environ[\"TOKEN\"].encode())'",
+    "printf 'Authorization: Basic %s' \"$(printf 'user:%s' \"$TOKEN\" | base64 --wrap=0)\"",
+];
+
+/// Ways that the same table says are open.
+const OPEN: [&str; 4] = [
+    "printf %s \"$TOKEN\" | base32",
+    "printf %s \"$TOKEN\" | gzip | base64",
+    "printf %s \"$TOKEN\" | tr a-z n-za-m",
+    "printf %s \"$TOKEN\" | cut -c1-11",
 ];
 
 #[test]
@@ -116,7 +152,12 @@ fn a_command_gets_a_secret_and_its_answer_does_not_tell_it() {
     for way in WAYS {
         let told = bench.run(way).map_or_else(|err| err, |answer| answer.to_string());
         assert_eq!(is_told(&told, &forms), None, "{way}: {told}");
+        assert_eq!(is_told(&dense(&told), &forms), None, "{way}: {told}");
         assert!(told.contains("[redacted:deploy]"), "{way}: {told}");
+    }
+    for way in OPEN {
+        let told = bench.run(way).map_or_else(|err| err, |answer| answer.to_string());
+        assert!(!told.contains("[redacted:deploy]"), "{way} is no longer open: {told}");
     }
     // What is kept of all this does not tell it either.
     let (code, audit, _) = bench.home.ctl(&["audit", "export"]);

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use serde_json::Value;
 use skynet_catalog::Catalog;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Connection, Effect, Outbox, Pipeline, Registry, Result, Toolset, Usage,
-    Workspace,
+    Answer, Call, CallCtx, CallId, Caller, Canonical, Connection, Effect, Outbox, Pipeline, Registry, Result,
+    Toolset, Usage, Workspace,
     call::{Ask, Notes},
     change::{Changed, Extent},
     ctx::Progress,
+    registry::Entry,
 };
 use skynet_policy::{
     Approvals, CommandRule, Commands, Grants, Limits, Metrics, OfWorkspace, Plan, Projects, Quotas, Roles,
@@ -206,6 +207,13 @@ impl Workbench {
             notes,
         };
         self.pipeline.run(&mut call).await
+    }
+
+    /// Runs a tool past the pipeline.
+    pub async fn run_alone(&self, tool: &Entry, input: &Canonical) -> Result<Bytes> {
+        let outbox = Shelf { blobs: self.services.blobs.clone(), notes: Notes::default() };
+        let (cancel, workspace) = (CancellationToken::new(), Some(self.workspace.clone()));
+        tool.run(&CallCtx::new(cancel, 64 << 10, tool.effect, workspace, Arc::new(outbox)), input).await
     }
 
     /// Calls a tool; the answer as JSON, or `kind: message`.

@@ -20,6 +20,8 @@ enum Part {
     Servers,
     /// Commands in slots with commands that are just spawned, and with bubblewrap.
     Sandbox,
+    /// A call through all layers with the bare tool; calls that change something, and the log they leave.
+    Layers,
 }
 
 #[derive(Args)]
@@ -37,20 +39,26 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.part {
         Part::Servers => servers(options),
-        Part::Sandbox => sandbox(options.runs),
+        Part::Sandbox | Part::Layers => of_product(options),
     }
 }
 
-#[cfg(feature = "slots")]
-fn sandbox(runs: usize) -> Result<()> {
-    crate::spawns::run(runs)
+#[cfg(feature = "product")]
+fn of_product(options: &Options) -> Result<()> {
+    match options.part {
+        Part::Layers => crate::layers::run(options.runs),
+        Part::Sandbox | Part::Servers => crate::spawns::run(options.runs),
+    }
 }
 
-/// By the same program with more in it.
-#[cfg(not(feature = "slots"))]
-fn sandbox(runs: usize) -> Result<()> {
-    let with = ["run", "--package", "xtask", "--features", "slots", "--", "bench", "sandbox", "--runs"];
-    shell::run(shell::cargo().args(with).arg(runs.to_string()))
+/// By the same program with the product in it, which is optimized as it is shipped.
+#[cfg(not(feature = "product"))]
+fn of_product(options: &Options) -> Result<()> {
+    let part = if matches!(options.part, Part::Layers) { "layers" } else { "sandbox" };
+    let mut command = shell::cargo();
+    command.arg("run").args(matches!(options.part, Part::Layers).then_some("--release"));
+    command.args(["--package", "xtask", "--features", "product", "--", "bench", part, "--runs"]);
+    shell::run(command.arg(options.runs.to_string()))
 }
 
 fn servers(options: &Options) -> Result<()> {

@@ -16,12 +16,14 @@ mod figures;
 mod fuzz;
 mod guest;
 mod host;
+#[cfg(feature = "product")]
+mod layers;
 mod mcp;
 mod peers;
 mod processes;
 mod shell;
 mod soak;
-#[cfg(feature = "slots")]
+#[cfg(feature = "product")]
 mod spawns;
 mod test;
 mod tidy;

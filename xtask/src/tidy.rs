@@ -70,7 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-store",
         ],
     ),
-    ("xtask", &["skynet-core", "skynet-sandbox"]),
+    ("xtask", &["skynet-core", "skynet-hands", "skynet-sandbox", "skynet-store", "skynet-tests"]),
 ];
 
 /// Foreign APIs with one home each.

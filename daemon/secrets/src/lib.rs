@@ -14,6 +14,7 @@ mod patterns;
 mod record;
 pub mod reference;
 pub mod scan;
+mod spread;
 pub mod store;
 
 pub use environment::Environment;

@@ -1,16 +1,17 @@
 //! Takes known values and what looks like a credential out of a text. What is found becomes a mark, `[redacted:NAME]`;
 //! the rest stays as it is, byte for byte. JSON stays JSON.
 //!
-//! Found is a value as it is or in a common encoding (`forms.rs`), whole. Not found are: a value of less than six bytes
-//! or of nothing but white space; one that a program broke into lines (base64 of 76 columns, `xxd`), compressed,
-//! encrypted or spelled in any other way; and a part of a value, unless that part is the first 256 bytes of one of its
-//! forms. So this is for accidents, and does not stop a program that means to tell.
+//! Found is a value as it is or in a common encoding (`forms.rs`), whole; from twelve bytes on also with white space in it
+//! (`spread.rs`), as base64 has after 76 columns. Not found are: a value of less than six bytes or of nothing but white
+//! space; one that is compressed, encrypted or spelled in any other way; and a part of a value, unless that part is the
+//! first 256 bytes of one of its forms. So this is for accidents, and does not stop a program that means to tell.
 
 use crate::{
     Error, Result,
     document::{Document, Place, widen},
     forms::Form,
     patterns::Patterns,
+    spread,
 };
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, Match, MatchKind};
 use std::{
@@ -22,6 +23,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 /// A shorter value would be found in texts that have nothing to do with it.
 pub const SHORTEST_VALUE: usize = 6;
+
+/// A shorter one, with white space in it, would be found in tables of numbers.
+const SHORTEST_SPREAD: usize = 12;
 
 /// What of a form is looked for; what follows is compared when that is found. Enough to tell apart keys that begin
 /// alike (a PEM header, a version and an algorithm have about 80 bytes), and little enough for hundreds of values.
@@ -134,7 +138,8 @@ impl Scanner {
         self.patterns.find(text, |name, range| hits.push((name, range)));
         // An automaton of nothing would still walk through all of it.
         let has_value = !self.values.is_empty() && self.automaton.is_match(text);
-        if hits.is_empty() && !has_value {
+        let spread = self.find_spread(text);
+        if hits.is_empty() && spread.is_empty() && !has_value {
             return Redacted { bytes: Cow::Borrowed(text), found: BTreeSet::new() };
         }
         let document = Document::read(text);
@@ -143,6 +148,10 @@ impl Scanner {
             .map(|(name, range)| place(text, document.as_ref(), range, name, Source::Pattern, 0))
             .collect();
         self.find_values(text, document.as_ref(), &mut hits);
+        let spread = spread.into_iter();
+        hits.extend(
+            spread.map(|(name, range)| place(text, document.as_ref(), range, name, Source::Value, 0)),
+        );
         let found = hits.iter().map(|hit| hit.name.to_owned()).collect();
         Redacted { bytes: Cow::Owned(replace(text, merge(hits))), found }
     }
@@ -162,6 +171,26 @@ impl Scanner {
             from = hit.range.end;
             hits.push(hit);
         }
+    }
+
+    /// Values with white space in them.
+    fn find_spread(&self, text: &[u8]) -> Vec<(&str, Range<usize>)> {
+        if !self.values.iter().any(|(_, value)| value.len() >= SHORTEST_SPREAD) {
+            return Vec::new();
+        }
+        let Some(dense) = spread::without_white_space(text).filter(|dense| self.automaton.is_match(&**dense))
+        else {
+            return Vec::new();
+        };
+        let (mut found, mut from, mut rendered) = (Vec::new(), 0, HashMap::new());
+        while let Some(head) = self.automaton.find(Input::new(&**dense).range(from..)) {
+            let Some((name, range)) = self.extend(&dense, &head, &mut rendered) else { break };
+            from = range.end;
+            if range.len() >= SHORTEST_SPREAD {
+                found.push((name, range));
+            }
+        }
+        spread::places(text, found)
     }
 
     /// Whose head was found, and how far the text goes on like that form.

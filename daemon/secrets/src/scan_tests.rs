@@ -295,3 +295,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_value_in_lines_and_columns_is_marked() {
+    let value = "Tr0ub4dor&3-and-more-of-it";
+    let scanner = scanner(&[("token", value.as_bytes()), ("short", b"7391824")]);
+    let in_pieces = |text: &str, size: usize, between: &str| {
+        let pieces: Vec<String> =
+            text.as_bytes().chunks(size).map(|piece| String::from_utf8_lossy(piece).into()).collect();
+        pieces.join(between)
+    };
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for form in [value.to_owned(), hex, BASE64_STANDARD.encode(value)] {
+        for (size, between) in [(1, "\n"), (2, " "), (8, "\r\n"), (10, "\n\t")] {
+            let text = in_pieces(&form, size, between);
+            assert_eq!(redacted(&scanner, &format!("a {text} b")), "a [redacted:token] b", "{text}");
+            let document = json!({ "stdout": format!("a {text} b\n") }).to_string();
+            assert_eq!(redacted(&scanner, &document), r#"{"stdout":"a [redacted:token] b\n"}"#, "{text}");
+            let nested = json!({ "text": document }).to_string();
+            let read: Value = serde_json::from_str(&redacted(&scanner, &nested)).unwrap();
+            assert_eq!(read["text"], r#"{"stdout":"a [redacted:token] b\n"}"#, "{text}");
+        }
+    }
+    // A short one is whole or not at all: numbers stand beside each other in every table.
+    assert_eq!(redacted(&scanner, "73 918 24 and 7391824"), "73 918 24 and [redacted:short]");
+}
