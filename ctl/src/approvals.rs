@@ -1,6 +1,7 @@
 //! `skynetctl approvals`.
 
 use crate::{
+    agent::Agent,
     daemon::Daemon,
     grant::{self, lifetime},
     output::{Failure, Output, time},
@@ -82,6 +83,7 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
         }
         Command::Approve { id, always } => {
             let request = DecideApprovalRequest { id, approve: true, always: always.wish() };
+            let _agent = Agent::start();
             decide(&mut client, request, output).await
         }
         Command::Deny { id } => {

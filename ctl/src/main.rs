@@ -1,5 +1,6 @@
 //! `skynetctl`: administers skynetd over the same socket as the clients. One file per subcommand.
 
+mod agent;
 mod approvals;
 mod audit;
 mod client;

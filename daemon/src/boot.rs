@@ -24,7 +24,7 @@ use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_hands::{Pool, Remote};
 use skynet_policy::{
-    Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
+    Approvals, Factor, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
 };
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
@@ -93,6 +93,11 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
+    if config.confirm.factor == Some(Factor::Polkit) && !door.is_host() {
+        bail!(
+            "`confirm.factor = \"polkit\"` is for a daemon of a whole host: agents of the one user could end his and start another"
+        );
+    }
     if config.confirm.notify {
         if door.is_host() {
             bail!("`confirm.notify` is for a daemon of one user: that of a whole host has no desktop");
@@ -162,12 +167,13 @@ impl House {
         let State { tables, audit, journal, blobs, keyring } =
             State::open(state, config.storage.blobs_max_bytes.get())?;
         let keyring = Arc::new(keyring);
+        let factor = config.confirm.factor.unwrap_or(door.factor());
         let services = Services {
             rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
             projects: Arc::new(projects(door, &tables)),
             quotas: Arc::new(Quotas::new(config.plan()?, &tables, blobs.clone())),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
-            clients_approve: door.asking() == crate::calls::Asking::Clients,
+            factor,
             approvals: Arc::new(Approvals::default()),
             grants: Arc::new(Grants::open(&tables, audit.clone(), keyring.clone())),
             audit,
@@ -213,7 +219,7 @@ impl House {
                 blobs,
                 services.audit.clone(),
                 services.keyring.clone(),
-                door.asking(),
+                factor,
             ),
             sessions,
             people: Arc::new(People::new(door.realm(uid), Claims::new(&config.policy.workspaces)?)),

@@ -8,6 +8,7 @@ use skynet_core::{
     call::{Ask, Notes, Slot},
     ctx::Progress,
 };
+use skynet_policy::Factor;
 use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Ledger};
 use std::{
@@ -84,18 +85,9 @@ fn lost() -> Arc<Result<Answer>> {
     Arc::new(Err(Error::internal("the task of this call ended without an outcome")))
 }
 
-/// Whose word counts when a call needs approval.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asking {
-    /// That of the client's user, in its dialog or by skynetctl.
-    Clients,
-    /// That of an administrator, by skynetctl alone.
-    Administrators,
-}
-
 /// All calls under way.
 pub(crate) struct Calls {
-    asking: Asking,
+    factor: Factor,
     pipeline: Pipeline,
     registry: Arc<Registry>,
     blobs: Blobs,
@@ -114,12 +106,12 @@ impl Calls {
         blobs: Blobs,
         audit: Ledger,
         keyring: Arc<Keyring>,
-        asking: Asking,
+        factor: Factor,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
         let readers = Arc::new(Semaphore::new(READERS));
         Arc::new(Self {
-            asking,
+            factor,
             pipeline,
             registry,
             blobs,
@@ -199,7 +191,7 @@ impl Calls {
             max_bytes: DEFAULT_MAX_BYTES,
             jobs: None,
             slots: request.slots,
-            ask: request.ask.filter(|_| self.asking == Asking::Clients),
+            ask: request.ask.filter(|_| self.factor.counts_dialogs()),
             outbox: Arc::new(outbox),
             notes,
         };

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
 use skynet_exec::IpNet;
-use skynet_policy::{CommandRule, Commands, Limits, Plan, Roles, Rule, Rules, Verdict};
+use skynet_policy::{CommandRule, Commands, Factor, Limits, Plan, Roles, Rule, Rules, Verdict};
 use std::{
     fs,
     net::SocketAddr,
@@ -55,6 +55,9 @@ pub(crate) struct Policy {
 pub(crate) struct Confirm {
     /// How long a call waits for a human before it tells the client to come back.
     pub(crate) wait_seconds: NonZeroU32,
+    /// Whose word counts; by default `client` for a daemon of one user, `admin-uid` for one of a whole host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) factor: Option<Factor>,
     /// Tell the user's desktop that a call waits, if notify-send is installed. For a daemon of one user.
     pub(crate) notify: bool,
 }
@@ -152,7 +155,7 @@ impl Config {
 
 impl Default for Confirm {
     fn default() -> Self {
-        Self { wait_seconds: NonZeroU32::MIN.saturating_add(44), notify: false }
+        Self { wait_seconds: NonZeroU32::MIN.saturating_add(44), factor: None, notify: false }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::{
     boot::{NO_HOME, beside_this_program},
-    calls::Asking,
     people::{Person, Realm, own_groups},
     socket::{self, Clients},
 };
 use anyhow::{Context as _, Result};
+use skynet_policy::Factor;
 use skynet_proto::socket::{SOCKET_NAME, SYSTEM_SOCKET, user_directory};
 use skynet_sandbox::{Arrival, Slots, WARM};
 use std::{
@@ -93,9 +93,10 @@ impl Door {
         matches!(self.kind, Kind::Host { .. })
     }
 
-    /// A client of the host's daemon may be an agent with a shell of its own user: what it says proves no human.
-    pub(crate) const fn asking(&self) -> Asking {
-        if self.is_host() { Asking::Administrators } else { Asking::Clients }
+    /// Whose word counts if nothing was configured. A client of the host's daemon may be an agent with a shell of its own
+    /// user: what it says proves no human.
+    pub(crate) const fn factor(&self) -> Factor {
+        if self.is_host() { Factor::AdminUid } else { Factor::Client }
     }
 
     /// Of the one user that is served.

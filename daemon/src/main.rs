@@ -13,6 +13,7 @@ mod jobs;
 mod mcp;
 mod notify;
 mod people;
+mod polkit;
 mod relay;
 mod sessions;
 mod shelf;

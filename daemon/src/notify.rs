@@ -19,7 +19,7 @@ pub(crate) async fn run(approvals: Arc<Approvals>) {
         );
         return;
     };
-    let _attending = approvals.attend();
+    let _attending = approvals.attend(None);
     let mut changes = approvals.changes();
     let mut told = HashSet::new();
     loop {

@@ -1,5 +1,6 @@
 //! Skynet for a whole host: the broker is root's, the daemon is nobody's, and whatever is done for a user is done as him.
 
+mod factor;
 mod trust;
 
 use crate::escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant};

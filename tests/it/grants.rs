@@ -83,7 +83,11 @@ async fn a_path_is_granted_and_no_other_spelling_tool_or_effect() {
     let tree = on.approvals.list().into_iter().find(|one| one.tool == "files_tree").unwrap();
     let refused = on.grants.approve(&on.approvals, &tree.id, PATH).await.unwrap_err();
     assert!(refused.message.contains("no `path`"), "{refused}");
-    assert_eq!(on.approvals.find(&tree.id).unwrap().state, ApprovalState::Pending, "nothing was decided");
+    assert_eq!(
+        on.approvals.find(&tree.id, None).unwrap().state,
+        ApprovalState::Pending,
+        "nothing was decided"
+    );
 }
 
 #[tokio::test]

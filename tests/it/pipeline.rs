@@ -418,7 +418,7 @@ async fn an_approval_is_for_one_identical_call() {
 #[tokio::test]
 async fn a_call_waits_while_somebody_watches_the_queue() {
     let (bench, _) = bench(Setup { confirm_wait: Duration::from_secs(60), ..Setup::default() });
-    let _watching = bench.services.approvals.attend();
+    let _watching = bench.services.approvals.attend(None);
     let human = async {
         let mut changes = bench.services.approvals.changes();
         loop {

@@ -69,6 +69,8 @@ pub struct Host {
     pub path: PathBuf,
     pub broker: Child,
     pub daemon: Child,
+    /// The bus that the daemon finds, of those that come to be started.
+    pub bus: Option<String>,
     users: Vec<User>,
     _keep: tempfile::TempDir,
 }
@@ -90,14 +92,20 @@ impl Host {
         fs::set_permissions(path.join("state"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::chown(path.join("state"), Some(users[0].uid), None).unwrap();
         let broker = start_broker(&path, &users[0]);
-        let daemon = start_daemon(&path, &users[0]);
-        Some(Self { path, broker, daemon, users, _keep: keep })
+        let daemon = start_daemon(&path, &users[0], None);
+        Some(Self { path, broker, daemon, bus: None, users, _keep: keep })
     }
 
     /// Two users who have nothing to do with each other.
     #[must_use]
     pub fn users(&self) -> [User; 2] {
         [self.users[1].clone(), self.users[2].clone()]
+    }
+
+    /// Whose the daemon is.
+    #[must_use]
+    pub fn daemon_user(&self) -> &str {
+        &self.users[0].name
     }
 
     /// Kills the broker and starts another.
@@ -111,7 +119,7 @@ impl Host {
     pub fn replace_daemon(&mut self) {
         self.daemon.kill().unwrap();
         self.daemon.wait().unwrap();
-        self.daemon = start_daemon(&self.path, &self.users[0]);
+        self.daemon = start_daemon(&self.path, &self.users[0], self.bus.as_deref());
     }
 
     /// Where clients connect.
@@ -158,11 +166,12 @@ fn start_broker(path: &Path, daemon: &User) -> Child {
     until(command, "ready at")
 }
 
-fn start_daemon(path: &Path, user: &User) -> Child {
+fn start_daemon(path: &Path, user: &User, bus: Option<&str>) -> Child {
     let mut command = Command::new(program("skynetd"));
     user.owns(&mut command);
     command.arg("--system").arg("--broker").arg(path.join("b")).arg("--state").arg(path.join("state"));
     command.arg("--config").arg(path.join("config.toml")).current_dir("/");
+    command.envs(bus.map(|bus| ("DBUS_SYSTEM_BUS_ADDRESS", bus)));
     until(command, "the broker is there")
 }
 

@@ -11,6 +11,7 @@
 
 pub mod components;
 pub mod host;
+pub mod polkit;
 pub mod programs;
 pub mod web;
 pub mod workbench;

@@ -13,8 +13,8 @@ use skynet_core::{
     registry::Entry,
 };
 use skynet_policy::{
-    Approvals, CommandRule, Commands, Grants, Limits, Metrics, OfWorkspace, Plan, Projects, Quotas, Roles,
-    Rule, Rules, Services, Trust, Verdict,
+    Approvals, CommandRule, Commands, Factor, Grants, Limits, Metrics, OfWorkspace, Plan, Projects, Quotas,
+    Roles, Rule, Rules, Services, Trust, Verdict,
 };
 use skynet_secrets::{Keyring, MasterKey, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Tables};
@@ -125,7 +125,7 @@ impl Workbench {
             projects: Arc::new(Projects::new(Some(Box::new(OfWorkspace)), Trust::open(&tables))),
             quotas: Arc::new(Quotas::new(plan, &tables, blobs.clone())),
             confirm_wait: setup.confirm_wait,
-            clients_approve: true,
+            factor: Factor::Client,
             approvals: Arc::new(Approvals::default()),
             grants: Arc::new(Grants::open(&tables, audit.clone(), keyring.clone())),
             audit,

@@ -48,13 +48,16 @@ pub(crate) fn directory() -> PathBuf {
     home.join(".cache/skynet-env")
 }
 
-/// What developers use, by the program and its package: the tests run them in slots.
-const TOOLCHAINS: [(&str, &str); 8] = [
+/// What developers use, by the program and its package: the tests run them in slots. And polkit, which is asked about
+/// approvals.
+const TOOLCHAINS: [(&str, &str); 10] = [
     ("bindfs", "bindfs"),
     ("cc", "gcc"),
+    ("dbus-daemon", "dbus"),
     ("go", "golang-go"),
     ("javac", "default-jdk-headless"),
     ("make", "make"),
+    ("pkttyagent", "polkitd"),
     ("pytest-3", "python3-pytest"),
     ("redis-check-rdb", "redis-tools"),
     ("ruby", "ruby"),

@@ -16,7 +16,7 @@ use std::{
     collections::BTreeMap,
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -145,17 +145,30 @@ fn name_of(workspace: &Workspace) -> String {
 pub struct Approvals {
     entries: Mutex<BTreeMap<String, Approval>>,
     changed: watch::Sender<u64>,
-    watchers: watch::Sender<()>,
+    /// Whose calls somebody sees; `None` is everybody's.
+    watchers: Arc<Mutex<Vec<Option<u32>>>>,
 }
 
 impl Default for Approvals {
     fn default() -> Self {
-        Self { entries: Mutex::default(), changed: watch::Sender::new(0), watchers: watch::Sender::new(()) }
+        Self { entries: Mutex::default(), changed: watch::Sender::new(0), watchers: Arc::default() }
     }
 }
 
 /// Held by somebody who shows the queue to a human.
-pub struct Watcher(#[allow(dead_code, reason = "its existence is counted")] watch::Receiver<()>);
+pub struct Watcher {
+    of: Option<u32>,
+    watchers: Arc<Mutex<Vec<Option<u32>>>>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = watchers.iter().position(|of| *of == self.of) {
+            watchers.swap_remove(own);
+        }
+    }
+}
 
 impl Approvals {
     /// Everything not expired, oldest first.
@@ -172,24 +185,27 @@ impl Approvals {
         self.changed.subscribe()
     }
 
-    /// Announces that a human sees the queue while the value lives.
+    /// Announces that a human sees the calls of a user, or everybody's, while the value lives.
     #[must_use]
-    pub fn attend(&self) -> Watcher {
-        Watcher(self.watchers.subscribe())
+    pub fn attend(&self, of: Option<u32>) -> Watcher {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(of);
+        Watcher { of, watchers: self.watchers.clone() }
     }
 
-    /// Whether a human sees the queue.
+    /// Whether a human sees the calls of that user.
     #[must_use]
-    pub fn is_attended(&self) -> bool {
-        self.watchers.receiver_count() > 0
+    pub fn is_attended(&self, uid: u32) -> bool {
+        let watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.iter().any(|of| of.is_none_or(|of| of == uid))
     }
 
-    /// A request, whatever its state.
+    /// A request, whatever its state: of that user, or of anybody.
     ///
     /// # Errors
-    /// `NotFound` for an unknown or expired one.
-    pub fn find(&self, id: &str) -> Result<Approval> {
-        self.lock().get(id).cloned().ok_or_else(|| unknown(id))
+    /// `NotFound` for an unknown or expired one, and for one of somebody else.
+    pub fn find(&self, id: &str, of: Option<u32>) -> Result<Approval> {
+        let found = self.lock().get(id).cloned();
+        found.filter(|approval| of.is_none_or(|uid| approval.uid == uid)).ok_or_else(|| unknown(id))
     }
 
     /// A request that nobody has answered.

@@ -2,6 +2,7 @@
 
 use crate::{
     approvals::{Approval, Approvals, State},
+    factor::Factor,
     grants::Grants,
     question::Detail,
 };
@@ -21,8 +22,7 @@ pub(crate) struct Confirm {
     approvals: Arc<Approvals>,
     grants: Arc<Grants>,
     wait: Duration,
-    /// Whether who is asked by his client may approve.
-    clients_approve: bool,
+    factor: Factor,
 }
 
 enum Outcome {
@@ -38,9 +38,9 @@ impl Confirm {
         approvals: Arc<Approvals>,
         grants: Arc<Grants>,
         wait: Duration,
-        clients_approve: bool,
+        factor: Factor,
     ) -> Self {
-        Self { approvals, grants, wait, clients_approve }
+        Self { approvals, grants, wait, factor }
     }
 
     async fn ask(&self, call: &Call, approval: &Approval) -> Outcome {
@@ -85,7 +85,7 @@ impl Confirm {
                     // The entry stays: the same call comes back with the answer, or finds one in the queue.
                     Asked::Later => return Outcome::Handed,
                     // This client cannot ask: wait only for a human who is looking at the queue.
-                    Asked::Cannot if self.approvals.is_attended() => can_dialog = false,
+                    Asked::Cannot if self.approvals.is_attended(approval.uid) => can_dialog = false,
                     Asked::Cannot => return Outcome::NobodyAnswered,
                 },
                 _ = reminder.tick() => {
@@ -107,12 +107,7 @@ impl Layer for Confirm {
     }
 
     fn describe(&self) -> String {
-        let who = if self.clients_approve {
-            "factor `client`: no boundary against an agent that runs `skynetctl` itself"
-        } else {
-            "factor `admin-uid`: root, by `skynetctl approvals`"
-        };
-        format!("{who}; waits {} s", self.wait.as_secs())
+        format!("{}; waits {} s", self.factor.describe(), self.wait.as_secs())
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
@@ -146,9 +141,9 @@ impl Layer for Confirm {
                 Err(Error::needs_confirmation(format!("`{tool}` waits for the human at the client")))
             }
             Outcome::NobodyAnswered => {
-                let effect = call.effect;
+                let (effect, who) = (call.effect, self.factor.who());
                 Err(Error::needs_confirmation(format!(
-                    "`{tool}` ({effect}) needs approval by rule `{rule}`, and nobody answered; a human can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; {remedy} would allow it always"
+                    "`{tool}` ({effect}) needs approval by rule `{rule}`, and nobody answered; {who} can run `skynetctl approvals approve {id}` within 15 minutes, then make the same call again; {remedy} would allow it always"
                 )))
             }
         }

@@ -8,6 +8,7 @@ mod cache;
 pub mod commands;
 mod confirm;
 mod deadline;
+mod factor;
 mod grants;
 mod metrics;
 mod permit;
@@ -26,6 +27,7 @@ mod visible;
 pub use approvals::{Approval, Approvals, State as ApprovalState};
 pub use audit::record_interrupted;
 pub use commands::{CommandRule, Commands, Who};
+pub use factor::Factor;
 pub use grants::{Breadth, Covers, Grant, Grants, Wish};
 pub use metrics::{Count, Metrics};
 pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
@@ -51,8 +53,8 @@ pub struct Services {
     pub quotas: Arc<Quotas>,
     /// How long a call waits for a human before it tells the client to come back.
     pub confirm_wait: Duration,
-    /// Whether who is asked by his client may approve; otherwise only who administers.
-    pub clients_approve: bool,
+    /// Whose word counts.
+    pub factor: Factor,
     /// The calls that wait.
     pub approvals: Arc<Approvals>,
     /// What is not asked about any more.
@@ -90,12 +92,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // From here on there is one form of the input, and it fits the tool's schema.
         Box::new(validate::Validate::new(registry, on.rules.clone(), on.projects.clone())?),
         // A pending approval holds no slot.
-        Box::new(confirm::Confirm::new(
-            on.approvals.clone(),
-            on.grants.clone(),
-            on.confirm_wait,
-            on.clients_approve,
-        )),
+        Box::new(confirm::Confirm::new(on.approvals.clone(), on.grants.clone(), on.confirm_wait, on.factor)),
         // A miss writes the intent of a mutating call, durably, before its effect.
         Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.

@@ -1,9 +1,9 @@
 //! Calls that wait for a human.
 
-use super::{Office, grants, refused, timestamp};
-use crate::relay::peer;
+use super::{Office, for_administrators, grants, refused, timestamp};
+use crate::{polkit, relay::peer};
 use skynet_core::ErrorKind;
-use skynet_policy::{Approval as Pending, ApprovalState, Breadth, Detail, Grant, Wish};
+use skynet_policy::{Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Wish};
 use skynet_proto::{
     Approval, DecideApprovalRequest, GrantWish, ListApprovalsRequest, ListApprovalsResponse,
     ShowApprovalRequest, approvals_server::Approvals,
@@ -34,11 +34,30 @@ fn show(approval: &Pending) -> Approval {
     }
 }
 
-fn queue(approvals: &skynet_policy::Approvals) -> ListApprovalsResponse {
-    ListApprovalsResponse { approvals: approvals.list().iter().map(show).collect() }
+/// Of one user, or of everybody.
+fn queue(approvals: &skynet_policy::Approvals, of: Option<u32>) -> ListApprovalsResponse {
+    let all = approvals.list();
+    let seen = all.iter().filter(|approval| of.is_none_or(|uid| approval.uid == uid));
+    ListApprovalsResponse { approvals: seen.map(show).collect() }
 }
 
 impl Office {
+    /// Whose calls a user may decide about: `None` is everybody's.
+    fn decides_for(&self, uid: u32) -> Result<Option<u32>, Status> {
+        if self.desk.people.is_administrator(uid) {
+            return Ok(None);
+        }
+        match self.services.factor {
+            Factor::AdminUid => Err(for_administrators()),
+            Factor::Client | Factor::Polkit => Ok(Some(uid)),
+        }
+    }
+
+    /// A call that a user may decide about.
+    fn find(&self, id: &str, by: u32) -> Result<Pending, Status> {
+        self.services.approvals.find(id, self.decides_for(by)?).map_err(refused)
+    }
+
     /// Approves a call, and all like it.
     async fn grant(
         &self,
@@ -62,23 +81,25 @@ impl Approvals for Office {
 
     async fn list(
         &self,
-        _request: Request<ListApprovalsRequest>,
+        request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
-        Ok(Response::new(queue(&self.services.approvals)))
+        let of = self.decides_for(peer(&request)?.uid)?;
+        Ok(Response::new(queue(&self.services.approvals, of)))
     }
 
     async fn watch(
         &self,
-        _request: Request<ListApprovalsRequest>,
+        request: Request<ListApprovalsRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let of = self.decides_for(peer(&request)?.uid)?;
         let (to, stream) = mpsc::channel(4);
         let approvals = self.services.approvals.clone();
         tokio::spawn(async move {
-            let _attending = approvals.attend();
+            let _attending = approvals.attend(of);
             let mut changes = approvals.changes();
             loop {
                 changes.mark_unchanged();
-                if to.send(Ok(queue(&approvals))).await.is_err() {
+                if to.send(Ok(queue(&approvals, of))).await.is_err() {
                     return;
                 }
                 tokio::select! {
@@ -91,13 +112,25 @@ impl Approvals for Office {
     }
 
     async fn show(&self, request: Request<ShowApprovalRequest>) -> Result<Response<Approval>, Status> {
-        let found = self.services.approvals.find(&request.get_ref().id).map_err(refused)?;
+        let found = self.find(&request.get_ref().id, peer(&request)?.uid)?;
         Ok(Response::new(Approval { whole_text: found.text(Detail::Whole), ..show(&found) }))
     }
 
     async fn decide(&self, request: Request<DecideApprovalRequest>) -> Result<Response<Approval>, Status> {
-        let by = peer(&request)?.uid;
+        let peer = peer(&request)?;
+        let by = peer.uid;
         let DecideApprovalRequest { id, approve, always } = request.into_inner();
+        let found = self.find(&id, by)?;
+        if !self.desk.people.is_administrator(by) {
+            if always.is_some() {
+                return Err(Status::permission_denied(format!(
+                    "what is not asked about again is for root to say: run it with sudo, or without `--always`; `{id}` still waits"
+                )));
+            }
+            if approve && self.services.factor == Factor::Polkit {
+                polkit::vouches(&peer, &found).await?;
+            }
+        }
         let decided = match (approve, always) {
             (true, Some(always)) => self.grant(&id, always, by).await,
             (true, None) => {

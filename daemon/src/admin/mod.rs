@@ -57,9 +57,7 @@ impl Office {
             if people.is_administrator(uid) {
                 return Ok(request);
             }
-            Err(Status::permission_denied(
-                "only root may do that where Skynet serves the whole host: run it with sudo",
-            ))
+            Err(for_administrators())
         };
         router
             .add_service(DaemonServer::new(self.clone()))
@@ -70,10 +68,14 @@ impl Office {
             .add_service(SecretsServer::new(self.clone()))
             .add_service(TrustServer::new(self.clone()))
             .add_service(GrantsServer::new(self.clone()))
+            .add_service(ApprovalsServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
-            .add_service(InterceptedService::new(ApprovalsServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(TokensServer::new(self), administrators))
     }
+}
+
+fn for_administrators() -> Status {
+    Status::permission_denied("only root may do that where Skynet serves the whole host: run it with sudo")
 }
 
 fn timestamp(at: Timestamp) -> prost_types::Timestamp {
