@@ -2,6 +2,7 @@
 
 use crate::{
     daemon::Daemon,
+    environment,
     output::{Failure, Output, table, time},
 };
 use clap::Subcommand;
@@ -36,13 +37,20 @@ pub(crate) enum Command {
     },
     /// List names, never values.
     List,
+    /// Set, import, delete and list variables of an encrypted file that may lie in a repository.
+    #[command(subcommand)]
+    Env(environment::Command),
 }
 
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
+    if let Command::Env(command) = command {
+        return environment::run(daemon, command, output).await;
+    }
     let mut client = daemon.secrets().await?;
     match command {
+        Command::Env(_) => Ok(()),
         Command::Set { name, host, replace } => {
-            let value = value(&name)?;
+            let value = value(&name, "set")?;
             let request = SetSecretRequest { name, value: value.into(), hosts: host, replace };
             let secret = client.set(request).await?.into_inner();
             output.show(&to_json(&secret), || {
@@ -51,7 +59,7 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
             })
         }
         Command::Rotate { name } => {
-            let value = value(&name)?;
+            let value = value(&name, "rotate")?;
             let secret = client.rotate(RotateSecretRequest { name, value: value.into() }).await?.into_inner();
             output.show(&to_json(&secret), || format!("`{}` is at version {}", secret.name, secret.version))
         }
@@ -97,7 +105,7 @@ fn to_json(secret: &Secret) -> Value {
 
 /// From stdin: all of it without the line feed that ends it, or a line of a terminal that does not show it. Never an
 /// argument, which every process of the host can see.
-fn value(name: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn value(name: &str, command: &str) -> Result<Vec<u8>, Failure> {
     let stdin = io::stdin();
     let mut value = Vec::new();
     if stdin.is_terminal() {
@@ -121,7 +129,7 @@ fn value(name: &str) -> Result<Vec<u8>, Failure> {
     }
     if value.is_empty() {
         return Err(Failure::usage(format!(
-            "the value is empty; pipe it in, like `printf %s \"$VALUE\" | skynetctl secret set {name}`"
+            "the value is empty; pipe it in, like `printf %s \"$VALUE\" | skynetctl secret {command} {name}`"
         )));
     }
     Ok(value)

@@ -13,6 +13,7 @@ mod jobs;
 mod mcp;
 mod notify;
 mod people;
+mod purse;
 mod relay;
 mod sessions;
 mod shelf;

@@ -1,5 +1,6 @@
 //! What a running call hands out is put on a shelf, and what was kept of earlier ones is taken from it.
 
+use crate::purse::{Purse, Wanting};
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
@@ -7,9 +8,9 @@ use skynet_core::{
     CallId, Caller, Error, Outbox, Result, Usage,
     call::Notes,
     change::{Changed, Extent, Recorded},
-    ctx::{Keep, Progress},
+    ctx::{Keep, Origin, Progress},
 };
-use skynet_secrets::{Error as SecretError, Keyring, Name, has_mark};
+use skynet_secrets::{Keyring, has_mark};
 use skynet_store::{Blobs, Ledger};
 use std::{
     borrow::Cow,
@@ -23,6 +24,7 @@ use tokio::{
     sync::{Semaphore, watch},
     task::spawn_blocking,
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What a path held before a change is kept up to that size.
@@ -48,6 +50,8 @@ pub(crate) struct Shelf {
     pub(crate) blobs: Blobs,
     pub(crate) audit: Ledger,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) purse: Arc<Purse>,
+    pub(crate) cancel: CancellationToken,
     pub(crate) session: Uuid,
     pub(crate) caller: Caller,
     pub(crate) notes: Notes,
@@ -100,16 +104,11 @@ impl Outbox for Shelf {
     }
 
     async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
-        if let Some(token) = &self.caller.token {
-            return Err(Error::denied(format!(
-                "the token `{}` may use no secrets; its user may",
-                token.name
-            )));
-        }
-        let (keyring, uid) = (self.keyring.clone(), self.caller.uid);
-        let (name, audience) = (name.to_owned(), audience.to_vec());
-        let found = spawn_blocking(move || secret(&keyring, uid, &name, &audience)).await;
-        found.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
+        self.purse.one(&self.wanting(audience)?, name).await
+    }
+
+    async fn secrets(&self, file: &str, audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+        self.purse.all(&self.wanting(audience)?, file).await
     }
 
     async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
@@ -129,6 +128,20 @@ impl Outbox for Shelf {
 }
 
 impl Shelf {
+    /// # Errors
+    /// `Denied` for a token.
+    fn wanting<'call>(&self, audience: &'call [String]) -> Result<Wanting<'call>> {
+        if let Some(token) = &self.caller.token {
+            return Err(Error::denied(format!(
+                "the token `{}` may use no secrets; its user may",
+                token.name
+            )));
+        }
+        let caller = self.caller.clone();
+        let origin = Origin { session: self.session, owner: caller.owner(), caller };
+        Ok(Wanting { origin, cancel: self.cancel.clone(), audience })
+    }
+
     async fn keep(&self, path: &str, file: File) -> Result<String> {
         let metadata = spawn_blocking(move || file.metadata().map(|metadata| (file, metadata))).await;
         let metadata =
@@ -181,46 +194,12 @@ impl Shelf {
     }
 }
 
-fn secret(keyring: &Keyring, uid: u32, name: &str, audience: &[String]) -> Result<Vec<u8>> {
-    let wrong = |err: SecretError| match err {
-        SecretError::NotFound(_) => {
-            let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
-            let known: Vec<_> = known.iter().map(|one| format!("`{}`", one.name)).collect();
-            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
-            Error::not_found(format!(
-                "there is no secret `{name}` ({known}); its user sets one with `skynetctl secret set {name}`"
-            ))
-        }
-        SecretError::Invalid(reason) => Error::invalid_input(reason),
-        other => Error::unavailable(other.to_string()),
-    };
-    let name = Name::parse(name).map_err(wrong)?;
-    let hosts = keyring.secrets().metadata(uid, &name).map_err(wrong)?.hosts;
-    if let Some(host) = audience.iter().find(|host| !hosts.iter().any(|own| covers(own, host))) {
-        let hosts = if hosts.is_empty() { "no host".into() } else { hosts.join(", ") };
-        return Err(Error::denied(format!(
-            "the secret `{name}` is for {hosts}, and what would get it could reach `{host}`; its user can set it with `skynetctl secret set {name} --replace --host {host}`"
-        )));
-    }
-    let value = keyring.value(uid, &name).map_err(wrong)?;
-    Ok(value.to_vec())
-}
-
 /// The end of a text.
 fn tail(text: String, most_bytes: usize) -> String {
     match text.len().checked_sub(most_bytes) {
         None => text,
         Some(start) => text.get(text.ceil_char_boundary(start)..).unwrap_or_default().to_owned(),
     }
-}
-
-/// Whether all that `host` stands for is among the hosts of a secret.
-fn covers(own: &str, host: &str) -> bool {
-    own == host
-        || own.strip_prefix('*').is_some_and(|below| {
-            // `*.example.org` covers `*.api.example.org` and no `example.org`.
-            host.ends_with(below) && host.len() > below.len()
-        })
 }
 
 /// What a client may read later is as free of secrets as what it reads at once.

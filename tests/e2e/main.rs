@@ -16,6 +16,7 @@ mod ctl;
 mod daemon;
 mod damage;
 mod disk;
+mod environment;
 mod escapes;
 mod golden;
 mod host;

@@ -39,9 +39,15 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no previews are kept here"))
     }
 
-    /// The value of a secret of the caller's, for what is started on his behalf and for nothing else. `audience` are the
+    /// The value of a secret of the caller's (`deploy`) or of a variable of an encrypted file of the workspace
+    /// (`.env.skynet#TOKEN`), for what is started on his behalf and for nothing else. `audience` are the
     /// hosts, as names or `*.` and a name, that what is started can reach.
     async fn secret(&self, _name: &str, _audience: &[String]) -> Result<Vec<u8>> {
+        Err(Error::internal("no secrets are given out here"))
+    }
+
+    /// The names and values of all variables of an encrypted file of the workspace, as [`Outbox::secret`].
+    async fn secrets(&self, _file: &str, _audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
         Err(Error::internal("no secrets are given out here"))
     }
 
@@ -235,6 +241,14 @@ impl CallCtx {
     /// `NotFound` when there is none of that name, `Denied` when this caller may not use it, or not for this audience.
     pub async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
         self.outbox.secret(name, audience).await
+    }
+
+    /// [`Outbox::secrets`].
+    ///
+    /// # Errors
+    /// Those of [`CallCtx::secret`], for any of them.
+    pub async fn secrets(&self, file: &str, audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+        self.outbox.secrets(file, audience).await
     }
 
     /// Stores a large result; returns its URI.

@@ -1,6 +1,9 @@
 //! The secrets of all users, and what looks for their values in what is written to them.
 
-use crate::{Existing, Metadata, Name, Result, Scanner, Secrets, store::Readable};
+use crate::{
+    Environment, Error, Existing, Metadata, Name, Named, Result, Scanner, Secrets, Variable,
+    environment::Edit, store::Readable,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -88,6 +91,45 @@ impl Keyring {
         Ok(value)
     }
 
+    /// The values of these variables, in their order. They are looked for from now on, as `env:` and the name.
+    ///
+    /// # Errors
+    /// `Sealed` for the first that cannot be decrypted: none is better than some, for a program that runs with them. `Io` when
+    /// they cannot be remembered.
+    pub fn variables(&self, owner: u32, variables: &[&Variable]) -> Result<Vec<Named>> {
+        let key = self.secrets.key();
+        let open = |one: &&Variable| Ok((format!("env:{}", one.name), one.decrypt(key, owner)?));
+        let named = variables.iter().map(open).collect::<Result<Vec<_>>>()?;
+        self.learn(owner, &named)?;
+        let names = variables.iter().map(|one| one.name.clone());
+        Ok(names.zip(named).map(|(name, (_, value))| (name, value)).collect())
+    }
+
+    /// Changes an encrypted file of variables; says of each what keeps it from being given out, if anything does.
+    ///
+    /// # Errors
+    /// Those of [`Environment::parse`], and of each change.
+    pub fn edit(&self, owner: u32, text: &str, edit: &Edit) -> Result<(Environment, Vec<Option<Error>>)> {
+        let key = self.secrets.key();
+        let mut environment = Environment::parse(text)?;
+        environment.apply(edit, key, owner)?;
+        let faults = environment.variables().map(|one| one.decrypt(key, owner).err()).collect();
+        Ok((environment, faults))
+    }
+
+    /// [`Secrets::learn`]; from now on they are looked for.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn learn(&self, owner: u32, values: &[Named]) -> Result<()> {
+        if self.secrets.learn(owner, values)? {
+            self.forget(owner);
+            // Ready before the command starts, so that what it writes can be shown while it runs.
+            self.scanner(owner)?;
+        }
+        Ok(())
+    }
+
     /// What looks for the values of this user, if it is there.
     #[must_use]
     pub fn ready_scanner(&self, owner: u32) -> Option<Arc<Scanner>> {
@@ -105,7 +147,6 @@ impl Keyring {
         }
         let changes = self.lock().entry(owner).or_default().changes;
         let Readable { found, damaged } = self.secrets.all_values(owner)?;
-        let found = found.into_iter().map(|(name, value)| (name.to_string(), value));
         let scanner = Arc::new(Scanner::new(found)?);
         let mut kept = self.lock();
         let kept = kept.entry(owner).or_default();

@@ -2,7 +2,8 @@
 //! that cannot be read hides no other. Nobody is asked here who he is: `owner` is what the kernel told the daemon.
 
 use crate::{
-    Error, MasterKey, Name, Result, at,
+    Error, MasterKey, Name, Named, Result, at,
+    learned::{self, Learned},
     record::{MOST_PREVIOUS, Record},
 };
 use jiff::Timestamp;
@@ -160,6 +161,25 @@ impl Secrets {
         }
     }
 
+    /// Remembers values that are kept elsewhere and that a command of `owner` is about to get, each with the name to show
+    /// in its place; says whether any was new. The newest 256 are remembered, in at most 1 MiB.
+    ///
+    /// # Errors
+    /// `Io`, and then nothing changed: the command must not get them.
+    pub fn learn(&self, owner: u32, values: &[Named]) -> Result<bool> {
+        let _writer = self.lock();
+        // What cannot be read cannot be saved either.
+        let mut learned = match self.read_learned(owner) {
+            Err(Error::Damaged { .. }) => Learned::default(),
+            other => other?,
+        };
+        let is_new = learned.add(values);
+        if is_new {
+            self.write_file(owner, &self.home(owner).join(LEARNED), &learned.seal(&self.key, owner)?)?;
+        }
+        Ok(is_new)
+    }
+
     /// What may be shown of one secret.
     ///
     /// # Errors
@@ -173,7 +193,9 @@ impl Secrets {
     /// # Errors
     /// `Io` when the directory cannot be read.
     pub fn list(&self, owner: u32) -> Result<Readable<Metadata>> {
-        self.collect(owner, |name, record| vec![show(&name, &record)])
+        let mut all = self.collect(owner, |name, record| vec![show(&name, &record)])?;
+        all.damaged.extend(self.read_learned(owner).err());
+        Ok(all)
     }
 
     /// The newest value of a secret.
@@ -184,15 +206,21 @@ impl Secrets {
         Ok(self.read(owner, name)?.value)
     }
 
-    /// All values of all secrets of `owner`, newest first, those of before included: what a scanner looks for.
+    /// All values of all secrets of `owner`, newest first, those of before and those that were learned included: what a scanner
+    /// looks for.
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
-    pub fn all_values(&self, owner: u32) -> Result<Readable<(Name, Zeroizing<Vec<u8>>)>> {
-        self.collect(owner, |name, record| {
+    pub fn all_values(&self, owner: u32) -> Result<Readable<Named>> {
+        let mut all = self.collect(owner, |name, record| {
             let values = std::iter::once(record.value).chain(record.previous);
-            values.map(|value| (name.clone(), value)).collect()
-        })
+            values.map(|value| (name.to_string(), value)).collect()
+        })?;
+        match self.read_learned(owner) {
+            Ok(learned) => all.found.extend(learned.into_values()),
+            Err(err) => all.damaged.push(err),
+        }
+        Ok(all)
     }
 
     fn collect<T>(&self, owner: u32, take: impl Fn(Name, Record) -> Vec<T>) -> Result<Readable<T>> {
@@ -226,7 +254,7 @@ impl Secrets {
         let mut files = Vec::new();
         for entry in entries {
             let file = entry.map_err(at(&home))?.file_name();
-            if !file.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            if !file.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) && file != LEARNED {
                 files.push(file);
             }
         }
@@ -239,38 +267,42 @@ impl Secrets {
     }
 
     fn find(&self, owner: u32, name: &Name) -> Result<Option<Record>> {
-        let path = self.path(owner, name);
         let damaged = |reason: &str| Error::Damaged { name: name.to_string(), reason: reason.to_owned() };
-        // What is no regular file must neither make this wait (fifo(7)) nor lead elsewhere.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(damaged("its file is a symbolic link; delete it")),
-            Err(err) => return Err(at(path)(err.into())),
-        };
-        if !file.metadata().map_err(at(&path))?.is_file() {
-            return Err(damaged("its file is no regular file; remove it"));
-        }
-        let mut bytes = Vec::new();
-        file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(at(&path))?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(damaged("its file is longer than that of any secret; restore it, or delete it"));
-        }
-        Record::open(&bytes, &self.key, owner, name).map(Some)
+        let bytes = read_file(&self.path(owner, name), LONGEST_FILE, damaged)?;
+        bytes.map(|bytes| Record::open(&bytes, &self.key, owner, name)).transpose()
     }
 
     fn write(&self, owner: u32, name: &Name, record: &Record) -> Result<Metadata> {
+        self.write_file(owner, &self.path(owner, name), &record.seal(&self.key, owner, name)?)?;
+        Ok(show(name, record))
+    }
+
+    fn write_file(&self, owner: u32, path: &Path, sealed: &[u8]) -> Result<()> {
         let home = self.home(owner);
         make_directory(&home)?;
-        let path = self.path(owner, name);
-        let sealed = record.seal(&self.key, owner, name)?;
         // Made with O_EXCL and mode 0600 (tempfile).
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&home).map_err(at(&home))?;
-        file.write_all(&sealed).and_then(|()| file.as_file().sync_all()).map_err(at(&path))?;
-        file.persist(&path).map_err(|err| at(&path)(err.error))?;
-        sync_directory(&home)?;
-        Ok(show(name, record))
+        file.write_all(sealed).and_then(|()| file.as_file().sync_all()).map_err(at(path))?;
+        file.persist(path).map_err(|err| at(path)(err.error))?;
+        sync_directory(&home)
+    }
+
+    fn read_learned(&self, owner: u32) -> Result<Learned> {
+        let damaged = |reason: &str| Error::Damaged {
+            name: LEARNED.to_owned(),
+            reason: format!(
+                "{reason}; values of files and vaults that commands were given are not looked for until they are given again"
+            ),
+        };
+        let bytes = read_file(&self.home(owner).join(LEARNED), learned::LONGEST_FILE, damaged)?;
+        let Some(bytes) = bytes else { return Ok(Learned::default()) };
+        Learned::open(&bytes, &self.key, owner)
+            .ok_or_else(|| damaged("its file was altered, or is that of another user or master key"))
+    }
+
+    /// What encrypts.
+    pub(crate) const fn key(&self) -> &MasterKey {
+        &self.key
     }
 
     fn home(&self, owner: u32) -> PathBuf {
@@ -289,6 +321,28 @@ impl Secrets {
 
 /// No name of a secret begins with a dot.
 const TEMPORARY: &str = ".new-";
+const LEARNED: &str = ".learned";
+
+/// `None` if there is no file; what is wrong with one becomes an error by `damaged`.
+fn read_file(path: &Path, longest: u64, damaged: impl Fn(&str) -> Error) -> Result<Option<Vec<u8>>> {
+    // What is no regular file must neither make this wait (fifo(7)) nor lead elsewhere.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return Err(damaged("its file is a symbolic link; delete it")),
+        Err(err) => return Err(at(path)(err.into())),
+    };
+    if !file.metadata().map_err(at(path))?.is_file() {
+        return Err(damaged("its file is no regular file; remove it"));
+    }
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes).map_err(at(path))?;
+    if bytes.len() as u64 > longest {
+        return Err(damaged("its file is longer than that of any secret; restore it, or delete it"));
+    }
+    Ok(Some(bytes))
+}
 
 fn show(name: &Name, record: &Record) -> Metadata {
     Metadata {
@@ -309,7 +363,7 @@ fn check_value(value: &[u8]) -> Result<()> {
     Err(Error::Invalid(format!("a secret has 1 to {LONGEST_VALUE} bytes, and this value has {length}")))
 }
 
-fn check_hosts(hosts: &[String]) -> Result<()> {
+pub(crate) fn check_hosts(hosts: &[String]) -> Result<()> {
     if hosts.len() > MOST_HOSTS {
         let count = hosts.len();
         return Err(Error::Invalid(format!(

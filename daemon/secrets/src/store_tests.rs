@@ -20,7 +20,7 @@ fn name(text: &str) -> Name {
 
 fn values(secrets: &Secrets, owner: u32) -> Vec<(String, Vec<u8>)> {
     let readable = secrets.all_values(owner).unwrap();
-    readable.found.into_iter().map(|(name, value)| (name.to_string(), value.to_vec())).collect()
+    readable.found.into_iter().map(|(name, value)| (name, value.to_vec())).collect()
 }
 
 #[test]
@@ -187,6 +187,31 @@ fn of_many_who_set_it_at_once_one_wins() {
         threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
     });
     assert_eq!((winners, values(&secrets, 7).len()), (1, 1));
+}
+
+#[test]
+fn what_commands_were_given_is_known_after_a_restart() {
+    let (directory, secrets) = sample();
+    let given = |value: &[u8]| vec![("env:A".to_owned(), Zeroizing::new(value.to_vec()))];
+    secrets.set(7, &name("a"), b"of seven", &[], Existing::Fail).unwrap();
+    assert!(secrets.learn(7, &given(b"value one")).unwrap());
+    assert!(!secrets.learn(7, &given(b"value one")).unwrap());
+    assert!(values(&secrets, 8).is_empty());
+    drop(secrets);
+    let secrets = open(&directory, 1);
+    let known = [("a".to_owned(), b"of seven".to_vec()), ("env:A".to_owned(), b"value one".to_vec())];
+    assert_eq!(values(&secrets, 7), known);
+    assert_eq!(secrets.list(7).unwrap().found.len(), 1, "it is no secret of its own");
+    let path = directory.path().join("secrets/7/.learned");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    // Damaged, it hides nothing else, is told, and is made anew.
+    fs::write(&path, "damaged").unwrap();
+    assert_eq!(values(&secrets, 7).len(), 1);
+    let damaged = secrets.list(7).unwrap().damaged;
+    assert!(damaged.len() == 1 && damaged[0].to_string().contains("not looked for until"), "{damaged:?}");
+    assert!(secrets.learn(7, &given(b"value one")).unwrap());
+    assert_eq!(values(&secrets, 7), known);
+    assert!(secrets.list(7).unwrap().damaged.is_empty());
 }
 
 proptest! {

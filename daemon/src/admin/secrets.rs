@@ -4,12 +4,14 @@
 use super::{Office, timestamp};
 use crate::relay::peer;
 use skynet_proto::{
-    DeleteSecretRequest, DeleteSecretResponse, ListSecretsRequest, ListSecretsResponse, RotateSecretRequest,
-    Secret, SetSecretRequest, secrets_server::Secrets,
+    DeleteSecretRequest, DeleteSecretResponse, EditVariablesRequest, EditVariablesResponse,
+    ListSecretsRequest, ListSecretsResponse, RotateSecretRequest, Secret, SetSecretRequest, Variable,
+    secrets_server::Secrets,
 };
-use skynet_secrets::{Error, Existing, Keyring, Metadata, Name};
+use skynet_secrets::{Error, Existing, Keyring, Metadata, Name, environment::Edit};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 fn show(metadata: Metadata) -> Secret {
     Secret {
@@ -26,7 +28,7 @@ fn show(metadata: Metadata) -> Secret {
 #[allow(clippy::needless_pass_by_value)]
 fn refused(err: Error) -> Status {
     match err {
-        Error::Invalid(_) => Status::invalid_argument(err.to_string()),
+        Error::Invalid(_) | Error::Line { .. } => Status::invalid_argument(err.to_string()),
         Error::NotFound(_) => Status::not_found(err.to_string()),
         Error::Exists(_) => Status::already_exists(err.to_string()),
         other => Status::internal(other.to_string()),
@@ -87,5 +89,23 @@ impl Secrets for Office {
         let all = self.with_secrets(move |keyring| keyring.secrets().list(uid)).await?;
         let damaged = all.damaged.iter().map(ToString::to_string).collect();
         Ok(Response::new(ListSecretsResponse { secrets: all.found.into_iter().map(show).collect(), damaged }))
+    }
+
+    async fn edit_variables(
+        &self,
+        request: Request<EditVariablesRequest>,
+    ) -> Result<Response<EditVariablesResponse>, Status> {
+        let uid = peer(&request)?.uid;
+        let EditVariablesRequest { file, set, plain, hosts, delete } = request.into_inner();
+        let set = set.into_iter().map(|one| (one.name, Zeroizing::new(one.value.to_vec()))).collect();
+        let edit = Edit { set, plain: Zeroizing::new(plain), hosts, delete };
+        let (environment, faults) = self.with_secrets(move |keyring| keyring.edit(uid, &file, &edit)).await?;
+        let variables = environment.variables().zip(faults).map(|(variable, fault)| Variable {
+            name: variable.name.clone(),
+            hosts: variable.hosts.clone(),
+            fault: fault.map(|err| err.to_string()).unwrap_or_default(),
+        });
+        let variables = variables.collect();
+        Ok(Response::new(EditVariablesResponse { file: environment.to_string(), variables }))
     }
 }
