@@ -8,7 +8,9 @@ use crate::{
 use clap::Subcommand;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
-use skynet_proto::{DeleteSecretRequest, ListSecretsRequest, RotateSecretRequest, Secret, SetSecretRequest};
+use skynet_proto::{
+    DeleteSecretRequest, LinkSecretRequest, ListSecretsRequest, RotateSecretRequest, Secret, SetSecretRequest,
+};
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 #[derive(Subcommand)]
@@ -19,6 +21,20 @@ pub(crate) enum Command {
         name: String,
         /// A host that a command which gets it may reach, like `api.example.org`, `*.example.org` or `localhost`. May be given
         /// more than once; without any, only commands without a network get it.
+        #[arg(long, value_name = "HOST")]
+        host: Vec<String>,
+        /// Replace one of that name.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Name a value that a vault keeps; it is fetched anew for each command.
+    Link {
+        /// As for `set`.
+        name: String,
+        /// Where it is, below what the configuration says is yours: `PATH#FIELD`, like `database/main#password`.
+        #[arg(value_name = "PATH#FIELD")]
+        place: String,
+        /// As for `set`.
         #[arg(long, value_name = "HOST")]
         host: Vec<String>,
         /// Replace one of that name.
@@ -58,6 +74,14 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                 format!("`{name}` is kept; a command gets it as a variable whose value is `secret://{name}`")
             })
         }
+        Command::Link { name, place, host, replace } => {
+            let request = LinkSecretRequest { name, place, hosts: host, replace };
+            let secret = client.link(request).await?.into_inner();
+            output.show(&to_json(&secret), || {
+                let (name, place) = (&secret.name, &secret.place);
+                format!("`{name}` is `{place}` of the vault; a command gets it as a variable whose value is `secret://{name}`")
+            })
+        }
         Command::Rotate { name } => {
             let value = value(&name, "rotate")?;
             let secret = client.rotate(RotateSecretRequest { name, value: value.into() }).await?.into_inner();
@@ -83,10 +107,13 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                         secret.name.clone(),
                         secret.version.to_string(),
                         time(secret.updated_at.as_ref()),
+                        if secret.place.is_empty() { "here".to_owned() } else { secret.place.clone() },
                         secret.hosts.join(" "),
                     ]
                 });
-                std::iter::once(table(["name", "version", "updated", "hosts"], rows)).chain(damaged).collect()
+                std::iter::once(table(["name", "version", "updated", "kept", "hosts"], rows))
+                    .chain(damaged)
+                    .collect()
             })
         }
     }
@@ -99,6 +126,7 @@ fn to_json(secret: &Secret) -> Value {
         "created_at": time(secret.created_at.as_ref()),
         "updated_at": time(secret.updated_at.as_ref()),
         "hosts": secret.hosts,
+        "place": Some(&secret.place).filter(|place| !place.is_empty()),
         "size_bytes": secret.size_bytes,
     })
 }

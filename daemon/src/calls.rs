@@ -146,6 +146,10 @@ impl Calls {
         &self.registry
     }
 
+    pub(crate) const fn purse(&self) -> &Arc<Purse> {
+        &self.purse
+    }
+
     pub(crate) const fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
 use skynet_exec::IpNet;
 use skynet_policy::{CommandRule, Commands, Limits, Plan, Roles, Rule, Rules, Verdict};
+use skynet_vault::settings::Users;
 use std::{
     fs,
     net::SocketAddr,
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) mcp: Mcp,
     pub(crate) http: Http,
     pub(crate) network: Network,
+    pub(crate) secrets: Secrets,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,6 +104,22 @@ pub(crate) struct Network {
     /// Networks, like `10.20.0.0/16`, at whose addresses a host may be that a command was granted by its name, besides
     /// those of the internet: a company's own registry of packages. Whoever can register a name can lead it there.
     pub(crate) reachable: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Secrets {
+    /// A server of Vault or OpenBao that keeps values; none if absent.
+    pub(crate) vault: Option<skynet_vault::Settings>,
+}
+
+impl Secrets {
+    /// # Errors
+    /// When what is said of the vault makes no sense, for the user whose home is `home` or for all of a host.
+    pub(crate) fn check(&self, home: &Path) -> Result<()> {
+        let users = if home == Path::new(NO_HOME) { Users::All } else { Users::One };
+        Ok(self.vault.as_ref().map_or(Ok(()), |vault| vault.check(users))?)
+    }
 }
 
 impl Default for Log {

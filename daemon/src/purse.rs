@@ -1,4 +1,4 @@
-//! Secrets that commands are given: those that are kept here, and variables of encrypted files of the workspace. Each is
+//! Secrets that commands are given: those that are kept here or in a vault, and variables of encrypted files of the workspace. Each is
 //! known to the scanner before it leaves here, and leaves for no command that could reach a host it is not for.
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use skynet_core::{
     registry::Run,
 };
 use skynet_secrets::{Environment, Error as SecretError, Keyring, Name, Reference, Variable, environment};
+use skynet_vault::{Error as VaultError, Owner, Place, Vault};
 use std::{os::fd::OwnedFd, sync::Arc};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -18,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 /// Reads a file with the rights of a user.
 const READER: &str = "files_read";
 
-/// What is read of a file of variables: any that is too long is told as such.
-const MOST_READ_BYTES: usize = environment::LONGEST_TEXT * 2;
+/// What is read of a file of variables: one that is a bit too long is told how long it is.
+const MOST_READ_BYTES: usize = environment::LONGEST_TEXT * 16;
 
 /// Where secrets of all users are.
 pub(crate) struct Purse {
     keyring: Arc<Keyring>,
     hands: Arc<dyn Run>,
+    vault: Option<Arc<Vault>>,
 }
 
 /// For whom one is.
@@ -36,8 +38,30 @@ pub(crate) struct Wanting<'call> {
 }
 
 impl Purse {
-    pub(crate) const fn new(keyring: Arc<Keyring>, hands: Arc<dyn Run>) -> Self {
-        Self { keyring, hands }
+    pub(crate) const fn new(keyring: Arc<Keyring>, hands: Arc<dyn Run>, vault: Option<Arc<Vault>>) -> Self {
+        Self { keyring, hands, vault }
+    }
+
+    /// The value at a place in the vault that is this user's. From now on it is looked for under `name`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no place, or where there is no vault; `NotFound`, `Denied` and `Unavailable` as the vault says.
+    pub(crate) async fn fetch(&self, uid: u32, user: &str, name: &str, place: &str) -> Result<Vec<u8>> {
+        let vault = self.vault.clone().ok_or_else(|| {
+            Error::invalid_input(
+                "there is no vault; an administrator names one in `[secrets.vault]` of the configuration",
+            )
+        })?;
+        let (keyring, user, name) = (self.keyring.clone(), user.to_owned(), name.to_owned());
+        let place = Place::parse(place).map_err(of_vault)?;
+        let fetched = blocking(move || {
+            let value = vault.read(&Owner { uid, user: &user }, &place).map_err(of_vault)?;
+            let known = [(name, value)];
+            keyring.learn(uid, &known).map_err(refused)?;
+            let [(_, value)] = known;
+            Ok(value.to_vec())
+        });
+        fetched.await
     }
 
     /// The value of what follows `secret://`.
@@ -48,8 +72,13 @@ impl Purse {
         match Reference::parse(text).map_err(refused)? {
             Reference::Kept(name) => {
                 let (keyring, uid) = (self.keyring.clone(), wanting.origin.caller.uid);
-                let audience = wanting.audience.to_vec();
-                blocking(move || kept(&keyring, uid, &name, &audience)).await
+                let (shown, audience) = (name.clone(), wanting.audience.to_vec());
+                match blocking(move || kept(&keyring, uid, &name, &audience)).await? {
+                    Kept::Here(value) => Ok(value),
+                    Kept::InVault(place) => {
+                        self.fetch(uid, &wanting.origin.caller.user, shown.as_str(), &place).await
+                    }
+                }
             }
             Reference::Variable { file, name } => {
                 let mut found = self.variables(wanting, &file, Some(&name)).await?;
@@ -92,6 +121,9 @@ impl Purse {
                 "{}; its user makes a file of variables with `skynetctl secret env set NAME`",
                 err.message
             )),
+            ErrorKind::InvalidInput => {
+                Error::invalid_input(format!("`{file}` is no file of variables: {}", err.message))
+            }
             _ => err,
         })?;
         let Read { content, next } = serde_json::from_slice(&answer)
@@ -114,7 +146,13 @@ struct Read {
     next: Option<u64>,
 }
 
-fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Vec<u8>> {
+/// Where a secret is.
+enum Kept {
+    Here(Vec<u8>),
+    InVault(String),
+}
+
+fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
     let wrong = |err: SecretError| match err {
         SecretError::NotFound(_) => {
             let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
@@ -126,10 +164,16 @@ fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result
         }
         other => refused(other),
     };
-    let hosts = keyring.secrets().metadata(uid, name).map_err(wrong)?.hosts;
-    let (what, way) = (format!("secret `{name}`"), format!("secret set {name} --replace"));
-    check_audience(&hosts, audience, &what, &way)?;
-    Ok(keyring.value(uid, name).map_err(wrong)?.to_vec())
+    let metadata = keyring.secrets().metadata(uid, name).map_err(wrong)?;
+    let way = match &metadata.link {
+        None => format!("secret set {name} --replace"),
+        Some(place) => format!("secret link {name} {place} --replace"),
+    };
+    check_audience(&metadata.hosts, audience, &format!("secret `{name}`"), &way)?;
+    match metadata.link {
+        Some(place) => Ok(Kept::InVault(place)),
+        None => Ok(Kept::Here(keyring.value(uid, name).map_err(wrong)?.to_vec())),
+    }
 }
 
 fn variables(
@@ -198,6 +242,15 @@ fn refused(err: SecretError) -> Error {
     match err {
         SecretError::Invalid(reason) => Error::invalid_input(reason),
         other => Error::unavailable(other.to_string()),
+    }
+}
+
+fn of_vault(err: VaultError) -> Error {
+    match err {
+        VaultError::Invalid(message) => Error::invalid_input(message),
+        VaultError::NotFound(message) => Error::not_found(message),
+        VaultError::Denied(message) => Error::denied(message),
+        VaultError::Settings(message) | VaultError::Unavailable(message) => Error::unavailable(message),
     }
 }
 

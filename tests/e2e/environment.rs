@@ -187,7 +187,8 @@ fn what_is_wrong_with_a_file_is_said() {
         (whole.replace("TOKEN=", "<<<<<<<\nTOKEN="), "line 2: this is neither a comment nor `NAME=`"),
         (format!("{whole}OTHER=x\n"), "line 4: `OTHER` is set twice"),
         ("TOKEN=plain text".to_owned(), "`TOKEN` cannot be decrypted: its line holds no encrypted value"),
-        ("x".repeat(300_000), "more than 262144 bytes"),
+        ("x".repeat(300_000), "has at most 262144 bytes"),
+        ("x".repeat(5_000_000), "`.env.skynet` is no file of variables"),
     ] {
         bench.put(&text);
         let err = bench.refused();
@@ -199,7 +200,7 @@ fn what_is_wrong_with_a_file_is_said() {
         (json!({ "X": "secret://.env.skynet#NOPE" }), "has no variable `NOPE` (`TOKEN`, `OTHER`)"),
         (json!({ "X": "secret://.env.skynet" }), "take all of them with the variable `*`"),
         (json!({ "*": "plain" }), "its value is like `secret://.env.skynet`"),
-        (json!({ "X": "secret://../.env.skynet#TOKEN" }), "outside"),
+        (json!({ "X": "secret://../.env.skynet#TOKEN" }), "leads out of the workspace"),
         (json!({ "X": "secret://nowhere/.env.skynet#TOKEN" }), "nowhere/.env.skynet"),
     ] {
         let err = bench.run("true", environment).unwrap_err();

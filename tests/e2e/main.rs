@@ -38,3 +38,4 @@ mod secrets;
 mod suites;
 mod toolchains;
 mod undo;
+mod vault;

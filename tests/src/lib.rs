@@ -12,5 +12,6 @@
 pub mod components;
 pub mod host;
 pub mod programs;
+pub mod vault;
 pub mod web;
 pub mod workbench;

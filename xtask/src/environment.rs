@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -22,7 +22,7 @@ pub(crate) enum Command {
 }
 
 /// What the tests need.
-const FOR_TESTS: [&str; 3] = ["python-sdk", "typescript-sdk", "mcp-suites"];
+const FOR_TESTS: [&str; 4] = ["python-sdk", "typescript-sdk", "mcp-suites", "openbao"];
 
 /// What the benchmark needs.
 pub(crate) const FOR_BENCH: [&str; 2] = ["bench-node", "bench-python"];

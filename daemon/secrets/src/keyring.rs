@@ -56,6 +56,23 @@ impl Keyring {
         set
     }
 
+    /// [`Secrets::link`].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn link(
+        &self,
+        owner: u32,
+        name: &Name,
+        link: &str,
+        hosts: &[String],
+        existing: Existing,
+    ) -> Result<Metadata> {
+        let linked = self.secrets.link(owner, name, link, hosts, existing);
+        self.forget(owner);
+        linked
+    }
+
     /// [`Secrets::rotate`].
     ///
     /// # Errors

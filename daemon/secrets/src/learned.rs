@@ -12,7 +12,7 @@
 //!
 //! The associated data is magic, fingerprint and owner (32 bits, big-endian).
 
-use crate::{Error, MasterKey, Result, cipher, scan::SHORTEST_VALUE};
+use crate::{Error, MasterKey, Result, cipher, scan::SHORTEST_VALUE, store::LONGEST_VALUE};
 use zeroize::Zeroizing;
 
 /// Of version 1.
@@ -24,6 +24,22 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// No file of ours is longer.
 pub(crate) const LONGEST_FILE: u64 = (MOST_BYTES + (64 << 10)) as u64;
+
+/// # Errors
+/// `Invalid` if not all of these would be remembered.
+pub(crate) fn check(values: &[Named]) -> Result<()> {
+    if let Some((name, value)) = values.iter().find(|(_, value)| value.len() > LONGEST_VALUE) {
+        let length = value.len();
+        return Err(Error::Invalid(format!(
+            "`{name}` has {length} bytes, and a command gets at most {LONGEST_VALUE}"
+        )));
+    }
+    let bytes: usize = values.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if values.len() > MOST_VALUES || bytes > MOST_BYTES {
+        return Err(Error::Invalid("these are more values than can be looked for".into()));
+    }
+    Ok(())
+}
 
 /// A name to show in place of a value, and the value.
 pub type Named = (String, Zeroizing<Vec<u8>>);
@@ -130,6 +146,16 @@ mod tests {
         learned.add(&long);
         let bytes: usize = learned.0.iter().map(|(name, value)| name.len() + value.len()).sum();
         assert!(bytes <= MOST_BYTES && learned.0.len() == 15, "{bytes} {}", learned.0.len());
+    }
+
+    #[test]
+    fn what_would_not_be_remembered_is_refused() {
+        check(&[named("a", vec![0; LONGEST_VALUE])]).unwrap();
+        let err = check(&[named("a", vec![0; LONGEST_VALUE + 1])]).unwrap_err().to_string();
+        assert!(err.contains("`a` has 65537 bytes"), "{err}");
+        for many in [vec![named("a", "x"); MOST_VALUES + 1], vec![named("a", vec![0; LONGEST_VALUE]); 17]] {
+            assert!(check(&many).unwrap_err().to_string().contains("more values than"));
+        }
     }
 
     #[test]

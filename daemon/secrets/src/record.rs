@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) updated_at: Timestamp,
     /// Where a proxy may send it.
     pub(crate) hosts: Vec<String>,
+    /// Where the value is instead, if it is kept elsewhere; then `value` is empty.
+    pub(crate) link: Option<String>,
     /// The newest.
     pub(crate) value: Zeroizing<Vec<u8>>,
     /// Those before it, newest first, at most [`MOST_PREVIOUS`].
@@ -44,6 +46,8 @@ struct Header {
     created_at: Timestamp,
     updated_at: Timestamp,
     hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
     /// Of the values, in bytes, newest first.
     lengths: Vec<usize>,
 }
@@ -52,7 +56,9 @@ impl Record {
     /// Makes `value` the newest one.
     pub(crate) fn advance(&mut self, value: &[u8], now: Timestamp) {
         let old = std::mem::replace(&mut self.value, Zeroizing::new(value.to_vec()));
-        self.previous.insert(0, old);
+        if self.link.is_none() {
+            self.previous.insert(0, old);
+        }
         self.previous.truncate(MOST_PREVIOUS);
         self.version += 1;
         self.updated_at = now;
@@ -69,6 +75,7 @@ impl Record {
             created_at: self.created_at,
             updated_at: self.updated_at,
             hosts: self.hosts.clone(),
+            link: self.link.clone(),
             lengths: values().map(|value| value.len()).collect(),
         })
         .map_err(|err| Error::Invalid(err.to_string()))?;
@@ -129,6 +136,7 @@ impl Record {
             created_at: header.created_at,
             updated_at: header.updated_at,
             hosts: header.hosts,
+            link: header.link,
             value,
             previous: values,
         })

@@ -60,7 +60,9 @@ pub struct Metadata {
     pub updated_at: Timestamp,
     /// The hosts that what gets it may reach; with none, it may reach none.
     pub hosts: Vec<String>,
-    /// Of the newest value.
+    /// Where the value is, if it is kept elsewhere.
+    pub link: Option<String>,
+    /// Of the newest value; zero where it is kept elsewhere.
     pub size_bytes: usize,
 }
 
@@ -108,6 +110,33 @@ impl Secrets {
         existing: Existing,
     ) -> Result<Metadata> {
         check_value(value)?;
+        self.put(owner, name, value, None, hosts, existing)
+    }
+
+    /// Gives `owner` a secret whose value is kept elsewhere, at `link`.
+    ///
+    /// # Errors
+    /// Those of [`Secrets::set`].
+    pub fn link(
+        &self,
+        owner: u32,
+        name: &Name,
+        link: &str,
+        hosts: &[String],
+        existing: Existing,
+    ) -> Result<Metadata> {
+        self.put(owner, name, b"", Some(link.to_owned()), hosts, existing)
+    }
+
+    fn put(
+        &self,
+        owner: u32,
+        name: &Name,
+        value: &[u8],
+        link: Option<String>,
+        hosts: &[String],
+        existing: Existing,
+    ) -> Result<Metadata> {
         check_hosts(hosts)?;
         let _writer = self.lock();
         let now = Timestamp::now();
@@ -120,6 +149,7 @@ impl Secrets {
                 created_at: now,
                 updated_at: now,
                 hosts: hosts.to_vec(),
+                link,
                 value: Zeroizing::new(value.to_vec()),
                 previous: Vec::new(),
             },
@@ -127,6 +157,7 @@ impl Secrets {
             (Some(mut record), Existing::Replace) => {
                 record.advance(value, now);
                 record.hosts = hosts.to_vec();
+                record.link = link;
                 record
             }
         };
@@ -137,11 +168,13 @@ impl Secrets {
     /// written.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for a value that is none; `Damaged`; `Io`, and then nothing changed.
+    /// `NotFound`; `Invalid` for a value that is none, and for a secret that is kept elsewhere; `Damaged`; `Io`, and then nothing
+    /// changed.
     pub fn rotate(&self, owner: u32, name: &Name, value: &[u8]) -> Result<Metadata> {
         check_value(value)?;
         let _writer = self.lock();
         let mut record = self.read(owner, name)?;
+        refuse_link(name, &record)?;
         record.advance(value, Timestamp::now());
         self.write(owner, name, &record)
     }
@@ -165,8 +198,10 @@ impl Secrets {
     /// in its place; says whether any was new. The newest 256 are remembered, in at most 1 MiB.
     ///
     /// # Errors
-    /// `Io`, and then nothing changed: the command must not get them.
+    /// `Invalid` for a value that is longer than [`LONGEST_VALUE`], or for more than can be remembered; `Io`. Then nothing changed,
+    /// and the command must not get them.
     pub fn learn(&self, owner: u32, values: &[Named]) -> Result<bool> {
+        learned::check(values)?;
         let _writer = self.lock();
         // What cannot be read cannot be saved either.
         let mut learned = match self.read_learned(owner) {
@@ -201,9 +236,11 @@ impl Secrets {
     /// The newest value of a secret.
     ///
     /// # Errors
-    /// `NotFound`, `Damaged`, `Io`.
+    /// `Invalid` for one that is kept elsewhere, `NotFound`, `Damaged`, `Io`.
     pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(self.read(owner, name)?.value)
+        let record = self.read(owner, name)?;
+        refuse_link(name, &record)?;
+        Ok(record.value)
     }
 
     /// All values of all secrets of `owner`, newest first, those of before and those that were learned included: what a scanner
@@ -351,7 +388,19 @@ fn show(name: &Name, record: &Record) -> Metadata {
         created_at: record.created_at,
         updated_at: record.updated_at,
         hosts: record.hosts.clone(),
+        link: record.link.clone(),
         size_bytes: record.value.len(),
+    }
+}
+
+/// # Errors
+/// `Invalid` for a secret that is kept elsewhere.
+fn refuse_link(name: &Name, record: &Record) -> Result<()> {
+    match &record.link {
+        None => Ok(()),
+        Some(link) => Err(Error::Invalid(format!(
+            "the value of `{name}` is kept elsewhere, at `{link}`: change it there"
+        ))),
     }
 }
 

@@ -190,6 +190,30 @@ fn of_many_who_set_it_at_once_one_wins() {
 }
 
 #[test]
+fn a_value_that_is_kept_elsewhere_is_not_here() {
+    let (directory, secrets) = sample();
+    let set = secrets.link(7, &name("db"), "db#password", &["h".into()], Existing::Fail).unwrap();
+    assert_eq!((set.version, set.size_bytes, set.link.as_deref()), (1, 0, Some("db#password")));
+    assert!(matches!(secrets.link(7, &name("db"), "x#y", &[], Existing::Fail), Err(Error::Exists(_))));
+    drop(secrets);
+    let secrets = open(&directory, 1);
+    assert_eq!(secrets.metadata(7, &name("db")).unwrap(), set);
+    for refused in [secrets.value(7, &name("db")).err(), secrets.rotate(7, &name("db"), b"value").err()] {
+        let err = refused.unwrap().to_string();
+        assert!(err.contains("kept elsewhere, at `db#password`"), "{err}");
+    }
+    // From one kind to the other and back, what was a value is still looked for.
+    secrets.set(7, &name("db"), b"value one", &[], Existing::Replace).unwrap();
+    assert_eq!(values(&secrets, 7), [("db".to_owned(), b"value one".to_vec())]);
+    secrets.link(7, &name("db"), "db#other", &[], Existing::Replace).unwrap();
+    let linked = secrets.metadata(7, &name("db")).unwrap();
+    assert_eq!((linked.version, linked.link.as_deref(), linked.hosts.len()), (3, Some("db#other"), 0));
+    let mut known = values(&secrets, 7);
+    known.retain(|(_, value)| !value.is_empty());
+    assert_eq!(known, [("db".to_owned(), b"value one".to_vec())]);
+}
+
+#[test]
 fn what_commands_were_given_is_known_after_a_restart() {
     let (directory, secrets) = sample();
     let given = |value: &[u8]| vec![("env:A".to_owned(), Zeroizing::new(value.to_vec()))];

@@ -3,10 +3,11 @@
 
 use super::{Office, timestamp};
 use crate::relay::peer;
+use skynet_core::ErrorKind;
 use skynet_proto::{
     DeleteSecretRequest, DeleteSecretResponse, EditVariablesRequest, EditVariablesResponse,
-    ListSecretsRequest, ListSecretsResponse, RotateSecretRequest, Secret, SetSecretRequest, Variable,
-    secrets_server::Secrets,
+    LinkSecretRequest, ListSecretsRequest, ListSecretsResponse, RotateSecretRequest, Secret,
+    SetSecretRequest, Variable, secrets_server::Secrets,
 };
 use skynet_secrets::{Error, Existing, Keyring, Metadata, Name, environment::Edit};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ fn show(metadata: Metadata) -> Secret {
         updated_at: Some(timestamp(metadata.updated_at)),
         hosts: metadata.hosts,
         size_bytes: metadata.size_bytes as u64,
+        place: metadata.link.unwrap_or_default(),
     }
 }
 
@@ -32,6 +34,17 @@ fn refused(err: Error) -> Status {
         Error::NotFound(_) => Status::not_found(err.to_string()),
         Error::Exists(_) => Status::already_exists(err.to_string()),
         other => Status::internal(other.to_string()),
+    }
+}
+
+// By value, because `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn refused_by_vault(err: skynet_core::Error) -> Status {
+    match err.kind {
+        ErrorKind::InvalidInput => Status::invalid_argument(err.message),
+        ErrorKind::NotFound => Status::not_found(err.message),
+        // `Unavailable` would mean that no daemon answers.
+        _ => Status::failed_precondition(err.message),
     }
 }
 
@@ -57,6 +70,25 @@ impl Secrets for Office {
             .with_secrets(move |keyring| keyring.set(uid, &Name::parse(&name)?, &value, &hosts, existing));
         let metadata = set.await?;
         tracing::info!(uid, secret = %metadata.name, version = metadata.version, "a secret was set");
+        Ok(Response::new(show(metadata)))
+    }
+
+    async fn link(&self, request: Request<LinkSecretRequest>) -> Result<Response<Secret>, Status> {
+        let uid = peer(&request)?.uid;
+        let LinkSecretRequest { name, place, hosts, replace } = request.into_inner();
+        let name = Name::parse(&name).map_err(refused)?;
+        let person = self.desk.people.find(uid).await.map_err(super::internal)?;
+        // What cannot be read now is no secret; its value is looked for from now on.
+        self.desk
+            .calls
+            .purse()
+            .fetch(uid, &person.name, name.as_str(), &place)
+            .await
+            .map_err(refused_by_vault)?;
+        let existing = if replace { Existing::Replace } else { Existing::Fail };
+        let metadata =
+            self.with_secrets(move |keyring| keyring.link(uid, &name, &place, &hosts, existing)).await?;
+        tracing::info!(uid, secret = %metadata.name, version = metadata.version, "a secret was linked");
         Ok(Response::new(show(metadata)))
     }
 
