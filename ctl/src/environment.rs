@@ -66,7 +66,7 @@ pub(crate) struct File {
 }
 
 /// Begins a new file, for who finds it.
-const HEAD: &str = "# Encrypted variables (skynetctl secret env); a command of an agent is given them by name, see secret://\n";
+const HEAD: &str = "# Encrypted by `skynetctl secret env`. In the environment of an agent's command: \"NAME\": \"secret://FILE#NAME\", or \"*\": \"secret://FILE\" for all.\n";
 
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {

@@ -138,6 +138,12 @@ fn without_its_vault_a_secret_is_not_given_and_all_else_goes_on() {
     assert_eq!(bench.link(&["db", "db#password"]).0, 0);
     bench.run("true").unwrap();
     let address = server.address();
+    server.bao(&["operator", "seal"]);
+    let err = bench.run("true").unwrap_err();
+    assert!(
+        err.starts_with("unavailable: ") && err.contains("fails with 503") && err.contains("sealed"),
+        "{err}"
+    );
     server.stop();
     let wanted = format!("the vault at `{address}` does not answer: ");
     for _ in 0..2 {

@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 pub struct Keyring {
     secrets: Secrets,
     scanners: Mutex<HashMap<u32, Kept>>,
+    /// Held while values are learned, until they are looked for.
+    learning: Mutex<()>,
 }
 
 /// Of one user.
@@ -30,7 +32,7 @@ impl Keyring {
     /// Over this store.
     #[must_use]
     pub fn new(secrets: Secrets) -> Self {
-        Self { secrets, scanners: Mutex::default() }
+        Self { secrets, scanners: Mutex::default(), learning: Mutex::default() }
     }
 
     /// The store, for what changes no value.
@@ -100,9 +102,7 @@ impl Keyring {
     pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
         let value = self.secrets.value(owner, name)?;
         // It may be one that could not be read when the scanner was made.
-        let is_partial =
-            self.lock().get(&owner).is_some_and(|kept| kept.scanner.is_some() && !kept.is_complete);
-        if is_partial {
+        if self.is_partial(owner) {
             self.forget(owner);
         }
         Ok(value)
@@ -139,12 +139,19 @@ impl Keyring {
     /// # Errors
     /// Its.
     pub fn learn(&self, owner: u32, values: &[Named]) -> Result<()> {
-        if self.secrets.learn(owner, values)? {
+        // Whoever gives out the same value must not go on before it is looked for. A panic leaves nothing half done here.
+        let _turn = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.secrets.learn(owner, values)? || self.is_partial(owner) {
             self.forget(owner);
             // Ready before the command starts, so that what it writes can be shown while it runs.
             self.scanner(owner)?;
         }
         Ok(())
+    }
+
+    /// Whether there is a scanner that does not look for all values, because some could not be read when it was made.
+    fn is_partial(&self, owner: u32) -> bool {
+        self.lock().get(&owner).is_some_and(|kept| kept.scanner.is_some() && !kept.is_complete)
     }
 
     /// What looks for the values of this user, if it is there.
@@ -212,5 +219,58 @@ mod tests {
         fs::write(&path, whole).unwrap();
         keyring.value(1, &name).unwrap();
         assert!(is_found());
+    }
+
+    #[test]
+    fn what_was_learned_is_looked_for_at_once_and_when_it_can_be_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
+        let keyring = Keyring::new(secrets);
+        let value = b"correct horse battery";
+        let named = [("env:A".to_owned(), Zeroizing::new(value.to_vec()))];
+        let is_found = || {
+            let scanner = keyring.ready_scanner(1).unwrap();
+            scanner.redact(value).bytes.as_ref() == b"[redacted:env:A]"
+        };
+        keyring.scanner(1).unwrap();
+        assert!(!is_found());
+        keyring.learn(1, &named).unwrap();
+        assert!(is_found());
+        // A scanner that was made while it could not be read.
+        let path = directory.path().join("1/.learned");
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, "damaged").unwrap();
+        keyring.forget(1);
+        keyring.scanner(1).unwrap();
+        assert!(!is_found());
+        fs::write(&path, whole).unwrap();
+        keyring.learn(1, &named).unwrap();
+        assert!(is_found());
+    }
+
+    #[test]
+    fn a_file_of_variables_is_edited_and_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
+        let keyring = Keyring::new(secrets);
+        let set = vec![("TOKEN".to_owned(), Zeroizing::new(b"correct horse".to_vec()))];
+        let plain = Zeroizing::new("MODE=fast".to_owned());
+        let edit = Edit { set, plain, hosts: vec!["h".into()], delete: Vec::new() };
+        let (environment, faults) = keyring.edit(1, "", &edit).unwrap();
+        assert_eq!((environment.variables().count(), faults.iter().flatten().count()), (2, 0));
+        let text = environment.to_string();
+        let wanted: Vec<_> = environment.variables().collect();
+        let values = keyring.variables(1, &wanted).unwrap();
+        let values: Vec<_> = values.iter().map(|(name, value)| (&**name, &***value)).collect();
+        assert_eq!(values, [("MODE", &b"fast"[..]), ("TOKEN", b"correct horse")]);
+        let (_, faults) = keyring.edit(2, &text, &Edit::default()).unwrap();
+        assert!(
+            faults.iter().all(|fault| fault.as_ref().is_some_and(|err| err.to_string().contains("user 1")))
+        );
+        let gone = Edit { delete: vec!["TOKEN".into()], ..Edit::default() };
+        let (environment, _) = keyring.edit(1, &text, &gone).unwrap();
+        assert_eq!(environment.variables().map(|one| &*one.name).collect::<Vec<_>>(), ["MODE"]);
+        let err = keyring.edit(1, &environment.to_string(), &gone).unwrap_err().to_string();
+        assert!(err.contains("no variable `TOKEN`"), "{err}");
     }
 }

@@ -333,3 +333,7 @@ fn chance() -> u16 {
     let _ = getrandom::fill(&mut bytes);
     u16::from_ne_bytes(bytes)
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
