@@ -141,6 +141,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
+    config.git.agent(home)?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -213,6 +214,7 @@ impl House {
                 blobs,
                 services.audit.clone(),
                 services.keyring.clone(),
+                config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
                 door.asking(),
             ),
             sessions,

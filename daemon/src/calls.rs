@@ -12,6 +12,7 @@ use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Ledger};
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -101,6 +102,7 @@ pub(crate) struct Calls {
     blobs: Blobs,
     audit: Ledger,
     keyring: Arc<Keyring>,
+    agent: Option<Arc<Path>>,
     readers: Arc<Semaphore>,
     running: Mutex<HashMap<CallId, Running>>,
     /// The newest sessions that got something recorded.
@@ -114,6 +116,7 @@ impl Calls {
         blobs: Blobs,
         audit: Ledger,
         keyring: Arc<Keyring>,
+        agent: Option<Arc<Path>>,
         asking: Asking,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
@@ -125,6 +128,7 @@ impl Calls {
             blobs,
             audit,
             keyring,
+            agent,
             readers,
             running: Mutex::default(),
             recorded,
@@ -179,6 +183,7 @@ impl Calls {
             blobs: self.blobs.clone(),
             audit: self.audit.clone(),
             keyring: self.keyring.clone(),
+            agent: self.agent.clone(),
             session: id.session,
             caller: request.caller.clone(),
             notes: notes.clone(),

@@ -1,5 +1,9 @@
 //! What a running call hands out is put on a shelf, and what was kept of earlier ones is taken from it.
 
+use crate::{
+    agent,
+    credentials::{self, covers},
+};
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
@@ -7,7 +11,7 @@ use skynet_core::{
     CallId, Caller, Error, Outbox, Result, Usage,
     call::Notes,
     change::{Changed, Extent, Recorded},
-    ctx::{Keep, Progress},
+    ctx::{Credential, Keep, Progress, Remote},
 };
 use skynet_secrets::{Error as SecretError, Keyring, Name, has_mark};
 use skynet_store::{Blobs, Ledger};
@@ -17,6 +21,7 @@ use std::{
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
     os::fd::OwnedFd,
+    path::Path,
     sync::{Arc, PoisonError},
 };
 use tokio::{
@@ -43,11 +48,16 @@ const MOST_TOLD_BYTES: usize = 16 << 20;
 /// Of the calls that changed something, told at once.
 const MOST_RECORDED: usize = 5000;
 
+/// What the audit log calls the SSH agent: no secret has a space in its name.
+const AGENT: &str = "SSH agent";
+
 /// Keeps what a running call hands out.
 pub(crate) struct Shelf {
     pub(crate) blobs: Blobs,
     pub(crate) audit: Ledger,
     pub(crate) keyring: Arc<Keyring>,
+    /// Where the user's SSH agent listens, if it is lent.
+    pub(crate) agent: Option<Arc<Path>>,
     pub(crate) session: Uuid,
     pub(crate) caller: Caller,
     pub(crate) notes: Notes,
@@ -100,16 +110,42 @@ impl Outbox for Shelf {
     }
 
     async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
-        if let Some(token) = &self.caller.token {
-            return Err(Error::denied(format!(
-                "the token `{}` may use no secrets; its user may",
-                token.name
-            )));
-        }
+        self.check_secrets()?;
         let (keyring, uid) = (self.keyring.clone(), self.caller.uid);
         let (name, audience) = (name.to_owned(), audience.to_vec());
         let found = spawn_blocking(move || secret(&keyring, uid, &name, &audience)).await;
         found.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
+    }
+
+    async fn credential(&self, remote: &Remote) -> Result<Credential> {
+        self.check_secrets()?;
+        let (keyring, uid, remote) = (self.keyring.clone(), self.caller.uid, remote.clone());
+        let found = spawn_blocking(move || credentials::find(&keyring, uid, &remote)).await;
+        let found = found.map_err(|err| Error::internal("reading a secret failed").with_source(err))??;
+        let mut noted = self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(found.secret.clone());
+        Ok(found)
+    }
+
+    async fn agent(&self, is_confirmed: bool) -> Result<OwnedFd> {
+        self.check_secrets()?;
+        let Some(socket) = &self.agent else {
+            return Err(Error::not_found(
+                "no SSH agent is lent: `git.ssh_agent` of the configuration names none",
+            ));
+        };
+        // It signs for whoever has it.
+        if !is_confirmed {
+            return Err(Error::denied(
+                "the SSH agent of its user is lent to calls that a human confirms, and a rule or a grant allowed this one without asking",
+            ));
+        }
+        let lent = agent::lend(socket).await.map_err(|err| {
+            Error::unavailable(format!("the SSH agent at `{}` does not answer", socket.display()))
+                .with_source(err)
+        })?;
+        *self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner) = Some(AGENT.to_owned());
+        Ok(lent)
     }
 
     async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
@@ -117,6 +153,8 @@ impl Outbox for Shelf {
             Keep::Preview => format!("preview/{}", self.caller.owner()),
             Keep::Before => format!("before/{}", self.caller.uid),
             Keep::Changes => return self.changes(name).await,
+            // Who may have one is told by the process that has a way to the remote.
+            Keep::Credential | Keep::Agent => return Err(Error::internal("no credential is kept here")),
         };
         let (blobs, digest) = (self.blobs.clone(), name.to_owned());
         match spawn_blocking(move || blobs.open_file(&owner, &digest)).await {
@@ -129,6 +167,12 @@ impl Outbox for Shelf {
 }
 
 impl Shelf {
+    fn check_secrets(&self) -> Result<()> {
+        self.caller.token.as_ref().map_or(Ok(()), |token| {
+            Err(Error::denied(format!("the token `{}` may use no secrets; its user may", token.name)))
+        })
+    }
+
     async fn keep(&self, path: &str, file: File) -> Result<String> {
         let metadata = spawn_blocking(move || file.metadata().map(|metadata| (file, metadata))).await;
         let metadata =
@@ -195,7 +239,7 @@ fn secret(keyring: &Keyring, uid: u32, name: &str, audience: &[String]) -> Resul
         other => Error::unavailable(other.to_string()),
     };
     let name = Name::parse(name).map_err(wrong)?;
-    let hosts = keyring.secrets().metadata(uid, &name).map_err(wrong)?.hosts;
+    let hosts = keyring.secrets().metadata(uid, &name).map_err(wrong)?.purpose.hosts;
     if let Some(host) = audience.iter().find(|host| !hosts.iter().any(|own| covers(own, host))) {
         let hosts = if hosts.is_empty() { "no host".into() } else { hosts.join(", ") };
         return Err(Error::denied(format!(
@@ -212,15 +256,6 @@ fn tail(text: String, most_bytes: usize) -> String {
         None => text,
         Some(start) => text.get(text.ceil_char_boundary(start)..).unwrap_or_default().to_owned(),
     }
-}
-
-/// Whether all that `host` stands for is among the hosts of a secret.
-fn covers(own: &str, host: &str) -> bool {
-    own == host
-        || own.strip_prefix('*').is_some_and(|below| {
-            // `*.example.org` covers `*.api.example.org` and no `example.org`.
-            host.ends_with(below) && host.len() > below.len()
-        })
 }
 
 /// What a client may read later is as free of secrets as what it reads at once.

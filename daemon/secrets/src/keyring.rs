@@ -1,6 +1,6 @@
 //! The secrets of all users, and what looks for their values in what is written to them.
 
-use crate::{Existing, Metadata, Name, Result, Scanner, Secrets, store::Readable};
+use crate::{Existing, Metadata, Name, Purpose, Result, Scanner, Secrets, store::Readable};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,10 +45,10 @@ impl Keyring {
         owner: u32,
         name: &Name,
         value: &[u8],
-        hosts: &[String],
+        purpose: &Purpose,
         existing: Existing,
     ) -> Result<Metadata> {
-        let set = self.secrets.set(owner, name, value, hosts, existing);
+        let set = self.secrets.set(owner, name, value, purpose, existing);
         self.forget(owner);
         set
     }
@@ -141,7 +141,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
         let name = Name::parse("deploy").unwrap();
-        secrets.set(1, &name, b"correct horse battery", &[], Existing::Fail).unwrap();
+        secrets.set(1, &name, b"correct horse battery", &Purpose::default(), Existing::Fail).unwrap();
         let path = directory.path().join("1/deploy");
         let whole = fs::read(&path).unwrap();
         fs::write(&path, "damaged").unwrap();

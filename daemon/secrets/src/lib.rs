@@ -11,6 +11,7 @@ pub mod key;
 mod keyring;
 pub mod name;
 mod patterns;
+mod purpose;
 mod record;
 pub mod reference;
 pub mod scan;
@@ -21,6 +22,7 @@ pub use environment::Environment;
 pub use key::MasterKey;
 pub use keyring::Keyring;
 pub use name::Name;
+pub use purpose::{Git, Purpose};
 pub use scan::{Redacted, Scanner, has_mark};
 pub use store::{Existing, Metadata, Secrets};
 
