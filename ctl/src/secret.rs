@@ -23,6 +23,13 @@ pub(crate) enum Command {
         /// more than once; without any, only commands without a network get it.
         #[arg(long, value_name = "HOST")]
         host: Vec<String>,
+        /// Let the git tools use it for remotes at these hosts, without its being named: a private key by SSH, anything else as
+        /// the password by HTTPS.
+        #[arg(long, requires = "host")]
+        git: bool,
+        /// The user that goes with the password, if the remote's URL names none.
+        #[arg(long, requires = "git", default_value = "x-access-token")]
+        username: String,
         /// Replace one of that name.
         #[arg(long)]
         replace: bool,
@@ -65,14 +72,12 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
     let mut client = daemon.secrets().await?;
     match command {
         Command::Env(_) => Ok(()),
-        Command::Set { name, host, replace } => {
+        Command::Set { name, host, git, username, replace } => {
             let value = value(&name, "set")?;
-            let request = SetSecretRequest { name, value: value.into(), hosts: host, replace };
+            let git_username = git.then_some(username);
+            let request = SetSecretRequest { name, value: value.into(), hosts: host, replace, git_username };
             let secret = client.set(request).await?.into_inner();
-            output.show(&to_json(&secret), || {
-                let name = &secret.name;
-                format!("`{name}` is kept; a command gets it as a variable whose value is `secret://{name}`")
-            })
+            output.show(&to_json(&secret), || kept(&secret))
         }
         Command::Link { name, place, host, replace } => {
             let request = LinkSecretRequest { name, place, hosts: host, replace };
@@ -109,14 +114,30 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                         time(secret.updated_at.as_ref()),
                         if secret.place.is_empty() { "here".to_owned() } else { secret.place.clone() },
                         secret.hosts.join(" "),
+                        in_git(secret).unwrap_or_default(),
                     ]
                 });
-                std::iter::once(table(["name", "version", "updated", "kept", "hosts"], rows))
-                    .chain(damaged)
-                    .collect()
+                let head = ["name", "version", "updated", "kept", "hosts", "git"];
+                std::iter::once(table(head, rows)).chain(damaged).collect()
             })
         }
     }
+}
+
+/// What it is to the git tools, if they use it.
+fn in_git(secret: &Secret) -> Option<String> {
+    let username = secret.git_username.as_ref()?;
+    Some(if secret.is_private_key { "SSH key".to_owned() } else { format!("user {username}") })
+}
+
+fn kept(secret: &Secret) -> String {
+    let name = &secret.name;
+    let used = in_git(secret).map(|what| {
+        let scheme = if secret.is_private_key { "ssh" } else { "https" };
+        format!("; the git tools use it for `{scheme}` remotes at {}, as {what}", secret.hosts.join(", "))
+    });
+    let used = used.unwrap_or_default();
+    format!("`{name}` is kept; a command gets it as a variable whose value is `secret://{name}`{used}")
 }
 
 fn to_json(secret: &Secret) -> Value {
@@ -128,6 +149,8 @@ fn to_json(secret: &Secret) -> Value {
         "hosts": secret.hosts,
         "place": Some(&secret.place).filter(|place| !place.is_empty()),
         "size_bytes": secret.size_bytes,
+        "git_username": secret.git_username,
+        "is_private_key": secret.is_private_key,
     })
 }
 

@@ -144,6 +144,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
     config.secrets.check(home)?;
+    config.git.agent(home)?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -217,7 +218,12 @@ impl House {
                 blobs,
                 services.audit.clone(),
                 services.keyring.clone(),
-                Arc::new(Purse::new(services.keyring.clone(), runner, vault)),
+                Arc::new(Purse::new(
+                    services.keyring.clone(),
+                    runner,
+                    vault,
+                    config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
+                )),
                 door.asking(),
             ),
             sessions,

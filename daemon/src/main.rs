@@ -2,11 +2,13 @@
 //! Wires rooms together; what they do is written in their own crates.
 
 mod admin;
+mod agent;
 mod boot;
 mod calls;
 mod choices;
 mod claims;
 mod config;
+mod credentials;
 mod door;
 mod http;
 mod jobs;

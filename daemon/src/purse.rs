@@ -1,6 +1,7 @@
 //! Secrets that commands are given: those that are kept here or in a vault, and variables of encrypted files of the workspace. Each is
 //! known to the scanner before it leaves here, and leaves for no command that could reach a host it is not for.
 
+use crate::credentials::covers;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,7 +13,7 @@ use skynet_core::{
 };
 use skynet_secrets::{Environment, Error as SecretError, Keyring, Name, Reference, Variable, environment};
 use skynet_vault::{Error as VaultError, Owner, Place, Vault};
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ pub(crate) struct Purse {
     keyring: Arc<Keyring>,
     hands: Arc<dyn Run>,
     vault: Option<Arc<Vault>>,
+    agent: Option<Arc<Path>>,
 }
 
 /// For whom one is.
@@ -38,8 +40,18 @@ pub(crate) struct Wanting<'call> {
 }
 
 impl Purse {
-    pub(crate) const fn new(keyring: Arc<Keyring>, hands: Arc<dyn Run>, vault: Option<Arc<Vault>>) -> Self {
-        Self { keyring, hands, vault }
+    pub(crate) const fn new(
+        keyring: Arc<Keyring>,
+        hands: Arc<dyn Run>,
+        vault: Option<Arc<Vault>>,
+        agent: Option<Arc<Path>>,
+    ) -> Self {
+        Self { keyring, hands, vault, agent }
+    }
+
+    /// Where the user's SSH agent listens, if it is lent.
+    pub(crate) const fn agent(&self) -> Option<&Arc<Path>> {
+        self.agent.as_ref()
     }
 
     /// The value at a place in the vault that is this user's. From now on it is looked for under `name`.
@@ -169,7 +181,7 @@ fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result
         None => format!("secret set {name} --replace"),
         Some(place) => format!("secret link {name} {place} --replace"),
     };
-    check_audience(&metadata.hosts, audience, &format!("secret `{name}`"), &way)?;
+    check_audience(&metadata.purpose.hosts, audience, &format!("secret `{name}`"), &way)?;
     match metadata.link {
         Some(place) => Ok(Kept::InVault(place)),
         None => Ok(Kept::Here(keyring.value(uid, name).map_err(wrong)?.to_vec())),
@@ -227,15 +239,6 @@ fn check_audience(hosts: &[String], audience: &[String], what: &str, way: &str) 
     Err(Error::denied(format!(
         "the {what} is for {hosts}, and what would get it could reach `{host}`; its user can set it with `skynetctl {way} --host {host}`"
     )))
-}
-
-/// Whether all that `host` stands for is among the hosts of a secret.
-fn covers(own: &str, host: &str) -> bool {
-    own == host
-        || own.strip_prefix('*').is_some_and(|below| {
-            // `*.example.org` covers `*.api.example.org` and no `example.org`.
-            host.ends_with(below) && host.len() > below.len()
-        })
 }
 
 fn refused(err: SecretError) -> Error {

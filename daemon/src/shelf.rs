@@ -1,6 +1,9 @@
 //! What a running call hands out is put on a shelf, and what was kept of earlier ones is taken from it.
 
-use crate::purse::{Purse, Wanting};
+use crate::{
+    agent, credentials,
+    purse::{Purse, Wanting},
+};
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
@@ -8,7 +11,7 @@ use skynet_core::{
     CallId, Caller, Error, Outbox, Result, Usage,
     call::Notes,
     change::{Changed, Extent, Recorded},
-    ctx::{Keep, Origin, Progress},
+    ctx::{Credential, Keep, Origin, Progress, Remote},
 };
 use skynet_secrets::{Keyring, has_mark};
 use skynet_store::{Blobs, Ledger};
@@ -44,6 +47,9 @@ const MOST_TOLD_BYTES: usize = 16 << 20;
 
 /// Of the calls that changed something, told at once.
 const MOST_RECORDED: usize = 5000;
+
+/// What the audit log calls the SSH agent: no secret has a space in its name.
+const AGENT: &str = "SSH agent";
 
 /// Keeps what a running call hands out.
 pub(crate) struct Shelf {
@@ -111,11 +117,44 @@ impl Outbox for Shelf {
         self.purse.all(&self.wanting(audience)?, file).await
     }
 
+    async fn credential(&self, remote: &Remote) -> Result<Credential> {
+        self.check_secrets()?;
+        let (keyring, uid, remote) = (self.keyring.clone(), self.caller.uid, remote.clone());
+        let found = spawn_blocking(move || credentials::find(&keyring, uid, &remote)).await;
+        let found = found.map_err(|err| Error::internal("reading a secret failed").with_source(err))??;
+        let mut noted = self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(found.secret.clone());
+        Ok(found)
+    }
+
+    async fn agent(&self, is_confirmed: bool) -> Result<OwnedFd> {
+        self.check_secrets()?;
+        let Some(socket) = self.purse.agent() else {
+            return Err(Error::not_found(
+                "no SSH agent is lent: `git.ssh_agent` of the configuration names none",
+            ));
+        };
+        // It signs for whoever has it.
+        if !is_confirmed {
+            return Err(Error::denied(
+                "the SSH agent of its user is lent to calls that a human confirms, and a rule or a grant allowed this one without asking",
+            ));
+        }
+        let lent = agent::lend(socket).await.map_err(|err| {
+            Error::unavailable(format!("the SSH agent at `{}` does not answer", socket.display()))
+                .with_source(err)
+        })?;
+        *self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner) = Some(AGENT.to_owned());
+        Ok(lent)
+    }
+
     async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
         let owner = match what {
             Keep::Preview => format!("preview/{}", self.caller.owner()),
             Keep::Before => format!("before/{}", self.caller.uid),
             Keep::Changes => return self.changes(name).await,
+            // Who may have one is told by the process that has a way to the remote.
+            Keep::Credential | Keep::Agent => return Err(Error::internal("no credential is kept here")),
         };
         let (blobs, digest) = (self.blobs.clone(), name.to_owned());
         match spawn_blocking(move || blobs.open_file(&owner, &digest)).await {
@@ -131,15 +170,16 @@ impl Shelf {
     /// # Errors
     /// `Denied` for a token.
     fn wanting<'call>(&self, audience: &'call [String]) -> Result<Wanting<'call>> {
-        if let Some(token) = &self.caller.token {
-            return Err(Error::denied(format!(
-                "the token `{}` may use no secrets; its user may",
-                token.name
-            )));
-        }
+        self.check_secrets()?;
         let caller = self.caller.clone();
         let origin = Origin { session: self.session, owner: caller.owner(), caller };
         Ok(Wanting { origin, cancel: self.cancel.clone(), audience })
+    }
+
+    fn check_secrets(&self) -> Result<()> {
+        self.caller.token.as_ref().map_or(Ok(()), |token| {
+            Err(Error::denied(format!("the token `{}` may use no secrets; its user may", token.name)))
+        })
     }
 
     async fn keep(&self, path: &str, file: File) -> Result<String> {

@@ -60,9 +60,16 @@ const TOOLCHAINS: [(&str, &str); 8] = [
     ("ruby", "ruby"),
 ];
 
+/// A server is started when it is installed, where there is systemd; there its administrator decides, and its tests are skipped
+/// without it.
+const SERVERS: [(&str, &str); 1] = [("/usr/sbin/sshd", "openssh-server")];
+
 /// Installs what the tests need.
 pub(crate) fn up_for_tests() -> Result<()> {
     shell::install_packages(&TOOLCHAINS)?;
+    if !Path::new("/run/systemd/system").exists() {
+        shell::install_packages(&SERVERS)?;
+    }
     share_rust(Path::new("/opt/skynet-env/rust"))?;
     share_fuse(Path::new("/dev/fuse"))?;
     up(&FOR_TESTS)

@@ -24,7 +24,8 @@
 use crate::{
     Error, MasterKey, Result, cipher,
     dotenv::{self, checked_name, fault},
-    store::{LONGEST_VALUE, check_hosts},
+    purpose::check_hosts,
+    store::LONGEST_VALUE,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The secrets of all users, and what looks for their values in what is written to them.
 
 use crate::{
-    Environment, Error, Existing, Metadata, Name, Named, Result, Scanner, Secrets, Variable,
+    Environment, Error, Existing, Metadata, Name, Named, Purpose, Result, Scanner, Secrets, Variable,
     environment::Edit, store::Readable,
 };
 use std::{
@@ -50,10 +50,10 @@ impl Keyring {
         owner: u32,
         name: &Name,
         value: &[u8],
-        hosts: &[String],
+        purpose: &Purpose,
         existing: Existing,
     ) -> Result<Metadata> {
-        let set = self.secrets.set(owner, name, value, hosts, existing);
+        let set = self.secrets.set(owner, name, value, purpose, existing);
         self.forget(owner);
         set
     }
@@ -206,7 +206,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
         let name = Name::parse("deploy").unwrap();
-        secrets.set(1, &name, b"correct horse battery", &[], Existing::Fail).unwrap();
+        secrets.set(1, &name, b"correct horse battery", &Purpose::default(), Existing::Fail).unwrap();
         let path = directory.path().join("1/deploy");
         let whole = fs::read(&path).unwrap();
         fs::write(&path, "damaged").unwrap();

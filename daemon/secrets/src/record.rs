@@ -11,7 +11,7 @@
 //! The associated data is magic, fingerprint, owner (32 bits, big-endian) and name, so a file that is renamed, or put
 //! into the directory of somebody else, cannot be decrypted.
 
-use crate::{Error, MasterKey, Name, Result, cipher};
+use crate::{Error, MasterKey, Name, Purpose, Result, cipher};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -30,8 +30,8 @@ pub(crate) struct Record {
     pub(crate) created_at: Timestamp,
     /// When the newest was.
     pub(crate) updated_at: Timestamp,
-    /// Where a proxy may send it.
-    pub(crate) hosts: Vec<String>,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
     /// Where the value is instead, if it is kept elsewhere; then `value` is empty.
     pub(crate) link: Option<String>,
     /// The newest.
@@ -45,7 +45,8 @@ struct Header {
     version: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
-    hosts: Vec<String>,
+    #[serde(flatten)]
+    purpose: Purpose,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<String>,
     /// Of the values, in bytes, newest first.
@@ -74,7 +75,7 @@ impl Record {
             version: self.version,
             created_at: self.created_at,
             updated_at: self.updated_at,
-            hosts: self.hosts.clone(),
+            purpose: self.purpose.clone(),
             link: self.link.clone(),
             lengths: values().map(|value| value.len()).collect(),
         })
@@ -135,7 +136,7 @@ impl Record {
             version: header.version,
             created_at: header.created_at,
             updated_at: header.updated_at,
-            hosts: header.hosts,
+            purpose: header.purpose,
             link: header.link,
             value,
             previous: values,

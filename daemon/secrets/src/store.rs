@@ -2,8 +2,9 @@
 //! that cannot be read hides no other. Nobody is asked here who he is: `owner` is what the kernel told the daemon.
 
 use crate::{
-    Error, MasterKey, Name, Named, Result, at,
+    Error, MasterKey, Name, Named, Purpose, Result, at,
     learned::{self, Learned},
+    purpose::is_private_key,
     record::{MOST_PREVIOUS, Record},
 };
 use jiff::Timestamp;
@@ -28,13 +29,6 @@ pub const LONGEST_VALUE: usize = 65_536;
 /// Of one user: all of them are looked for in all that is written for him.
 const MOST_SECRETS: usize = 64;
 
-/// Places that one secret may be sent to.
-const MOST_HOSTS: usize = 64;
-
-/// RFC 1035, section 2.3.4: of a host's name and of a label, in bytes.
-const LONGEST_HOST: usize = 253;
-const LONGEST_LABEL: usize = 63;
-
 /// No file of ours is longer: all values, and a header of less than 20 KiB, as many hosts as there may be included.
 const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (32 << 10)) as u64;
 
@@ -43,7 +37,7 @@ const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (32 << 10)) as 
 pub enum Existing {
     /// It stays, and nothing is set.
     Fail,
-    /// It gets the new value and the new hosts; its values of before are remembered as after a rotation.
+    /// It gets the new value and the new purpose; its values of before are remembered as after a rotation.
     Replace,
 }
 
@@ -58,10 +52,13 @@ pub struct Metadata {
     pub created_at: Timestamp,
     /// When the newest value was set.
     pub updated_at: Timestamp,
-    /// The hosts that what gets it may reach; with none, it may reach none.
-    pub hosts: Vec<String>,
+    /// What it is for.
+    #[serde(flatten)]
+    pub purpose: Purpose,
     /// Where the value is, if it is kept elsewhere.
     pub link: Option<String>,
+    /// Whether the newest value is one: what Git then uses for remotes by SSH.
+    pub is_private_key: bool,
     /// Of the newest value; zero where it is kept elsewhere.
     pub size_bytes: usize,
 }
@@ -95,22 +92,21 @@ impl Secrets {
         Ok(Self { directory: directory.to_owned(), key, writer: Mutex::new(()) })
     }
 
-    /// Gives `owner` a secret: 1 to [`LONGEST_VALUE`] bytes, and the hosts that a proxy may send it to (names or
-    /// addresses of version 4, in lower case; `*.` in front means every name below).
+    /// Gives `owner` a secret: 1 to [`LONGEST_VALUE`] bytes, and what they are for.
     ///
     /// # Errors
-    /// `Exists`, unless it may be replaced; `Invalid` for a value or a host that is none; `Damaged` when what is there
+    /// `Exists`, unless it may be replaced; `Invalid` for a value or a purpose that is none; `Damaged` when what is there
     /// cannot be read: delete it first, as its values of before would be forgotten; `Io`, and then nothing changed.
     pub fn set(
         &self,
         owner: u32,
         name: &Name,
         value: &[u8],
-        hosts: &[String],
+        purpose: &Purpose,
         existing: Existing,
     ) -> Result<Metadata> {
         check_value(value)?;
-        self.put(owner, name, value, None, hosts, existing)
+        self.put(owner, name, value, None, purpose, existing)
     }
 
     /// Gives `owner` a secret whose value is kept elsewhere, at `link`.
@@ -125,7 +121,8 @@ impl Secrets {
         hosts: &[String],
         existing: Existing,
     ) -> Result<Metadata> {
-        self.put(owner, name, b"", Some(link.to_owned()), hosts, existing)
+        let purpose = Purpose { hosts: hosts.to_vec(), git: None };
+        self.put(owner, name, b"", Some(link.to_owned()), &purpose, existing)
     }
 
     fn put(
@@ -134,10 +131,10 @@ impl Secrets {
         name: &Name,
         value: &[u8],
         link: Option<String>,
-        hosts: &[String],
+        purpose: &Purpose,
         existing: Existing,
     ) -> Result<Metadata> {
-        check_hosts(hosts)?;
+        purpose.check()?;
         let _writer = self.lock();
         let now = Timestamp::now();
         let record = match (self.find(owner, name)?, existing) {
@@ -148,7 +145,7 @@ impl Secrets {
                 version: 1,
                 created_at: now,
                 updated_at: now,
-                hosts: hosts.to_vec(),
+                purpose: purpose.clone(),
                 link,
                 value: Zeroizing::new(value.to_vec()),
                 previous: Vec::new(),
@@ -156,7 +153,7 @@ impl Secrets {
             (Some(_), Existing::Fail) => return Err(Error::Exists(name.clone())),
             (Some(mut record), Existing::Replace) => {
                 record.advance(value, now);
-                record.hosts = hosts.to_vec();
+                record.purpose = purpose.clone();
                 record.link = link;
                 record
             }
@@ -387,8 +384,9 @@ fn show(name: &Name, record: &Record) -> Metadata {
         version: record.version,
         created_at: record.created_at,
         updated_at: record.updated_at,
-        hosts: record.hosts.clone(),
+        purpose: record.purpose.clone(),
         link: record.link.clone(),
+        is_private_key: is_private_key(&record.value),
         size_bytes: record.value.len(),
     }
 }
@@ -410,38 +408,6 @@ fn check_value(value: &[u8]) -> Result<()> {
     }
     let length = value.len();
     Err(Error::Invalid(format!("a secret has 1 to {LONGEST_VALUE} bytes, and this value has {length}")))
-}
-
-pub(crate) fn check_hosts(hosts: &[String]) -> Result<()> {
-    if hosts.len() > MOST_HOSTS {
-        let count = hosts.len();
-        return Err(Error::Invalid(format!(
-            "a secret has at most {MOST_HOSTS} hosts, and these are {count}"
-        )));
-    }
-    // RFC 1123, section 2.1.
-    let is_label = |label: &str| {
-        (1..=LONGEST_LABEL).contains(&label.len())
-            && label.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
-            })
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    for host in hosts {
-        if host.parse::<std::net::IpAddr>().is_ok() {
-            continue;
-        }
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        if name.len() > LONGEST_HOST || !name.split('.').all(is_label) {
-            return Err(Error::Invalid(format!(
-                "`{}` is no host: write a name like `api.example.com` or `*.example.com`, in lower case and without \
-                 scheme, port or path",
-                host.escape_debug()
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn make_directory(directory: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use skynet_proto::{
     LinkSecretRequest, ListSecretsRequest, ListSecretsResponse, RotateSecretRequest, Secret,
     SetSecretRequest, Variable, secrets_server::Secrets,
 };
-use skynet_secrets::{Error, Existing, Keyring, Metadata, Name, environment::Edit};
+use skynet_secrets::{Error, Existing, Git, Keyring, Metadata, Name, Purpose, environment::Edit};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -20,7 +20,9 @@ fn show(metadata: Metadata) -> Secret {
         version: metadata.version,
         created_at: Some(timestamp(metadata.created_at)),
         updated_at: Some(timestamp(metadata.updated_at)),
-        hosts: metadata.hosts,
+        hosts: metadata.purpose.hosts,
+        git_username: metadata.purpose.git.map(|git| git.username),
+        is_private_key: metadata.is_private_key,
         size_bytes: metadata.size_bytes as u64,
         place: metadata.link.unwrap_or_default(),
     }
@@ -64,10 +66,11 @@ impl Office {
 impl Secrets for Office {
     async fn set(&self, request: Request<SetSecretRequest>) -> Result<Response<Secret>, Status> {
         let uid = peer(&request)?.uid;
-        let SetSecretRequest { name, value, hosts, replace } = request.into_inner();
+        let SetSecretRequest { name, value, hosts, replace, git_username } = request.into_inner();
+        let purpose = Purpose { hosts, git: git_username.as_deref().map(Git::new) };
         let existing = if replace { Existing::Replace } else { Existing::Fail };
         let set = self
-            .with_secrets(move |keyring| keyring.set(uid, &Name::parse(&name)?, &value, &hosts, existing));
+            .with_secrets(move |keyring| keyring.set(uid, &Name::parse(&name)?, &value, &purpose, existing));
         let metadata = set.await?;
         tracing::info!(uid, secret = %metadata.name, version = metadata.version, "a secret was set");
         Ok(Response::new(show(metadata)))
