@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod daemon;
 mod doctor;
+mod environment;
 mod generate;
 mod grant;
 mod output;

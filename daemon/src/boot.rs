@@ -11,6 +11,7 @@ use crate::{
     jobs::Jobs,
     mcp, notify,
     people::People,
+    purse::Purse,
     relay::Desk,
     sessions::Sessions,
     socket::{self, Clients},
@@ -32,6 +33,7 @@ use skynet_proto::{
 };
 use skynet_sandbox::Slots;
 use skynet_store::{Keep, Ledger, Tables};
+use skynet_vault::Vault;
 use std::{
     io::IsTerminal as _,
     os::unix::fs::MetadataExt as _,
@@ -146,6 +148,8 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
+    config.secrets.check(home)?;
+    config.git.agent(home)?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -189,6 +193,7 @@ impl House {
         let catalog = Catalog::new(config.mcp.toolsets.clone());
         let commands =
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
+        let vault = vault(config, door)?;
         let registry = product(&catalog, &commands)?;
         commands.charge_to(services.quotas.clone());
         // Until the runtime ends.
@@ -219,6 +224,12 @@ impl House {
                 blobs,
                 services.audit.clone(),
                 services.keyring.clone(),
+                Arc::new(Purse::new(
+                    services.keyring.clone(),
+                    runner,
+                    vault,
+                    config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
+                )),
                 factor,
             ),
             sessions,
@@ -296,6 +307,24 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         tracing::warn!(error = %err, "what was kept in memory is lost");
     }
     Ok(())
+}
+
+/// The server that keeps values, if one is named. Its token is kept good until the runtime ends.
+fn vault(config: &Config, door: &Door) -> Result<Option<Arc<Vault>>> {
+    config.secrets.check(door.home().unwrap_or(Path::new(NO_HOME)))?;
+    let Some(settings) = config.secrets.vault.clone() else { return Ok(None) };
+    let vault = Arc::new(Vault::open(settings)?);
+    tokio::spawn(keep_token(vault.clone()));
+    Ok(Some(vault))
+}
+
+async fn keep_token(vault: Arc<Vault>) {
+    loop {
+        let asked = vault.clone();
+        // Blocking tasks that did not begin are canceled when the runtime ends.
+        let Ok(wait) = tokio::task::spawn_blocking(move || asked.keep_token()).await else { return };
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// Applies retention now and whenever a segment of the audit log was filled.

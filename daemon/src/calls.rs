@@ -1,7 +1,10 @@
 //! Calls under way. A call runs in a task of its own, so that a lost connection does not stop it and a resent
 //! frame finds it again.
 
-use crate::shelf::{self, Shelf};
+use crate::{
+    purse::Purse,
+    shelf::{self, Shelf},
+};
 use bytes::Bytes;
 use skynet_core::{
     Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
@@ -93,6 +96,7 @@ pub(crate) struct Calls {
     blobs: Blobs,
     audit: Ledger,
     keyring: Arc<Keyring>,
+    purse: Arc<Purse>,
     readers: Arc<Semaphore>,
     running: Mutex<HashMap<CallId, Running>>,
     /// The newest sessions that got something recorded.
@@ -106,6 +110,7 @@ impl Calls {
         blobs: Blobs,
         audit: Ledger,
         keyring: Arc<Keyring>,
+        purse: Arc<Purse>,
         factor: Factor,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
@@ -117,6 +122,7 @@ impl Calls {
             blobs,
             audit,
             keyring,
+            purse,
             readers,
             running: Mutex::default(),
             recorded,
@@ -130,6 +136,10 @@ impl Calls {
 
     pub(crate) const fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub(crate) const fn purse(&self) -> &Arc<Purse> {
+        &self.purse
     }
 
     pub(crate) const fn pipeline(&self) -> &Pipeline {
@@ -171,6 +181,8 @@ impl Calls {
             blobs: self.blobs.clone(),
             audit: self.audit.clone(),
             keyring: self.keyring.clone(),
+            purse: self.purse.clone(),
+            cancel: cancel.clone(),
             session: id.session,
             caller: request.caller.clone(),
             notes: notes.clone(),

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
 use skynet_exec::IpNet;
 use skynet_policy::{CommandRule, Commands, Factor, Limits, Plan, Roles, Rule, Rules, Verdict};
+use skynet_vault::settings::Users;
 use std::{
     fs,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use toml::{Table, Value};
 
@@ -27,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) mcp: Mcp,
     pub(crate) http: Http,
     pub(crate) network: Network,
+    pub(crate) secrets: Secrets,
+    pub(crate) git: Git,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +109,51 @@ pub(crate) struct Network {
     /// Networks, like `10.20.0.0/16`, at whose addresses a host may be that a command was granted by its name, besides
     /// those of the internet: a company's own registry of packages. Whoever can register a name can lead it there.
     pub(crate) reachable: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Secrets {
+    /// A server of Vault or OpenBao that keeps values; none if absent.
+    pub(crate) vault: Option<skynet_vault::Settings>,
+}
+
+impl Secrets {
+    /// # Errors
+    /// When what is said of the vault makes no sense, for the user whose home is `home` or for all of a host.
+    pub(crate) fn check(&self, home: &Path) -> Result<()> {
+        let users = if home == Path::new(NO_HOME) { Users::All } else { Users::One };
+        Ok(self.vault.as_ref().map_or(Ok(()), |vault| vault.check(users))?)
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Git {
+    /// Where the SSH agent of the one user listens, like `/run/user/1000/openssh_agent`: lent to each call for a remote by
+    /// SSH that a human confirmed, where no private key is kept for its host.
+    pub(crate) ssh_agent: Option<PathBuf>,
+}
+
+impl Git {
+    /// The agent, for the user whose home is `home`.
+    ///
+    /// # Errors
+    /// Where there is not one user, or when it is no absolute path.
+    pub(crate) fn agent(&self, home: &Path) -> skynet_core::Result<Option<Arc<Path>>> {
+        let Some(socket) = &self.ssh_agent else { return Ok(None) };
+        if home == Path::new(NO_HOME) {
+            return Err(skynet_core::Error::invalid_input(
+                "`git.ssh_agent` is for the daemon of one user, and this one serves a host; its users keep private keys by `skynetctl secret set`",
+            ));
+        }
+        if !socket.is_absolute() {
+            return Err(skynet_core::Error::invalid_input(
+                "`git.ssh_agent` is an absolute path, as `echo $SSH_AUTH_SOCK` prints it",
+            ));
+        }
+        Ok(Some(socket.as_path().into()))
+    }
 }
 
 impl Default for Log {
@@ -271,6 +320,18 @@ mod tests {
         let names: Vec<_> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert!(load_files(&[]).unwrap().policy.rules.is_empty());
+    }
+
+    #[test]
+    fn the_agent_of_one_user_is_lent() {
+        let agent = |socket: &str, home: &str| {
+            let config = load_files(&[("config.toml", &format!("[git]\nssh_agent = '{socket}'\n"))]).unwrap();
+            config.git.agent(Path::new(home))
+        };
+        assert_eq!(agent("/run/agent", "/home/ann").unwrap().as_deref(), Some(Path::new("/run/agent")));
+        assert!(agent("agent", "/home/ann").is_err());
+        assert!(agent("/run/agent", NO_HOME).unwrap_err().message.contains("serves a host"));
+        assert_eq!(load_files(&[]).unwrap().git.agent(Path::new(NO_HOME)).unwrap(), None);
     }
 
     #[test]

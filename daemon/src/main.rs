@@ -2,11 +2,13 @@
 //! Wires rooms together; what they do is written in their own crates.
 
 mod admin;
+mod agent;
 mod boot;
 mod calls;
 mod choices;
 mod claims;
 mod config;
+mod credentials;
 mod door;
 mod http;
 mod jobs;
@@ -14,6 +16,7 @@ mod mcp;
 mod notify;
 mod people;
 mod polkit;
+mod purse;
 mod relay;
 mod sessions;
 mod shelf;

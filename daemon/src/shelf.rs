@@ -1,5 +1,9 @@
 //! What a running call hands out is put on a shelf, and what was kept of earlier ones is taken from it.
 
+use crate::{
+    agent, credentials,
+    purse::{Purse, Wanting},
+};
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
@@ -7,9 +11,9 @@ use skynet_core::{
     CallId, Caller, Error, Outbox, Result, Usage,
     call::Notes,
     change::{Changed, Extent, Recorded},
-    ctx::{Keep, Progress},
+    ctx::{Credential, Keep, Origin, Progress, Remote},
 };
-use skynet_secrets::{Error as SecretError, Keyring, Name, has_mark};
+use skynet_secrets::{Keyring, has_mark};
 use skynet_store::{Blobs, Ledger};
 use std::{
     borrow::Cow,
@@ -23,6 +27,7 @@ use tokio::{
     sync::{Semaphore, watch},
     task::spawn_blocking,
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What a path held before a change is kept up to that size.
@@ -43,11 +48,16 @@ const MOST_TOLD_BYTES: usize = 16 << 20;
 /// Of the calls that changed something, told at once.
 const MOST_RECORDED: usize = 5000;
 
+/// What the audit log calls the SSH agent: no secret has a space in its name.
+const AGENT: &str = "SSH agent";
+
 /// Keeps what a running call hands out.
 pub(crate) struct Shelf {
     pub(crate) blobs: Blobs,
     pub(crate) audit: Ledger,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) purse: Arc<Purse>,
+    pub(crate) cancel: CancellationToken,
     pub(crate) session: Uuid,
     pub(crate) caller: Caller,
     pub(crate) notes: Notes,
@@ -100,16 +110,42 @@ impl Outbox for Shelf {
     }
 
     async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
-        if let Some(token) = &self.caller.token {
-            return Err(Error::denied(format!(
-                "the token `{}` may use no secrets; its user may",
-                token.name
-            )));
+        self.purse.one(&self.wanting(audience)?, name).await
+    }
+
+    async fn secrets(&self, file: &str, audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+        self.purse.all(&self.wanting(audience)?, file).await
+    }
+
+    async fn credential(&self, remote: &Remote) -> Result<Credential> {
+        self.check_secrets()?;
+        let (keyring, uid, remote) = (self.keyring.clone(), self.caller.uid, remote.clone());
+        let found = spawn_blocking(move || credentials::find(&keyring, uid, &remote)).await;
+        let found = found.map_err(|err| Error::internal("reading a secret failed").with_source(err))??;
+        let mut noted = self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(found.secret.clone());
+        Ok(found)
+    }
+
+    async fn agent(&self, is_confirmed: bool) -> Result<OwnedFd> {
+        self.check_secrets()?;
+        let Some(socket) = self.purse.agent() else {
+            return Err(Error::not_found(
+                "no SSH agent is lent: `git.ssh_agent` of the configuration names none",
+            ));
+        };
+        // It signs for whoever has it.
+        if !is_confirmed {
+            return Err(Error::denied(
+                "the SSH agent of its user is lent to calls that a human confirms, and a rule or a grant allowed this one without asking",
+            ));
         }
-        let (keyring, uid) = (self.keyring.clone(), self.caller.uid);
-        let (name, audience) = (name.to_owned(), audience.to_vec());
-        let found = spawn_blocking(move || secret(&keyring, uid, &name, &audience)).await;
-        found.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
+        let lent = agent::lend(socket).await.map_err(|err| {
+            Error::unavailable(format!("the SSH agent at `{}` does not answer", socket.display()))
+                .with_source(err)
+        })?;
+        *self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner) = Some(AGENT.to_owned());
+        Ok(lent)
     }
 
     async fn open_kept(&self, what: Keep, name: &str) -> Result<OwnedFd> {
@@ -117,6 +153,8 @@ impl Outbox for Shelf {
             Keep::Preview => format!("preview/{}", self.caller.owner()),
             Keep::Before => format!("before/{}", self.caller.uid),
             Keep::Changes => return self.changes(name).await,
+            // Who may have one is told by the process that has a way to the remote.
+            Keep::Credential | Keep::Agent => return Err(Error::internal("no credential is kept here")),
         };
         let (blobs, digest) = (self.blobs.clone(), name.to_owned());
         match spawn_blocking(move || blobs.open_file(&owner, &digest)).await {
@@ -129,6 +167,21 @@ impl Outbox for Shelf {
 }
 
 impl Shelf {
+    /// # Errors
+    /// `Denied` for a token.
+    fn wanting<'call>(&self, audience: &'call [String]) -> Result<Wanting<'call>> {
+        self.check_secrets()?;
+        let caller = self.caller.clone();
+        let origin = Origin { session: self.session, owner: caller.owner(), caller };
+        Ok(Wanting { origin, cancel: self.cancel.clone(), audience })
+    }
+
+    fn check_secrets(&self) -> Result<()> {
+        self.caller.token.as_ref().map_or(Ok(()), |token| {
+            Err(Error::denied(format!("the token `{}` may use no secrets; its user may", token.name)))
+        })
+    }
+
     async fn keep(&self, path: &str, file: File) -> Result<String> {
         let metadata = spawn_blocking(move || file.metadata().map(|metadata| (file, metadata))).await;
         let metadata =
@@ -181,46 +234,12 @@ impl Shelf {
     }
 }
 
-fn secret(keyring: &Keyring, uid: u32, name: &str, audience: &[String]) -> Result<Vec<u8>> {
-    let wrong = |err: SecretError| match err {
-        SecretError::NotFound(_) => {
-            let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
-            let known: Vec<_> = known.iter().map(|one| format!("`{}`", one.name)).collect();
-            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
-            Error::not_found(format!(
-                "there is no secret `{name}` ({known}); its user sets one with `skynetctl secret set {name}`"
-            ))
-        }
-        SecretError::Invalid(reason) => Error::invalid_input(reason),
-        other => Error::unavailable(other.to_string()),
-    };
-    let name = Name::parse(name).map_err(wrong)?;
-    let hosts = keyring.secrets().metadata(uid, &name).map_err(wrong)?.hosts;
-    if let Some(host) = audience.iter().find(|host| !hosts.iter().any(|own| covers(own, host))) {
-        let hosts = if hosts.is_empty() { "no host".into() } else { hosts.join(", ") };
-        return Err(Error::denied(format!(
-            "the secret `{name}` is for {hosts}, and what would get it could reach `{host}`; its user can set it with `skynetctl secret set {name} --replace --host {host}`"
-        )));
-    }
-    let value = keyring.value(uid, &name).map_err(wrong)?;
-    Ok(value.to_vec())
-}
-
 /// The end of a text.
 fn tail(text: String, most_bytes: usize) -> String {
     match text.len().checked_sub(most_bytes) {
         None => text,
         Some(start) => text.get(text.ceil_char_boundary(start)..).unwrap_or_default().to_owned(),
     }
-}
-
-/// Whether all that `host` stands for is among the hosts of a secret.
-fn covers(own: &str, host: &str) -> bool {
-    own == host
-        || own.strip_prefix('*').is_some_and(|below| {
-            // `*.example.org` covers `*.api.example.org` and no `example.org`.
-            host.ends_with(below) && host.len() > below.len()
-        })
 }
 
 /// What a client may read later is as free of secrets as what it reads at once.

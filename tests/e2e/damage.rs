@@ -160,8 +160,11 @@ impl Scene {
         };
         scene.result = scene.read_result(&mut shim).unwrap();
         for name in ["first", "second"] {
-            scene.set_secret(name);
+            scene.set(&["set", name]);
         }
+        scene.set(&["env", "set", "LEARNED"]);
+        let environment = json!({ "*": "secret://.env.skynet" });
+        shim.call("exec_run", json!({ "script": "true", "environment": environment })).unwrap();
         for arguments in [&["token", "create", "ci"][..], &["trust"], &["toolset", "enable", "system"]] {
             let (code, out, err) = scene.home.ctl(arguments);
             assert_eq!(code, 0, "{arguments:?}: {out}{err}");
@@ -172,9 +175,10 @@ impl Scene {
         scene
     }
 
-    fn set_secret(&self, name: &str) {
+    /// `skynetctl secret ...`, with a value to read.
+    fn set(&self, arguments: &[&str]) {
         let mut command = self.home.command("skynetctl");
-        command.arg("--socket").arg(self.home.socket()).args(["secret", "set", name]);
+        command.arg("--socket").arg(self.home.socket()).arg("secret").args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(b"correct horse battery").unwrap();
         assert!(child.wait().unwrap().success());
@@ -464,6 +468,9 @@ fn a_damaged_secret_hides_no_other() {
     scene.suffers(secret.parent().unwrap(), &[IsFile, Deleted], &[Part::Secrets], words, &[]);
     let directory = scene.home.state.join("secrets");
     scene.suffers(&directory, OF_DIRECTORIES, &[Part::Secrets], words, &[Locked]);
+    let learned = scene.find("secrets", ".learned");
+    let damages: Vec<_> = OF_FILES.iter().copied().filter(|damage| *damage != Deleted).collect();
+    scene.suffers(&learned, &damages, &[], always(&[".learned"]), &[]);
 }
 
 #[test]

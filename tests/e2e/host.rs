@@ -3,12 +3,15 @@
 mod factor;
 mod trust;
 
-use crate::escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant};
+use crate::{
+    escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant},
+    remotes::server::Server,
+};
 use serde_json::{Value, json};
 use skynet_tests::{
     components,
     host::{Host, User},
-    programs::{Shim, is_running, outcome, wait_until},
+    programs::{Shim, is_running, outcome, program, wait_until},
     web::service,
 };
 use std::{
@@ -172,7 +175,7 @@ fn groups_with_roots_power_stay_outside() {
         let input = json!({ "script": script }).to_string();
         let output = Command::new("setpriv")
             .args(["--reuid", &ann.uid.to_string(), "--regid", &ann.gid.to_string(), "--groups", &groups])
-            .arg(skynet_tests::programs::program("skynetctl"))
+            .arg(program("skynetctl"))
             .args(["--json", "--socket"])
             .arg(host.path.join("s"))
             .args(["tools", "call", "exec_run", &input, "--workspace"])
@@ -338,6 +341,33 @@ fn a_user_previews_and_gets_the_network_that_was_granted() {
         assert!(ended["stdout"].as_str().unwrap().starts_with("GET / HTTP/1.1"), "{ended}");
     }
     assert_eq!(shim.call("exec_run", fetch(json!({}))).unwrap()["exit_code"], 7);
+}
+
+#[test]
+fn a_users_secret_opens_his_remotes_and_nobody_elses() {
+    let Some(mut host) = Host::start() else { return };
+    let allowed = "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
+    fs::write(host.path.join("config.toml"), allowed).unwrap();
+    host.replace_daemon();
+    let [ann, bob] = host.users();
+    let server = Server::for_users("", &["x-access-token:of ann"]);
+    let keep = |value: &str, name: &str| {
+        let ctl = format!("{} --socket {}", program("skynetctl").display(), host.socket().display());
+        ann.sh(&format!("printf -- '{value}' | {ctl} secret set {name} --git --host 127.0.0.1"))
+    };
+    assert!(keep("of ann", "forge").contains("`forge` is kept"));
+    let clone = json!({ "url": server.url() });
+    let project = ann.project();
+    let mut shim = client(&host, &ann, &project);
+    shim.call("git_clone", clone.clone()).unwrap();
+    assert_eq!(fs::metadata(project.join("sample/file")).unwrap().uid(), ann.uid);
+    // Nobody listens there, but the helpers, OpenSSH and the way to the host are his.
+    assert!(keep("-----BEGIN OPENSSH PRIVATE KEY-----\nx", "key").contains("as SSH key"));
+    let nobody = shim.call("git_clone", json!({ "url": "ssh://git@127.0.0.1:1/a" })).unwrap_err();
+    assert!(nobody.starts_with("unavailable: `127.0.0.1:1` cannot be connected to"), "{nobody}");
+    let mut shim = client(&host, &bob, &bob.project());
+    let refused = shim.call("git_clone", clone).unwrap_err();
+    assert!(refused.starts_with("not_found"), "{refused}");
 }
 
 #[test]

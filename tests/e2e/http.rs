@@ -174,6 +174,24 @@ fn news_go_over_the_stream_of_the_session_or_of_the_subscription() {
 }
 
 #[test]
+fn a_token_may_use_no_secrets() {
+    let home = home();
+    let _daemon = Daemon::start(&home);
+    let web = Web::connect(&home, "writer", &["read", "write"]);
+    for (name, value) in
+        [("X", "secret://deploy"), ("X", "secret://.env.skynet#A"), ("*", "secret://.env.skynet")]
+    {
+        let input = json!({ "script": "true", "environment": { name: value } });
+        let answer = web.modern("tools/call", call("exec_run", input), json!({}));
+        let refused = outcome(answer.messages.last().unwrap()).unwrap_err();
+        assert!(
+            refused.starts_with("denied: ") && refused.contains("`writer` may use no secrets"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn what_a_token_does_not_allow_is_denied() {
     let home = home();
     let daemon = Daemon::start(&home);

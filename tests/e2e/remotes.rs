@@ -1,138 +1,12 @@
-//! Remotes of repositories: a real server of Git's own on this host's loopback, and the way to it.
+//! Remotes of repositories: real servers of Git's own on this host's loopback, and the way to them.
 
-use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim};
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-};
+mod credentials;
+pub(crate) mod server;
+mod ssh;
 
-/// Serves the directory that is its argument by git-http-backend(1), and says at which port.
-const SERVER: &str = r#"
-import http.server, os, subprocess, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.0'
-    def serve(self):
-        path, _, query = self.path.partition('?')
-        if path == '/elsewhere/info/refs':
-            self.send_response(302)
-            self.send_header('Location', sys.argv[2] + '/info/refs?' + query)
-            self.end_headers()
-            return
-        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
-        env = dict(os.environ, GIT_PROJECT_ROOT=sys.argv[1], GIT_HTTP_EXPORT_ALL='1', PATH_INFO=path, QUERY_STRING=query,
-            REQUEST_METHOD=self.command, CONTENT_TYPE=self.headers.get('Content-Type') or '', REMOTE_USER='tester',
-            HTTP_CONTENT_ENCODING=self.headers.get('Content-Encoding') or '', GIT_PROTOCOL=self.headers.get('Git-Protocol') or '')
-        said = subprocess.run(['git', 'http-backend'], input=body, env=env, stdout=subprocess.PIPE).stdout
-        head, _, rest = said.partition(b'\r\n\r\n')
-        lines = [line.split(': ', 1) for line in head.decode().split('\r\n')]
-        self.send_response(int(dict(lines).get('Status', '200 OK').split()[0]))
-        for name, value in lines:
-            if name != 'Status': self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(rest)
-    do_GET = do_POST = serve
-    def log_message(self, *_): pass
-server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"#;
-
-struct Server {
-    process: Child,
-    port: u16,
-    directory: tempfile::TempDir,
-}
-
-impl Server {
-    /// One repository, `sample`, with a commit on `main`.
-    fn start(redirect: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut process = Command::new("python3")
-            .args(["-c", SERVER])
-            .arg(directory.path())
-            .arg(redirect)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let server = Self { process, port: line.trim().parse().unwrap(), directory };
-        git(server.directory.path(), "init -q --bare -b main sample");
-        git(&server.repository(), "config http.receivepack true");
-        let work = server.work();
-        fs::create_dir(&work).unwrap();
-        git(&work, "init -q -b main");
-        fs::write(work.join("file"), "one\n").unwrap();
-        git(&work, "add file");
-        git(&work, "commit -q -m first");
-        git(&work, "remote add origin ../sample");
-        git(&work, "push -q origin main");
-        server
-    }
-
-    fn repository(&self) -> PathBuf {
-        self.directory.path().join("sample")
-    }
-
-    fn work(&self) -> PathBuf {
-        self.directory.path().join("work")
-    }
-
-    /// Another commit on `main`.
-    fn commit(&self, content: &str) {
-        fs::write(self.work().join("file"), content).unwrap();
-        git(&self.work(), "commit -q -a -m more");
-        git(&self.work(), "push -q origin main");
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/sample", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may be gone.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn git(directory: &Path, line: &str) {
-    let status = Command::new("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@x", "-c", "core.hooksPath=/dev/null"])
-        .args(line.split(' '))
-        .current_dir(directory)
-        .status();
-    assert!(status.unwrap().success(), "git {line}");
-}
-
-struct Bench {
-    shim: Shim,
-    home: Home,
-    _daemon: Daemon,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let home = Home::new();
-        home.configure("[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n");
-        let daemon = Daemon::start(&home);
-        let shim = Shim::connected(&home, "2025-11-25", json!({}));
-        Self { shim, home, _daemon: daemon }
-    }
-
-    fn call(&mut self, tool: &str, input: Value) -> Value {
-        self.shim.call(tool, input).unwrap_or_else(|err| panic!("{tool}: {err}"))
-    }
-
-    fn refused(&mut self, tool: &str, input: Value) -> String {
-        self.shim.call(tool, input).expect_err("must be refused")
-    }
-}
+use serde_json::json;
+use server::{Bench, Server, git};
+use std::fs;
 
 #[test]
 fn a_repository_is_cloned_fetched_pulled_and_pushed() {
@@ -188,14 +62,8 @@ fn only_the_host_of_the_remote_is_reached_whatever_a_repository_says() {
     let elsewhere = format!("http://127.0.0.1:{}/elsewhere", server.port);
     bench.refused("git_clone", json!({ "url": elsewhere }));
     assert_eq!(fs::read_dir(&bench.home.project).unwrap().count(), 0);
-    for url in [
-        "ssh://git@example.com/a",
-        "git@example.com:a",
-        "ext::touch%20evil",
-        "file:///etc",
-        "/etc",
-        "--upload-pack=touch evil",
-    ] {
+    for url in ["git://example.com/a", "ext::touch%20evil", "file:///etc", "/etc", "--upload-pack=touch evil"]
+    {
         let refused = bench.refused("git_clone", json!({ "url": url }));
         assert!(refused.starts_with("invalid_input"), "{url}: {refused}");
     }

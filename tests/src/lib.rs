@@ -13,5 +13,6 @@ pub mod components;
 pub mod host;
 pub mod polkit;
 pub mod programs;
+pub mod vault;
 pub mod web;
 pub mod workbench;

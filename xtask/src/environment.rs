@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -22,7 +22,7 @@ pub(crate) enum Command {
 }
 
 /// What the tests need.
-const FOR_TESTS: [&str; 3] = ["python-sdk", "typescript-sdk", "mcp-suites"];
+const FOR_TESTS: [&str; 4] = ["python-sdk", "typescript-sdk", "mcp-suites", "openbao"];
 
 /// What the benchmark needs.
 pub(crate) const FOR_BENCH: [&str; 2] = ["bench-node", "bench-python"];
@@ -63,9 +63,16 @@ const TOOLCHAINS: [(&str, &str); 10] = [
     ("ruby", "ruby"),
 ];
 
+/// A server is started when it is installed, where there is systemd; there its administrator decides, and its tests are skipped
+/// without it.
+const SERVERS: [(&str, &str); 1] = [("/usr/sbin/sshd", "openssh-server")];
+
 /// Installs what the tests need.
 pub(crate) fn up_for_tests() -> Result<()> {
     shell::install_packages(&TOOLCHAINS)?;
+    if !Path::new("/run/systemd/system").exists() {
+        shell::install_packages(&SERVERS)?;
+    }
     share_rust(Path::new("/opt/skynet-env/rust"))?;
     share_fuse(Path::new("/dev/fuse"))?;
     up(&FOR_TESTS)

@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-sandbox", &["skynet-core"]),
     ("skynet-egress", &[]),
     ("skynet-secrets", &[]),
+    ("skynet-vault", &[]),
     ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
     ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),
@@ -54,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-sandbox",
             "skynet-secrets",
             "skynet-store",
+            "skynet-vault",
         ],
     ),
     (

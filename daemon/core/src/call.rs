@@ -224,6 +224,8 @@ pub struct Notes {
     pub changes: Arc<Mutex<Vec<Changed>>>,
     /// What it used, as far as its tool has told by now.
     pub usage: Arc<Mutex<Usage>>,
+    /// The name of the secret that it was given without naming it.
+    pub secret: Arc<Mutex<Option<String>>>,
 }
 
 /// What a human is asked.

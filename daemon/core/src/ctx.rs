@@ -5,6 +5,8 @@ use crate::{
     change::{Changed, Entry, Extent},
 };
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -39,10 +41,26 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no previews are kept here"))
     }
 
-    /// The value of a secret of the caller's, for what is started on his behalf and for nothing else. `audience` are the
+    /// The value of a secret of the caller's (`deploy`) or of a variable of an encrypted file of the workspace
+    /// (`.env.skynet#TOKEN`), for what is started on his behalf and for nothing else. `audience` are the
     /// hosts, as names or `*.` and a name, that what is started can reach.
     async fn secret(&self, _name: &str, _audience: &[String]) -> Result<Vec<u8>> {
         Err(Error::internal("no secrets are given out here"))
+    }
+
+    /// The names and values of all variables of an encrypted file of the workspace, as [`Outbox::secret`].
+    async fn secrets(&self, _file: &str, _audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+        Err(Error::internal("no secrets are given out here"))
+    }
+
+    /// What the caller has for Git at this remote.
+    async fn credential(&self, _remote: &Remote) -> Result<Credential> {
+        Err(Error::internal("no credentials are given out here"))
+    }
+
+    /// A connection to the caller's SSH agent, for what is started on his behalf by a call that a human confirmed.
+    async fn agent(&self, _is_confirmed: bool) -> Result<OwnedFd> {
+        Err(Error::internal("no agent is lent here"))
     }
 
     /// Opens for reading what was kept for the same caller: nothing of one kind is found as another.
@@ -61,6 +79,10 @@ pub enum Keep {
     /// What calls did in this workspace, one JSON object ([`crate::change::Recorded`]) per line, newest first: of the session or the call
     /// of that name, or all if it is empty.
     Changes,
+    /// JSON, a [`Credential`] for the remote that the call may reach: what [`Outbox::credential`] says of it.
+    Credential,
+    /// No file, but [`Outbox::agent`], for a call that a human confirmed and a remote by SSH.
+    Agent,
 }
 
 impl Keep {
@@ -71,14 +93,56 @@ impl Keep {
             Self::Preview => "preview",
             Self::Before => "before",
             Self::Changes => "changes",
+            Self::Credential => "credential",
+            Self::Agent => "agent",
         }
     }
 
     /// The one of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Preview, Self::Before, Self::Changes].into_iter().find(|kept| kept.as_str() == name)
+        let all = [Self::Preview, Self::Before, Self::Changes, Self::Credential, Self::Agent];
+        all.into_iter().find(|kept| kept.as_str() == name)
     }
+}
+
+/// How Git talks to a remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Without encryption.
+    Http,
+    /// With it.
+    Https,
+    /// Through a shell of the remote's host.
+    Ssh,
+}
+
+/// Where a remote of a repository is, as its URL says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Remote {
+    /// How it is reached.
+    pub transport: Transport,
+    /// A name or an address, as the URL has it.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whom the URL names; absent if it names nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+}
+
+/// What Git is given for a remote. Is not shown, so it has no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credential {
+    /// What it is for.
+    pub remote: Remote,
+    /// The name of the secret.
+    pub secret: String,
+    /// Who one is there.
+    pub username: String,
+    /// A password; for [`Transport::Ssh`] a private key.
+    pub value: String,
 }
 
 /// How far a call is.
@@ -119,6 +183,8 @@ pub struct CallCtx {
     pub program: Option<PathBuf>,
     /// How many background jobs of the caller may run, the one included that is started; `None` where nobody said.
     pub jobs: Option<JobLimit>,
+    /// Whether a human was asked about just this call, and said yes; known only to tools that run in the daemon.
+    pub is_confirmed: bool,
     workspace: Option<Arc<Workspace>>,
     outbox: Arc<dyn Outbox>,
 }
@@ -133,7 +199,17 @@ impl CallCtx {
         workspace: Option<Arc<Workspace>>,
         outbox: Arc<dyn Outbox>,
     ) -> Self {
-        Self { cancel, max_bytes, effect, origin: None, program: None, jobs: None, workspace, outbox }
+        Self {
+            cancel,
+            max_bytes,
+            effect,
+            origin: None,
+            program: None,
+            jobs: None,
+            is_confirmed: false,
+            workspace,
+            outbox,
+        }
     }
 
     /// The same context, of a call from `origin`.
@@ -154,6 +230,13 @@ impl CallCtx {
     #[must_use]
     pub fn with_jobs(mut self, jobs: Option<JobLimit>) -> Self {
         self.jobs = jobs;
+        self
+    }
+
+    /// The same context, of a call that a human has confirmed or not.
+    #[must_use]
+    pub const fn with_confirmation(mut self, is_confirmed: bool) -> Self {
+        self.is_confirmed = is_confirmed;
         self
     }
 
@@ -235,6 +318,31 @@ impl CallCtx {
     /// `NotFound` when there is none of that name, `Denied` when this caller may not use it, or not for this audience.
     pub async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
         self.outbox.secret(name, audience).await
+    }
+
+    /// [`Outbox::secrets`].
+    ///
+    /// # Errors
+    /// Those of [`CallCtx::secret`], for any of them.
+    pub async fn secrets(&self, file: &str, audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+        self.outbox.secrets(file, audience).await
+    }
+
+    /// [`Outbox::credential`].
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `Conflict` when there is more than one, `Denied` when this caller may use none, or not
+    /// by this transport; each says what would work.
+    pub async fn credential(&self, remote: &Remote) -> Result<Credential> {
+        self.outbox.credential(remote).await
+    }
+
+    /// [`Outbox::agent`].
+    ///
+    /// # Errors
+    /// `NotFound` when none is lent, `Denied` when this call gets none, `Unavailable` when it does not listen.
+    pub async fn agent(&self) -> Result<OwnedFd> {
+        self.outbox.agent(self.is_confirmed).await
     }
 
     /// Stores a large result; returns its URI.

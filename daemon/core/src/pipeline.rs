@@ -43,7 +43,8 @@ impl Next<'_> {
             caller: call.caller.clone(),
         })
         .with_program(call.program.clone())
-        .with_jobs(call.jobs.clone());
+        .with_jobs(call.jobs.clone())
+        .with_confirmation(call.notes.confirmed_by.is_some());
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

@@ -1,11 +1,14 @@
 //! `skynet-hands`: runs the file and git tools of one workspace for the daemon at the other end of its stdin.
-//! Decides nothing: what arrives here was validated and permitted.
+//! Decides nothing: what arrives here was validated and permitted. Git starts it again as a helper for remotes.
 
 use anyhow::{Result, bail};
 use rustix::net::{SocketType, sockopt::socket_type};
-use std::os::fd::AsFd as _;
+use std::{os::fd::AsFd as _, process::ExitCode};
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    if let Some(done) = skynet_git::helper::run(std::env::args_os().skip(1)) {
+        return Ok(done);
+    }
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     if socket_type(&socket) != Ok(SocketType::SEQPACKET) {
         bail!("stdin must be the socket of skynetd; this program is not run by hand");
@@ -15,5 +18,5 @@ fn main() -> Result<()> {
     skynet_hands::serve(socket, skynet_hands::registry()?, runtime.handle().clone())?;
     // What is still blocked in the kernel must not keep a process without a daemon alive.
     runtime.shutdown_background();
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

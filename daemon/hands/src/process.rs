@@ -2,10 +2,11 @@
 
 use crate::protocol::{Call, FromHands, Kept, Open, Reply, Request, ToHands, VERSION, Watch};
 use bytes::Bytes;
+use rustix::fs::{MemfdFlags, memfd_create};
 use skynet_core::{
     CallCtx, Caller, Canonical, Error, Result, Workspace,
     change::{Changed, Extent},
-    ctx::Keep,
+    ctx::{Keep, Remote, Transport},
     tool::PROXY_PORT,
 };
 use skynet_egress::Gateway;
@@ -16,8 +17,8 @@ use skynet_sandbox::{
 };
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
-    io,
+    fs::{File, OpenOptions},
+    io::{self, Seek as _},
     net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -72,6 +73,15 @@ pub(crate) struct Process {
     calls: Arc<Mutex<Calls>>,
     /// Set when it must end at once.
     is_stuck: CancellationToken,
+    /// What it has a way to.
+    remote: Option<Remote>,
+}
+
+/// A way out.
+pub(crate) struct Way {
+    pub(crate) gateway: Arc<Gateway>,
+    /// Where it leads.
+    pub(crate) remote: Remote,
 }
 
 /// Where the replies to one call go, with their descriptors.
@@ -111,16 +121,16 @@ impl Drop for Watching {
 }
 
 impl Process {
-    /// With a `gateway`, they have a way to where it leads.
+    /// With a way they are for one call.
     pub(crate) async fn start(
         slots: &Slots,
         caller: &Caller,
         workspace: Option<&Workspace>,
-        gateway: Option<&Arc<Gateway>>,
+        way: Option<Way>,
     ) -> Result<Arc<Self>> {
         let cannot = |err: io::Error| Error::unavailable("`skynet-hands` cannot be started").with_source(err);
         let (ours, theirs) = channel::pair().map_err(cannot)?;
-        let kind = match (workspace, gateway) {
+        let kind = match (workspace, &way) {
             (None, _) => Kind::Host,
             (Some(_), None) => Kind::Hands,
             (Some(_), Some(_)) => Kind::Remote,
@@ -129,13 +139,14 @@ impl Process {
         // Whoever holds an end keeps the reader waiting.
         drop(theirs);
         let pid = running.pid().await?;
-        let mut way = JoinSet::new();
+        let mut served = JoinSet::new();
+        let (gateway, remote) = way.map(|Way { gateway, remote }| (gateway, remote)).unzip();
         if let Some(gateway) = gateway {
             let socket = running.network().await?.pop();
             let listener =
                 TcpListener::from(socket.ok_or_else(|| Error::internal("a slot without its socket"))?);
             listener.set_nonblocking(true).map_err(cannot)?;
-            way.spawn(gateway.clone().serve(tokio::net::TcpListener::from_std(listener).map_err(cannot)?));
+            served.spawn(gateway.serve(tokio::net::TcpListener::from_std(listener).map_err(cannot)?));
         }
         let socket = Arc::new(AsyncSocket::new(ours).map_err(cannot)?);
         let buffer = shake_hands(&socket, workspace).await.map_err(cannot)?;
@@ -157,12 +168,12 @@ impl Process {
                 calls.watches.clear();
             }
             // Dropped, they are ended where they did not end by themselves.
-            drop((running, way));
+            drop((running, served));
             tracing::info!(pid, ?reason, "hands ended");
         });
         let place = workspace.map(|workspace| workspace.path().display().to_string());
         tracing::info!(pid, place = place.as_deref().unwrap_or("host"), user = %caller.user, "hands started");
-        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls, is_stuck }))
+        Ok(Arc::new(Self { pid, socket, next: AtomicU64::new(1), calls, is_stuck, remote }))
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -258,6 +269,8 @@ impl Process {
                 }
                 Reply::Fetch(fetch) => {
                     let opened = match Keep::from_name(&fetch.what) {
+                        Some(Keep::Credential) => self.credential(ctx).await,
+                        Some(Keep::Agent) => self.agent(ctx).await,
                         Some(what) => ctx.open_kept(what, &fetch.name).await,
                         None => Err(Error::internal("hands asked for something unknown")),
                     };
@@ -272,6 +285,27 @@ impl Process {
                 Reply::Ready(_) | Reply::Watched(_) | Reply::Changed(_) => {}
             }
         }
+    }
+
+    /// For the remote that this process was started for, whichever it asks for.
+    async fn credential(&self, ctx: &CallCtx) -> Result<OwnedFd> {
+        let remote = self.remote.as_ref();
+        let remote =
+            remote.ok_or_else(|| Error::internal("hands without a remote asked for its credential"))?;
+        let credential = ctx.credential(remote).await?;
+        let cannot = |err: io::Error| Error::internal("a credential cannot be handed over").with_source(err);
+        let file = memfd_create("credential", MemfdFlags::CLOEXEC).map_err(|err| cannot(err.into()))?;
+        let mut file = File::from(file);
+        serde_json::to_writer(&mut file, &credential).map_err(|err| cannot(err.into()))?;
+        file.rewind().map_err(cannot)?;
+        Ok(file.into())
+    }
+
+    async fn agent(&self, ctx: &CallCtx) -> Result<OwnedFd> {
+        if self.remote.as_ref().is_none_or(|remote| remote.transport != Transport::Ssh) {
+            return Err(Error::internal("hands without a remote by SSH asked for the agent"));
+        }
+        ctx.agent().await
     }
 
     async fn send(&self, request: Request) -> io::Result<()> {

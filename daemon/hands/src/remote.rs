@@ -1,10 +1,12 @@
 //! Tools that talk to another host: each call has hands of its own, with a way to that host and to no other.
 
-use crate::{pool::Pool, process::Process};
+use crate::{
+    pool::Pool,
+    process::{Process, Way},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::Deserialize;
-use skynet_core::{CallCtx, Canonical, Error, Result, Run};
+use skynet_core::{CallCtx, Canonical, Error, Result, Run, ctx};
 use skynet_egress::{Gateway, IpNet};
 use std::sync::Arc;
 
@@ -13,13 +15,6 @@ pub struct Remote {
     pool: Arc<Pool>,
     /// Addresses besides those of the internet at which a remote may be.
     reachable: Arc<[IpNet]>,
-}
-
-/// Where a remote is, as the tool that is asked for it answers.
-#[derive(Deserialize)]
-struct Found {
-    host: String,
-    port: u16,
 }
 
 impl Remote {
@@ -40,14 +35,15 @@ impl Run for Remote {
         let found =
             self.pool.call(Some(ctx.workspace()?), ctx, &format!("{family}_find_remote"), &asked).await?;
         let unusable = |err| Error::internal("hands found no remote").with_source(err);
-        let Found { host, port } = serde_json::from_slice(&found).map_err(unusable)?;
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let remote: ctx::Remote = serde_json::from_slice(&found).map_err(unusable)?;
+        let ctx::Remote { host, port, .. } = &remote;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let grant = format!("{host}:{port}").parse().map_err(Error::invalid_input)?;
         let gateway = Gateway::new(vec![grant], self.reachable.clone());
         let caller = &ctx.origin()?.caller;
         // It ends with this call.
-        let process =
-            Process::start(&self.pool.slots, caller, Some(ctx.workspace()?), Some(&gateway)).await?;
+        let way = Way { gateway, remote };
+        let process = Process::start(&self.pool.slots, caller, Some(ctx.workspace()?), Some(way)).await?;
         let result = process.call(ctx, name, input).await;
         result.unwrap_or_else(|| {
             Err(Error::interrupted(format!(

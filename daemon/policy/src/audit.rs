@@ -174,6 +174,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Changed>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result_bytes: Option<usize>,
@@ -211,6 +213,7 @@ impl<'a> Line<'a> {
             from_cache: notes.from_cache.then_some(true),
             before: notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             changes: notes.changes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            secret: notes.secret.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             message: outcome.as_ref().err().map(|err| err.message.as_ref()),
             result_bytes: outcome.as_ref().ok().map(|answer| answer.json.len()),
             result_digest: outcome.as_ref().ok().map(|answer| hex(&Sha256::digest(&answer.json))),

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// draft-irtf-cfrg-xchacha-03, section 2.
 const NONCE_BYTES: usize = 24;
 
+/// By how much what is sealed is longer than what it was: nonce and tag (RFC 8439, section 2.8).
+pub(crate) const OVERHEAD_BYTES: usize = NONCE_BYTES + 16;
+
 /// Encrypts `plain` and binds it to `context`, which is not stored; returns nonce, ciphertext and tag (16 bytes).
 ///
 /// # Errors

@@ -1,23 +1,47 @@
-//! Encrypted files of environment variables, `.env.skynet`: text that may lie in a repository and is compared line by
-//! line. A line is `NAME=` and base64 (RFC 4648, section 4) of a nonce (24 bytes) and a ciphertext of
-//! XChaCha20-Poly1305, whose associated data is the kind of the file, the owner (32 bits, big-endian) and the name, so no
-//! line can be moved to another name or user. Comments and blank lines stay as they are. Only values are hidden: names,
-//! lengths and order are not.
+//! Encrypted files of environment variables, `.env.skynet`: text that may lie in a repository, and that is compared and
+//! merged line by line. Comments and blank lines are as they were written; every other line is
+//!
+//! ```text
+//! NAME=VALUE HOST HOST ...
+//! ```
+//!
+//! `VALUE` is base64 (RFC 4648, section 4) of
+//!
+//! ```text
+//! 8 bytes   magic: `SKYENV`, and the version of the format, 16 bits, big-endian
+//! 8 bytes   fingerprint of the master key
+//! 4 bytes   number of the user whose it is, big-endian
+//! 4 bytes   length of what follows, in bytes, big-endian
+//! 24 bytes  nonce
+//! rest      XChaCha20-Poly1305 of the value
+//! ```
+//!
+//! The associated data is all before the nonce, the name, and each host after a line feed. So neither can a value be moved to
+//! another name or user, nor a host be added to those that a command which gets it may reach. Only values are hidden:
+//! names, hosts, lengths and order are not. Lines may be taken out or put back as they once were without anybody noticing, as
+//! with any text that is merged.
 
 use crate::{
     Error, MasterKey, Result, cipher,
     dotenv::{self, checked_name, fault},
+    purpose::check_hosts,
     store::LONGEST_VALUE,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Tells these ciphertexts from all others under the same key; the version of the format is in it.
-const KIND: &[u8] = b"SKYENV\x00\x01";
+/// Of version 1.
+const MAGIC: [u8; 8] = *b"SKYENV\x00\x01";
 
-/// A variable, decrypted.
-pub type Variable = (String, Zeroizing<Vec<u8>>);
+/// What every encrypted value begins with, whatever its version.
+const FIRST_LETTERS: &str = "U0tZRU5W";
+
+/// Of a file, in bytes.
+pub const LONGEST_TEXT: usize = 256 << 10;
+
+/// Of a file.
+pub const MOST_VARIABLES: usize = 64;
 
 /// One file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,15 +52,102 @@ pub struct Environment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Line {
     Other(String),
-    Variable { name: String, sealed: Vec<u8> },
+    Variable(Variable),
+}
+
+/// What is to become of a file.
+#[derive(Debug, Default)]
+pub struct Edit {
+    /// Names and values.
+    pub set: Vec<(String, Zeroizing<Vec<u8>>)>,
+    /// A plain file, whose variables are set as well.
+    pub plain: Zeroizing<String>,
+    /// The hosts that what gets one of these may reach.
+    pub hosts: Vec<String>,
+    /// Names of variables that are taken out first.
+    pub delete: Vec<String>,
+}
+
+/// A variable, encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// The hosts that what gets it may reach, as far as the file says; [`Variable::decrypt`] says whether that is true.
+    pub hosts: Vec<String>,
+    sealed: String,
+}
+
+impl Variable {
+    /// # Errors
+    /// `Random`; `Invalid` for a value that cannot be one of a variable.
+    fn seal(name: String, value: &[u8], hosts: &[String], key: &MasterKey, owner: u32) -> Result<Self> {
+        check_value(value)?;
+        let too_long = |_| Error::Invalid("this is too long to be encrypted".into());
+        let length = u32::try_from(value.len() + cipher::OVERHEAD_BYTES).map_err(too_long)?;
+        let head = [&MAGIC[..], &key.fingerprint(), &owner.to_be_bytes(), &length.to_be_bytes()].concat();
+        let sealed = cipher::seal(key, &context(&head, &name, hosts), value)?;
+        let sealed = BASE64_STANDARD.encode([head, sealed].concat());
+        Ok(Self { name, hosts: hosts.to_vec(), sealed })
+    }
+
+    /// Its value.
+    ///
+    /// # Errors
+    /// `Sealed`, with what is wrong: it was cut, altered, or encrypted for another user or with another key.
+    pub fn decrypt(&self, key: &MasterKey, owner: u32) -> Result<Zeroizing<Vec<u8>>> {
+        let name = &self.name;
+        let again = format!("set it again with `skynetctl secret env set {name}`");
+        let damaged =
+            |reason: &str| Error::Sealed { name: name.clone(), reason: format!("{reason}; {again}") };
+        if !self.sealed.starts_with(FIRST_LETTERS) {
+            return Err(damaged("its line holds no encrypted value"));
+        }
+        let bytes = BASE64_STANDARD
+            .decode(&self.sealed)
+            .map_err(|_| damaged("its line ends too early, or is no base64 any more"))?;
+        let parts = bytes.split_first_chunk::<8>().and_then(|(magic, rest)| {
+            let (fingerprint, rest) = rest.split_first_chunk::<8>()?;
+            let (user, rest) = rest.split_first_chunk::<4>()?;
+            let (length, sealed) = rest.split_first_chunk::<4>()?;
+            Some((magic, fingerprint, u32::from_be_bytes(*user), u32::from_be_bytes(*length), sealed))
+        });
+        let Some((magic, fingerprint, user, length, sealed)) = parts else {
+            return Err(damaged("its line ends too early"));
+        };
+        if *magic != MAGIC {
+            return Err(damaged(
+                "it was encrypted by another version of Skynet, whose format is not known here",
+            ));
+        }
+        if user != owner {
+            return Err(damaged(&format!(
+                "it was encrypted for user {user}, and this is user {owner}: a file is for one user, who made it"
+            )));
+        }
+        if *fingerprint != key.fingerprint() {
+            return Err(damaged("it was encrypted on another host, or with a master key of before"));
+        }
+        if sealed.len() as u64 != u64::from(length) {
+            let found = sealed.len();
+            return Err(damaged(&format!("its value has {found} encrypted bytes of {length}")));
+        }
+        let head = bytes.get(..bytes.len() - sealed.len()).unwrap_or_default();
+        cipher::open(key, &context(head, name, &self.hosts), sealed).ok_or_else(|| {
+            damaged(
+                "its value, its name or its hosts are not those that were encrypted: the line was altered",
+            )
+        })
+    }
 }
 
 impl Environment {
     /// Reads an encrypted file. Nothing is decrypted yet.
     ///
     /// # Errors
-    /// `Line`, also for a name that comes twice.
+    /// `Line`, also for a name that comes twice; `Invalid` for a file that is too long.
     pub fn parse(text: &str) -> Result<Self> {
+        check_length(text.len())?;
         let mut environment = Self::default();
         for (index, written) in text.lines().enumerate() {
             let line = index + 1;
@@ -44,60 +155,92 @@ impl Environment {
                 environment.lines.push(Line::Other(written.to_owned()));
                 continue;
             }
-            let (name, sealed) = written
-                .trim()
-                .split_once('=')
-                .ok_or_else(|| fault(line, "this is neither a comment nor `NAME=` and an encrypted value"))?;
-            let name = environment.checked_new(line, name)?.to_owned();
-            let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| {
-                fault(
-                    line,
-                    &format!(
-                        "the value of `{name}` is not encrypted: it is no base64; encrypt the file again"
-                    ),
-                )
+            let (name, rest) = written.split_once('=').ok_or_else(|| {
+                fault(line, "this is neither a comment nor `NAME=` and an encrypted value; was the file merged or cut?")
             })?;
-            environment.lines.push(Line::Variable { name, sealed });
+            let name = environment.checked_new(line, name)?.to_owned();
+            let mut words = rest.split_ascii_whitespace().map(str::to_owned);
+            let sealed = words.next().unwrap_or_default();
+            environment.lines.push(Line::Variable(Variable { name, hosts: words.collect(), sealed }));
         }
         Ok(environment)
     }
 
-    /// Encrypts a plain `.env` file: `NAME=value`, `export NAME=value`, values in quotes, comments.
+    /// Makes these changes.
     ///
     /// # Errors
-    /// `Line`, also for a name that comes twice or a value that is too long; `Random`.
-    pub fn from_plain(text: &str, key: &MasterKey, owner: u32) -> Result<Self> {
-        let mut environment = Self::default();
+    /// `Invalid` for a variable to delete that is not there; those of the other changes.
+    pub(crate) fn apply(&mut self, edit: &Edit, key: &MasterKey, owner: u32) -> Result<()> {
+        for name in &edit.delete {
+            if !self.remove(name) {
+                return Err(Error::Invalid(format!("the file has no variable `{}`", name.escape_debug())));
+            }
+        }
+        self.add_plain(&edit.plain, &edit.hosts, key, owner)?;
+        edit.set.iter().try_for_each(|(name, value)| self.set(name, value, &edit.hosts, key, owner))
+    }
+
+    /// Sets all variables of a plain `.env` file (`NAME=value`, `export NAME=value`, values in quotes, comments), for these
+    /// hosts. The comments come along if nothing was in here before.
+    ///
+    /// # Errors
+    /// `Line`, also for a name that comes twice or a value that is too long; `Invalid` for a host that is none, and when
+    /// it becomes too much; `Random`.
+    pub fn add_plain(&mut self, text: &str, hosts: &[String], key: &MasterKey, owner: u32) -> Result<()> {
+        check_hosts(hosts)?;
+        let was_empty = self.lines.is_empty();
+        let mut plain = Self::default();
         for parsed in dotenv::parse(text)? {
             let line = match parsed {
                 dotenv::Line::Other(text) => Line::Other(text),
                 dotenv::Line::Variable { line, name, value } => {
-                    environment.checked_new(line, &name)?;
-                    check_value(value.as_bytes()).map_err(|err| fault(line, &format!("`{name}`: {err}")))?;
-                    seal(name, value.as_bytes(), key, owner)?
+                    plain.checked_new(line, &name)?;
+                    let sealed = Variable::seal(name.clone(), value.as_bytes(), hosts, key, owner);
+                    Line::Variable(sealed.map_err(|err| fault(line, &format!("`{name}`: {err}")))?)
                 }
             };
-            environment.lines.push(line);
+            plain.lines.push(line);
         }
-        Ok(environment)
+        for line in plain.lines {
+            match line {
+                Line::Variable(variable) => self.put(variable)?,
+                Line::Other(_) if was_empty => self.lines.push(line),
+                Line::Other(_) => {}
+            }
+        }
+        Ok(())
     }
 
-    /// Sets one variable, in its line if there is one, or else at the end.
+    /// Sets one variable for these hosts, in its line if there is one, or else at the end.
     ///
     /// # Errors
-    /// `Invalid` for a name or a value that is none; `Random`.
-    pub fn set(&mut self, name: &str, value: &[u8], key: &MasterKey, owner: u32) -> Result<()> {
+    /// `Invalid` for a name, a value or a host that is none, and when it becomes too much; `Random`.
+    pub fn set(
+        &mut self,
+        name: &str,
+        value: &[u8],
+        hosts: &[String],
+        key: &MasterKey,
+        owner: u32,
+    ) -> Result<()> {
         if let Err(err) = checked_name(0, name) {
             let reason = if let Error::Line { reason, .. } = err { reason } else { err.to_string() };
             return Err(Error::Invalid(format!("`{}`: {reason}", name.escape_debug())));
         }
-        check_value(value)?;
-        let new = seal(name.to_owned(), value, key, owner)?;
-        match self.lines.iter_mut().find(|line| line.name() == Some(name)) {
-            Some(line) => *line = new,
-            None => self.lines.push(new),
+        check_hosts(hosts)?;
+        self.put(Variable::seal(name.to_owned(), value, hosts, key, owner)?)
+    }
+
+    fn put(&mut self, variable: Variable) -> Result<()> {
+        let place = self.lines.iter().position(|line| line.name() == Some(&variable.name));
+        if place.is_none() && self.variables().count() >= MOST_VARIABLES {
+            return Err(Error::Invalid(format!("a file has at most {MOST_VARIABLES} variables")));
         }
-        Ok(())
+        match place.and_then(|place| self.lines.get_mut(place)) {
+            Some(line) => *line = Line::Variable(variable),
+            None => self.lines.push(Line::Variable(variable)),
+        }
+        check_length(self.to_string().len())
     }
 
     /// Takes one variable out; says whether it was there.
@@ -107,40 +250,20 @@ impl Environment {
         self.lines.len() < before
     }
 
-    /// The names, in the order of the file.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().filter_map(Line::name)
-    }
-
     /// All variables, in the order of the file.
-    ///
-    /// # Errors
-    /// `Line` for the first that cannot be decrypted: none is better than some, for a program that runs with them.
-    pub fn decrypt(&self, key: &MasterKey, owner: u32) -> Result<Vec<Variable>> {
-        let mut variables = Vec::new();
-        for (index, line) in self.lines.iter().enumerate() {
-            if let Line::Variable { name, sealed } = line {
-                let value = cipher::open(key, &context(owner, name), sealed).ok_or_else(|| {
-                    fault(
-                        index + 1,
-                        &format!(
-                            "`{name}` cannot be decrypted: the line was altered, or it was encrypted for another name \
-                             or user, or with another master key; set it again"
-                        ),
-                    )
-                })?;
-                variables.push((name.clone(), value));
-            }
-        }
-        Ok(variables)
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.lines.iter().filter_map(Line::variable)
     }
 
     fn checked_new<'name>(&self, line: usize, name: &'name str) -> Result<&'name str> {
         let name = checked_name(line, name)?;
-        match self.lines.iter().position(|other| other.name() == Some(name)) {
-            None => Ok(name),
-            Some(_) => Err(fault(line, &format!("`{name}` is set twice; delete one of the lines"))),
+        if self.variables().any(|other| other.name == name) {
+            return Err(fault(line, &format!("`{name}` is set twice; delete one of the lines")));
         }
+        if self.variables().count() >= MOST_VARIABLES {
+            return Err(fault(line, &format!("a file has at most {MOST_VARIABLES} variables")));
+        }
+        Ok(name)
     }
 }
 
@@ -150,8 +273,10 @@ impl fmt::Display for Environment {
         for line in &self.lines {
             match line {
                 Line::Other(text) => writeln!(formatter, "{text}")?,
-                Line::Variable { name, sealed } => {
-                    writeln!(formatter, "{name}={}", BASE64_STANDARD.encode(sealed))?;
+                Line::Variable(Variable { name, hosts, sealed }) => {
+                    write!(formatter, "{name}={sealed}")?;
+                    hosts.iter().try_for_each(|host| write!(formatter, " {host}"))?;
+                    writeln!(formatter)?;
                 }
             }
         }
@@ -160,22 +285,35 @@ impl fmt::Display for Environment {
 }
 
 impl Line {
-    fn name(&self) -> Option<&str> {
+    const fn variable(&self) -> Option<&Variable> {
         match self {
             Self::Other(_) => None,
-            Self::Variable { name, .. } => Some(name),
+            Self::Variable(variable) => Some(variable),
         }
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.variable().map(|variable| variable.name.as_str())
     }
 }
 
-fn seal(name: String, value: &[u8], key: &MasterKey, owner: u32) -> Result<Line> {
-    let sealed = cipher::seal(key, &context(owner, &name), value)?;
-    Ok(Line::Variable { name, sealed })
+/// The head has a fixed length, and neither a name nor a host has a line feed, so no two contexts are alike.
+fn context(head: &[u8], name: &str, hosts: &[String]) -> Vec<u8> {
+    let mut context = [head, name.as_bytes()].concat();
+    for host in hosts {
+        context.push(b'\n');
+        context.extend_from_slice(host.as_bytes());
+    }
+    context
 }
 
-/// All before the name has a fixed length, so no two contexts are alike.
-fn context(owner: u32, name: &str) -> Vec<u8> {
-    [KIND, &owner.to_be_bytes(), name.as_bytes()].concat()
+fn check_length(bytes: usize) -> Result<()> {
+    if bytes <= LONGEST_TEXT {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "a file of variables has at most {LONGEST_TEXT} bytes, and this one has {bytes}"
+    )))
 }
 
 fn check_value(value: &[u8]) -> Result<()> {
@@ -193,113 +331,5 @@ fn check_value(value: &[u8]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn key(byte: u8) -> MasterKey {
-        MasterKey::from_bytes([byte; 32])
-    }
-
-    fn decrypted(environment: &Environment) -> Vec<(String, String)> {
-        let variables = environment.decrypt(&key(1), 7).unwrap();
-        variables
-            .into_iter()
-            .map(|(name, value)| (name, String::from_utf8(value.to_vec()).unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn a_plain_file_is_encrypted_with_its_comments() {
-        let plain = "# database\nexport DB=\"postgres://u:p@h\"\n\n  # more\nEMPTY=\nKEY='a\nb'\n";
-        let environment = Environment::from_plain(plain, &key(1), 7).unwrap();
-        let text = environment.to_string();
-        let shape: Vec<_> =
-            text.lines().map(|line| line.split_once('=').map_or(line, |(name, _)| name)).collect();
-        assert_eq!(shape, ["# database", "DB", "", "  # more", "EMPTY", "KEY"]);
-        assert!(!text.contains("postgres"));
-        let read = Environment::parse(&text).unwrap();
-        assert_eq!((&read, read.to_string()), (&environment, text));
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            decrypted(&read),
-            [pair("DB", "postgres://u:p@h"), pair("EMPTY", ""), pair("KEY", "a\nb")]
-        );
-        assert_eq!(read.names().collect::<Vec<_>>(), ["DB", "EMPTY", "KEY"]);
-    }
-
-    #[test]
-    fn a_variable_is_set_in_its_line_and_taken_out() {
-        let mut environment = Environment::from_plain("A=1\n# c\nB=2", &key(1), 7).unwrap();
-        environment.set("A", b"3", &key(1), 7).unwrap();
-        environment.set("C", b"4", &key(1), 7).unwrap();
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(decrypted(&environment), [pair("A", "3"), pair("B", "2"), pair("C", "4")]);
-        assert!(environment.remove("B") && !environment.remove("B"));
-        assert_eq!(environment.names().collect::<Vec<_>>(), ["A", "C"]);
-        for (name, value) in
-            [("1", &b""[..]), ("A=B", b""), ("", b""), ("A", b"a\0b"), ("A", &[b'x'; 65_537])]
-        {
-            let err = environment.set(name, value, &key(1), 7).unwrap_err();
-            assert!(matches!(err, Error::Invalid(_)), "{err}");
-        }
-        assert_eq!(decrypted(&environment)[0].1, "3");
-    }
-
-    #[test]
-    fn a_line_is_bound_to_its_name_user_and_key() {
-        let text = Environment::from_plain("# c\nA=1", &key(1), 7).unwrap().to_string();
-        let environment = Environment::parse(&text).unwrap();
-        let renamed = Environment::parse(&text.replace("A=", "B=")).unwrap();
-        for refused in [
-            environment.decrypt(&key(2), 7),
-            environment.decrypt(&key(1), 8),
-            renamed.decrypt(&key(1), 7),
-            Environment::parse("\nB=").unwrap().decrypt(&key(1), 7),
-        ] {
-            let err = refused.unwrap_err().to_string();
-            assert!(err.starts_with("line 2: `") && err.contains("cannot be decrypted"), "{err}");
-        }
-    }
-
-    #[test]
-    fn faults_name_their_line() {
-        let good = Environment::from_plain("A=1", &key(1), 7).unwrap().to_string();
-        for (text, line, words) in [
-            (format!("{good}{good}"), 2, "set twice"),
-            (format!("{good}\nB=plain text"), 3, "not encrypted"),
-            ("\nnonsense".to_owned(), 2, "neither"),
-            ("1A=".to_owned(), 1, "digit"),
-        ] {
-            let err = Environment::parse(&text).unwrap_err();
-            assert!(matches!(err, Error::Line { line: found, .. } if found == line), "{text}: {err}");
-            assert!(err.to_string().contains(words) && !err.to_string().contains("plain text"), "{err}");
-        }
-        let long = format!("\nA={}", "x".repeat(65_537));
-        for (text, words) in [("A=1\nA=2", "set twice"), (&long, "65536"), ("\nA=a\0b", "null byte")] {
-            let err = Environment::from_plain(text, &key(1), 7).unwrap_err();
-            assert!(matches!(err, Error::Line { line: 2, .. }) && err.to_string().contains(words), "{err}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_refused(text in "[A-C=\"'\\\\#\n aé$]{0,40}") {
-            if let Ok(environment) = Environment::from_plain(&text, &key(1), 7) {
-                let again = Environment::parse(&environment.to_string()).unwrap();
-                prop_assert_eq!(decrypted(&again), decrypted(&environment));
-                prop_assert_eq!(again, environment);
-            }
-            // Neither panics.
-            let _ = Environment::parse(&text);
-        }
-
-        #[test]
-        fn a_quoted_value_comes_back(value in any::<String>().prop_filter("", |value| !value.contains(['\0', '\r']))) {
-            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-            let plain = format!("A=\"{escaped}\"");
-            let environment = Environment::from_plain(&plain, &key(1), 7).unwrap();
-            prop_assert_eq!(decrypted(&environment), [("A".to_owned(), value)]);
-        }
-    }
-}
+#[path = "environment_tests.rs"]
+mod tests;

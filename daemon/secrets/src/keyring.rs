@@ -1,6 +1,9 @@
 //! The secrets of all users, and what looks for their values in what is written to them.
 
-use crate::{Existing, Metadata, Name, Result, Scanner, Secrets, store::Readable};
+use crate::{
+    Environment, Error, Existing, Metadata, Name, Named, Purpose, Result, Scanner, Secrets, Variable,
+    environment::Edit, store::Readable,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,6 +14,8 @@ use zeroize::Zeroizing;
 pub struct Keyring {
     secrets: Secrets,
     scanners: Mutex<HashMap<u32, Kept>>,
+    /// Held while values are learned, until they are looked for.
+    learning: Mutex<()>,
 }
 
 /// Of one user.
@@ -27,7 +32,7 @@ impl Keyring {
     /// Over this store.
     #[must_use]
     pub fn new(secrets: Secrets) -> Self {
-        Self { secrets, scanners: Mutex::default() }
+        Self { secrets, scanners: Mutex::default(), learning: Mutex::default() }
     }
 
     /// The store, for what changes no value.
@@ -45,12 +50,29 @@ impl Keyring {
         owner: u32,
         name: &Name,
         value: &[u8],
+        purpose: &Purpose,
+        existing: Existing,
+    ) -> Result<Metadata> {
+        let set = self.secrets.set(owner, name, value, purpose, existing);
+        self.forget(owner);
+        set
+    }
+
+    /// [`Secrets::link`].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn link(
+        &self,
+        owner: u32,
+        name: &Name,
+        link: &str,
         hosts: &[String],
         existing: Existing,
     ) -> Result<Metadata> {
-        let set = self.secrets.set(owner, name, value, hosts, existing);
+        let linked = self.secrets.link(owner, name, link, hosts, existing);
         self.forget(owner);
-        set
+        linked
     }
 
     /// [`Secrets::rotate`].
@@ -80,12 +102,56 @@ impl Keyring {
     pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
         let value = self.secrets.value(owner, name)?;
         // It may be one that could not be read when the scanner was made.
-        let is_partial =
-            self.lock().get(&owner).is_some_and(|kept| kept.scanner.is_some() && !kept.is_complete);
-        if is_partial {
+        if self.is_partial(owner) {
             self.forget(owner);
         }
         Ok(value)
+    }
+
+    /// The values of these variables, in their order. They are looked for from now on, as `env:` and the name.
+    ///
+    /// # Errors
+    /// `Sealed` for the first that cannot be decrypted: none is better than some, for a program that runs with them. `Io` when
+    /// they cannot be remembered.
+    pub fn variables(&self, owner: u32, variables: &[&Variable]) -> Result<Vec<Named>> {
+        let key = self.secrets.key();
+        let open = |one: &&Variable| Ok((format!("env:{}", one.name), one.decrypt(key, owner)?));
+        let named = variables.iter().map(open).collect::<Result<Vec<_>>>()?;
+        self.learn(owner, &named)?;
+        let names = variables.iter().map(|one| one.name.clone());
+        Ok(names.zip(named).map(|(name, (_, value))| (name, value)).collect())
+    }
+
+    /// Changes an encrypted file of variables; says of each what keeps it from being given out, if anything does.
+    ///
+    /// # Errors
+    /// Those of [`Environment::parse`], and of each change.
+    pub fn edit(&self, owner: u32, text: &str, edit: &Edit) -> Result<(Environment, Vec<Option<Error>>)> {
+        let key = self.secrets.key();
+        let mut environment = Environment::parse(text)?;
+        environment.apply(edit, key, owner)?;
+        let faults = environment.variables().map(|one| one.decrypt(key, owner).err()).collect();
+        Ok((environment, faults))
+    }
+
+    /// [`Secrets::learn`]; from now on they are looked for.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn learn(&self, owner: u32, values: &[Named]) -> Result<()> {
+        // Whoever gives out the same value must not go on before it is looked for. A panic leaves nothing half done here.
+        let _turn = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.secrets.learn(owner, values)? || self.is_partial(owner) {
+            self.forget(owner);
+            // Ready before the command starts, so that what it writes can be shown while it runs.
+            self.scanner(owner)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a scanner that does not look for all values, because some could not be read when it was made.
+    fn is_partial(&self, owner: u32) -> bool {
+        self.lock().get(&owner).is_some_and(|kept| kept.scanner.is_some() && !kept.is_complete)
     }
 
     /// What looks for the values of this user, if it is there.
@@ -105,7 +171,6 @@ impl Keyring {
         }
         let changes = self.lock().entry(owner).or_default().changes;
         let Readable { found, damaged } = self.secrets.all_values(owner)?;
-        let found = found.into_iter().map(|(name, value)| (name.to_string(), value));
         let scanner = Arc::new(Scanner::new(found)?);
         let mut kept = self.lock();
         let kept = kept.entry(owner).or_default();
@@ -141,7 +206,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
         let name = Name::parse("deploy").unwrap();
-        secrets.set(1, &name, b"correct horse battery", &[], Existing::Fail).unwrap();
+        secrets.set(1, &name, b"correct horse battery", &Purpose::default(), Existing::Fail).unwrap();
         let path = directory.path().join("1/deploy");
         let whole = fs::read(&path).unwrap();
         fs::write(&path, "damaged").unwrap();
@@ -154,5 +219,58 @@ mod tests {
         fs::write(&path, whole).unwrap();
         keyring.value(1, &name).unwrap();
         assert!(is_found());
+    }
+
+    #[test]
+    fn what_was_learned_is_looked_for_at_once_and_when_it_can_be_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
+        let keyring = Keyring::new(secrets);
+        let value = b"correct horse battery";
+        let named = [("env:A".to_owned(), Zeroizing::new(value.to_vec()))];
+        let is_found = || {
+            let scanner = keyring.ready_scanner(1).unwrap();
+            scanner.redact(value).bytes.as_ref() == b"[redacted:env:A]"
+        };
+        keyring.scanner(1).unwrap();
+        assert!(!is_found());
+        keyring.learn(1, &named).unwrap();
+        assert!(is_found());
+        // A scanner that was made while it could not be read.
+        let path = directory.path().join("1/.learned");
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, "damaged").unwrap();
+        keyring.forget(1);
+        keyring.scanner(1).unwrap();
+        assert!(!is_found());
+        fs::write(&path, whole).unwrap();
+        keyring.learn(1, &named).unwrap();
+        assert!(is_found());
+    }
+
+    #[test]
+    fn a_file_of_variables_is_edited_and_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
+        let keyring = Keyring::new(secrets);
+        let set = vec![("TOKEN".to_owned(), Zeroizing::new(b"correct horse".to_vec()))];
+        let plain = Zeroizing::new("MODE=fast".to_owned());
+        let edit = Edit { set, plain, hosts: vec!["h".into()], delete: Vec::new() };
+        let (environment, faults) = keyring.edit(1, "", &edit).unwrap();
+        assert_eq!((environment.variables().count(), faults.iter().flatten().count()), (2, 0));
+        let text = environment.to_string();
+        let wanted: Vec<_> = environment.variables().collect();
+        let values = keyring.variables(1, &wanted).unwrap();
+        let values: Vec<_> = values.iter().map(|(name, value)| (&**name, &***value)).collect();
+        assert_eq!(values, [("MODE", &b"fast"[..]), ("TOKEN", b"correct horse")]);
+        let (_, faults) = keyring.edit(2, &text, &Edit::default()).unwrap();
+        assert!(
+            faults.iter().all(|fault| fault.as_ref().is_some_and(|err| err.to_string().contains("user 1")))
+        );
+        let gone = Edit { delete: vec!["TOKEN".into()], ..Edit::default() };
+        let (environment, _) = keyring.edit(1, &text, &gone).unwrap();
+        assert_eq!(environment.variables().map(|one| &*one.name).collect::<Vec<_>>(), ["MODE"]);
+        let err = keyring.edit(1, &environment.to_string(), &gone).unwrap_err().to_string();
+        assert!(err.contains("no variable `TOKEN`"), "{err}");
     }
 }

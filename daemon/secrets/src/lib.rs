@@ -1,5 +1,5 @@
 //! Secrets of the people whose agents skynetd serves: kept encrypted ([`Secrets`]), named instead of shown
-//! ([`mod@reference`]), taken out of what is written to anybody ([`Scanner`]), and encrypted files of environment
+//! ([`Reference`]), taken out of what is written to anybody ([`Scanner`]), and encrypted files of environment
 //! variables ([`Environment`]). It decides nothing: who may use which secret, and where, is for the layers to say.
 
 mod cipher;
@@ -9,18 +9,23 @@ pub mod environment;
 mod forms;
 pub mod key;
 mod keyring;
+mod learned;
 pub mod name;
 mod patterns;
+mod purpose;
 mod record;
 pub mod reference;
 pub mod scan;
 mod spread;
 pub mod store;
 
-pub use environment::Environment;
+pub use environment::{Environment, Variable};
 pub use key::MasterKey;
 pub use keyring::Keyring;
+pub use learned::Named;
 pub use name::Name;
+pub use purpose::{Git, Purpose};
+pub use reference::Reference;
 pub use scan::{Redacted, Scanner, has_mark};
 pub use store::{Existing, Metadata, Secrets};
 
@@ -66,6 +71,14 @@ pub enum Error {
     #[error("the secret `{name}` cannot be read: {reason}")]
     Damaged {
         /// Of the secret, or of the file if that is no name.
+        name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A variable of an encrypted file cannot be decrypted.
+    #[error("`{name}` cannot be decrypted: {reason}")]
+    Sealed {
+        /// Of the variable.
         name: String,
         /// What is wrong, and what to do.
         reason: String,

@@ -11,7 +11,7 @@
 //! The associated data is magic, fingerprint, owner (32 bits, big-endian) and name, so a file that is renamed, or put
 //! into the directory of somebody else, cannot be decrypted.
 
-use crate::{Error, MasterKey, Name, Result, cipher};
+use crate::{Error, MasterKey, Name, Purpose, Result, cipher};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -30,8 +30,10 @@ pub(crate) struct Record {
     pub(crate) created_at: Timestamp,
     /// When the newest was.
     pub(crate) updated_at: Timestamp,
-    /// Where a proxy may send it.
-    pub(crate) hosts: Vec<String>,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+    /// Where the value is instead, if it is kept elsewhere; then `value` is empty.
+    pub(crate) link: Option<String>,
     /// The newest.
     pub(crate) value: Zeroizing<Vec<u8>>,
     /// Those before it, newest first, at most [`MOST_PREVIOUS`].
@@ -43,7 +45,10 @@ struct Header {
     version: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
-    hosts: Vec<String>,
+    #[serde(flatten)]
+    purpose: Purpose,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
     /// Of the values, in bytes, newest first.
     lengths: Vec<usize>,
 }
@@ -52,7 +57,9 @@ impl Record {
     /// Makes `value` the newest one.
     pub(crate) fn advance(&mut self, value: &[u8], now: Timestamp) {
         let old = std::mem::replace(&mut self.value, Zeroizing::new(value.to_vec()));
-        self.previous.insert(0, old);
+        if self.link.is_none() {
+            self.previous.insert(0, old);
+        }
         self.previous.truncate(MOST_PREVIOUS);
         self.version += 1;
         self.updated_at = now;
@@ -68,7 +75,8 @@ impl Record {
             version: self.version,
             created_at: self.created_at,
             updated_at: self.updated_at,
-            hosts: self.hosts.clone(),
+            purpose: self.purpose.clone(),
+            link: self.link.clone(),
             lengths: values().map(|value| value.len()).collect(),
         })
         .map_err(|err| Error::Invalid(err.to_string()))?;
@@ -128,7 +136,8 @@ impl Record {
             version: header.version,
             created_at: header.created_at,
             updated_at: header.updated_at,
-            hosts: header.hosts,
+            purpose: header.purpose,
+            link: header.link,
             value,
             previous: values,
         })

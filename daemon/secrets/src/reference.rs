@@ -1,96 +1,71 @@
-//! How a secret is named where its value is meant: `secret://name`, as a whole string. A string that only contains
-//! such a text is no reference, so that prose about secrets stays prose.
+//! How a secret is named where its value is meant: what follows `secret://` in the value of a variable.
 
-use crate::{Name, Result};
-use serde_json::Value;
+use crate::{Error, Name, Result};
 
-/// What a reference starts with.
-const SCHEME: &str = "secret://";
-
-/// A reference in a document.
+/// What is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Where the string is: a JSON pointer (RFC 6901), empty for the whole document.
-    pub pointer: String,
-    /// Which secret is meant.
-    pub name: Name,
+pub enum Reference {
+    /// A secret that is kept under this name: `deploy`.
+    Kept(Name),
+    /// A variable of an encrypted file of the workspace: `.env.skynet#TOKEN`.
+    Variable {
+        /// The file, relative to the workspace.
+        file: String,
+        /// The variable.
+        name: String,
+    },
 }
 
-/// The name in `secret://name`; `None` for a string that does not start like a reference.
-///
-/// # Errors
-/// `Invalid` if it starts like a reference, and what follows is no name.
-pub fn parse(text: &str) -> Result<Option<Name>> {
-    text.strip_prefix(SCHEME).map(Name::parse).transpose()
-}
-
-/// Every string that is a reference, in the order of the document. Keys of objects are none, and neither is what
-/// starts like a reference and has no name: that is a text, and holds no secret.
-#[must_use]
-pub fn find(document: &Value) -> Vec<Found> {
-    let mut found = Vec::new();
-    visit(document, &mut String::new(), &mut found);
-    found
-}
-
-fn visit(value: &Value, pointer: &mut String, found: &mut Vec<Found>) {
-    let length = pointer.len();
-    match value {
-        Value::String(text) => {
-            if let Ok(Some(name)) = parse(text) {
-                found.push(Found { pointer: pointer.clone(), name });
-            }
+impl Reference {
+    /// Reads what follows `secret://`.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn parse(text: &str) -> Result<Self> {
+        // The name of a variable has no `#`, and that of a file may.
+        match text.rsplit_once('#') {
+            None => match Name::parse(text) {
+                Err(_) if text.ends_with(FILE) => Err(Error::Invalid(format!(
+                    "`{text}` is a file: name one of its variables, as in `secret://{text}#NAME`, or take all of them with the \
+                     variable `*`"
+                ))),
+                name => name.map(Self::Kept),
+            },
+            Some(("", _) | (_, "")) => Err(Error::Invalid(format!(
+                "`{text}` lacks a part: write `FILE#NAME`, as in `secret://.env.skynet#TOKEN`"
+            ))),
+            Some((file, name)) => Ok(Self::Variable { file: file.to_owned(), name: name.to_owned() }),
         }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                pointer.push_str(&format!("/{index}"));
-                visit(item, pointer, found);
-                pointer.truncate(length);
-            }
-        }
-        Value::Object(members) => {
-            for (key, member) in members {
-                pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                visit(member, pointer, found);
-                pointer.truncate(length);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
+
+/// What files are usually called.
+const FILE: &str = ".env.skynet";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn a_reference_is_the_whole_string() {
-        assert_eq!(parse("secret://a.b-c").unwrap().unwrap().as_str(), "a.b-c");
-        for text in ["", "secret", "secret:/a", " secret://a", "Secret://a", "see secret://a"] {
-            assert_eq!(parse(text).unwrap(), None, "{text}");
+    fn a_reference_is_a_name_or_a_variable_of_a_file() {
+        assert_eq!(Reference::parse("a.b-c").unwrap(), Reference::Kept(Name::parse("a.b-c").unwrap()));
+        for (text, file, name) in [
+            (".env.skynet#A_B", ".env.skynet", "A_B"),
+            ("deploy/it's #1/.env.skynet#A", "deploy/it's #1/.env.skynet", "A"),
+        ] {
+            let wanted = Reference::Variable { file: file.to_owned(), name: name.to_owned() };
+            assert_eq!(Reference::parse(text).unwrap(), wanted);
         }
-        for text in ["secret://", "secret://A", "secret://a/b", "secret://a ", "secret://a?b", "secret://a\n"]
-        {
-            assert!(parse(text).is_err(), "{text}");
+        for (text, words) in [
+            ("", "no name of a secret"),
+            ("A", "no name of a secret"),
+            ("a/b", "no name of a secret"),
+            ("#A", "lacks a part"),
+            (".env.skynet#", "lacks a part"),
+            ("sub/.env.skynet", "the variable `*`"),
+        ] {
+            let err = Reference::parse(text).unwrap_err().to_string();
+            assert!(err.contains(words), "{text}: {err}");
         }
-    }
-
-    #[test]
-    fn references_are_found_where_pointers_lead() {
-        let document = json!({
-            "secret://key": ["x", {"a/b~c": "secret://one"}, "secret://two"],
-            "c": "secret://BAD",
-            "d": {"e": {"": "secret://one"}},
-            "f": [1, null, true, "with secret://two"],
-        });
-        let found = find(&document);
-        let names: Vec<_> = found.iter().map(|found| found.name.as_str()).collect();
-        assert_eq!(names, ["one", "one", "two"]);
-        for Found { pointer, name } in found {
-            assert_eq!(document.pointer(&pointer).unwrap().as_str().unwrap(), format!("secret://{name}"));
-        }
-        assert_eq!(find(&json!("secret://a"))[0].pointer, "");
     }
 }

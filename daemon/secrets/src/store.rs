@@ -2,7 +2,9 @@
 //! that cannot be read hides no other. Nobody is asked here who he is: `owner` is what the kernel told the daemon.
 
 use crate::{
-    Error, MasterKey, Name, Result, at,
+    Error, MasterKey, Name, Named, Purpose, Result, at,
+    learned::{self, Learned},
+    purpose::is_private_key,
     record::{MOST_PREVIOUS, Record},
 };
 use jiff::Timestamp;
@@ -27,13 +29,6 @@ pub const LONGEST_VALUE: usize = 65_536;
 /// Of one user: all of them are looked for in all that is written for him.
 const MOST_SECRETS: usize = 64;
 
-/// Places that one secret may be sent to.
-const MOST_HOSTS: usize = 64;
-
-/// RFC 1035, section 2.3.4: of a host's name and of a label, in bytes.
-const LONGEST_HOST: usize = 253;
-const LONGEST_LABEL: usize = 63;
-
 /// No file of ours is longer: all values, and a header of less than 20 KiB, as many hosts as there may be included.
 const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (32 << 10)) as u64;
 
@@ -42,7 +37,7 @@ const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (32 << 10)) as 
 pub enum Existing {
     /// It stays, and nothing is set.
     Fail,
-    /// It gets the new value and the new hosts; its values of before are remembered as after a rotation.
+    /// It gets the new value and the new purpose; its values of before are remembered as after a rotation.
     Replace,
 }
 
@@ -57,9 +52,14 @@ pub struct Metadata {
     pub created_at: Timestamp,
     /// When the newest value was set.
     pub updated_at: Timestamp,
-    /// The hosts that what gets it may reach; with none, it may reach none.
-    pub hosts: Vec<String>,
-    /// Of the newest value.
+    /// What it is for.
+    #[serde(flatten)]
+    pub purpose: Purpose,
+    /// Where the value is, if it is kept elsewhere.
+    pub link: Option<String>,
+    /// Whether the newest value is one: what Git then uses for remotes by SSH.
+    pub is_private_key: bool,
+    /// Of the newest value; zero where it is kept elsewhere.
     pub size_bytes: usize,
 }
 
@@ -92,22 +92,49 @@ impl Secrets {
         Ok(Self { directory: directory.to_owned(), key, writer: Mutex::new(()) })
     }
 
-    /// Gives `owner` a secret: 1 to [`LONGEST_VALUE`] bytes, and the hosts that a proxy may send it to (names or
-    /// addresses of version 4, in lower case; `*.` in front means every name below).
+    /// Gives `owner` a secret: 1 to [`LONGEST_VALUE`] bytes, and what they are for.
     ///
     /// # Errors
-    /// `Exists`, unless it may be replaced; `Invalid` for a value or a host that is none; `Damaged` when what is there
+    /// `Exists`, unless it may be replaced; `Invalid` for a value or a purpose that is none; `Damaged` when what is there
     /// cannot be read: delete it first, as its values of before would be forgotten; `Io`, and then nothing changed.
     pub fn set(
         &self,
         owner: u32,
         name: &Name,
         value: &[u8],
-        hosts: &[String],
+        purpose: &Purpose,
         existing: Existing,
     ) -> Result<Metadata> {
         check_value(value)?;
-        check_hosts(hosts)?;
+        self.put(owner, name, value, None, purpose, existing)
+    }
+
+    /// Gives `owner` a secret whose value is kept elsewhere, at `link`.
+    ///
+    /// # Errors
+    /// Those of [`Secrets::set`].
+    pub fn link(
+        &self,
+        owner: u32,
+        name: &Name,
+        link: &str,
+        hosts: &[String],
+        existing: Existing,
+    ) -> Result<Metadata> {
+        let purpose = Purpose { hosts: hosts.to_vec(), git: None };
+        self.put(owner, name, b"", Some(link.to_owned()), &purpose, existing)
+    }
+
+    fn put(
+        &self,
+        owner: u32,
+        name: &Name,
+        value: &[u8],
+        link: Option<String>,
+        purpose: &Purpose,
+        existing: Existing,
+    ) -> Result<Metadata> {
+        purpose.check()?;
         let _writer = self.lock();
         let now = Timestamp::now();
         let record = match (self.find(owner, name)?, existing) {
@@ -118,14 +145,16 @@ impl Secrets {
                 version: 1,
                 created_at: now,
                 updated_at: now,
-                hosts: hosts.to_vec(),
+                purpose: purpose.clone(),
+                link,
                 value: Zeroizing::new(value.to_vec()),
                 previous: Vec::new(),
             },
             (Some(_), Existing::Fail) => return Err(Error::Exists(name.clone())),
             (Some(mut record), Existing::Replace) => {
                 record.advance(value, now);
-                record.hosts = hosts.to_vec();
+                record.purpose = purpose.clone();
+                record.link = link;
                 record
             }
         };
@@ -136,11 +165,13 @@ impl Secrets {
     /// written.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for a value that is none; `Damaged`; `Io`, and then nothing changed.
+    /// `NotFound`; `Invalid` for a value that is none, and for a secret that is kept elsewhere; `Damaged`; `Io`, and then nothing
+    /// changed.
     pub fn rotate(&self, owner: u32, name: &Name, value: &[u8]) -> Result<Metadata> {
         check_value(value)?;
         let _writer = self.lock();
         let mut record = self.read(owner, name)?;
+        refuse_link(name, &record)?;
         record.advance(value, Timestamp::now());
         self.write(owner, name, &record)
     }
@@ -160,6 +191,27 @@ impl Secrets {
         }
     }
 
+    /// Remembers values that are kept elsewhere and that a command of `owner` is about to get, each with the name to show
+    /// in its place; says whether any was new. The newest 256 are remembered, in at most 1 MiB.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that is longer than [`LONGEST_VALUE`], or for more than can be remembered; `Io`. Then nothing changed,
+    /// and the command must not get them.
+    pub fn learn(&self, owner: u32, values: &[Named]) -> Result<bool> {
+        learned::check(values)?;
+        let _writer = self.lock();
+        // What cannot be read cannot be saved either.
+        let mut learned = match self.read_learned(owner) {
+            Err(Error::Damaged { .. }) => Learned::default(),
+            other => other?,
+        };
+        let is_new = learned.add(values);
+        if is_new {
+            self.write_file(owner, &self.home(owner).join(LEARNED), &learned.seal(&self.key, owner)?)?;
+        }
+        Ok(is_new)
+    }
+
     /// What may be shown of one secret.
     ///
     /// # Errors
@@ -173,26 +225,36 @@ impl Secrets {
     /// # Errors
     /// `Io` when the directory cannot be read.
     pub fn list(&self, owner: u32) -> Result<Readable<Metadata>> {
-        self.collect(owner, |name, record| vec![show(&name, &record)])
+        let mut all = self.collect(owner, |name, record| vec![show(&name, &record)])?;
+        all.damaged.extend(self.read_learned(owner).err());
+        Ok(all)
     }
 
     /// The newest value of a secret.
     ///
     /// # Errors
-    /// `NotFound`, `Damaged`, `Io`.
+    /// `Invalid` for one that is kept elsewhere, `NotFound`, `Damaged`, `Io`.
     pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(self.read(owner, name)?.value)
+        let record = self.read(owner, name)?;
+        refuse_link(name, &record)?;
+        Ok(record.value)
     }
 
-    /// All values of all secrets of `owner`, newest first, those of before included: what a scanner looks for.
+    /// All values of all secrets of `owner`, newest first, those of before and those that were learned included: what a scanner
+    /// looks for.
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
-    pub fn all_values(&self, owner: u32) -> Result<Readable<(Name, Zeroizing<Vec<u8>>)>> {
-        self.collect(owner, |name, record| {
+    pub fn all_values(&self, owner: u32) -> Result<Readable<Named>> {
+        let mut all = self.collect(owner, |name, record| {
             let values = std::iter::once(record.value).chain(record.previous);
-            values.map(|value| (name.clone(), value)).collect()
-        })
+            values.map(|value| (name.to_string(), value)).collect()
+        })?;
+        match self.read_learned(owner) {
+            Ok(learned) => all.found.extend(learned.into_values()),
+            Err(err) => all.damaged.push(err),
+        }
+        Ok(all)
     }
 
     fn collect<T>(&self, owner: u32, take: impl Fn(Name, Record) -> Vec<T>) -> Result<Readable<T>> {
@@ -226,7 +288,7 @@ impl Secrets {
         let mut files = Vec::new();
         for entry in entries {
             let file = entry.map_err(at(&home))?.file_name();
-            if !file.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            if !file.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) && file != LEARNED {
                 files.push(file);
             }
         }
@@ -239,38 +301,42 @@ impl Secrets {
     }
 
     fn find(&self, owner: u32, name: &Name) -> Result<Option<Record>> {
-        let path = self.path(owner, name);
         let damaged = |reason: &str| Error::Damaged { name: name.to_string(), reason: reason.to_owned() };
-        // What is no regular file must neither make this wait (fifo(7)) nor lead elsewhere.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(damaged("its file is a symbolic link; delete it")),
-            Err(err) => return Err(at(path)(err.into())),
-        };
-        if !file.metadata().map_err(at(&path))?.is_file() {
-            return Err(damaged("its file is no regular file; remove it"));
-        }
-        let mut bytes = Vec::new();
-        file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(at(&path))?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(damaged("its file is longer than that of any secret; restore it, or delete it"));
-        }
-        Record::open(&bytes, &self.key, owner, name).map(Some)
+        let bytes = read_file(&self.path(owner, name), LONGEST_FILE, damaged)?;
+        bytes.map(|bytes| Record::open(&bytes, &self.key, owner, name)).transpose()
     }
 
     fn write(&self, owner: u32, name: &Name, record: &Record) -> Result<Metadata> {
+        self.write_file(owner, &self.path(owner, name), &record.seal(&self.key, owner, name)?)?;
+        Ok(show(name, record))
+    }
+
+    fn write_file(&self, owner: u32, path: &Path, sealed: &[u8]) -> Result<()> {
         let home = self.home(owner);
         make_directory(&home)?;
-        let path = self.path(owner, name);
-        let sealed = record.seal(&self.key, owner, name)?;
         // Made with O_EXCL and mode 0600 (tempfile).
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&home).map_err(at(&home))?;
-        file.write_all(&sealed).and_then(|()| file.as_file().sync_all()).map_err(at(&path))?;
-        file.persist(&path).map_err(|err| at(&path)(err.error))?;
-        sync_directory(&home)?;
-        Ok(show(name, record))
+        file.write_all(sealed).and_then(|()| file.as_file().sync_all()).map_err(at(path))?;
+        file.persist(path).map_err(|err| at(path)(err.error))?;
+        sync_directory(&home)
+    }
+
+    fn read_learned(&self, owner: u32) -> Result<Learned> {
+        let damaged = |reason: &str| Error::Damaged {
+            name: LEARNED.to_owned(),
+            reason: format!(
+                "{reason}; values of files and vaults that commands were given are not looked for until they are given again"
+            ),
+        };
+        let bytes = read_file(&self.home(owner).join(LEARNED), learned::LONGEST_FILE, damaged)?;
+        let Some(bytes) = bytes else { return Ok(Learned::default()) };
+        Learned::open(&bytes, &self.key, owner)
+            .ok_or_else(|| damaged("its file was altered, or is that of another user or master key"))
+    }
+
+    /// What encrypts.
+    pub(crate) const fn key(&self) -> &MasterKey {
+        &self.key
     }
 
     fn home(&self, owner: u32) -> PathBuf {
@@ -289,6 +355,28 @@ impl Secrets {
 
 /// No name of a secret begins with a dot.
 const TEMPORARY: &str = ".new-";
+const LEARNED: &str = ".learned";
+
+/// `None` if there is no file; what is wrong with one becomes an error by `damaged`.
+fn read_file(path: &Path, longest: u64, damaged: impl Fn(&str) -> Error) -> Result<Option<Vec<u8>>> {
+    // What is no regular file must neither make this wait (fifo(7)) nor lead elsewhere.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return Err(damaged("its file is a symbolic link; delete it")),
+        Err(err) => return Err(at(path)(err.into())),
+    };
+    if !file.metadata().map_err(at(path))?.is_file() {
+        return Err(damaged("its file is no regular file; remove it"));
+    }
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes).map_err(at(path))?;
+    if bytes.len() as u64 > longest {
+        return Err(damaged("its file is longer than that of any secret; restore it, or delete it"));
+    }
+    Ok(Some(bytes))
+}
 
 fn show(name: &Name, record: &Record) -> Metadata {
     Metadata {
@@ -296,8 +384,21 @@ fn show(name: &Name, record: &Record) -> Metadata {
         version: record.version,
         created_at: record.created_at,
         updated_at: record.updated_at,
-        hosts: record.hosts.clone(),
+        purpose: record.purpose.clone(),
+        link: record.link.clone(),
+        is_private_key: is_private_key(&record.value),
         size_bytes: record.value.len(),
+    }
+}
+
+/// # Errors
+/// `Invalid` for a secret that is kept elsewhere.
+fn refuse_link(name: &Name, record: &Record) -> Result<()> {
+    match &record.link {
+        None => Ok(()),
+        Some(link) => Err(Error::Invalid(format!(
+            "the value of `{name}` is kept elsewhere, at `{link}`: change it there"
+        ))),
     }
 }
 
@@ -307,38 +408,6 @@ fn check_value(value: &[u8]) -> Result<()> {
     }
     let length = value.len();
     Err(Error::Invalid(format!("a secret has 1 to {LONGEST_VALUE} bytes, and this value has {length}")))
-}
-
-fn check_hosts(hosts: &[String]) -> Result<()> {
-    if hosts.len() > MOST_HOSTS {
-        let count = hosts.len();
-        return Err(Error::Invalid(format!(
-            "a secret has at most {MOST_HOSTS} hosts, and these are {count}"
-        )));
-    }
-    // RFC 1123, section 2.1.
-    let is_label = |label: &str| {
-        (1..=LONGEST_LABEL).contains(&label.len())
-            && label.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
-            })
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    for host in hosts {
-        if host.parse::<std::net::IpAddr>().is_ok() {
-            continue;
-        }
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        if name.len() > LONGEST_HOST || !name.split('.').all(is_label) {
-            return Err(Error::Invalid(format!(
-                "`{}` is no host: write a name like `api.example.com` or `*.example.com`, in lower case and without \
-                 scheme, port or path",
-                host.escape_debug()
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn make_directory(directory: &Path) -> Result<()> {

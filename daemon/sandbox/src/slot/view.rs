@@ -78,6 +78,10 @@ const ETC_STARTS: [&str; 3] = ["java", "perl", "python3"];
 /// What Git reads of a home directory: the names of the user, as data.
 const GIT_SETTINGS: [&str; 2] = [".gitconfig", ".config/git"];
 
+/// What OpenSSH knows of other hosts, of a home directory and of the system.
+const KNOWN_HOSTS: &str = ".ssh/known_hosts";
+const KNOWN_HOSTS_OF_ALL: &str = "/etc/ssh/ssh_known_hosts";
+
 /// Where hands find their own program.
 pub(crate) const PROGRAMS: &str = "/skynet";
 
@@ -194,7 +198,9 @@ impl View {
                 .layer("identity")?;
         }
         let shown: &[&str] = if run.kind() == Kind::Command { &TOOLCHAINS } else { &GIT_SETTINGS };
-        shown.iter().try_for_each(|name| show_of_home(&place.home.join(name))).layer("home")?;
+        let known = (run.kind() == Kind::Remote).then_some(KNOWN_HOSTS);
+        let mut shown = shown.iter().copied().chain(known);
+        shown.try_for_each(|name| show_of_home(&place.home.join(name))).layer("home")?;
         if run.is_apart {
             // It is the user's, because it is made by him.
             directory(&place.workspace).layer("workspace")?;
@@ -340,6 +346,7 @@ fn etc() -> io::Result<()> {
             show_read_only(&Path::new("/etc").join(name))?;
         }
     }
+    show_read_only(Path::new(KNOWN_HOSTS_OF_ALL))?;
     fs::write(inside(Path::new("/etc/hosts")), "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n")?;
     fs::write(inside(Path::new("/etc/hostname")), "sandbox\n")
 }

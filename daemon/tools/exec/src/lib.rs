@@ -47,6 +47,9 @@ const HOME_PROGRAMS: [&str; 6] =
 /// Begins the value of a variable that is a secret's name.
 const SECRET: &str = "secret://";
 
+/// Stands for all variables of an encrypted file.
+const ALL: &str = "*";
+
 /// Variables of the daemon that a command sees.
 const KEPT: [&str; 3] = ["LANG", "LC_ALL", "TZ"];
 
@@ -216,7 +219,7 @@ impl Host {
         Ok(fixed.map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(":"))
     }
 
-    /// What a command finds in its environment, in the form `NAME=value`; `more` replaces. A
+    /// What a command finds in its environment, in the form `NAME=value`; `more` replaces, `*` being first of what a caller gives. A
     /// secret is given only to one that can tell it to none but the hosts it is for.
     async fn environment<'a>(
         &self,
@@ -235,13 +238,28 @@ impl Host {
         ];
         let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
         all.extend(kept.map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        let mut put = |name: &str, value: Vec<u8>| {
+            all.retain(|(known, _)| known != name);
+            all.push((name.to_owned(), value));
+        };
         for (name, value) in more {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 return Err(Error::invalid_input(format!(
                     "`{name}` cannot be a variable of the environment"
                 )));
             }
-            let value = match value.strip_prefix(SECRET) {
+            let secret = value.strip_prefix(SECRET);
+            if name == ALL {
+                let file = secret.ok_or_else(|| {
+                    Error::invalid_input(
+                        "the variable `*` stands for all variables of an encrypted file: its value is like `secret://.env.skynet`",
+                    )
+                })?;
+                let variables = ctx.secrets(file, audience).await?;
+                variables.into_iter().for_each(|(name, value)| put(&name, value));
+                continue;
+            }
+            let value = match secret {
                 Some(secret) => ctx.secret(secret, audience).await?,
                 None => value.as_bytes().to_vec(),
             };
@@ -250,8 +268,7 @@ impl Host {
                     "the secret of `{name}` has a NUL, which no variable can"
                 )));
             }
-            all.retain(|(known, _)| known != name);
-            all.push((name.to_owned(), value));
+            put(name, value);
         }
         Ok(all.into_iter().map(|(name, value)| [name.as_bytes(), b"=", &value].concat()).collect())
     }

@@ -1,6 +1,11 @@
 //! Copies a remote repository into the workspace.
 
-use crate::{execute::clone_into, remote::transport, repository::Repository, revision::Revision};
+use crate::{
+    config::{Filters, overrides},
+    execute::{bare, reach},
+    repository::Repository,
+    revision::Revision,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
@@ -14,7 +19,7 @@ pub(crate) struct GitClone;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Where it is: `https://HOST/PATH`.
+    /// Where it is: `https://HOST/PATH`, or `[USER@]HOST:PATH` for SSH.
     #[schemars(length(min = 1, max = 2048))]
     url: String,
     /// The new directory, relative to the workspace; the last part of the URL, if left out.
@@ -42,7 +47,7 @@ pub(crate) struct Output {
 
 impl Tool for GitClone {
     const NAME: &'static str = "git_clone";
-    const SUMMARY: &'static str = "Clone a repository into a new directory of the workspace, by https. Whole or not at all. Reaches the URL's host and no other.";
+    const SUMMARY: &'static str = "Clone a repository into a new directory of the workspace. Whole or not at all. Reaches the URL's host and no other.";
     const KEYWORDS: &'static str =
         "download repository checkout github gitlab project | cloner télécharger dépôt projet";
     const EFFECT: Effect = Effect::External;
@@ -65,7 +70,7 @@ impl Tool for GitClone {
         let place = workspace.path().join(scratch.path.as_path());
         let mut arguments = vec![
             "clone".to_owned(),
-            "--quiet".into(),
+            "--progress".into(),
             "--template=".into(),
             "--no-recurse-submodules".into(),
         ];
@@ -74,7 +79,9 @@ impl Tool for GitClone {
         arguments.extend(input.depth.map(|depth| format!("--depth={depth}")));
         arguments.extend(["--end-of-options".into(), input.url.clone(), place.display().to_string()]);
         let cloned = async {
-            clone_into(ctx, workspace.path(), &transport(), arguments).await?;
+            let mut command = bare(workspace.path());
+            command.args(overrides(&[], Filters::Off)?);
+            reach(ctx, command, arguments).await?.check()?;
             scratch.settle(&target, Existing::Fail)
         };
         cloned.await.inspect_err(|_| {

@@ -1,19 +1,20 @@
 //! Runs the `git` program: with what it may see of the environment, and what it wrote.
 
-use crate::config::{Filters, overrides};
+use crate::{lender::Lender, progress, remote::transport};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use skynet_core::{CallCtx, Error, Result, error::IoContext as _};
 use std::{
+    ffi::OsString,
     fs::File,
-    io::Seek as _,
+    io::{Seek as _, Write as _},
     os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::Path,
     process::{ExitStatus, Stdio},
 };
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// An error message of Git is shown up to that length.
-const MOST_STDERR_BYTES: u64 = 4096;
+pub(crate) const MOST_STDERR_BYTES: u64 = 4096;
 
 /// Output may not be longer; Git fails when it writes more.
 const MOST_OUTPUT_BYTES: u64 = 256 << 20;
@@ -22,30 +23,13 @@ const MOST_OUTPUT_BYTES: u64 = 256 << 20;
 const MOST_PARSED_BYTES: u64 = 32 << 20;
 
 /// How other repositories may be reached, where they may.
-pub(crate) const OTHERS: &str = "http:https";
+const OTHERS: &str = "http:https:ssh";
 
 /// What Git wrote, still in memory of the kernel.
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     stdout: File,
     stderr: File,
-}
-
-/// Makes a new repository of another one, with what `arguments` of git-clone(1) say.
-pub(crate) async fn clone_into(
-    ctx: &CallCtx,
-    directory: &Path,
-    settings: &[String],
-    arguments: Vec<String>,
-) -> Result<()> {
-    let mut command = bare(directory);
-    command
-        .env("GIT_ALLOW_PROTOCOL", OTHERS)
-        .args(overrides(&[], Filters::Off)?)
-        .args(settings)
-        .args(arguments);
-    let output = execute(ctx, &mut command).await?;
-    if output.status.success() { Ok(()) } else { Err(output.to_error()) }
 }
 
 /// `git` with nothing of the user's and of the system's.
@@ -77,18 +61,74 @@ pub(crate) fn bare(directory: &Path) -> Command {
 pub(crate) async fn execute(ctx: &CallCtx, command: &mut Command) -> Result<Output> {
     let (stdout, stderr) = (scratch("git-stdout")?, scratch("git-stderr")?);
     command.stdout(stdout.try_clone().on("git")?).stderr(stderr.try_clone().on("git")?);
-    let mut child = command.spawn().map_err(|err| {
+    let status = wait(ctx, &mut start(command)?).await?;
+    Ok(Output { status, stdout: written(stdout)?, stderr: written(stderr)? })
+}
+
+/// Runs one that talks to a remote, with what it is lent for that, and tells how far it is.
+///
+/// # Errors
+/// What cannot be done; that Git failed is for [`Reached::into_error`] to say.
+pub(crate) async fn reach<A: Into<OsString>>(
+    ctx: &CallCtx,
+    mut command: Command,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Reached> {
+    let lender = Lender::open()?;
+    let (stdout, mut stderr) = (scratch("git-stdout")?, scratch("git-stderr")?);
+    command
+        .env("GIT_ALLOW_PROTOCOL", OTHERS)
+        .envs(lender.environment()?)
+        .args(transport())
+        .args(lender.settings()?)
+        .args(arguments.into_iter().map(Into::into))
+        .stdout(stdout.try_clone().on("git")?)
+        .stderr(Stdio::piped());
+    let mut child = start(&mut command)?;
+    let told = child.stderr.take().ok_or_else(|| Error::internal("git was started without its stderr"))?;
+    let run = async { tokio::try_join!(wait(ctx, &mut child), progress::follow(ctx, told)) };
+    let (status, said) = tokio::select! {
+        ran = run => ran?,
+        never = lender.serve(ctx) => match never {},
+    };
+    stderr.write_all(&said).on("git")?;
+    let output = Output { status, stdout: written(stdout)?, stderr: written(stderr)? };
+    Ok(Reached { output, lender })
+}
+
+fn start(command: &mut Command) -> Result<Child> {
+    command.spawn().map_err(|err| {
         Error::unavailable("the `git` program cannot be started; install Git").with_source(err)
-    })?;
-    let status = tokio::select! {
-        status = child.wait() => status.on("git")?,
+    })
+}
+
+async fn wait(ctx: &CallCtx, child: &mut Child) -> Result<ExitStatus> {
+    tokio::select! {
+        status = child.wait() => status.on("git"),
         () = ctx.cancel.cancelled() => {
             // It is dead or about to be; which one does not matter.
             let _ = child.kill().await;
-            return Err(Error::canceled("the client canceled the call"));
+            Err(Error::canceled("the client canceled the call"))
         }
-    };
-    Ok(Output { status, stdout: written(stdout)?, stderr: written(stderr)? })
+    }
+}
+
+/// What became of a command that talked to a remote.
+pub(crate) struct Reached {
+    pub(crate) output: Output,
+    lender: Lender,
+}
+
+impl Reached {
+    /// What Git said, as an error that says what would work.
+    pub(crate) fn into_error(self) -> Error {
+        self.lender.explain(self.output.to_error())
+    }
+
+    /// The same, where failure is one.
+    pub(crate) fn check(self) -> Result<Output> {
+        if self.output.status.success() { Ok(self.output) } else { Err(self.into_error()) }
+    }
 }
 
 impl Output {
@@ -210,7 +250,7 @@ fn written(mut scratch: File) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read as _, Write as _};
+    use std::io::Read as _;
 
     #[test]
     fn output_ends_where_git_stopped_and_has_a_limit() {

@@ -1,7 +1,7 @@
 //! Fetches what is new at a remote.
 
 use crate::{
-    remote::{Moved, check_name, default_remote, moved, tracked, transport},
+    remote::{Moved, check_name, default_remote, moved, tracked},
     repository::Repository,
     revision::{Revision, default_repository},
 };
@@ -37,7 +37,7 @@ pub(crate) struct Output {
 
 impl Tool for GitFetch {
     const NAME: &'static str = "git_fetch";
-    const SUMMARY: &'static str = "Fetch what is new at a remote, by https, without touching the working tree. Reaches the remote's host and no other.";
+    const SUMMARY: &'static str = "Fetch what is new at a remote, without touching the working tree. Reaches the remote's host and no other.";
     const KEYWORDS: &'static str = "download see what is new on the remote repository origin upstream latest | récupérer télécharger distant mettre à jour synchroniser";
     const EFFECT: Effect = Effect::External;
     const PLACE: Place = Place::Remote;
@@ -63,13 +63,10 @@ pub(crate) async fn fetch(
     check_name(remote)?;
     repository.check_transport()?;
     let before = tracked(ctx, repository).await?;
-    let mut arguments = vec!["fetch", "--no-recurse-submodules", "--no-auto-maintenance"];
+    let mut arguments = vec!["fetch", "--progress", "--no-recurse-submodules", "--no-auto-maintenance"];
     arguments.extend(prune.then_some("--prune"));
     arguments.extend(["--end-of-options", remote]);
     arguments.extend(branch.map(Revision::as_str));
-    let fetched = repository.reach(ctx, &transport(), arguments).await?;
-    if !fetched.status.success() {
-        return Err(fetched.to_error());
-    }
+    repository.reach(ctx, arguments).await?.check()?;
     Ok(moved(&before, &tracked(ctx, repository).await?))
 }

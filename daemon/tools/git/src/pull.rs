@@ -39,7 +39,7 @@ pub(crate) struct Output {
 
 impl Tool for GitPull {
     const NAME: &'static str = "git_pull";
-    const SUMMARY: &'static str = "Fetch from a remote, by https, and move the branch that is checked out forward to it. Refused where both have commits of their own: then fetch, and merge or rebase.";
+    const SUMMARY: &'static str = "Fetch from a remote, and move the branch that is checked out forward to it. Refused where both have commits of their own: then fetch, and merge or rebase.";
     const KEYWORDS: &'static str = "update latest changes remote fast-forward sync | tirer récupérer dernières modifications mettre ma branche à jour depuis distant";
     const EFFECT: Effect = Effect::External;
     const PLACE: Place = Place::Remote;

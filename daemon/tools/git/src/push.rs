@@ -1,7 +1,7 @@
 //! Brings commits to a remote.
 
 use crate::{
-    remote::{check_name, default_remote, transport},
+    remote::{check_name, default_remote},
     repository::Repository,
     revision::{Revision, default_repository},
 };
@@ -52,7 +52,7 @@ pub(crate) struct Output {
 
 impl Tool for GitPush {
     const NAME: &'static str = "git_push";
-    const SUMMARY: &'static str = "Push a branch or tag to a remote, by https. `force` replaces what is there only if it is what was last fetched. Reaches the remote's host and no other.";
+    const SUMMARY: &'static str = "Push a branch or tag to a remote. `force` replaces what is there only if it is what was last fetched. Reaches the remote's host and no other.";
     const KEYWORDS: &'static str =
         "upload publish send commits remote origin force | pousser publier envoyer commits distant";
     const EFFECT: Effect = Effect::External;
@@ -81,21 +81,27 @@ impl Tool for GitPush {
             return Err(Error::invalid_input("a branch is a name, without `:` and `+`"));
         }
         let reference = format!("{from}:{to}");
-        let mut arguments =
-            vec!["push", "--porcelain", "--no-verify", "--no-signed", "--recurse-submodules=no"];
+        let mut arguments = vec![
+            "push",
+            "--progress",
+            "--porcelain",
+            "--no-verify",
+            "--no-signed",
+            "--recurse-submodules=no",
+        ];
         arguments.extend(input.force.then_some("--force-with-lease"));
         arguments.extend(input.set_upstream.then_some("--set-upstream"));
         arguments.extend(["--end-of-options", &input.remote, &reference]);
-        let output = repository.reach(ctx, &transport(), arguments).await?;
-        let said = output.text()?;
-        if output.status.success() {
+        let reached = repository.reach(ctx, arguments).await?;
+        let said = reached.output.text()?;
+        if reached.output.status.success() {
             return Ok(Output { pushed: said.lines().filter_map(pushed).collect() });
         }
         match said.lines().filter(|line| line.starts_with('!')).find_map(pushed) {
             Some(Pushed { name, result }) => Err(Error::conflict(format!(
                 "`{name}` stays what it is: {result}; fetch, then merge or rebase, and push again"
             ))),
-            None => Err(output.to_error()),
+            None => Err(reached.into_error()),
         }
     }
 }

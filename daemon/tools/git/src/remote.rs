@@ -1,17 +1,22 @@
-//! Other repositories, by HTTP: where they are, and what Git is told for a command that talks to one.
+//! Other repositories: where they are, and what Git is told for a command that talks to one.
 
 use crate::{config::refuse_transport, repository::Repository, revision::default_repository};
 use gix::url::Scheme;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, tool::PROXY};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, Result, Tool,
+    ctx::{Remote, Transport},
+    tool::PROXY,
+};
 use std::collections::BTreeMap;
 
 /// What is allowed to be reached, and how; what a repository's configuration says about that is refused.
-const TRANSPORT: [&str; 9] = [
+const TRANSPORT: [&str; 10] = [
     "protocol.allow=never",
     "protocol.http.allow=always",
     "protocol.https.allow=always",
+    "protocol.ssh.allow=always",
     "http.sslVerify=true",
     // Of another host than the one that was asked about there is no answer.
     "http.followRedirects=true",
@@ -50,24 +55,15 @@ pub(crate) struct Input {
     url: Option<String>,
 }
 
-/// Where a remote is.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct Output {
-    /// A name or an address, as the URL has it.
-    host: String,
-    /// The port.
-    port: u16,
-}
-
 impl Tool for GitFindRemote {
     const NAME: &'static str = "git_find_remote";
     const SUMMARY: &'static str = "Tell at which host a remote is.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;
-    type Output = Output;
+    type Output = Remote;
 
-    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Remote> {
         let url = match input.url {
             Some(url) => url,
             None => {
@@ -95,17 +91,23 @@ async fn url_of(ctx: &CallCtx, repository: &Repository, remote: &str) -> Result<
     Ok(url.trim_end().to_owned())
 }
 
-fn host_of(url: &str) -> Result<Output> {
+fn host_of(url: &str) -> Result<Remote> {
     let parsed = gix::url::parse(url)
         .map_err(|err| Error::invalid_input("the URL of the remote is none").with_source(err))?;
-    if !matches!(parsed.scheme, Scheme::Http | Scheme::Https) {
-        return Err(Error::invalid_input(format!(
-            "the git tools reach remotes by `https` and `http`, and this one is at `{}`; for others use git in a terminal",
-            parsed.scheme
-        )));
-    }
+    let transport = match parsed.scheme {
+        Scheme::Http => Transport::Http,
+        Scheme::Https => Transport::Https,
+        Scheme::Ssh => Transport::Ssh,
+        other => {
+            return Err(Error::invalid_input(format!(
+                "the git tools reach remotes by `https`, `ssh` and `http`, and this one is at `{other}`; for others use git in a terminal"
+            )));
+        }
+    };
     match (parsed.host(), parsed.port_or_default()) {
-        (Some(host), Some(port)) => Ok(Output { host: host.to_owned(), port }),
+        (Some(host), Some(port)) => {
+            Ok(Remote { transport, host: host.to_owned(), port, username: parsed.user().map(str::to_owned) })
+        }
         _ => Err(Error::invalid_input("the URL of the remote names no host")),
     }
 }
@@ -173,26 +175,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_hosts_by_http_are_found() {
-        for (url, host, port) in [
-            ("https://example.com/a.git", "example.com", 443),
-            ("http://example.com:8080/a", "example.com", 8080),
-            ("https://user:secret@example.com/a", "example.com", 443),
-            ("http://127.0.0.1:3000/a", "127.0.0.1", 3000),
+    fn only_hosts_are_found() {
+        for (url, transport, user, host, port) in [
+            ("https://example.com/a.git", Transport::Https, None, "example.com", 443),
+            ("http://example.com:8080/a", Transport::Http, None, "example.com", 8080),
+            ("https://user:secret@example.com/a", Transport::Https, Some("user"), "example.com", 443),
+            ("http://127.0.0.1:3000/a", Transport::Http, None, "127.0.0.1", 3000),
+            ("git@example.com:a.git", Transport::Ssh, Some("git"), "example.com", 22),
+            ("example.com:a.git", Transport::Ssh, None, "example.com", 22),
+            ("ssh://git@example.com:2222/a", Transport::Ssh, Some("git"), "example.com", 2222),
         ] {
-            let found = host_of(url).unwrap();
-            assert_eq!((found.host.as_str(), found.port), (host, port), "{url}");
+            let username = user.map(str::to_owned);
+            let expected = Remote { transport, host: host.to_owned(), port, username };
+            assert_eq!(host_of(url).unwrap(), expected, "{url}");
         }
-        for url in [
-            "git@example.com:a.git",
-            "ssh://example.com/a",
-            "git://example.com/a",
-            "/srv/a",
-            "file:///srv/a",
-            "ext::sh -c id",
-            "",
-            "https://",
-        ] {
+        for url in
+            ["git://example.com/a", "/srv/a", "file:///srv/a", "ext::sh -c id", "", "https://", "ssh://"]
+        {
             assert!(host_of(url).is_err(), "{url}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Filters, Identity, overrides, read_small, refuse_worktree},
-    execute::{OTHERS, Output, bare, execute},
+    execute::{Output, Reached, bare, execute, reach},
 };
 use rustix::fs::{Mode, OFlags};
 use skynet_core::{CallCtx, Error, RelativePath, Result, Workspace, error::IoContext as _};
@@ -161,14 +161,12 @@ impl Repository {
     }
 
     /// Runs `git` where it may talk to others, whatever its exit status.
-    pub(crate) async fn reach<I, A>(&self, ctx: &CallCtx, settings: &[String], arguments: I) -> Result<Output>
-    where
-        I: IntoIterator<Item = A>,
-        A: Into<OsString>,
-    {
-        let mut command = self.command(Pathspecs::Literal);
-        command.env("GIT_ALLOW_PROTOCOL", OTHERS);
-        execute(ctx, command.args(settings).args(arguments.into_iter().map(Into::into))).await
+    pub(crate) async fn reach<A: Into<OsString>>(
+        &self,
+        ctx: &CallCtx,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Reached> {
+        reach(ctx, self.command(Pathspecs::Literal), arguments).await
     }
 
     async fn run_with<I, A>(

@@ -1,0 +1,279 @@
+//! Secrets that commands are given: those that are kept here or in a vault, and variables of encrypted files of the workspace. Each is
+//! known to the scanner before it leaves here, and leaves for no command that could reach a host it is not for.
+
+use crate::credentials::covers;
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use skynet_core::{
+    CallCtx, Canonical, Effect, Error, ErrorKind, Outbox, Result,
+    change::Extent,
+    ctx::{Origin, Progress},
+    registry::Run,
+};
+use skynet_secrets::{Environment, Error as SecretError, Keyring, Name, Reference, Variable, environment};
+use skynet_vault::{Error as VaultError, Owner, Place, Vault};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+/// Reads a file with the rights of a user.
+const READER: &str = "files_read";
+
+/// What is read of a file of variables: one that is a bit too long is told how long it is.
+const MOST_READ_BYTES: usize = environment::LONGEST_TEXT * 16;
+
+/// Where secrets of all users are.
+pub(crate) struct Purse {
+    keyring: Arc<Keyring>,
+    hands: Arc<dyn Run>,
+    vault: Option<Arc<Vault>>,
+    agent: Option<Arc<Path>>,
+}
+
+/// For whom one is.
+pub(crate) struct Wanting<'call> {
+    pub(crate) origin: Origin,
+    pub(crate) cancel: CancellationToken,
+    /// The hosts that what gets it could reach.
+    pub(crate) audience: &'call [String],
+}
+
+impl Purse {
+    pub(crate) const fn new(
+        keyring: Arc<Keyring>,
+        hands: Arc<dyn Run>,
+        vault: Option<Arc<Vault>>,
+        agent: Option<Arc<Path>>,
+    ) -> Self {
+        Self { keyring, hands, vault, agent }
+    }
+
+    /// Where the user's SSH agent listens, if it is lent.
+    pub(crate) const fn agent(&self) -> Option<&Arc<Path>> {
+        self.agent.as_ref()
+    }
+
+    /// The value at a place in the vault that is this user's. From now on it is looked for under `name`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no place, or where there is no vault; `NotFound`, `Denied` and `Unavailable` as the vault says.
+    pub(crate) async fn fetch(&self, uid: u32, user: &str, name: &str, place: &str) -> Result<Vec<u8>> {
+        let vault = self.vault.clone().ok_or_else(|| {
+            Error::invalid_input(
+                "there is no vault; an administrator names one in `[secrets.vault]` of the configuration",
+            )
+        })?;
+        let (keyring, user, name) = (self.keyring.clone(), user.to_owned(), name.to_owned());
+        let place = Place::parse(place).map_err(of_vault)?;
+        let fetched = blocking(move || {
+            let value = vault.read(&Owner { uid, user: &user }, &place).map_err(of_vault)?;
+            let known = [(name, value)];
+            keyring.learn(uid, &known).map_err(refused)?;
+            let [(_, value)] = known;
+            Ok(value.to_vec())
+        });
+        fetched.await
+    }
+
+    /// The value of what follows `secret://`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no reference, `NotFound`, `Denied` when it is not for this audience, `Unavailable` when it cannot be read.
+    pub(crate) async fn one(&self, wanting: &Wanting<'_>, text: &str) -> Result<Vec<u8>> {
+        match Reference::parse(text).map_err(refused)? {
+            Reference::Kept(name) => {
+                let (keyring, uid) = (self.keyring.clone(), wanting.origin.caller.uid);
+                let (shown, audience) = (name.clone(), wanting.audience.to_vec());
+                match blocking(move || kept(&keyring, uid, &name, &audience)).await? {
+                    Kept::Here(value) => Ok(value),
+                    Kept::InVault(place) => {
+                        self.fetch(uid, &wanting.origin.caller.user, shown.as_str(), &place).await
+                    }
+                }
+            }
+            Reference::Variable { file, name } => {
+                let mut found = self.variables(wanting, &file, Some(&name)).await?;
+                found.pop().map(|(_, value)| value).ok_or_else(|| Error::internal("the variable is gone"))
+            }
+        }
+    }
+
+    /// The names and values of all variables of an encrypted file.
+    ///
+    /// # Errors
+    /// Those of [`Purse::one`], for any of them.
+    pub(crate) async fn all(&self, wanting: &Wanting<'_>, file: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        self.variables(wanting, file, None).await
+    }
+
+    async fn variables(
+        &self,
+        wanting: &Wanting<'_>,
+        file: &str,
+        only: Option<&str>,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
+        let text = self.read(wanting, file).await?;
+        let (keyring, uid) = (self.keyring.clone(), wanting.origin.caller.uid);
+        let (file, audience) = (file.to_owned(), wanting.audience.to_vec());
+        let only = only.map(str::to_owned);
+        blocking(move || variables(&keyring, uid, &file, &text, only.as_deref(), &audience)).await
+    }
+
+    /// The text of a file of the workspace. Hands read it: this process may have less rights than its user, or more.
+    async fn read(&self, wanting: &Wanting<'_>, file: &str) -> Result<String> {
+        let workspace = wanting.origin.caller.workspace.clone();
+        let cancel = wanting.cancel.clone();
+        let ctx = CallCtx::new(cancel, MOST_READ_BYTES, Effect::Read, workspace, Arc::new(Nothing))
+            .with_origin(wanting.origin.clone());
+        let input = Map::from_iter([("path".to_owned(), Value::from(file))]);
+        let answer = self.hands.run(&ctx, READER, &Canonical::from_map(input)?).await;
+        let answer = answer.map_err(|err| match err.kind {
+            ErrorKind::NotFound => Error::not_found(format!(
+                "{}; its user makes a file of variables with `skynetctl secret env set NAME`",
+                err.message
+            )),
+            ErrorKind::InvalidInput => {
+                Error::invalid_input(format!("`{file}` is no file of variables: {}", err.message))
+            }
+            _ => err,
+        })?;
+        let Read { content, next } = serde_json::from_slice(&answer)
+            .map_err(|err| Error::internal("a file of variables was not read as text").with_source(err))?;
+        if next.is_some() {
+            let most = environment::LONGEST_TEXT;
+            return Err(Error::invalid_input(format!(
+                "`{file}` is no file of variables: it has more than {most} bytes"
+            )));
+        }
+        Ok(content)
+    }
+}
+
+/// What [`READER`] answers.
+#[derive(Deserialize)]
+struct Read {
+    content: String,
+    /// Where to go on, if that was not all.
+    next: Option<u64>,
+}
+
+/// Where a secret is.
+enum Kept {
+    Here(Vec<u8>),
+    InVault(String),
+}
+
+fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
+    let wrong = |err: SecretError| match err {
+        SecretError::NotFound(_) => {
+            let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
+            let known: Vec<_> = known.iter().map(|one| format!("`{}`", one.name)).collect();
+            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
+            Error::not_found(format!(
+                "there is no secret `{name}` ({known}); its user sets one with `skynetctl secret set {name}`"
+            ))
+        }
+        other => refused(other),
+    };
+    let metadata = keyring.secrets().metadata(uid, name).map_err(wrong)?;
+    let way = match &metadata.link {
+        None => format!("secret set {name} --replace"),
+        Some(place) => format!("secret link {name} {place} --replace"),
+    };
+    check_audience(&metadata.purpose.hosts, audience, &format!("secret `{name}`"), &way)?;
+    match metadata.link {
+        Some(place) => Ok(Kept::InVault(place)),
+        None => Ok(Kept::Here(keyring.value(uid, name).map_err(wrong)?.to_vec())),
+    }
+}
+
+fn variables(
+    keyring: &Keyring,
+    uid: u32,
+    file: &str,
+    text: &str,
+    only: Option<&str>,
+    audience: &[String],
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let wrong = |err: SecretError| {
+        let message = format!("`{file}`: {err}");
+        match err {
+            SecretError::Io { .. } => {
+                Error::unavailable(format!("what `{file}` holds cannot be kept out of answers now"))
+                    .with_source(err)
+            }
+            _ => Error::invalid_input(message),
+        }
+    };
+    let environment = Environment::parse(text).map_err(wrong)?;
+    let wanted: Vec<&Variable> =
+        environment.variables().filter(|one| only.is_none_or(|only| one.name == only)).collect();
+    if let (Some(only), true) = (only, wanted.is_empty()) {
+        let known: Vec<_> = environment.variables().map(|one| format!("`{}`", one.name)).collect();
+        let known = if known.is_empty() { "it has none".into() } else { known.join(", ") };
+        return Err(Error::not_found(format!(
+            "`{file}` has no variable `{}` ({known})",
+            only.escape_debug()
+        )));
+    }
+    for Variable { name, hosts, .. } in wanted.iter().copied() {
+        check_audience(
+            hosts,
+            audience,
+            &format!("variable `{name}` of `{file}`"),
+            &format!("secret env set {name}"),
+        )?;
+    }
+    let values = keyring.variables(uid, &wanted).map_err(wrong)?;
+    Ok(values.into_iter().map(|(name, value)| (name, value.to_vec())).collect())
+}
+
+/// # Errors
+/// `Denied` if what would get this could reach any host that it is not for; `way` is how its user changes that.
+fn check_audience(hosts: &[String], audience: &[String], what: &str, way: &str) -> Result<()> {
+    let Some(host) = audience.iter().find(|host| !hosts.iter().any(|own| covers(own, host))) else {
+        return Ok(());
+    };
+    let hosts = if hosts.is_empty() { "no host".into() } else { hosts.join(", ") };
+    Err(Error::denied(format!(
+        "the {what} is for {hosts}, and what would get it could reach `{host}`; its user can set it with `skynetctl {way} --host {host}`"
+    )))
+}
+
+fn refused(err: SecretError) -> Error {
+    match err {
+        SecretError::Invalid(reason) => Error::invalid_input(reason),
+        other => Error::unavailable(other.to_string()),
+    }
+}
+
+fn of_vault(err: VaultError) -> Error {
+    match err {
+        VaultError::Invalid(message) => Error::invalid_input(message),
+        VaultError::NotFound(message) => Error::not_found(message),
+        VaultError::Denied(message) => Error::denied(message),
+        VaultError::Settings(message) | VaultError::Unavailable(message) => Error::unavailable(message),
+    }
+}
+
+async fn blocking<T: Send + 'static>(what: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = spawn_blocking(what).await;
+    done.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
+}
+
+/// Takes nothing: a file that is read hands out nothing else.
+struct Nothing;
+
+#[async_trait]
+impl Outbox for Nothing {
+    fn progress(&self, _progress: Progress) {}
+
+    async fn keep_before(&self, _path: &str, _file: Option<OwnedFd>, _extent: Extent) -> Result<()> {
+        Err(Error::internal("reading changes nothing"))
+    }
+
+    async fn store_blob(&self, _file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
+        Err(Error::internal("a file of variables is no result"))
+    }
+}
