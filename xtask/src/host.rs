@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Serves the host with the programs in that directory, in place of what served it before.
 pub(crate) fn serve(programs: &Path) -> Result<()> {
     let daemon = Account::system(HOST_ACCOUNT)?;
+    action()?;
     if Path::new("/run/systemd/system").is_dir() {
         units(programs)?;
     } else {
@@ -53,6 +54,16 @@ fn units(programs: &Path) -> Result<()> {
     shell::run(Command::new("systemctl").arg("daemon-reload"))?;
     shell::run(Command::new("systemctl").arg("enable").args(UNITS))?;
     shell::run(Command::new("systemctl").arg("restart").args(UNITS))
+}
+
+/// Where there is polkit, what it is asked about.
+fn action() -> Result<()> {
+    const ACTION: &str = "org.skynet.policy";
+    let actions = Path::new("/usr/share/polkit-1/actions");
+    if actions.is_dir() {
+        fs::copy(crate::root().join("systemd").join(ACTION), actions.join(ACTION))?;
+    }
+    Ok(())
 }
 
 fn processes(programs: &Path, daemon: &Account) -> Result<()> {
