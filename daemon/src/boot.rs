@@ -254,6 +254,7 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         commands,
         tokens: tokens.clone(),
         choices,
+        polkit: Arc::default(),
         http: http.as_ref().and_then(|http| http.local_addr().ok()),
         started_at,
         socket: socket.display().to_string(),

@@ -11,10 +11,12 @@ use skynet_core::{
     ctx::{Origin, Progress},
     registry::Run,
 };
-use skynet_secrets::{Environment, Error as SecretError, Keyring, Name, Reference, Variable, environment};
+use skynet_secrets::{
+    Environment, Error as SecretError, Git, Keyring, Name, Purpose, Reference, Variable, environment,
+};
 use skynet_vault::{Error as VaultError, Owner, Place, Vault};
 use std::{os::fd::OwnedFd, path::Path, sync::Arc};
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 /// Reads a file with the rights of a user.
@@ -23,12 +25,17 @@ const READER: &str = "files_read";
 /// What is read of a file of variables: one that is a bit too long is told how long it is.
 const MOST_READ_BYTES: usize = environment::LONGEST_TEXT * 16;
 
+/// Threads that may wait for a vault at once; all others of the daemon are for what needs none.
+const MOST_AT_THE_VAULT: usize = 16;
+
 /// Where secrets of all users are.
 pub(crate) struct Purse {
     keyring: Arc<Keyring>,
     hands: Arc<dyn Run>,
     vault: Option<Arc<Vault>>,
     agent: Option<Arc<Path>>,
+    /// Of those who wait for the vault, which hold a thread each.
+    places: Arc<Semaphore>,
 }
 
 /// For whom one is.
@@ -40,13 +47,13 @@ pub(crate) struct Wanting<'call> {
 }
 
 impl Purse {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         keyring: Arc<Keyring>,
         hands: Arc<dyn Run>,
         vault: Option<Arc<Vault>>,
         agent: Option<Arc<Path>>,
     ) -> Self {
-        Self { keyring, hands, vault, agent }
+        Self { keyring, hands, vault, agent, places: Arc::new(Semaphore::new(MOST_AT_THE_VAULT)) }
     }
 
     /// Where the user's SSH agent listens, if it is lent.
@@ -66,11 +73,17 @@ impl Purse {
         })?;
         let (keyring, user, name) = (self.keyring.clone(), user.to_owned(), name.to_owned());
         let place = Place::parse(place).map_err(of_vault)?;
+        let waiting = self.places.clone().try_acquire_owned().map_err(|_| {
+            Error::unavailable(format!(
+                "{MOST_AT_THE_VAULT} others wait for the vault, which does not answer; try again when it does"
+            ))
+        })?;
         let fetched = blocking(move || {
             let value = vault.read(&Owner { uid, user: &user }, &place).map_err(of_vault)?;
             let known = [(name, value)];
             keyring.learn(uid, &known).map_err(refused)?;
             let [(_, value)] = known;
+            drop(waiting);
             Ok(value.to_vec())
         });
         fetched.await
@@ -177,10 +190,16 @@ fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result
         other => refused(other),
     };
     let metadata = keyring.secrets().metadata(uid, name).map_err(wrong)?;
-    let way = match &metadata.link {
+    let Purpose { hosts, git } = &metadata.purpose;
+    let mut way = match &metadata.link {
         None => format!("secret set {name} --replace"),
-        Some(place) => format!("secret link {name} {place} --replace"),
+        Some(_) => format!("secret link {name} PATH#FIELD --replace"),
     };
+    if let Some(Git { username }) = git {
+        way.push_str(&format!(" --git --username {username}"));
+    }
+    // What it is for already, it stays for.
+    hosts.iter().for_each(|host| way.push_str(&format!(" --host {host}")));
     check_audience(&metadata.purpose.hosts, audience, &format!("secret `{name}`"), &way)?;
     match metadata.link {
         Some(place) => Ok(Kept::InVault(place)),
@@ -222,7 +241,7 @@ fn variables(
             hosts,
             audience,
             &format!("variable `{name}` of `{file}`"),
-            &format!("secret env set {name}"),
+            &hosts.iter().fold(format!("secret env set {name}"), |way, host| format!("{way} --host {host}")),
         )?;
     }
     let values = keyring.variables(uid, &wanted).map_err(wrong)?;

@@ -70,7 +70,10 @@ fn a_command_gets_what_the_vault_has_now() {
     });
     let err = bench.shim.call("exec_run", input).unwrap_err();
     assert!(
-        err.starts_with("denied: ") && err.contains("secret link db db#password --replace --host evil"),
+        err.starts_with("denied: ")
+            && err.contains(
+                "secret link db PATH#FIELD --replace --host api.example.org --host evil.example.org"
+            ),
         "{err}"
     );
     let (code, _, err) = bench.home.ctl(&["secret", "delete", "db"]);

@@ -161,7 +161,10 @@ impl Environment {
             let name = environment.checked_new(line, name)?.to_owned();
             let mut words = rest.split_ascii_whitespace().map(str::to_owned);
             let sealed = words.next().unwrap_or_default();
-            environment.lines.push(Line::Variable(Variable { name, hosts: words.collect(), sealed }));
+            // Whoever wrote the file: they are shown on terminals and in errors.
+            let hosts: Vec<String> = words.collect();
+            check_hosts(&hosts).map_err(|err| Error::Line { line, reason: err.to_string() })?;
+            environment.lines.push(Line::Variable(Variable { name, hosts, sealed }));
         }
         Ok(environment)
     }

@@ -49,25 +49,32 @@ pub type Named = (String, Zeroizing<Vec<u8>>);
 pub(crate) struct Learned(Vec<Named>);
 
 impl Learned {
-    /// Puts these in front; says whether any was new. Of a value that is known already nothing changes.
+    /// Puts these in front; says whether that changed anything.
     pub(crate) fn add(&mut self, values: &[Named]) -> bool {
-        let before = self.0.len();
-        for (name, value) in values {
+        let mut has_changed = false;
+        for (name, value) in values.iter().rev() {
             // What is not looked for need not be remembered.
-            let is_known = || self.0.iter().any(|(_, known)| known == value);
-            if value.len() >= SHORTEST_VALUE && !is_known() {
-                self.0.push((name.clone(), value.clone()));
+            if value.len() < SHORTEST_VALUE {
+                continue;
+            }
+            match self.0.iter().position(|(_, known)| known == value) {
+                Some(place) => {
+                    has_changed |= place >= values.len();
+                    self.0.get_mut(..=place).unwrap_or_default().rotate_right(1);
+                }
+                None => {
+                    has_changed = true;
+                    self.0.insert(0, (name.clone(), value.clone()));
+                }
             }
         }
-        let added = self.0.len() - before;
-        self.0.rotate_right(added);
         self.0.truncate(MOST_VALUES);
         let mut bytes = 0;
         self.0.retain(|(name, value)| {
             bytes += name.len() + value.len();
             bytes <= MOST_BYTES
         });
-        added > 0
+        has_changed
     }
 
     /// All of it.

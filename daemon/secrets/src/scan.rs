@@ -91,8 +91,7 @@ impl Scanner {
         let mut texts: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let mut heads: Vec<Vec<Candidate>> = Vec::new();
         let mut known = HashMap::new();
-        for (name, value) in values {
-            let Some(value) = worth_finding(value.as_ref()) else { continue };
+        let mut add = |name: String, value: &[u8]| {
             for form in Form::all(value) {
                 let is_whole = value.len() <= SAMPLE_BYTES;
                 let mut head =
@@ -112,7 +111,16 @@ impl Scanner {
                     candidates.push(candidate);
                 }
             }
-            kept.push((name.into(), Zeroizing::new(value.to_vec())));
+            kept.push((name, Zeroizing::new(value.to_vec())));
+        };
+        for (name, value) in values {
+            let (name, Some(value)) = (name.into(), worth_finding(value.as_ref())) else { continue };
+            // Where the white space of a text does not count, that of a value does not either.
+            let dense = spread::without_white_space(value).filter(|dense| dense.len() >= SHORTEST_SPREAD);
+            if let Some(dense) = dense {
+                add(name.clone(), &dense);
+            }
+            add(name, value);
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)

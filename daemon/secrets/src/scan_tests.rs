@@ -317,6 +317,11 @@ fn a_value_in_lines_and_columns_is_marked() {
             assert_eq!(read["text"], r#"{"stdout":"a [redacted:token] b\n"}"#, "{text}");
         }
     }
+    let phrase = "correct horse battery staple\nand a second line";
+    let scanner = Scanner::new([("phrase", phrase), ("short", "7391824")]).unwrap();
+    for text in [phrase.replace(' ', "\n"), phrase.replace('\n', "\r\n  "), in_pieces(phrase, 3, "\n")] {
+        assert_eq!(redacted(&scanner, &format!("a {text} b")), "a [redacted:phrase] b", "{text}");
+    }
     // A short one is whole or not at all: numbers stand beside each other in every table.
     assert_eq!(redacted(&scanner, "73 918 24 and 7391824"), "73 918 24 and [redacted:short]");
 }

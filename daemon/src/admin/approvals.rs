@@ -1,7 +1,7 @@
 //! Calls that wait for a human.
 
 use super::{Office, for_administrators, grants, refused, timestamp};
-use crate::{polkit, relay::peer};
+use crate::relay::peer;
 use skynet_core::ErrorKind;
 use skynet_policy::{Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Wish};
 use skynet_proto::{
@@ -31,6 +31,14 @@ fn show(approval: &Pending) -> Approval {
         digest: approval.digest.clone(),
         is_grantable: approval.is_grantable,
         grant: None,
+    }
+}
+
+/// Why nothing was decided.
+fn undecided(err: skynet_core::Error) -> Status {
+    match err.kind {
+        ErrorKind::Conflict | ErrorKind::Unavailable => Status::failed_precondition(err.message),
+        _ => refused(err),
     }
 }
 
@@ -128,7 +136,9 @@ impl Approvals for Office {
                 )));
             }
             if approve && self.services.factor == Factor::Polkit {
-                polkit::vouches(&peer, &found).await?;
+                // One that was answered already is not asked about.
+                let found = self.services.approvals.pending(&found.id).map_err(undecided)?;
+                self.polkit.vouches(&peer, &found).await?;
             }
         }
         let decided = match (approve, always) {
@@ -141,10 +151,7 @@ impl Approvals for Office {
             }
             (false, Some(_)) => return Err(Status::invalid_argument("what is denied is not granted")),
         };
-        let (approval, grant) = decided.map_err(|err| match err.kind {
-            ErrorKind::Conflict | ErrorKind::Unavailable => Status::failed_precondition(err.message),
-            _ => refused(err),
-        })?;
+        let (approval, grant) = decided.map_err(undecided)?;
         tracing::info!(
             approval = approval.id,
             uid = approval.uid,

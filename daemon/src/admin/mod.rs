@@ -15,6 +15,7 @@ mod trust;
 
 use crate::{
     choices::Stored,
+    polkit::Polkit,
     relay::{Desk, peer},
     tokens::Tokens,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Office {
     pub(crate) commands: Arc<skynet_exec::Host>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) choices: Stored,
+    pub(crate) polkit: Arc<Polkit>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) started_at: Timestamp,
     pub(crate) socket: String,

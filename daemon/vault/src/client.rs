@@ -107,7 +107,11 @@ impl Vault {
         match answer.body.pointer("/data/data").and_then(|fields| fields.get(field)) {
             Some(Value::String(text)) if text.is_empty() => Err(wrong("is empty")),
             Some(Value::String(text)) => Ok(Zeroizing::new(text.clone().into_bytes())),
-            Some(Value::Number(number)) => Ok(Zeroizing::new(number.to_string().into_bytes())),
+            // Others may have lost digits when they were read.
+            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+                Ok(Zeroizing::new(number.to_string().into_bytes()))
+            }
+            Some(Value::Number(_)) => Err(wrong("is a number that is not exact; keep it as text")),
             None | Some(Value::Null) => {
                 Err(Error::NotFound(format!("`{path}` in the vault at `{address}` has no field `{field}`")))
             }

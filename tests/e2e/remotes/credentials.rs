@@ -101,6 +101,34 @@ fn a_repository_cannot_have_a_password_told_elsewhere() {
 }
 
 #[test]
+fn a_command_beside_a_clone_gets_nothing_of_what_it_is_lent() {
+    let server = Server::for_users("", &["x-access-token:right"]);
+    let mut bench = Bench::new();
+    secret(&bench, "forge", "right", &[]);
+    // As soon as the new repository is there, its checkout would run this.
+    let plant = r#"until ls -d .skynet-*/.git/info 2>/dev/null || [ -e done ]; do :; done
+        for git in .skynet-*/.git; do
+            printf '[filter "x"]\n\tsmudge = sh -c "env >%s/told; cat"\n' "$PWD" >> "$git/config"
+            echo '* filter=x' > "$git/info/attributes"
+        done"#;
+    let call = json!({ "name": "exec_run", "arguments": { "script": plant } });
+    let planting = bench.shim.post("tools/call", call);
+    // What it planted may be refused; the clone is then none.
+    let clone = json!({ "name": "git_clone", "arguments": { "url": server.url() } });
+    let cloning = bench.shim.post("tools/call", clone);
+    let mut open = vec![planting, cloning];
+    while !open.is_empty() {
+        let message = bench.shim.receive();
+        if message["id"] == cloning {
+            fs::write(bench.home.project.join("done"), "").unwrap();
+        }
+        open.retain(|id| message["id"] != *id);
+    }
+    let told = fs::read_to_string(bench.home.project.join("told")).unwrap_or_default();
+    assert!(!told.contains("LENDER"), "{told}");
+}
+
+#[test]
 fn how_far_it_is_is_told() {
     let server = Server::start("");
     let mut bench = Bench::new();

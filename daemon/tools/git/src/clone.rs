@@ -71,6 +71,7 @@ impl Tool for GitClone {
         let mut arguments = vec![
             "clone".to_owned(),
             "--progress".into(),
+            "--no-checkout".into(),
             "--template=".into(),
             "--no-recurse-submodules".into(),
         ];
@@ -82,6 +83,13 @@ impl Tool for GitClone {
             let mut command = bare(workspace.path());
             command.args(overrides(&[], Filters::Off)?);
             reach(ctx, command, arguments).await?.check()?;
+            // Only now that nothing is lent any more: a command beside this may have written into the new repository which
+            // programs a checkout runs.
+            let new = Repository::find(workspace, &scratch.path.to_string())?;
+            let head = new.run(ctx, &[], ["rev-parse", "--verify", "--quiet", "HEAD"]).await?;
+            if head.status.success() {
+                new.check(ctx, &[], ["reset", "--hard", "--quiet"]).await?;
+            }
             scratch.settle(&target, Existing::Fail)
         };
         cloned.await.inspect_err(|_| {

@@ -211,7 +211,8 @@ impl Lender {
         let said = err.message.clone();
         let is_about = |words: &str| said.contains(words);
         if let Some(why) = of_the_way(&said) {
-            return Error::unavailable(why.to_owned());
+            // The remote can write such words too, so what Git said stays.
+            return Error::unavailable(format!("{why} ({said})"));
         }
         if is_about(UNKNOWN_HOST) {
             return Error::denied(format!(

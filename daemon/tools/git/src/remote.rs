@@ -105,6 +105,10 @@ fn host_of(url: &str) -> Result<Remote> {
         }
     };
     match (parsed.host(), parsed.port_or_default()) {
+        // Where a way is opened, it would mean all names below.
+        (Some(host), Some(_)) if host.contains('*') => {
+            Err(Error::invalid_input(format!("`{}` is no host", host.escape_debug())))
+        }
         (Some(host), Some(port)) => {
             Ok(Remote { transport, host: host.to_owned(), port, username: parsed.user().map(str::to_owned) })
         }
