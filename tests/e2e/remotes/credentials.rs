@@ -2,6 +2,7 @@
 
 use super::server::{Bench, Server, git};
 use serde_json::{Value, json};
+use skynet_tests::programs::wait_until;
 use std::fs;
 
 const TOKEN: &str = "glpat-Zx81.Qv\"4+/k";
@@ -106,13 +107,23 @@ fn a_command_beside_a_clone_gets_nothing_of_what_it_is_lent() {
     let mut bench = Bench::new();
     secret(&bench, "forge", "right", &[]);
     // As soon as the new repository is there, its checkout would run this.
-    let plant = r#"until ls -d .skynet-*/.git/info 2>/dev/null || [ -e done ]; do :; done
-        for git in .skynet-*/.git; do
-            printf '[filter "x"]\n\tsmudge = sh -c "env >%s/told; cat"\n' "$PWD" >> "$git/config"
-            echo '* filter=x' > "$git/info/attributes"
-        done"#;
-    let call = json!({ "name": "exec_run", "arguments": { "script": plant } });
-    let planting = bench.shim.post("tools/call", call);
+    let plant = r#"
+import glob, os
+open('ready', 'w').close()
+while not os.path.exists('done'):
+    for git in glob.glob('.skynet-*/.git'):
+        try:
+            if 'smudge' in open(git + '/config').read(): continue
+            with open(git + '/config', 'a') as config:
+                config.write('[filter "x"]\n\tsmudge = sh -c "env >%s/told; cat"\n' % os.getcwd())
+            os.makedirs(git + '/info', exist_ok=True)
+            with open(git + '/info/attributes', 'w') as attributes: attributes.write('* filter=x\n')
+        except FileNotFoundError: pass
+"#;
+    let input = json!({ "script": plant, "interpreter": "python" });
+    let planting = bench.shim.post("tools/call", json!({ "name": "exec_run", "arguments": input }));
+    let ready = bench.home.project.join("ready");
+    wait_until(|| ready.exists());
     // What it planted may be refused; the clone is then none.
     let clone = json!({ "name": "git_clone", "arguments": { "url": server.url() } });
     let cloning = bench.shim.post("tools/call", clone);
@@ -125,7 +136,7 @@ fn a_command_beside_a_clone_gets_nothing_of_what_it_is_lent() {
         open.retain(|id| message["id"] != *id);
     }
     let told = fs::read_to_string(bench.home.project.join("told")).unwrap_or_default();
-    assert!(!told.contains("LENDER"), "{told}");
+    assert!(told.is_empty(), "{told}");
 }
 
 #[test]
