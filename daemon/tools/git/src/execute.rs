@@ -1,6 +1,10 @@
 //! Runs the `git` program: with what it may see of the environment, and what it wrote.
 
-use crate::{lender::Lender, progress, remote::transport};
+use crate::{
+    lender::Lender,
+    progress::{self, Tail},
+    remote::transport,
+};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use skynet_core::{CallCtx, Error, Result, error::IoContext as _};
 use std::{
@@ -9,9 +13,14 @@ use std::{
     io::{Seek as _, Write as _},
     os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::Path,
+    pin::pin,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 /// An error message of Git is shown up to that length.
 pub(crate) const MOST_STDERR_BYTES: u64 = 4096;
@@ -21,6 +30,9 @@ const MOST_OUTPUT_BYTES: u64 = 256 << 20;
 
 /// Output that is parsed may not be longer.
 const MOST_PARSED_BYTES: u64 = 32 << 20;
+
+/// What is still said when Git has ended is waited for that long.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How other repositories may be reached, where they may.
 const OTHERS: &str = "http:https:ssh";
@@ -86,12 +98,27 @@ pub(crate) async fn reach<A: Into<OsString>>(
         .stderr(Stdio::piped());
     let mut child = start(&mut command)?;
     let told = child.stderr.take().ok_or_else(|| Error::internal("git was started without its stderr"))?;
-    let run = async { tokio::try_join!(wait(ctx, &mut child), progress::follow(ctx, told)) };
-    let (status, said) = tokio::select! {
-        ran = run => ran?,
+    let mut said = Tail::default();
+    let run = async {
+        let mut followed = pin!(progress::follow(ctx, told, &mut said));
+        let mut ended = pin!(wait(ctx, &mut child));
+        tokio::select! {
+            status = &mut ended => {
+                let status = status?;
+                // What Git started may still be there, with the same stderr: OpenSSH waits for its server.
+                timeout(LAST_WORDS, followed).await.unwrap_or(Ok(())).map(|()| status)
+            }
+            done = &mut followed => {
+                done?;
+                ended.await
+            }
+        }
+    };
+    let status = tokio::select! {
+        status = run => status?,
         never = lender.serve(ctx) => match never {},
     };
-    stderr.write_all(&said).on("git")?;
+    stderr.write_all(&said.into_bytes()).on("git")?;
     let output = Output { status, stdout: written(stdout)?, stderr: written(stderr)? };
     Ok(Reached { output, lender })
 }

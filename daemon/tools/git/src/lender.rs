@@ -216,7 +216,7 @@ impl Lender {
         }
         if is_about(UNKNOWN_HOST) {
             return Error::denied(format!(
-                "the host of the remote is not known, or has another key than `~/.ssh/known_hosts` says; its user connects to it once with `ssh` and compares the fingerprint ({said})"
+                "the host of the remote is not known, or has another key than `~/.ssh/known_hosts` says, which has to be a regular file; its user connects to it once with `ssh` and compares the fingerprint ({said})"
             ));
         }
         if !UNKNOWN_USER.into_iter().any(is_about) {

@@ -30,10 +30,9 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// Of one line. What is longer is none of Git's own.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Passes progress on, and returns the rest of what was written: the last of it, as lines.
-pub(crate) async fn follow(ctx: &CallCtx, mut stderr: impl AsyncRead + Unpin) -> Result<Vec<u8>> {
+/// Passes progress on, until nobody can write any more, and keeps in `said` the rest of what was written: the last of it.
+pub(crate) async fn follow(ctx: &CallCtx, mut stderr: impl AsyncRead + Unpin, said: &mut Tail) -> Result<()> {
     let mut meter = Meter::default();
-    let mut said = Tail::default();
     let mut line = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -43,11 +42,11 @@ pub(crate) async fn follow(ctx: &CallCtx, mut stderr: impl AsyncRead + Unpin) ->
                 line.push(*byte);
                 continue;
             }
-            end_line(ctx, &mut meter, &mut said, &std::mem::take(&mut line));
+            end_line(ctx, &mut meter, said, &std::mem::take(&mut line));
         }
         if count == 0 {
-            end_line(ctx, &mut meter, &mut said, &line);
-            return Ok(said.lines.into_iter().flat_map(String::into_bytes).collect());
+            end_line(ctx, &mut meter, said, &line);
+            return Ok(());
         }
     }
 }
@@ -108,12 +107,17 @@ impl Meter {
 
 /// The last lines of a text: the reason for a failure is at its end.
 #[derive(Default)]
-struct Tail {
+pub(crate) struct Tail {
     lines: VecDeque<String>,
     bytes: usize,
 }
 
 impl Tail {
+    /// As they were written.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.lines.into_iter().flat_map(String::into_bytes).collect()
+    }
+
     fn push(&mut self, line: &str) {
         self.bytes += line.len() + 1;
         self.lines.push_back(format!("{line}\n"));
