@@ -1,26 +1,10 @@
 //! Encrypted files of variables: made by skynetctl, kept in a project, given to commands and to nobody else.
 
 use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim};
-use std::{
-    fs,
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use skynet_tests::programs::{Daemon, Home, Shim, give};
+use std::fs;
 
 const VALUE: &str = "postgres://app:hunter2-and-more@db/app";
-
-/// Runs a command with something to read; its exit code and all that it wrote.
-fn give(mut command: Command, value: &str) -> (i32, String) {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (
-        output.status.code().unwrap(),
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
-    )
-}
 
 struct Bench {
     shim: Shim,
@@ -42,7 +26,7 @@ impl Bench {
         let mut command = self.home.command("skynetctl");
         command.arg("--socket").arg(self.home.socket()).args(["secret", "env"]).args(arguments);
         command.current_dir(&self.home.project);
-        give(command, value)
+        give(&mut command, value)
     }
 
     fn set(&self, arguments: &[&str], value: &str) {
@@ -261,7 +245,7 @@ mod host {
                 .arg(host.socket())
                 .args(["secret", "env", "set", "TOKEN"])
                 .current_dir(project);
-            give(command, VALUE)
+            give(&mut command, VALUE)
         };
         assert_eq!(set(&ann, &hers).0, 0);
         let input =

@@ -30,15 +30,7 @@ impl Bench {
 
     /// Runs skynetctl with something to read.
     fn give(&self, arguments: &[&str], value: &str) -> String {
-        let mut command = self.home.command("skynetctl");
-        command.arg("--socket").arg(self.home.socket()).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {text}");
-        text
+        self.home.give(arguments, value)
     }
 
     fn run(&mut self, script: &str) -> Result<Value, String> {

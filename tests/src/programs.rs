@@ -81,12 +81,34 @@ impl Home {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
+
+    /// Runs skynetctl with something to read; all that it wrote.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn give(&self, arguments: &[&str], value: &str) -> String {
+        let mut command = self.command("skynetctl");
+        let (code, text) = give(command.arg("--socket").arg(self.socket()).args(arguments), value);
+        assert_eq!(code, 0, "{arguments:?}: {text}");
+        text
+    }
 }
 
 impl Default for Home {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Runs a command with something to read; its exit code and all that it wrote.
+#[must_use]
+pub fn give(command: &mut Command, value: &str) -> (i32, String) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    (output.status.code().unwrap_or(-1), text)
 }
 
 /// A running daemon, killed when dropped.

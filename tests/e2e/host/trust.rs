@@ -2,12 +2,11 @@
 
 use super::{bash, client};
 use serde_json::{Value, json};
-use skynet_tests::host::{Host, User};
-use std::{
-    fs,
-    io::Write as _,
-    process::{Command, Stdio},
+use skynet_tests::{
+    host::{Host, User},
+    programs::{self, program},
 };
+use std::{fs, process::Command};
 
 /// A host with this configuration.
 fn host(config: &str) -> Option<Host> {
@@ -19,12 +18,10 @@ fn host(config: &str) -> Option<Host> {
 
 /// `skynetctl` as a user, with something to read.
 fn give(host: &Host, user: &User, arguments: &[&str], value: &str) {
-    let mut command = Command::new(skynet_tests::programs::program("skynetctl"));
+    let mut command = Command::new(program("skynetctl"));
     user.owns(&mut command);
-    command.arg("--socket").arg(host.socket()).args(arguments).stdin(Stdio::piped());
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{arguments:?}");
+    let (code, said) = programs::give(command.arg("--socket").arg(host.socket()).args(arguments), value);
+    assert_eq!(code, 0, "{arguments:?}: {said}");
 }
 
 #[test]

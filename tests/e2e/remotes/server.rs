@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use skynet_tests::programs::{Daemon, Home, Shim};
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -153,15 +153,7 @@ impl Bench {
 
     /// Runs skynetctl with something to read.
     pub(super) fn give(&self, arguments: &[&str], value: &str) -> String {
-        let mut command = self.home.command("skynetctl");
-        command.arg("--socket").arg(self.home.socket()).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {text}");
-        text
+        self.home.give(arguments, value)
     }
 
     /// All that the daemon and the workspace hold, as one text.
