@@ -1,11 +1,11 @@
-//! Tool calls of a session with a handshake, past rmcp.
+//! Tool calls and pings of a session with a handshake, past rmcp.
 //!
 //! Of a call without `_meta` in such a session rmcp asks nothing. It would only read it again, start one task for it and
 //! one for its answer, and pass both through its loop. All that means something to the protocol stays rmcp's: the
 //! handshake, every other method, calls with `_meta`, and the revision that negotiates with each request.
 
 use super::{
-    envelope::{Body, Kind},
+    envelope::{Body, Envelope, Kind},
     handler::Handler,
     inbox::Taken,
     wire::{self, RawRequest},
@@ -71,23 +71,44 @@ impl Direct {
             running.cancel.cancel();
             return None;
         }
-        let is_plain = matches!(&taken.envelope.body, Body::Call { members, .. } if members.is_empty());
-        let Some(peer) = self.peer.get().filter(|_| is_plain) else { return Some(taken) };
-        let Body::Call { id, name: tool, arguments, .. } = taken.envelope.body else { return None };
+        let Some(peer) = self.peer.get() else { return Some(taken) };
+        let (call, resend) = (taken.call, taken.resend);
+        match taken.envelope.body {
+            Body::Ping { id, .. } => {
+                let (handler, slot) = (self.handler.clone(), taken.slot);
+                tokio::spawn(async move {
+                    let pong = ServerResult::empty(());
+                    let line = wire::write(
+                        &JsonRpcMessage::response(pong, id.clone()),
+                        None,
+                        Some(&id),
+                        &handler.inbox,
+                    );
+                    handler.inbox.settle(&id, call, line).await;
+                    drop(slot);
+                });
+            }
+            Body::Call { id, name, members, arguments } if members.is_empty() => {
+                let slot = Arc::new(Mutex::new(taken.slot));
+                self.begin(peer, id, name, RawRequest { call, resend, arguments, slot });
+            }
+            body => {
+                let envelope = Envelope { body, ..taken.envelope };
+                return Some(Taken { envelope, ..taken });
+            }
+        }
+        None
+    }
+
+    fn begin(self: &Arc<Self>, peer: &Peer<RoleServer>, id: RequestId, tool: String, request: RawRequest) {
+        let call = request.call;
         // A client may use its id again once it has canceled; a frame has its number for good.
-        let name =
-            RequestId::String(format!("{}/{}.{}", self.prefix, taken.call.sequence, taken.call.index).into());
+        let name = RequestId::String(format!("{}/{}.{}", self.prefix, call.sequence, call.index).into());
         let mut context = RequestContext::new(name, peer.clone());
         context.ct = self.ended.child_token();
-        context.extensions.insert(RawRequest {
-            call: taken.call,
-            resend: taken.resend,
-            arguments,
-            slot: Arc::new(Mutex::new(taken.slot)),
-        });
-        self.lock().insert(id.clone(), Running { call: taken.call, cancel: context.ct.clone() });
-        tokio::spawn(self.clone().answer(tool, id, taken.call, context));
-        None
+        context.extensions.insert(request);
+        self.lock().insert(id.clone(), Running { call, cancel: context.ct.clone() });
+        tokio::spawn(self.clone().answer(tool, id, call, context));
     }
 
     async fn answer(

@@ -24,6 +24,8 @@ pub(super) struct Envelope {
 pub(super) enum Body {
     /// All of the line.
     Line(Bytes),
+    /// A ping without parameters, and all of its line.
+    Ping { id: RequestId, line: Bytes },
     /// A tool call, in parts: rmcp tries every kind of message in turn, and by far most are of this kind.
     Call {
         id: RequestId,
@@ -40,7 +42,7 @@ impl Envelope {
     /// Bytes it holds in memory.
     pub(super) fn size(&self) -> usize {
         match &self.body {
-            Body::Line(line) => line.len(),
+            Body::Line(line) | Body::Ping { line, .. } => line.len(),
             Body::Call { name, members, arguments, .. } => name.len() + members.len() + arguments.len(),
         }
     }
@@ -135,6 +137,10 @@ pub(super) fn read(line: &Bytes) -> Result<Envelope, Refusal> {
     let plain = |kind| Ok(Envelope { kind, body: Body::Line(line.clone()) });
     match (parsed.method.as_deref(), id, parsed.result.is_some() || parsed.error.is_some()) {
         (Some("tools/call"), Some(id), false) => Ok(read_call(line, id, &parsed)),
+        (Some("ping"), Some(id), false) if parsed.params.is_none() => {
+            let body = Body::Ping { id: id.clone(), line: line.clone() };
+            Ok(Envelope { kind: Kind::Request(id), body })
+        }
         (Some(_), Some(id), false) => plain(Kind::Request(id)),
         (Some("notifications/cancelled"), None, false) => {
             let params = parsed.params.and_then(|raw| serde_json::from_str::<CancelParams>(raw.get()).ok());

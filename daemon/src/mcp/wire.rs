@@ -205,7 +205,7 @@ impl Transport<RoleServer> for Wire {
 /// The message for rmcp, and the arguments that are kept from it.
 fn read(body: Body) -> (serde_json::Result<ClientJsonRpcMessage>, Bytes) {
     match body {
-        Body::Line(line) => (serde_json::from_slice(&line), Bytes::new()),
+        Body::Line(line) | Body::Ping { line, .. } => (serde_json::from_slice(&line), Bytes::new()),
         Body::Call { id, name, members, arguments } => {
             let request = serde_json::from_str::<CallToolRequest>(&request_of(&name, &members));
             let message =
