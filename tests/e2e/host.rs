@@ -1,6 +1,7 @@
 //! Skynet for a whole host: the broker is root's, the daemon is nobody's, and whatever is done for a user is done as him.
 
 mod factor;
+mod services;
 mod trust;
 
 use crate::{

@@ -22,6 +22,7 @@ mod golden;
 mod host;
 mod hostile;
 mod http;
+mod image;
 mod jobs;
 mod network;
 mod offers;

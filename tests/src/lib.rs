@@ -11,6 +11,7 @@
 
 pub mod components;
 pub mod host;
+pub mod machine;
 pub mod polkit;
 pub mod programs;
 pub mod vault;

@@ -75,7 +75,41 @@ pub(crate) fn up_for_tests() -> Result<()> {
     }
     share_rust(Path::new("/opt/skynet-env/rust"))?;
     share_fuse(Path::new("/dev/fuse"))?;
+    if shell::is_root() {
+        plant_machine()?;
+    }
     up(&FOR_TESTS)
+}
+
+/// What boots a systemd of the tests' own, and what makes its tree.
+const MACHINE: [(&str, &str); 2] = [("systemd-nspawn", "systemd-container"), ("mmdebstrap", "mmdebstrap")];
+
+/// What is in the tree: systemd, its bus, managers for users, and who decides what they may.
+const TREE: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,libnss-systemd,polkitd,procps";
+
+/// Makes the tree of a machine that the tests boot, of this host's own release.
+fn plant_machine() -> Result<()> {
+    shell::install_packages(&MACHINE)?;
+    let target = directory().join("systemd");
+    let stamp = target.join("installed");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == TREE) {
+        shell::step("systemd: there");
+        return Ok(());
+    }
+    shell::step(&format!("systemd: installing into {}", target.display()));
+    if target.exists() {
+        fs::remove_dir_all(&target).with_context(|| format!("removing `{}`", target.display()))?;
+    }
+    fs::create_dir_all(&target).with_context(|| format!("making `{}`", target.display()))?;
+    let release = fs::read_to_string("/etc/os-release")?;
+    let release = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let release = release.context("/etc/os-release names no release of Debian or Ubuntu")?;
+    shell::run(
+        Process::new("mmdebstrap")
+            .args(["--quiet", "--variant=minbase", &format!("--include={TREE}"), release])
+            .arg(target.join("tree")),
+    )?;
+    Ok(fs::write(stamp, TREE)?)
 }
 
 /// For everybody, as udev has it where there is udev; some hosts have none of it at all.

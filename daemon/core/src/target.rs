@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
+    path::{Component, Path},
 };
 use uuid::Uuid;
 
@@ -180,6 +180,48 @@ impl Target {
     }
 }
 
+/// Makes the missing directories above an entry, each kept before.
+///
+/// # Errors
+/// What the daemon or the kernel says.
+pub async fn make_parents(ctx: &CallCtx, workspace: &Workspace, path: &RelativePath) -> Result<()> {
+    let (parent, _) = path.split()?;
+    if workspace.open_raw(&parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).is_ok() {
+        return Ok(());
+    }
+    let mut made = RelativePath::root();
+    for part in parent.as_path().components() {
+        made = made.join(Path::new(part.as_os_str()));
+        if part == Component::ParentDir
+            || workspace.open_raw(&made, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).is_ok()
+        {
+            continue;
+        }
+        let target = Target::entry(workspace, &made)?;
+        target.keep_entry_before(ctx).await?;
+        let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        match rustix::fs::mkdirat(&target.directory, &target.name, mode) {
+            // Somebody else made it meanwhile.
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(err) => return Err(err).on(&made),
+        }
+    }
+    Ok(())
+}
+
+/// The permissions of a file that is new (open(2), umask(2)).
+#[must_use]
+pub fn new_file_mode() -> Mode {
+    Mode::from_raw_mode(0o666 & !umask())
+}
+
+/// Read from /proc, because umask(2) can only be read by changing it.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:")).map(str::trim);
+    mask.and_then(|mask| u32::from_str_radix(mask, 8).ok()).unwrap_or(0o077)
+}
+
 /// What to do with an entry that is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
@@ -187,6 +229,14 @@ pub enum Existing {
     Replace,
     /// It stays.
     Fail,
+}
+
+/// Opens a regular file for reading, following links that stay inside. Never blocks on a FIFO.
+///
+/// # Errors
+/// `InvalidInput` when it is something else, otherwise what the kernel says.
+pub fn open_regular(workspace: &Workspace, path: &RelativePath) -> Result<File> {
+    regular(workspace.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?, path)
 }
 
 /// The regular file behind a descriptor.

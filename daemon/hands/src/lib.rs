@@ -24,6 +24,8 @@ pub fn toolsets() -> Vec<Toolset> {
         skynet_files::more(),
         skynet_git::toolset(),
         skynet_git::more(),
+        skynet_image::toolset(),
+        skynet_service::toolset(),
         skynet_system::toolset(),
         skynet_undo::toolset(),
     ]

@@ -1,5 +1,6 @@
 //! `skynet-hands`: runs the file and git tools of one workspace for the daemon at the other end of its stdin.
-//! Decides nothing: what arrives here was validated and permitted. Git starts it again as a helper for remotes.
+//! Decides nothing: what arrives here was validated and permitted. Git starts it again as a helper for remotes, and it
+//! starts itself as a parser.
 
 use anyhow::{Result, bail};
 use rustix::net::{SocketType, sockopt::socket_type};
@@ -10,6 +11,9 @@ fn main() -> Result<ExitCode> {
         return Ok(done);
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == skynet_parser::ARGUMENT) {
+        return Ok(skynet_parser::serve(socket, skynet_image::work::fonts, skynet_image::work::perform));
+    }
     if socket_type(&socket) != Ok(SocketType::SEQPACKET) {
         bail!("stdin must be the socket of skynetd; this program is not run by hand");
     }

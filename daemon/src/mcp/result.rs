@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use rmcp::model::{CallToolResult, ContentBlock, JsonRpcResponse, RequestId, ServerResult};
 use serde_json::{Value, json};
-use skynet_core::{Answer, Error, Link};
+use skynet_core::{Answer, Error, Link, Picture};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -65,7 +65,8 @@ pub(super) fn link(link: &Link) -> Value {
 }
 
 fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &str) -> Bytes {
-    let output = answer.json.as_ref();
+    let (picture, rest) = Picture::split(&answer.json).unzip();
+    let output = rest.as_deref().unwrap_or(&answer.json);
     // Quotes of the output are escaped once more in the text.
     let mut line = Vec::with_capacity(output.len() * 9 / 4 + 256);
     line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
@@ -77,6 +78,11 @@ fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &s
     line.extend_from_slice(br#""content":[{"type":"text","text":"#);
     quote(output, &mut line);
     line.push(b'}');
+    if let Some(Picture { media_type, base64 }) = picture {
+        let block = json!({ "type": "image", "data": base64, "mimeType": media_type });
+        line.push(b',');
+        line.extend_from_slice(Value::to_string(&block).as_bytes());
+    }
     for one in &answer.links {
         let block = if revision >= LINKS_SINCE || revision.is_empty() {
             link(one)

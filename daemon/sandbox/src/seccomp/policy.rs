@@ -323,8 +323,18 @@ pub(super) const ALLOWED: Groups = &[
 ];
 
 /// What `skynet-hands` has besides: it runs no program that an agent wrote.
-pub(super) const OF_HANDS: Groups =
-    &[("long messages to the daemon travel in memory files", &[libc::SYS_memfd_create])];
+pub(super) const OF_HANDS: Groups = &[
+    ("long messages to the daemon travel in memory files", &[libc::SYS_memfd_create]),
+    (
+        "what reads files of any origin gives up more than hands (`skynet-parser`)",
+        &[
+            libc::SYS_landlock_create_ruleset,
+            libc::SYS_landlock_add_rule,
+            libc::SYS_landlock_restrict_self,
+            libc::SYS_seccomp,
+        ],
+    ),
+];
 
 /// Allowed for any thread of the slot but its first: as the same user, a command could starve the process that watches it.
 /// The first argument is the thread, 0 the caller.

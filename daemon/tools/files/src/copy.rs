@@ -1,6 +1,5 @@
 //! Copies a file or a directory.
 
-use crate::content::{make_parents, open_regular};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +7,7 @@ use skynet_core::{
     CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace,
     error::IoContext as _,
     reserved,
-    target::{Existing, Target},
+    target::{Existing, Target, make_parents, open_regular},
 };
 use std::{
     ffi::OsStr,

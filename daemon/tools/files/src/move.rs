@@ -1,13 +1,12 @@
 //! Moves or renames an entry.
 
-use crate::content::make_parents;
 use rustix::fs::RenameFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Tool,
     error::IoContext as _,
-    target::{Existing, Target},
+    target::{Existing, Target, make_parents},
 };
 
 pub(crate) struct FilesMove;

@@ -1,13 +1,16 @@
 //! Reads a file, whole or in part.
 
 use crate::{
-    content::{digest, open_regular},
+    content::digest,
     text::{self, Wanted},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, RelativePath, Result, Tool, error::IoContext as _, json};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, error::IoContext as _, json,
+    target::open_regular,
+};
 use std::{fs::File, io::Read as _, os::unix::fs::FileExt as _};
 
 /// Files up to this size are read whole, so that their digest can be told.

@@ -1,9 +1,12 @@
 //! Brings back what was deleted.
 
-use crate::{content::make_parents, trash::Trash};
+use crate::trash::Trash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::Target};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, Result, Tool,
+    target::{Target, make_parents},
+};
 
 /// How much of the trash an error shows.
 const MOST_SHOWN: usize = 10;

@@ -1,14 +1,11 @@
 //! Searches contents with ripgrep's engine.
 
-use crate::{
-    content::open_regular,
-    walk::{self, Scope},
-};
+use crate::walk::{self, Scope};
 use grep_regex::RegexMatcherBuilder;
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::open_regular};
 use std::{io, time::Duration};
 
 /// Longer lines are cut: they are generated, and one of them can fill an answer.

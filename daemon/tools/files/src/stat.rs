@@ -1,14 +1,14 @@
 //! Tells what one path is.
 
 use crate::{
-    content::{digest, open_regular, read_all},
+    content::{digest, read_all},
     entry::{self, Kind, Link},
     text,
 };
 use rustix::fs::FileType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Place, Result, Tool, target::open_regular};
 
 /// Larger files are described without reading them.
 const MOST_READ_BYTES: u64 = 64 << 20;

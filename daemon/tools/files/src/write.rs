@@ -1,12 +1,12 @@
 //! Writes a whole file.
 
-use crate::content::{check_expected, digest, make_parents, read_all};
+use crate::content::{check_expected, digest, read_all};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Tool,
-    target::{Existing, Target},
+    target::{Existing, Target, make_parents, new_file_mode},
 };
 
 /// The most that is compared with an expected digest.
@@ -78,7 +78,7 @@ impl Tool for FilesWrite {
                     .map_err(|err| Error::from_io(err, &input.path))?
                     .st_mode,
             ),
-            None => Mode::from_raw_mode(0o666 & !current_umask()),
+            None => new_file_mode(),
         };
         let old = match (existing, &input.expected_sha256) {
             (Some(mut file), Some(_)) => Some(read_all(&mut file, MOST_COMPARED_BYTES, &path)?),
@@ -96,11 +96,4 @@ impl Tool for FilesWrite {
             created,
         })
     }
-}
-
-/// Read from /proc, because umask(2) can only be read by changing it.
-fn current_umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:")).map(str::trim);
-    mask.and_then(|mask| u32::from_str_radix(mask, 8).ok()).unwrap_or(0o077)
 }

@@ -1,6 +1,7 @@
 //! Tools that look at the host, with the caller's own rights and nothing more. They change nothing.
 
 mod describe;
+pub mod journal;
 mod list_disks;
 mod list_network;
 mod list_processes;

@@ -1,0 +1,143 @@
+//! Units of a booted systemd, as an ordinary user of it.
+
+use serde_json::{Value, json};
+use skynet_tests::{
+    machine::{Machine, USER},
+    programs::Shim,
+};
+
+/// Lets the user start, stop and restart one unit, and nothing else (polkit(8)).
+const RULE: &str = r#"
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "ann" &&
+        action.lookup("unit") == "good.service") {
+        return polkit.Result.YES;
+    }
+});
+"#;
+
+fn prepare(machine: &Machine) {
+    let unit = |name: &str, text: &str| machine.write(&format!("/etc/systemd/system/{name}"), text);
+    unit(
+        "good.service",
+        "[Unit]\nDescription=A good one\nWants=helper.service\n[Service]\nExecStart=sleep infinity\nExecReload=true\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    unit("helper.service", "[Service]\nExecStart=sleep infinity\n");
+    unit("bad.service", "[Service]\nExecStart=sh -c 'echo no way; exit 7'\n");
+    unit("lost.service", "[Service]\nExecStart=/no/such/program\n");
+    unit("tick.service", "[Service]\nType=oneshot\nExecStart=true\n");
+    unit("tick.timer", "[Timer]\nOnCalendar=*-*-* 03:00:00\n");
+    machine.write("/etc/polkit-1/rules.d/50-test.rules", RULE);
+    machine.write(
+        &format!("/home/{USER}/.config/systemd/user/mine.service"),
+        "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=default.target\n",
+    );
+    machine.write(
+        &format!("/home/{USER}/.config/skynet/skynet.toml"),
+        "[[policy.rules]]\nname = 'units'\nverdict = 'allow'\ntools = ['service_control']\n",
+    );
+    machine.sh(&format!(
+        "chown -R {USER}: /home/{USER}; usermod -aG systemd-journal {USER}; systemctl daemon-reload; systemctl restart polkit; \
+         systemctl start good.service tick.timer; systemctl start bad.service || true; systemctl start lost.service || true"
+    ));
+}
+
+fn call(shim: &mut Shim, tool: &str, input: Value) -> Value {
+    shim.call(tool, input.clone()).unwrap_or_else(|err| panic!("{tool} {input}: {err}"))
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|unit| unit["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn units_are_seen_and_changed_only_as_the_user_may() {
+    let Some(machine) = Machine::boot() else { return };
+    prepare(&machine);
+    let mut shim = machine.client();
+
+    let found = call(&mut shim, "service_list", json!({ "pattern": "good" }));
+    let good = json!({ "name": "good.service", "description": "A good one", "active": "active", "sub": "running", "enabled": "disabled" });
+    assert_eq!(found, json!({ "units": [good], "total": 1 }));
+    let failed = call(&mut shim, "service_list", json!({ "state": "failed" }));
+    assert_eq!(names(&failed["units"]), ["bad.service", "lost.service"]);
+    let timers = call(&mut shim, "service_list", json!({ "kind": "timer", "pattern": "tick.timer" }));
+    assert_eq!(names(&timers["units"]), ["tick.timer"]);
+
+    let shown = call(&mut shim, "service_show", json!({ "name": "good" }));
+    assert_eq!(
+        (&shown["sub"], &shown["file"]),
+        (&json!("running"), &json!("/etc/systemd/system/good.service"))
+    );
+    let pid = machine.sh("systemctl show --property=MainPID --value good");
+    assert_eq!(shown["main_pid"].to_string(), pid);
+    let bad = call(&mut shim, "service_show", json!({ "name": "bad" }));
+    assert_eq!(
+        (&bad["active"], &bad["result"], &bad["exit_status"]),
+        (&json!("failed"), &json!("exit-code"), &json!(7))
+    );
+    assert!(bad["journal"].to_string().contains("no way"), "{bad}");
+    let refused = shim.call("service_show", json!({ "name": "goood" })).unwrap_err();
+    assert!(refused.starts_with("not_found") && refused.contains("good.service"), "{refused}");
+    let refused = shim.call("service_show", json!({ "name": "good; reboot" })).unwrap_err();
+    assert!(refused.starts_with("invalid_input"), "{refused}");
+
+    let failures = call(&mut shim, "service_explain_failures", json!({}));
+    assert_eq!(names(&failures["failures"]), ["bad.service", "lost.service"]);
+    let explanation = |at: usize| failures["failures"][at]["explanation"].as_str().unwrap();
+    assert!(explanation(0).contains("exit code 7") && explanation(1).contains("`ExecStart=`"), "{failures}");
+    let timers = call(&mut shim, "service_list_timers", json!({}));
+    let tick =
+        timers["timers"].as_array().unwrap().iter().find(|timer| timer["name"] == "tick.timer").unwrap();
+    assert_eq!(tick["starts"], "tick.service");
+    assert!(tick["next"].as_str().unwrap().contains("T03:00:00"), "{tick}");
+    let tree = call(&mut shim, "service_list_dependencies", json!({ "name": "good", "depth": 1 }));
+    assert!(tree["tree"].as_str().unwrap().contains("\n  helper.service active\n"), "{tree}");
+    let tree = call(
+        &mut shim,
+        "service_list_dependencies",
+        json!({ "name": "helper", "reverse": true, "depth": 1 }),
+    );
+    assert!(tree["tree"].as_str().unwrap().contains("\n  good.service active\n"), "{tree}");
+
+    // What polkit lets her, and nothing more.
+    let control = |name: &str, action: &str| json!({ "name": name, "action": action });
+    let restarted = call(&mut shim, "service_control", control("good", "restart"));
+    assert_ne!(restarted["main_pid"].to_string(), pid);
+    assert_eq!(call(&mut shim, "service_control", control("good", "stop"))["active"], "inactive");
+    assert_eq!(call(&mut shim, "service_control", control("good", "start"))["sub"], "running");
+    for (name, action) in [("helper", "stop"), ("good", "enable"), ("good", "mask"), ("bad", "reset-failed")]
+    {
+        let refused = shim.call("service_control", control(name, action)).unwrap_err();
+        assert!(
+            refused.starts_with("denied") && refused.contains("polkit rule"),
+            "{name} {action}: {refused}"
+        );
+    }
+    assert_eq!(
+        machine.sh("systemctl is-active helper; systemctl is-enabled good || true"),
+        "active\ndisabled"
+    );
+
+    // Her own units are hers.
+    let own = |action: &str| json!({ "name": "mine", "action": action, "scope": "user" });
+    assert_eq!(call(&mut shim, "service_control", own("start"))["sub"], "running");
+    let enabled = call(&mut shim, "service_control", own("enable"));
+    assert_eq!(enabled["enabled"], "enabled");
+    assert_eq!(enabled["links"][0]["change"], "symlink");
+    assert_eq!(call(&mut shim, "service_control", own("mask")).get("links").map(|_| ()), None);
+}
+
+#[test]
+fn without_systemd_that_is_said() {
+    use skynet_tests::programs::{Daemon, Home};
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        for scope in ["system", "user"] {
+            let refused = shim.call("service_list", json!({ "scope": scope })).unwrap_err();
+            assert!(refused.starts_with("unavailable") && refused.contains("no systemd"), "{refused}");
+        }
+    }
+}
