@@ -129,6 +129,7 @@ fn breaks(old: &Value, new: &Value, side: Side) -> Vec<String> {
 #[test]
 fn every_tool_is_called_by_a_test() {
     let tests = [
+        include_str!("../e2e/host/docker.rs"),
         include_str!("../e2e/jobs.rs"),
         include_str!("../e2e/jobs/terminal.rs"),
         include_str!("../e2e/preview.rs"),
