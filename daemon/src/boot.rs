@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
+use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
 use skynet_policy::{
     Approvals, Factor, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
@@ -122,9 +123,14 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
 }
 
 /// Every tool, run in this process.
-fn product(catalog: &Arc<Catalog>, commands: &Arc<skynet_exec::Host>) -> skynet_core::Result<Registry> {
+fn product(
+    catalog: &Arc<Catalog>,
+    commands: &Arc<skynet_exec::Host>,
+    engine: &Arc<Engine>,
+) -> skynet_core::Result<Registry> {
     let mut toolsets = skynet_hands::toolsets();
     toolsets.extend([skynet_exec::toolset(commands), skynet_exec::more(commands)]);
+    toolsets.push(skynet_docker::toolset(engine));
     skynet_catalog::product(catalog, toolsets)
 }
 
@@ -142,14 +148,16 @@ fn projects(door: &Door, tables: &Tables) -> Projects {
 pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     // Of slots that nobody fills and a state that nobody writes: only the names of the tools are asked for.
     let slots = Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
+    let engine = Engine::new(slots.clone(), Vec::new());
     let commands = skynet_exec::Host::new(slots, None, Path::new(NO_HOME), Vec::new());
     let catalog = Catalog::new(config.mcp.toolsets.clone());
-    let registry = product(&catalog, &commands)?;
+    let registry = product(&catalog, &commands, &engine)?;
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
     config.secrets.check(home)?;
     config.git.agent(home)?;
+    config.docker.check(home)?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -194,7 +202,8 @@ impl House {
         let commands =
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let vault = vault(config, door)?;
-        let registry = product(&catalog, &commands)?;
+        let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
+        let registry = product(&catalog, &commands, &engine)?;
         commands.charge_to(services.quotas.clone());
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());

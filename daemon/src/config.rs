@@ -4,6 +4,7 @@ use crate::boot::NO_HOME;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
+use skynet_engine::Engine;
 use skynet_exec::IpNet;
 use skynet_policy::{CommandRule, Commands, Factor, Limits, Plan, Roles, Rule, Rules, Verdict};
 use skynet_vault::settings::Users;
@@ -31,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) network: Network,
     pub(crate) secrets: Secrets,
     pub(crate) git: Git,
+    pub(crate) docker: Docker,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -153,6 +155,49 @@ impl Git {
             ));
         }
         Ok(Some(socket.as_path().into()))
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Docker {
+    /// Where the container engine of the one user listens, like `/run/user/1000/docker.sock`; without, it is looked for at
+    /// `DOCKER_HOST`, in his runtime directory, and where that of the host is. A host's broker is told by `--engine-socket`.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+impl Docker {
+    /// # Errors
+    /// Where there is not one user, or when it is no absolute path.
+    pub(crate) fn check(&self, home: &Path) -> skynet_core::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        if home == Path::new(NO_HOME) {
+            return Err(skynet_core::Error::invalid_input(
+                "`docker.socket` is for the daemon of one user, and this one serves a host: its broker is told with `skynet-sandbox system --engine-socket PATH`",
+            ));
+        }
+        if !socket.is_absolute() {
+            return Err(skynet_core::Error::invalid_input(
+                "`docker.socket` is an absolute path, like `/run/user/1000/docker.sock`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where to look, for the user with that home and number; for a host, its broker knows.
+    ///
+    /// # Errors
+    /// As [`Docker::check`].
+    pub(crate) fn places(&self, home: Option<&Path>, uid: u32) -> skynet_core::Result<Vec<PathBuf>> {
+        self.check(home.unwrap_or(Path::new(NO_HOME)))?;
+        if home.is_none() {
+            return Ok(Vec::new());
+        }
+        if let Some(socket) = &self.socket {
+            return Ok(vec![socket.clone()]);
+        }
+        let named = std::env::var("DOCKER_HOST").ok();
+        Ok(Engine::places(named.as_deref(), Path::new(&format!("/run/user/{uid}"))))
     }
 }
 

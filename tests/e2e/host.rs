@@ -1,5 +1,6 @@
 //! Skynet for a whole host: the broker is root's, the daemon is nobody's, and whatever is done for a user is done as him.
 
+mod docker;
 mod factor;
 mod services;
 mod trust;

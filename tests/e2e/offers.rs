@@ -288,3 +288,16 @@ fn only_files_that_may_be_read_are_watched_and_not_too_many() {
     });
     assert!(refused.unwrap().as_str().unwrap().contains("256 files"), "no limit");
 }
+
+#[test]
+fn without_systemd_that_is_said() {
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        for scope in ["system", "user"] {
+            let refused = shim.call("service_list", json!({ "scope": scope })).unwrap_err();
+            assert!(refused.starts_with("unavailable") && refused.contains("no systemd"), "{refused}");
+        }
+    }
+}

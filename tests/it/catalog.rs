@@ -131,6 +131,7 @@ fn every_tool_is_called_by_a_test() {
     let tests = [
         include_str!("../e2e/host/services.rs"),
         include_str!("../e2e/image.rs"),
+        include_str!("../e2e/host/docker.rs"),
         include_str!("../e2e/jobs.rs"),
         include_str!("../e2e/jobs/terminal.rs"),
         include_str!("../e2e/preview.rs"),

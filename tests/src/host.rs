@@ -10,6 +10,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+/// The socket of the container engine, in the directory of a host.
+const ENGINE: &str = "docker.sock";
+
 /// An account of this host.
 #[derive(Clone)]
 pub struct User {
@@ -128,6 +131,23 @@ impl Host {
         self.path.join("s")
     }
 
+    /// Where the broker looks for a container engine.
+    #[must_use]
+    pub fn engine_socket(&self) -> PathBuf {
+        self.path.join(ENGINE)
+    }
+
+    /// A client of that user while he is in another group, besides his own.
+    #[must_use]
+    pub fn client_in_group(&self, user: &User, group: u32, workspace: &Path) -> Shim {
+        let mut command = Command::new("setpriv");
+        command.env_clear().env("HOME", &user.home).env("USER", &user.name);
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()]);
+        command.args(["--groups", &group.to_string()]).arg(program("skynet-shim"));
+        Shim::of(command, &self.socket(), workspace).shaken("2025-11-25", serde_json::json!({}))
+    }
+
     /// A client of that user.
     #[must_use]
     pub fn client(&self, user: &User, workspace: &Path, capabilities: Value) -> Shim {
@@ -163,6 +183,7 @@ fn start_broker(path: &Path, daemon: &User) -> Child {
     let mut command = Command::new(program("skynet-sandbox"));
     command.arg("system").arg("--socket").arg(path.join("s")).arg("--daemon-socket").arg(path.join("b"));
     command.arg("--homes").arg(path.join("homes")).args(["--daemon-user", &daemon.name]);
+    command.arg("--engine-socket").arg(path.join(ENGINE));
     until(command, "ready at")
 }
 

@@ -10,6 +10,7 @@
 )]
 
 pub mod components;
+pub mod engine;
 pub mod host;
 pub mod machine;
 pub mod polkit;

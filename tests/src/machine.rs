@@ -7,9 +7,8 @@ use crate::{
 use serde_json::json;
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    thread,
 };
 
 /// Where the programs under test are, inside.
@@ -22,7 +21,7 @@ pub const USER: &str = "ann";
 pub struct Machine {
     container: Child,
     leader: u32,
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 impl Machine {
@@ -42,29 +41,35 @@ impl Machine {
         command.arg(format!("--bind-ro={}:{PROGRAMS}", programs.parent().unwrap().display()));
         let log = fs::File::create(scratch.path().join("console")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut container = command.spawn().unwrap();
-        let leader = loop {
-            let children = format!("/proc/{0}/task/{0}/children", container.id());
-            let children = fs::read_to_string(children).unwrap_or_default();
-            if let Some(leader) = children.split_whitespace().next() {
-                break leader.parse().unwrap();
-            }
-            assert!(container.try_wait().unwrap().is_none(), "{}", said(scratch.path()));
-            thread::yield_now();
-        };
-        let machine = Self { container, leader, _scratch: scratch };
-        // The bus is there once systemd is.
-        while !machine.run("root", &["systemctl", "is-system-running", "--wait"]).status.success() {
-            let state = machine.run("root", &["systemctl", "is-system-running"]);
-            if String::from_utf8_lossy(&state.stdout).trim() == "degraded" {
-                break;
-            }
-            thread::yield_now();
+        let container = command.spawn().unwrap();
+        let mut machine = Self { container, leader: 0, scratch };
+        // What is started first is not yet the first process of the machine, and the bus is there once systemd is.
+        while machine.leader == 0 {
+            assert!(machine.container.try_wait().unwrap().is_none(), "{}", machine.console());
+            machine.leader = machine.find_leader();
         }
         machine.sh(&format!(
             "useradd --create-home --shell /bin/sh {USER} && loginctl enable-linger {USER} && systemctl start user@$(id -u {USER})"
         ));
         Some(machine)
+    }
+
+    /// The first process, once systemd says that all is started; else 0.
+    fn find_leader(&self) -> u32 {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.container.id()));
+        let children = children.unwrap_or_default();
+        let Some(child) = children.split_whitespace().next() else { return 0 };
+        let asked = Command::new("nsenter")
+            .args(["--target", child, "--all", "--", "systemctl", "is-system-running", "--wait"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let state = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+        if ["running", "degraded"].contains(&&*state) { child.parse().unwrap() } else { 0 }
+    }
+
+    fn console(&self) -> String {
+        fs::read_to_string(self.scratch.path().join("console")).unwrap_or_default()
     }
 
     fn command(&self, user: &str, program: &[&str]) -> Command {
@@ -123,24 +128,22 @@ impl Machine {
         assert!(child.wait().unwrap().success(), "{path}");
     }
 
-    /// A client of [`USER`], with a daemon of hers that is started for it, and a workspace.
+    /// A client of [`USER`], with a workspace and a daemon of hers.
+    ///
+    /// # Panics
+    /// When one of them does not start.
     #[must_use]
     pub fn client(&self) -> Shim {
         let home = PathBuf::from("/home").join(USER);
-        let workspace = home.join("project");
-        let _ = self.sh(&format!(
-            "install -d -o {USER} -g {USER} {0} {1}/run",
-            workspace.display(),
-            home.display()
-        ));
+        let (workspace, socket) = (home.join("project"), home.join("run/socket"));
+        let _ = self.sh(&format!("install -d -o {USER} -g {USER} {}", workspace.display()));
+        let skynetd = format!("{PROGRAMS}/skynetd");
+        // It ends with the machine. The shim waits until it listens.
+        let mut daemon = self.command(USER, &[&skynetd, "--socket"]);
+        daemon.arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let shim = format!("{PROGRAMS}/skynet-shim");
-        Shim::of(self.command(USER, &[&shim]), &home.join("run/socket"), &workspace)
-            .shaken("2025-11-25", json!({}))
+        Shim::of(self.command(USER, &[&shim]), &socket, &workspace).shaken("2025-11-25", json!({}))
     }
-}
-
-fn said(scratch: &Path) -> String {
-    fs::read_to_string(scratch.join("console")).unwrap_or_default()
 }
 
 impl Drop for Machine {

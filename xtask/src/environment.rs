@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, docker, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -67,11 +67,24 @@ const TOOLCHAINS: [(&str, &str); 10] = [
 /// without it.
 const SERVERS: [(&str, &str); 1] = [("/usr/sbin/sshd", "openssh-server")];
 
+/// A container engine that the tests start for themselves, and what an image is made of where there is no registry. As above.
+const DOCKER: [(&str, &str); 5] = [
+    ("/usr/sbin/dockerd", "docker.io"),
+    ("containerd", "containerd"),
+    ("iptables", "iptables"),
+    ("runc", "runc"),
+    ("/usr/share/doc/busybox-static/copyright", "busybox-static"),
+];
+
+/// The component that is packages of the system.
+const DOCKER_NAME: &str = "docker";
+
 /// Installs what the tests need.
 pub(crate) fn up_for_tests() -> Result<()> {
     shell::install_packages(&TOOLCHAINS)?;
     if !Path::new("/run/systemd/system").exists() {
         shell::install_packages(&SERVERS)?;
+        shell::install_packages(&DOCKER)?;
     }
     share_rust(Path::new("/opt/skynet-env/rust"))?;
     share_fuse(Path::new("/dev/fuse"))?;
@@ -142,6 +155,10 @@ fn share_rust(target: &Path) -> Result<()> {
 pub(crate) fn up(names: &[&str]) -> Result<()> {
     shell::install_packages(&[("git", "git"), ("node", "nodejs"), ("npm", "npm")])?;
     for name in names {
+        if *name == DOCKER_NAME {
+            shell::install_packages(&DOCKER)?;
+            continue;
+        }
         let source = crate::root().join("tests/components").join(name);
         let target = directory().join(name);
         let is_node = source.join("package-lock.json").exists();

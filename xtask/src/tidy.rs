@@ -23,6 +23,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-secrets", &[]),
     ("skynet-vault", &[]),
     ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
+    ("skynet-engine", &["skynet-core", "skynet-sandbox"]),
+    ("skynet-docker", &["skynet-core", "skynet-engine"]),
     ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
@@ -54,6 +56,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "skynet-catalog",
             "skynet-core",
+            "skynet-docker",
+            "skynet-engine",
             "skynet-exec",
             "skynet-hands",
             "skynet-policy",
@@ -69,6 +73,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "skynet-catalog",
             "skynet-core",
+            "skynet-docker",
+            "skynet-engine",
             "skynet-exec",
             "skynet-hands",
             "skynet-policy",
@@ -82,7 +88,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 3] = [("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix", "skynet-git")];
+const HOMES: [(&str, &str); 4] =
+    [("bollard", "skynet-engine"), ("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix", "skynet-git")];
 
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];

@@ -332,6 +332,16 @@ impl Call {
         }
     }
 
+    /// Notes that a human must be asked, whatever else is said of the call: the answer counts for this call alone.
+    pub fn must_be_asked(&mut self, why: &str) {
+        let others = self.asked_by.take().map(|asked| asked.rules).unwrap_or_default();
+        self.asked_by = Some(AskedBy {
+            rules: [format!("always asked, as it {why}")].into_iter().chain(others).collect(),
+            remedy: "nothing".into(),
+            is_grantable: false,
+        });
+    }
+
     /// Steps out of every limited set.
     pub fn release_slots(&mut self) {
         self.slots.iter_mut().for_each(Slot::release);

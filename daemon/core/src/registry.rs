@@ -19,6 +19,9 @@ type EffectOf = Arc<dyn Fn(&Canonical) -> Result<Effect> + Send + Sync>;
 /// Says what an input starts.
 type CommandOf = Arc<dyn Fn(&Canonical) -> Result<Option<CommandLine>> + Send + Sync>;
 
+/// Says why a human must be asked about an input.
+type MustAsk = Arc<dyn Fn(&Canonical) -> Result<Option<&'static str>> + Send + Sync>;
+
 /// One tool without its types: what every other part of Skynet is derived from.
 #[derive(Clone)]
 pub struct Entry {
@@ -46,13 +49,14 @@ pub struct Entry {
     pub output_schema: Arc<Map<String, Value>>,
     effect_of: EffectOf,
     command_of: CommandOf,
+    must_ask: MustAsk,
     runner: Arc<dyn Run>,
 }
 
 impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
-        let (judge, starter) = (tool.clone(), tool.clone());
+        let (judge, starter, asker) = (tool.clone(), tool.clone(), tool.clone());
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
@@ -67,6 +71,7 @@ impl Entry {
             output_schema: Arc::new(schema::of::<T::Output>()),
             effect_of: Arc::new(move |input| Ok(judge.effect(&input.to_typed()?).max(T::EFFECT))),
             command_of: Arc::new(move |input| starter.command(&input.to_typed()?)),
+            must_ask: Arc::new(move |input| Ok(asker.must_ask(&input.to_typed()?))),
             runner: Arc::new(Typed(tool)),
         }
     }
@@ -91,6 +96,14 @@ impl Entry {
     /// `InvalidInput` when the input does not fit the tool's type, or names nothing.
     pub fn command_of(&self, input: &Canonical) -> Result<Option<CommandLine>> {
         (self.command_of)(input)
+    }
+
+    /// Why a human must be asked about this input each time, whatever rules and grants say.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the input does not fit the tool's type.
+    pub fn must_ask(&self, input: &Canonical) -> Result<Option<&'static str>> {
+        (self.must_ask)(input)
     }
 
     /// Runs it.

@@ -115,6 +115,12 @@ pub trait Tool: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Why a human must be asked about this input each time: no rule allows it, and no answer counts for another call. For
+    /// what gives a caller more than he could undo, whoever he is. Rules may still deny it.
+    fn must_ask(&self, _input: &Self::Input) -> Option<&'static str> {
+        None
+    }
+
     /// Does the work.
     ///
     /// # Errors

@@ -99,6 +99,10 @@ impl Layer for Validate {
         let verdict = self.rules.judge(call)?;
         let verdict = self.rules.judge_command(call, &input, verdict)?;
         self.projects.judge(call, &input, verdict).await?;
+        // Last, because nothing that is said before it takes it back.
+        if let Some(why) = call.tool.must_ask(&input)? {
+            call.must_be_asked(why);
+        }
         next.run(call).await
     }
 }

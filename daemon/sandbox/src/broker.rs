@@ -210,6 +210,15 @@ impl Broker<'_> {
                     self.tell(Reply::Refused(refusal.of(open.id)))?;
                 }
             }
+            Some(Request::Engine(asked)) => {
+                let refusal = match &mut self.system {
+                    Some(system) => system.connect_engine(asked).err(),
+                    None => Some(Refusal::new("identity", "this broker works for one user")),
+                };
+                if let Some(refusal) = refusal {
+                    self.tell(Reply::Refused(refusal.of(asked.id)))?;
+                }
+            }
             Some(Request::Release(connection)) => {
                 if let Some(system) = &mut self.system {
                     system.release(connection);

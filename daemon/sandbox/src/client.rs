@@ -1,12 +1,14 @@
 //! The daemon's end: commands go to the broker. A broker of the daemon's own user is started when first needed and
 //! replaced when it dies; that of the whole host is there before the daemon, and hands it the clients.
 
+mod opening;
+
 use crate::{
     channel::{self, AsyncSocket, Buffer},
     job,
     protocol::{
-        Begun, Connected, Ended, FromBroker, Kind, Limits, Network, Open, Opened, Refused, Reply, Request,
-        Run, TerminalSize, ToBroker,
+        Begun, Connected, Ended, FromBroker, Kind, Limits, Network, Opened, Refused, Reply, Request, Run,
+        TerminalSize, ToBroker,
     },
 };
 use skynet_core::{Error, ErrorKind, Result, Workspace};
@@ -184,28 +186,6 @@ impl Slots {
         let run = Run { terminal, is_kept: true, ..command.run(broker.next.fetch_add(1, Ordering::Relaxed)) };
         let [output, end, listener] = files.as_descriptors();
         broker.hand_over(Request::Keep(run), &[workspace, output, end, listener]).await
-    }
-
-    /// Opens a directory as the user of a connection.
-    ///
-    /// # Errors
-    /// What that user would be told, or `Unavailable` when there is no broker.
-    pub async fn open(&self, connection: u64, path: &Path) -> Result<Workspace> {
-        let broker = self.reach().await?;
-        let id = broker.next.fetch_add(1, Ordering::Relaxed);
-        let (waiter, _early, replied) = Waiter::new();
-        broker.expect(id, waiter)?;
-        let open = Open { id, connection, path: path.as_os_str().as_encoded_bytes().to_vec() };
-        broker
-            .send(Request::Open(open), &[])
-            .await
-            .map_err(|err| Error::unavailable("the sandbox cannot be asked").with_source(err))?;
-        match replied.await {
-            Ok((Reply::Opened(_), Some(directory))) => Workspace::from_descriptor(directory),
-            Ok((Reply::Refused(refused), _)) => Err(refusal(refused)),
-            Ok(_) => Err(Error::internal("the sandbox answered something else")),
-            Err(_) => Err(Error::unavailable("the sandbox has just died; call again")),
-        }
     }
 
     /// Tells the broker that nothing more will be asked for on behalf of a connection.

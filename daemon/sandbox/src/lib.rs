@@ -6,6 +6,7 @@
 
 pub mod channel;
 mod client;
+pub mod engine;
 pub mod job;
 pub mod places;
 pub mod preview;

@@ -59,6 +59,7 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
     let settings = Settings {
         root_runs_as: options.root_runs_as.as_deref().map(identity).transpose()?,
         without_groups: without_groups(&options.without_group)?,
+        engine_sockets: options.engine_socket.clone(),
     };
     DirBuilder::new().recursive(true).mode(0o711).create(&options.homes)?;
     check_roots(&options.homes)?;

@@ -4,7 +4,7 @@
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToBroker {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub request: Option<Request>,
 }
 
@@ -30,6 +30,20 @@ pub enum Request {
     /// To a slot alone: signals the command's process group.
     #[prost(int32, tag = "6")]
     Signal(i32),
+    /// Connects to the container engine as the caller. Only a broker of the whole host is asked.
+    #[prost(message, tag = "7")]
+    Engine(Engine),
+}
+
+/// A connection to the container engine, as somebody else. Where the engine listens is the broker's to know.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Engine {
+    /// The number of the request, of the same row as those of commands.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// On whose behalf: [`Connected::connection`].
+    #[prost(uint64, tag = "2")]
+    pub connection: u64,
 }
 
 /// A directory to open, as somebody else.
@@ -194,7 +208,7 @@ pub enum Reply {
     /// With a descriptor: a client has connected.
     #[prost(message, tag = "5")]
     Connected(Connected),
-    /// With a descriptor: a directory is open.
+    /// With a descriptor: a directory is open, or the engine is connected.
     #[prost(message, tag = "6")]
     Opened(Opened),
     /// To a keeper alone, with a descriptor: the other end of the command's terminal.
@@ -247,7 +261,7 @@ pub struct Connected {
     pub pid: u32,
 }
 
-/// A directory is open.
+/// A directory is open, or the engine is connected.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Opened {
     /// The request.

@@ -9,10 +9,11 @@ use rustix::{
     process::{Pid, Signal, kill_process},
     thread::CapabilitySet,
 };
-use skynet_core::{Error, ErrorKind, workspace::place_of};
+use skynet_core::{Error, ErrorKind, Result as CoreResult, workspace::place_of};
 use skynet_sandbox::{
     channel::{self, BlockingSocket, Buffer},
-    protocol::{Connected, FromBroker, Identity, Open, Opened, Refused, Reply},
+    engine,
+    protocol::{Connected, Engine, FromBroker, Identity, Open, Opened, Refused, Reply},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -22,11 +23,12 @@ use std::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-/// A directory that cannot be opened in that time, of a file server that is gone perhaps, is not opened.
+/// A directory that cannot be opened in that time, of a file server that is gone perhaps, is not opened; nor is the engine
+/// connected to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directories that are being opened at the same time.
@@ -38,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) root_runs_as: Option<Identity>,
     /// Groups with root's power, which nobody has in a slot.
     pub(crate) without_groups: HashSet<u32>,
+    /// Where the container engine may listen.
+    pub(crate) engine_sockets: Vec<PathBuf>,
 }
 
 /// What the daemon is to be told.
@@ -58,15 +62,44 @@ pub(crate) struct System {
 }
 
 struct Connection {
-    /// `Err` says why nothing is done for it.
+    /// In a slot. `Err` says why nothing is done for it.
     identity: Result<Identity, &'static str>,
+    uid: u32,
+    /// His groups, also those that nobody has in a slot: what he could do himself is asked with them.
+    groups: Vec<u32>,
     /// Device and inode of the directories that were opened for it.
     opened: HashSet<(u64, u64)>,
 }
 
-/// A process that opens a directory as somebody.
+/// What is opened as somebody.
+enum Wish<'a> {
+    Directory(&'a Path),
+    Engine(&'a [PathBuf]),
+}
+
+impl Wish<'_> {
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "the directory",
+            Self::Engine(_) => "the container engine",
+        }
+    }
+
+    fn fulfil(&self) -> CoreResult<OwnedFd> {
+        match self {
+            Self::Directory(path) => {
+                open_directory(path).map_err(|err| Error::from_io(err, &path.to_string_lossy()))
+            }
+            Self::Engine(sockets) => engine::connect(sockets),
+        }
+    }
+}
+
+/// A process that opens something as somebody.
 struct Opening {
     id: u64,
+    /// [`Wish::what`].
+    what: &'static str,
     connection: u64,
     pid: Pid,
     socket: BlockingSocket,
@@ -135,10 +168,10 @@ impl System {
             };
             // Without credentials it is nobody.
             let Ok((uid, gid, pid, groups)) = credentials(&socket) else { continue };
-            let identity = self.identity_of(uid, gid, groups);
+            let identity = self.identity_of(uid, gid, groups.clone());
             let connection = self.next;
             self.next += 1;
-            self.connections.insert(connection, Connection { identity, opened: HashSet::new() });
+            self.connections.insert(connection, Connection { identity, uid, groups, opened: HashSet::new() });
             let reply = Reply::Connected(Connected { connection, uid, pid });
             return Some(Event { reply, descriptor: Some(socket) });
         }
@@ -191,15 +224,40 @@ impl System {
     /// # Errors
     /// When it cannot be begun.
     pub(crate) fn open(&mut self, open: &Open) -> Result<(), Refusal> {
-        let identity = self.identity(open.connection)?;
+        let identity = self.identity(open.connection)?.clone();
+        let path = Path::new(OsStr::from_bytes(&open.path));
+        self.begin(open.id, open.connection, &identity, &Wish::Directory(path))
+    }
+
+    /// Begins to connect to the container engine as the user of a connection, with all groups that he has himself.
+    ///
+    /// # Errors
+    /// When it cannot be begun.
+    pub(crate) fn connect_engine(&mut self, asked: Engine) -> Result<(), Refusal> {
+        let mut identity = self.identity(asked.connection)?.clone();
+        // Whoever acts in root's place has his own.
+        if let Some(known) = self.connections.get(&asked.connection).filter(|known| known.uid == identity.uid)
+        {
+            identity.groups.clone_from(&known.groups);
+        }
+        let sockets = self.settings.engine_sockets.clone();
+        self.begin(asked.id, asked.connection, &identity, &Wish::Engine(&sockets))
+    }
+
+    fn begin(
+        &mut self,
+        id: u64,
+        connection: u64,
+        identity: &Identity,
+        wish: &Wish<'_>,
+    ) -> Result<(), Refusal> {
         if self.openings.len() >= MOST_OPENINGS {
-            let message = "too many directories are being opened; try again".to_owned();
+            let message = "too much is being opened; try again".to_owned();
             return Err(Refusal::command(ErrorKind::Unavailable, message));
         }
-        let started = start_opening(identity, open).map_err(|err| Refusal::new("workspace", err))?;
+        let started = start_opening(identity, id, wish).map_err(|err| Refusal::new("workspace", err))?;
         let (pid, socket) = started;
-        let (id, connection) = (open.id, open.connection);
-        self.openings.push(Opening { id, connection, pid, socket, since: Instant::now() });
+        self.openings.push(Opening { id, what: wish.what(), connection, pid, socket, since: Instant::now() });
         Ok(())
     }
 
@@ -211,7 +269,7 @@ impl System {
         }
         let received =
             if is_ready { opening.socket.receive::<FromBroker>(&mut self.buffer) } else { Ok(None) };
-        let (id, connection) = (opening.id, opening.connection);
+        let (id, what, connection) = (opening.id, opening.what, opening.connection);
         self.openings.swap_remove(index);
         let refused = |message: String, kind: ErrorKind| Event {
             reply: Reply::Refused(Refusal::command(kind, message).of(id)),
@@ -219,19 +277,20 @@ impl System {
         };
         Some(match received {
             Ok(Some((FromBroker { reply: Some(Reply::Opened(_)) }, mut descriptors))) => {
-                let directory = descriptors.pop();
-                let place = directory.as_ref().and_then(|directory| place_of(directory.as_fd()).ok());
+                let opened = descriptors.pop();
+                let place = opened.as_ref().and_then(|opened| place_of(opened.as_fd()).ok());
+                // A socket is no workspace: it is on no filesystem that a slot can be shown.
                 if let (Some(known), Some(place)) = (self.connections.get_mut(&connection), place) {
                     known.opened.insert(place);
                 }
-                Event { reply: Reply::Opened(Opened { id }), descriptor: directory }
+                Event { reply: Reply::Opened(Opened { id }), descriptor: opened }
             }
             Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)) }, _))) => {
                 Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptor: None }
             }
-            Ok(Some(_)) | Err(_) => refused("the directory cannot be opened".into(), ErrorKind::Internal),
+            Ok(Some(_)) | Err(_) => refused(format!("{what} cannot be opened"), ErrorKind::Internal),
             Ok(None) => refused(
-                format!("the directory cannot be opened within {} s", PATIENCE.as_secs()),
+                format!("{what} cannot be opened within {} s", PATIENCE.as_secs()),
                 ErrorKind::Unavailable,
             ),
         })
@@ -245,7 +304,7 @@ fn credentials(socket: &OwnedFd) -> io::Result<(u32, u32, u32, Vec<u32>)> {
     Ok((peer.uid.as_raw(), peer.gid.as_raw(), pid, syscall::peer_groups(socket.as_fd())?))
 }
 
-fn start_opening(identity: &Identity, open: &Open) -> io::Result<(Pid, BlockingSocket)> {
+fn start_opening(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result<(Pid, BlockingSocket)> {
     let (ours, theirs) = channel::pair()?;
     if let Some(pid) = syscall::clone_process(0, None)? {
         return Ok((pid, BlockingSocket::new(ours)));
@@ -254,25 +313,23 @@ fn start_opening(identity: &Identity, open: &Open) -> io::Result<(Pid, BlockingS
     // What the broker has open is not this user's.
     let Ok(socket) = syscall::keep_only(theirs) else { syscall::exit(1) };
     let socket = BlockingSocket::new(socket);
-    let opened = identity::assume(identity, CapabilitySet::empty()).and_then(|()| open_directory(open));
+    let assumed = identity::assume(identity, CapabilitySet::empty());
+    let opened = assumed.map_err(|err| Error::from_io(err, wish.what())).and_then(|()| wish.fulfil());
     // A broker that is gone learns nothing.
     let _ = match opened {
-        Ok(directory) => {
-            let opened = Reply::Opened(Opened { id: open.id });
-            socket.send(&FromBroker { reply: Some(opened) }, &[directory.as_fd()])
+        Ok(opened) => {
+            let reply = Some(Reply::Opened(Opened { id }));
+            socket.send(&FromBroker { reply }, &[opened.as_fd()])
         }
         Err(err) => {
-            let path = String::from_utf8_lossy(&open.path);
-            let err = Error::from_io(err, &path);
-            let refused = Refusal::command(err.kind, err.message.into_owned()).of(open.id);
+            let refused = Refusal::command(err.kind, err.message.into_owned()).of(id);
             socket.send(&FromBroker { reply: Some(Reply::Refused(refused)) }, &[])
         }
     };
     syscall::exit(0)
 }
 
-fn open_directory(open: &Open) -> io::Result<OwnedFd> {
-    let path = Path::new(OsStr::from_bytes(&open.path));
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty())?;
     // A filesystem of a user's own tells its number of an inode when it is first asked; until then the kernel has another

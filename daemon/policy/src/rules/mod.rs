@@ -311,6 +311,19 @@ impl Rules {
         let Decision { verdict, rule, .. } = self.decide(&facts);
         let judged = command.and_then(|command| self.commands.judge(who, &command));
         let strongest = self.strongest(&facts);
+        let must_ask = tool.must_ask(input)?;
+        let is_denied =
+            verdict == Verdict::Deny || judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::Deny);
+        if let Some(why) = must_ask.filter(|_| !is_denied) {
+            return Ok(Explanation {
+                verdict: Verdict::Ask,
+                rule: format!("always asked, as it {why}"),
+                program: judged.and_then(|judged| judged.program),
+                why: Some("no rule and no grant allows such a call without a human".into()),
+                grant: None,
+                change: None,
+            });
+        }
         Ok(match judged {
             Some(judged) if judged.verdict >= verdict => Explanation {
                 verdict: judged.verdict,

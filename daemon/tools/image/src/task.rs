@@ -247,14 +247,19 @@ pub(crate) struct Difference {
     pub(crate) first_size: [u32; 2],
     /// Width and height of the second.
     pub(crate) second_size: [u32; 2],
-    /// Pixels that differ by more than `tolerance` in a channel; absent if the sizes differ.
+    /// Pixels that differ by more than `tolerance` in a channel; like what follows, absent if the sizes differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) differing_pixels: Option<u64>,
     /// The same as part of all, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) differing_share: Option<f64>,
     /// The largest difference of a channel, from 0 to 255.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) largest_difference: Option<u8>,
     /// Peak signal-to-noise ratio in decibels; above 40 nobody sees it. Absent if nothing differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) psnr_db: Option<f64>,
-    /// The smallest area with all that differs: x, y, width, height.
+    /// The smallest area with all that differs: x, y, width, height; absent if nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) differing_area: Option<[u32; 4]>,
 }

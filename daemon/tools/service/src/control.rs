@@ -90,6 +90,14 @@ impl Tool for ServiceControl {
     type Input = Input;
     type Output = Output;
 
+    fn must_ask(&self, input: &Input) -> Option<&'static str> {
+        let is_harmless =
+            matches!(input.action, Action::Start | Action::Enable | Action::ResetFailed | Action::Unmask);
+        let is_critical = name::full(&input.name).is_ok_and(|name| name::is_critical(&name));
+        (is_critical && !is_harmless && input.scope == Scope::System)
+            .then_some("may cut the host off, or end what watches over it")
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let name = name::full(&input.name)?;
         let bus = Bus::connect(input.scope).await?;

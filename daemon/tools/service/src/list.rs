@@ -93,17 +93,7 @@ impl Tool for ServiceList {
 
     async fn call(&self, _ctx: &CallCtx, input: Input) -> Result<Output> {
         let bus = Bus::connect(input.scope).await?;
-        let name = match &input.pattern {
-            None => "*".to_owned(),
-            Some(pattern) if pattern.contains(['*', '?', '[']) => pattern.clone(),
-            Some(word) => format!("*{word}*"),
-        };
-        // A pattern may say the kind itself.
-        let pattern = if input.kind == "*" || name.ends_with(&format!(".{}", input.kind)) {
-            name
-        } else {
-            format!("{name}.{}", input.kind)
-        };
+        let pattern = pattern(input.pattern.as_deref(), &input.kind);
         let states: &[&str] = match input.state {
             State::All => &[],
             State::Active => &["active"],
@@ -128,5 +118,37 @@ impl Tool for ServiceList {
             sub,
         });
         Ok(Output { units: units.collect(), total })
+    }
+}
+
+/// As `ListUnitsByPatterns` takes it (fnmatch(3)): names say their kind.
+fn pattern(wanted: Option<&str>, kind: &str) -> String {
+    let suffix = format!(".{kind}");
+    let wanted = wanted.map(|wanted| wanted.strip_suffix(&suffix).unwrap_or(wanted));
+    let name = match wanted {
+        None => "*".to_owned(),
+        Some(pattern) if pattern.contains(['*', '?', '[']) => pattern.to_owned(),
+        Some(word) => format!("*{word}*"),
+    };
+    if kind == "*" { name } else { name + &suffix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pattern;
+
+    #[test]
+    fn words_become_patterns_of_their_kind() {
+        for (wanted, kind, expected) in [
+            (None, "service", "*.service"),
+            (None, "*", "*"),
+            (Some("ssh"), "service", "*ssh*.service"),
+            (Some("tick.timer"), "timer", "*tick*.timer"),
+            (Some("getty@*"), "service", "getty@*.service"),
+            (Some("getty@*.service"), "service", "getty@*.service"),
+            (Some("ssh"), "*", "*ssh*"),
+        ] {
+            assert_eq!(pattern(wanted, kind), expected, "{wanted:?} {kind}");
+        }
     }
 }

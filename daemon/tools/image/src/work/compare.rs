@@ -67,7 +67,7 @@ pub(crate) fn compare(
             .map(|[west, north, east, south]| [west, north, east - west + 1, south - north + 1]),
         ..of_sizes(sizes)
     };
-    let painted = painted.map(|painted| write_png(painted)).transpose()?;
+    let painted = painted.map(write_png).transpose()?;
     Ok((difference, painted))
 }
 

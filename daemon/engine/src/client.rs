@@ -1,0 +1,208 @@
+//! Clients of the engine: one per call, over connections that were made with the rights of whoever makes the call.
+
+use crate::failure::{self, About};
+use bollard::{BollardRequest, Docker, errors::Error as Failure};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    Request, Response, Uri,
+    body::{Body, Incoming},
+    client::conn::http1,
+    header::{HOST, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use skynet_core::{CallCtx, Connection, Error, Result};
+use skynet_sandbox::{Slots, engine::OWN_SOCKETS};
+use std::{
+    io,
+    os::unix::net::UnixStream as StdStream,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+/// Of a request until the engine begins to answer. What limits a call is the time of its tool.
+const PATIENCE_SECONDS: u64 = 4000;
+
+/// Of an answer that is read as a whole.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Stands for the engine where HTTP wants a host.
+const NAME: &str = "engine";
+
+/// The way to the engine.
+pub struct Engine {
+    slots: Arc<Slots>,
+    own: Arc<[PathBuf]>,
+}
+
+impl Engine {
+    /// The engine to which `slots` connects. A daemon of one user finds it at the first of `own` that is there.
+    #[must_use]
+    pub fn new(slots: Arc<Slots>, own: Vec<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { slots, own: own.into() })
+    }
+
+    /// Where the engines are that one user may have: what `DOCKER_HOST` says, his own, and those of the host.
+    #[must_use]
+    pub fn places(docker_host: Option<&str>, runtime_directory: &Path) -> Vec<PathBuf> {
+        let named = docker_host.and_then(|host| host.strip_prefix("unix://")).map(PathBuf::from);
+        let own = OWN_SOCKETS.iter().map(|name| runtime_directory.join(name));
+        let of_host = skynet_sandbox::engine::HOST_SOCKETS.iter().map(PathBuf::from);
+        named.into_iter().chain(own).chain(of_host).collect()
+    }
+
+    /// Whose slots these are.
+    #[must_use]
+    pub const fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    /// A connection as the caller.
+    ///
+    /// # Errors
+    /// `Denied` when he may not, `Unavailable` when there is no engine.
+    pub async fn connect(&self, ctx: &CallCtx) -> Result<UnixStream> {
+        let connection = ctx.origin()?.caller.connection.clone();
+        connect(&self.slots, &connection, &self.own).await
+    }
+
+    /// A client for one call.
+    ///
+    /// # Errors
+    /// As [`Engine::connect`].
+    pub async fn client(&self, ctx: &CallCtx) -> Result<Client> {
+        let way = Arc::new(Way {
+            slots: self.slots.clone(),
+            connection: ctx.origin()?.caller.connection.clone(),
+            own: self.own.clone(),
+            prefix: OnceLock::new(),
+        });
+        let transport = {
+            let way = way.clone();
+            move |request: BollardRequest| {
+                let way = way.clone();
+                async move { way.send(request).await }
+            }
+        };
+        let address = Some(format!("http://{NAME}"));
+        let version = bollard::API_DEFAULT_VERSION;
+        let docker = Docker::connect_with_custom_transport(transport, address, PATIENCE_SECONDS, version)
+            .map_err(|err| Error::internal("the client of the engine cannot be made").with_source(err))?;
+        let client = Client { docker, way, cancel: ctx.cancel.clone() };
+        let docker = client.ask(About::Engine, client.docker.clone().negotiate_version()).await?;
+        let version = docker.client_version();
+        // It is set once, here.
+        let _ = client.way.prefix.set(format!("/v{}.{}", version.major_version, version.minor_version));
+        Ok(client)
+    }
+}
+
+async fn connect(slots: &Slots, connection: &Connection, own: &Arc<[PathBuf]>) -> Result<UnixStream> {
+    let socket = StdStream::from(slots.connect_engine(connection.number(), own).await?);
+    let unusable = |err| Error::internal("the connection to the engine cannot be used").with_source(err);
+    socket.set_nonblocking(true).map_err(unusable)?;
+    UnixStream::from_std(socket).map_err(unusable)
+}
+
+/// How one call reaches the engine: each request by a connection of its own, which ends with it.
+struct Way {
+    slots: Arc<Slots>,
+    connection: Arc<Connection>,
+    own: Arc<[PathBuf]>,
+    /// Of paths, once it is known which version of the API both speak.
+    prefix: OnceLock<String>,
+}
+
+impl Way {
+    async fn send<B>(&self, request: Request<B>) -> std::result::Result<Response<Incoming>, Failure>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let socket = connect(&self.slots, &self.connection, &self.own).await.map_err(io::Error::other)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+        // Ends with the request, and with the answer to it: whoever drops that hangs up.
+        tokio::spawn(async move {
+            if let Err(err) = connection.with_upgrades().await {
+                tracing::debug!(error = %err, "a connection to the engine broke");
+            }
+        });
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        // The library leaves out which version it speaks, so the engine would take it for the newest.
+        let prefix = self.prefix.get().map_or("", String::as_str);
+        parts.uri = format!("{prefix}{path}").parse::<Uri>()?;
+        parts.headers.insert(HOST, HeaderValue::from_static(NAME));
+        Ok(sender.send_request(Request::from_parts(parts, body)).await?)
+    }
+}
+
+/// A stream of the library's.
+pub(crate) type Stream<'a, T> =
+    Pin<Box<dyn futures_util::Stream<Item = std::result::Result<T, Failure>> + Send + 'a>>;
+
+/// What one call asks of the engine. Dropped, it hangs up.
+pub struct Client {
+    pub(crate) docker: Docker,
+    way: Arc<Way>,
+    cancel: CancellationToken,
+}
+
+impl Client {
+    /// The answer to one request, for as long as the caller wants it.
+    ///
+    /// # Errors
+    /// What the engine says, in words about `about`; `Canceled`.
+    pub(crate) async fn ask<T>(
+        &self,
+        about: About<'_>,
+        answer: impl Future<Output = std::result::Result<T, Failure>> + Send,
+    ) -> Result<T> {
+        let answered = tokio::select! {
+            answered = answer => answered,
+            () = self.cancel.cancelled() => return Err(canceled()),
+        };
+        match answered {
+            Ok(answer) => Ok(answer),
+            Err(err) => Err(failure::explain(self, about, err).await),
+        }
+    }
+
+    /// The next of a stream, for as long as the caller wants it; `None` at its end.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub(crate) async fn next<T>(&self, about: About<'_>, stream: &mut Stream<'_, T>) -> Result<Option<T>> {
+        self.ask(about, async { stream.next().await.transpose() }).await
+    }
+
+    /// What a path answers, where the library knows only the newest form of it.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, about: About<'_>, path: &str) -> Result<T> {
+        let uri = path.parse::<Uri>();
+        let uri = uri.map_err(|err| Error::internal("a path of the engine is none").with_source(err))?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = uri;
+        let read = async {
+            let response = self.way.send(request).await?;
+            let status = response.status();
+            let body = http_body_util::Limited::new(response.into_body(), MOST_BYTES);
+            let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            if status.is_success() {
+                return Ok(serde_json::from_slice(&body)?);
+            }
+            let message = String::from_utf8_lossy(&body).into_owned();
+            Err(Failure::DockerResponseServerError { status_code: status.as_u16(), message })
+        };
+        self.ask(about, read).await
+    }
+}
+
+pub(crate) fn canceled() -> Error {
+    Error::canceled("the client canceled the call")
+}

@@ -1,0 +1,133 @@
+//! Which containers reach the host: those whose processes could become root there, or read and write its files.
+
+use bollard::models::{ContainerInspectResponse, HostConfig, MountType};
+
+/// Capabilities that a container has without asking are not among these.
+const HARMLESS: [&str; 2] = ["NET_BIND_SERVICE", "CAP_NET_BIND_SERVICE"];
+
+/// In words, each way in which a container reaches the host; empty if it does not.
+pub(crate) fn of_container(found: &ContainerInspectResponse) -> Vec<String> {
+    let mut ways = found.host_config.as_ref().map(of_settings).unwrap_or_default();
+    for mount in found.mounts.iter().flatten() {
+        if mount.typ.as_deref() == Some("bind") {
+            add(&mut ways, format!("host path {}", mount.source.as_deref().unwrap_or_default()));
+        }
+    }
+    ways
+}
+
+/// The same of what a container is made with.
+pub(crate) fn of_settings(settings: &HostConfig) -> Vec<String> {
+    let mut ways = Vec::new();
+    if settings.privileged == Some(true) {
+        add(&mut ways, "privileged".to_owned());
+    }
+    let modes = [
+        ("network", &settings.network_mode),
+        ("pid", &settings.pid_mode),
+        ("ipc", &settings.ipc_mode),
+        ("uts", &settings.uts_mode),
+        ("user", &settings.userns_mode),
+    ];
+    for (name, mode) in modes {
+        let mode = mode.as_deref().unwrap_or_default();
+        if mode == "host" {
+            add(&mut ways, format!("{name} namespace of the host"));
+        } else if mode.starts_with("container:") {
+            // That one may be the host's.
+            add(&mut ways, format!("{name} namespace of another container"));
+        }
+    }
+    for capability in settings.cap_add.iter().flatten() {
+        if !HARMLESS.contains(&capability.as_str()) {
+            add(&mut ways, format!("capability {capability}"));
+        }
+    }
+    for device in settings.devices.iter().flatten() {
+        add(&mut ways, format!("device {}", device.path_on_host.as_deref().unwrap_or_default()));
+    }
+    if settings.device_requests.iter().flatten().next().is_some()
+        || settings.device_cgroup_rules.iter().flatten().next().is_some()
+    {
+        add(&mut ways, "devices".to_owned());
+    }
+    for option in settings.security_opt.iter().flatten() {
+        // What a confined container has of itself, or makes it more confined.
+        if option.contains("unconfined") || option.contains("disable") {
+            add(&mut ways, format!("security option {option}"));
+        }
+    }
+    if settings.cgroup_parent.as_deref().is_some_and(|parent| !parent.is_empty()) {
+        add(&mut ways, "control group of the host".to_owned());
+    }
+    if settings.volumes_from.iter().flatten().next().is_some() {
+        add(&mut ways, "volumes of another container".to_owned());
+    }
+    for bind in settings.binds.iter().flatten() {
+        if let Some((path, _)) = bind.split_once(':').filter(|(path, _)| path.starts_with('/')) {
+            add(&mut ways, format!("host path {path}"));
+        }
+    }
+    for mount in settings.mounts.iter().flatten() {
+        if mount.typ == Some(MountType::BIND) {
+            add(&mut ways, format!("host path {}", mount.source.as_deref().unwrap_or_default()));
+        }
+    }
+    ways
+}
+
+fn add(ways: &mut Vec<String>, way: String) {
+    if !ways.contains(&way) {
+        ways.push(way);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::{Mount, MountPoint};
+
+    #[test]
+    fn what_reaches_the_host_is_seen_and_nothing_else() {
+        let plain = HostConfig {
+            network_mode: Some("bridge".into()),
+            ipc_mode: Some("private".into()),
+            userns_mode: Some(String::new()),
+            cgroup_parent: Some(String::new()),
+            cap_add: Some(vec!["NET_BIND_SERVICE".into()]),
+            security_opt: Some(vec!["no-new-privileges".into()]),
+            binds: Some(vec!["data:/data".into()]),
+            mounts: Some(vec![Mount { typ: Some(MountType::VOLUME), ..Mount::default() }]),
+            ..HostConfig::default()
+        };
+        assert_eq!(of_settings(&plain), Vec::<String>::new());
+        let all = HostConfig {
+            privileged: Some(true),
+            network_mode: Some("host".into()),
+            pid_mode: Some("container:web".into()),
+            cap_add: Some(vec!["SYS_ADMIN".into()]),
+            security_opt: Some(vec!["seccomp=unconfined".into()]),
+            binds: Some(vec!["/var/run/docker.sock:/s".into()]),
+            ..HostConfig::default()
+        };
+        let ways = of_settings(&all);
+        assert_eq!(
+            ways,
+            [
+                "privileged",
+                "network namespace of the host",
+                "pid namespace of another container",
+                "capability SYS_ADMIN",
+                "security option seccomp=unconfined",
+                "host path /var/run/docker.sock"
+            ]
+        );
+        let mounts = Some(vec![MountPoint {
+            typ: Some("bind".into()),
+            source: Some("/".into()),
+            ..MountPoint::default()
+        }]);
+        let found = ContainerInspectResponse { mounts, ..ContainerInspectResponse::default() };
+        assert_eq!(of_container(&found), ["host path /"]);
+    }
+}

@@ -1,0 +1,59 @@
+//! What is opened as the user of a connection: directories, and the container engine.
+
+use super::{Slots, Source, Waiter, refusal};
+use crate::{
+    engine,
+    protocol::{Engine, Open, Reply, Request},
+};
+use skynet_core::{Error, Result, Workspace};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+impl Slots {
+    /// Opens a directory as the user of a connection.
+    ///
+    /// # Errors
+    /// What that user would be told, or `Unavailable` when there is no broker.
+    pub async fn open(&self, connection: u64, path: &Path) -> Result<Workspace> {
+        let path = path.as_os_str().as_encoded_bytes().to_vec();
+        let opened = self.ask(|id| Request::Open(Open { id, connection, path })).await?;
+        Workspace::from_descriptor(opened)
+    }
+
+    /// Connects to the container engine as the user of a connection. The broker of the whole host knows itself where that
+    /// listens; for a daemon's own user, who is the same to the kernel as this process, it is at the first of `own` that is there.
+    ///
+    /// # Errors
+    /// `Denied` when that user may not, `Unavailable` when there is no engine or no broker.
+    pub async fn connect_engine(&self, connection: u64, own: &Arc<[PathBuf]>) -> Result<OwnedFd> {
+        match &self.source {
+            Source::Own { .. } => {
+                let own = own.clone();
+                let connected = tokio::task::spawn_blocking(move || engine::connect(&own)).await;
+                connected.map_err(|err| Error::internal("the connection failed").with_source(err))?
+            }
+            Source::Host { .. } => self.ask(|id| Request::Engine(Engine { id, connection })).await,
+        }
+    }
+
+    /// What a request opens.
+    async fn ask(&self, request: impl FnOnce(u64) -> Request) -> Result<OwnedFd> {
+        let broker = self.reach().await?;
+        let id = broker.next.fetch_add(1, Ordering::Relaxed);
+        let (waiter, _early, replied) = Waiter::new();
+        broker.expect(id, waiter)?;
+        broker
+            .send(request(id), &[])
+            .await
+            .map_err(|err| Error::unavailable("the sandbox cannot be asked").with_source(err))?;
+        match replied.await {
+            Ok((Reply::Opened(_), Some(opened))) => Ok(opened),
+            Ok((Reply::Refused(refused), _)) => Err(refusal(refused)),
+            Ok(_) => Err(Error::internal("the sandbox answered something else")),
+            Err(_) => Err(Error::unavailable("the sandbox has just died; call again")),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Starts and stops containers.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_engine::{Action, Engine, Name, Standing};
+use std::{sync::Arc, time::Duration};
+
+pub(crate) struct DockerControlContainer(pub(crate) Arc<Engine>);
+
+const fn default_grace() -> u32 {
+    10
+}
+
+fn default_signal() -> String {
+    "SIGKILL".to_owned()
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// Name or id.
+    container: Name,
+    /// What to do with it.
+    action: Action,
+    /// How long it has to end.
+    #[serde(default = "default_grace")]
+    #[schemars(range(max = 300))]
+    grace_seconds: u32,
+    /// For `kill`.
+    #[serde(default = "default_signal")]
+    signal: String,
+}
+
+impl Tool for DockerControlContainer {
+    const NAME: &'static str = "docker_control_container";
+    const SUMMARY: &'static str =
+        "Start, stop, restart, pause, unpause or kill a container, or send it a signal.";
+    const KEYWORDS: &'static str = "docker podman start stop restart pause unpause resume kill signal container | démarrer arrêter redémarrer relancer suspendre reprendre tuer conteneur";
+    const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::Destroy;
+    const PLACE: Place = Place::Daemon;
+    const TIMEOUT: Duration = Duration::from_secs(330);
+    type Input = Input;
+    type Output = Standing;
+
+    /// What ends loses what it had in memory.
+    fn effect(&self, input: &Input) -> Effect {
+        match input.action {
+            Action::Start | Action::Pause | Action::Unpause => Effect::Write,
+            Action::Stop | Action::Restart | Action::Kill => Effect::Destroy,
+        }
+    }
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Standing> {
+        let is_signal =
+            input.signal.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-".contains(&byte));
+        if !is_signal || input.signal.is_empty() {
+            return Err(Error::invalid_input(format!(
+                "`{}` is no signal; one is like `SIGTERM` or `15`",
+                input.signal
+            )));
+        }
+        let client = self.0.client(ctx).await?;
+        client.control(&input.container, input.action, input.grace_seconds, &input.signal).await
+    }
+}
