@@ -130,6 +130,7 @@ fn breaks(old: &Value, new: &Value, side: Side) -> Vec<String> {
 fn every_tool_is_called_by_a_test() {
     let tests = [
         include_str!("../e2e/host/docker.rs"),
+        include_str!("../e2e/host/docker/compose.rs"),
         include_str!("../e2e/host/docker/images.rs"),
         include_str!("../e2e/host/docker/run.rs"),
         include_str!("../e2e/jobs.rs"),

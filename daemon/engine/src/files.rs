@@ -26,7 +26,7 @@ use tokio::{
 };
 
 /// What packers may use.
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     wall_ms: 1800 * 1000,
     memory_bytes: 512 << 20,
     processes: 16,
@@ -36,7 +36,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// Their home, which nothing is put into.
-const HOME: &str = "0000000000000000000000000000000000000000000000000000000000656e67";
+pub(crate) const HOME: &str = "0000000000000000000000000000000000000000000000000000000000656e67";
 
 /// At once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -160,11 +160,11 @@ impl Packer {
     }
 }
 
-fn no_pipe(err: impl Into<io::Error>) -> Error {
+pub(crate) fn no_pipe(err: impl Into<io::Error>) -> Error {
     Error::unavailable("no pipe to the sandbox can be made").with_source(err.into())
 }
 
-fn receiver(end: OwnedFd) -> Result<pipe::Receiver> {
+pub(crate) fn receiver(end: OwnedFd) -> Result<pipe::Receiver> {
     rustix::io::ioctl_fionbio(&end, true).map_err(no_pipe)?;
     pipe::Receiver::from_owned_fd(end).map_err(no_pipe)
 }

@@ -2,6 +2,7 @@
 //! the rights of the caller, by whoever has them: this room opens no socket and holds no right of its own.
 
 mod client;
+mod compose;
 mod containers;
 mod control;
 mod create;
@@ -20,6 +21,7 @@ mod system;
 mod time;
 
 pub use client::{Client, Engine};
+pub use compose::Composed;
 pub use containers::{Limits, Listed, Shown, Standing, State, Wanted};
 pub use control::{Action, Change, Ended, Restart};
 pub use create::{Made, Mount, Namespace, Power, Recipe, Run};

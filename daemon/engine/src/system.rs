@@ -10,6 +10,7 @@ use bollard::query_parameters::{
     EventsOptions, PruneBuildOptions, PruneContainersOptions, PruneImagesOptions, PruneNetworksOptions,
     PruneVolumesOptions,
 };
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,15 +150,16 @@ impl Client {
         container: Option<&Name>,
         most: usize,
     ) -> Result<Vec<Event>> {
-        let now = time::now();
-        let since = since.map(time::parse).transpose()?.unwrap_or(now);
-        let until = now.saturating_add(i64::try_from(follow.as_secs()).unwrap_or_default());
+        let now = Timestamp::now();
+        let since = since.map(time::parse).transpose()?.unwrap_or(now.as_second());
+        let until = now.checked_add(follow).unwrap_or(now);
+        // What happened in this second counts.
+        let until = format!("{}.{:09}", until.as_second(), until.subsec_nanosecond());
         let filters = container.map(|name| HashMap::from([("container".to_owned(), vec![name.to_string()])]));
         if let Some(name) = container {
             self.inspect(name).await?;
         }
-        let options =
-            EventsOptions { since: Some(since.to_string()), until: Some(until.to_string()), filters };
+        let options = EventsOptions { since: Some(since.to_string()), until: Some(until), filters };
         let mut stream: Stream<'_, _> = Box::pin(self.docker.events(Some(options)));
         let mut events = std::collections::VecDeque::new();
         let mut seen = 0.0;

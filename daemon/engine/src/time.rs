@@ -3,11 +3,6 @@
 use jiff::{SignedDuration, Timestamp};
 use skynet_core::{Error, Result};
 
-/// Seconds since 1970.
-pub(crate) fn now() -> i64 {
-    Timestamp::now().as_second()
-}
-
 /// In RFC 3339, UTC, without fractions; empty for what never was.
 pub(crate) fn rfc3339(seconds: i64) -> String {
     Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! The container engine: used by those who may use it themselves, as they may, and by nobody else.
 
+mod compose;
 mod images;
 mod run;
 

@@ -27,7 +27,8 @@ impl Tool for DockerDiffContainer {
     const NAME: &'static str = "docker_diff_container";
     const SUMMARY: &'static str =
         "Show in what a container differs from its image: added, changed, deleted; like docker diff.";
-    const KEYWORDS: &'static str = "docker podman diff filesystem container image | différences conteneur image";
+    const KEYWORDS: &'static str =
+        "docker podman diff filesystem container image | différences conteneur image";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

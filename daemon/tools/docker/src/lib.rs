@@ -21,6 +21,7 @@ mod push_image;
 mod read_logs;
 mod remove_container;
 mod remove_image;
+mod run_compose;
 mod run_container;
 mod save_images;
 mod show_container;
@@ -67,6 +68,7 @@ pub fn toolset(engine: &Arc<Engine>) -> Toolset {
     .with(read_logs::DockerReadLogs(engine.clone()))
     .with(remove_container::DockerRemoveContainer(engine.clone()))
     .with(remove_image::DockerRemoveImage(engine.clone()))
+    .with(run_compose::DockerRunCompose(engine.clone()))
     .with(run_container::DockerRunContainer(engine.clone()))
     .with(save_images::DockerSaveImages(engine.clone()))
     .with(diff_container::DockerDiffContainer(engine.clone()))

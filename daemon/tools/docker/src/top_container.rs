@@ -18,7 +18,7 @@ pub(crate) struct Input {
 impl Tool for DockerTopContainer {
     const NAME: &'static str = "docker_top_container";
     const SUMMARY: &'static str = "List the processes inside a running container; like docker top.";
-    const KEYWORDS: &'static str = "docker podman top inside container | dans conteneur";
+    const KEYWORDS: &'static str = "docker podman top processes inside container | dans conteneur";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

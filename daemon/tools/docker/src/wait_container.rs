@@ -27,8 +27,7 @@ impl Tool for DockerWaitContainer {
     const NAME: &'static str = "docker_wait_container";
     const SUMMARY: &'static str =
         "Wait until a container has ended, and get its exit code; like docker wait.";
-    const KEYWORDS: &'static str =
-        "docker podman wait container ends | attendre fin conteneur";
+    const KEYWORDS: &'static str = "docker podman wait container ends | attendre fin conteneur";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(3700);

@@ -29,7 +29,8 @@ pub(crate) struct Output {
 impl Tool for DockerWatchStats {
     const NAME: &'static str = "docker_watch_stats";
     const SUMMARY: &'static str = "Show what containers use: CPU, memory, network, disk, processes; once, or watched for a while with the peaks. Like docker stats.";
-    const KEYWORDS: &'static str = "docker podman stats container cpu memory consumption consume | conteneur consommation mémoire statistiques";
+    const KEYWORDS: &'static str =
+        "docker podman stats container cpu memory consumption | conteneur consommation mémoire statistiques";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(660);
