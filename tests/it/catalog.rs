@@ -132,6 +132,9 @@ fn every_tool_is_called_by_a_test() {
         include_str!("../e2e/host/services.rs"),
         include_str!("../e2e/image.rs"),
         include_str!("../e2e/host/docker.rs"),
+        include_str!("../e2e/host/docker/compose.rs"),
+        include_str!("../e2e/host/docker/images.rs"),
+        include_str!("../e2e/host/docker/run.rs"),
         include_str!("../e2e/jobs.rs"),
         include_str!("../e2e/jobs/terminal.rs"),
         include_str!("../e2e/preview.rs"),
@@ -155,6 +158,15 @@ fn every_tool_is_called_by_a_test() {
 fn a_tool_that_does_more_for_some_input_says_so() {
     let registry = registry();
     for (name, input) in [
+        ("docker_control_container", r#"{"container":"x","action":"stop"}"#),
+        ("docker_control_network", r#"{"network":"x","action":"connect","container":"y"}"#),
+        ("docker_control_volume", r#"{"volume":"x","action":"remove"}"#),
+        (
+            "docker_copy_files",
+            r#"{"container":"x","direction":"into_container","from":"f","into":"/","reaches_host":true}"#,
+        ),
+        ("docker_exec_container", r#"{"container":"x","argv":["true"]}"#),
+        ("docker_run_container", r#"{"image":"x"}"#),
         ("exec_run", r#"{"command":["true"],"network":{"reach":[80]}}"#),
         ("exec_preview", r#"{"command":["true"],"network":{"hosts":["example.com"]}}"#),
         ("exec_start_job", r#"{"command":["true"],"network":{"publish":[3000]}}"#),
@@ -169,6 +181,37 @@ fn a_tool_that_does_more_for_some_input_says_so() {
         assert_eq!(tool.effect_of(&input).unwrap(), tool.most, "{name}");
     }
     assert!(registry.iter().all(|tool| tool.most >= tool.effect));
+}
+
+/// What reaches the host from a container destroys, and a human is asked whatever rules say.
+#[test]
+fn what_reaches_the_host_is_always_asked() {
+    let registry = registry();
+    let find = |name: &str, input: &str| {
+        let tool = registry.find(name).unwrap();
+        let input = skynet_core::Canonical::parse(input.as_bytes()).unwrap();
+        (tool.effect_of(&input).unwrap(), tool.must_ask(&input).unwrap().is_some())
+    };
+    let run = |more: &str| find("docker_run_container", &format!(r#"{{"image":"x"{more}}}"#));
+    for more in [
+        r#","host":{"privileged":true}"#,
+        r#","host":{"namespaces":["pid"]}"#,
+        r#","host":{"capabilities":["SYS_ADMIN"]}"#,
+        r#","host":{"devices":["/dev/kvm"]}"#,
+        r#","host":{"host_volumes":true}"#,
+        r#","network":"host""#,
+        r#","mounts":[{"source":"/run/docker.sock","target":"/s"}]"#,
+        r#","network":"none","mounts":[{"source":"/","target":"/host","read_only":true}]"#,
+    ] {
+        assert_eq!(run(more), (skynet_core::Effect::Destroy, true), "{more}");
+    }
+    assert_eq!(run(""), (skynet_core::Effect::External, false));
+    assert_eq!(
+        run(r#","network":"none","mounts":[{"source":"data","target":"/d"}]"#),
+        (skynet_core::Effect::Write, false)
+    );
+    let declared = r#"{"container":"x","argv":["true"],"reaches_host":true}"#;
+    assert_eq!(find("docker_exec_container", declared), (skynet_core::Effect::Destroy, true));
 }
 
 /// A tool that starts what its caller names says what that is, or no list of commands would judge it.

@@ -68,9 +68,10 @@ const TOOLCHAINS: [(&str, &str); 10] = [
 const SERVERS: [(&str, &str); 1] = [("/usr/sbin/sshd", "openssh-server")];
 
 /// A container engine that the tests start for themselves, and what an image is made of where there is no registry. As above.
-const DOCKER: [(&str, &str); 5] = [
+const DOCKER: [(&str, &str); 6] = [
     ("/usr/sbin/dockerd", "docker.io"),
     ("containerd", "containerd"),
+    ("docker-compose", "docker-compose"),
     ("iptables", "iptables"),
     ("runc", "runc"),
     ("/usr/share/doc/busybox-static/copyright", "busybox-static"),

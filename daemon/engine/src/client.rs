@@ -67,8 +67,13 @@ impl Engine {
     /// # Errors
     /// `Denied` when he may not, `Unavailable` when there is no engine.
     pub async fn connect(&self, ctx: &CallCtx) -> Result<UnixStream> {
+        self.dialer(ctx)?.dial().await
+    }
+
+    /// What connects as the caller, again and again.
+    pub(crate) fn dialer(&self, ctx: &CallCtx) -> Result<Dialer> {
         let connection = ctx.origin()?.caller.connection.clone();
-        connect(&self.slots, &connection, &self.own).await
+        Ok(Dialer { slots: self.slots.clone(), connection, own: self.own.clone() })
     }
 
     /// A client for one call.
@@ -76,12 +81,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::connect`].
     pub async fn client(&self, ctx: &CallCtx) -> Result<Client> {
-        let way = Arc::new(Way {
-            slots: self.slots.clone(),
-            connection: ctx.origin()?.caller.connection.clone(),
-            own: self.own.clone(),
-            prefix: OnceLock::new(),
-        });
+        let way = Arc::new(Way { dialer: self.dialer(ctx)?, prefix: OnceLock::new() });
         let transport = {
             let way = way.clone();
             move |request: BollardRequest| {
@@ -102,18 +102,26 @@ impl Engine {
     }
 }
 
-async fn connect(slots: &Slots, connection: &Connection, own: &Arc<[PathBuf]>) -> Result<UnixStream> {
-    let socket = StdStream::from(slots.connect_engine(connection.number(), own).await?);
-    let unusable = |err| Error::internal("the connection to the engine cannot be used").with_source(err);
-    socket.set_nonblocking(true).map_err(unusable)?;
-    UnixStream::from_std(socket).map_err(unusable)
+/// Makes connections as one caller.
+pub(crate) struct Dialer {
+    slots: Arc<Slots>,
+    connection: Arc<Connection>,
+    own: Arc<[PathBuf]>,
+}
+
+impl Dialer {
+    pub(crate) async fn dial(&self) -> Result<UnixStream> {
+        let socket = self.slots.connect_engine(self.connection.number(), &self.own).await?;
+        let socket = StdStream::from(socket);
+        let unusable = |err| Error::internal("the connection to the engine cannot be used").with_source(err);
+        socket.set_nonblocking(true).map_err(unusable)?;
+        UnixStream::from_std(socket).map_err(unusable)
+    }
 }
 
 /// How one call reaches the engine: each request by a connection of its own, which ends with it.
 struct Way {
-    slots: Arc<Slots>,
-    connection: Arc<Connection>,
-    own: Arc<[PathBuf]>,
+    dialer: Dialer,
     /// Of paths, once it is known which version of the API both speak.
     prefix: OnceLock<String>,
 }
@@ -125,7 +133,7 @@ impl Way {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let socket = connect(&self.slots, &self.connection, &self.own).await.map_err(io::Error::other)?;
+        let socket = self.dialer.dial().await.map_err(io::Error::other)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
         // Ends with the request, and with the answer to it: whoever drops that hangs up.
         tokio::spawn(async move {

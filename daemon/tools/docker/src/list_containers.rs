@@ -44,7 +44,8 @@ pub(crate) struct Output {
 impl Tool for DockerListContainers {
     const NAME: &'static str = "docker_list_containers";
     const SUMMARY: &'static str = "List containers with image, state, health and ports; like docker ps. Only running ones unless `all` is set.";
-    const KEYWORDS: &'static str = "docker podman ps containers running stopped exited which list | conteneurs lister quels conteneurs tournent démarrés arrêtés";
+    const KEYWORDS: &'static str =
+        "docker podman ps containers stopped exited | conteneurs lister quels arrêtés";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

@@ -26,7 +26,7 @@ pub(crate) struct Input {
 impl Tool for DockerShowContainer {
     const NAME: &'static str = "docker_show_container";
     const SUMMARY: &'static str = "Show one container: state, exit code, health, restarts, ports, networks, mounts, limits, labels, whether it reaches the host, last lines; like docker inspect. Values of variables are not shown.";
-    const KEYWORDS: &'static str = "docker podman inspect details container ip address mounts env exit code why crashed | inspecter détails conteneur adresse montage code de sortie pourquoi planté";
+    const KEYWORDS: &'static str = "docker podman inspect details container mounts exit code crashed | inspecter détails conteneur code de sortie planté";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;
