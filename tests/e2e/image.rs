@@ -215,7 +215,7 @@ fn pictures_become_every_format_and_drawings_pictures() {
     let secret = bench.path("secret.png");
     bench.put("secret.png", &halves(10, 10));
     let drawing = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="100" height="50"><rect width="50" height="50" fill="#dc1e1e"/><image href="{}" x="50" width="50" height="50"/><text x="5" y="40">word</text></svg>"##,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="100" height="50"><rect width="50" height="50" fill="#dc1e1e"/><image href="{}" x="50" width="50" height="50"/><text x="2" y="45" font-size="40" fill="#1e1edc">IIIII</text></svg>"##,
         secret.display()
     );
     fs::write(bench.path("drawing.svg"), drawing).unwrap();
@@ -229,6 +229,8 @@ fn pictures_become_every_format_and_drawings_pictures() {
     let drawn = bench.get(&output);
     assert_eq!(drawn.dimensions(), (400, 200));
     assert!(is_near(&drawn, 50, 20, RED));
+    let has_text = (0..200).any(|x| is_near(&drawn, x, 120, BLUE));
+    assert!(has_text || skynet_tests::components::font().is_none(), "no text was drawn");
     // What a drawing names outside of itself is not there.
     assert_eq!(drawn.get_pixel(300, 100).0[3], 0);
 }

@@ -37,6 +37,21 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// A font of the system, or `None` after saying on stderr what installs one.
+///
+/// # Panics
+/// As [`find`].
+#[must_use]
+pub fn font() -> Option<PathBuf> {
+    let found = PathBuf::from("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf");
+    if found.exists() {
+        return Some(found);
+    }
+    assert!(!requires_all(), "the font `{}` is missing", found.display());
+    eprintln!("SKIP font: `cargo xtask test` as root installs it");
+    None
+}
+
 fn requires_all() -> bool {
     std::env::var_os("SKYNET_REQUIRE_ALL").is_some_and(|value| value == "1")
 }

@@ -50,7 +50,8 @@ pub(crate) fn directory() -> PathBuf {
 
 /// What developers use, by the program and its package: the tests run them in slots. And polkit, which is asked about
 /// approvals.
-const TOOLCHAINS: [(&str, &str); 10] = [
+const TOOLCHAINS: [(&str, &str); 11] = [
+    ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core"),
     ("bindfs", "bindfs"),
     ("cc", "gcc"),
     ("dbus-daemon", "dbus"),

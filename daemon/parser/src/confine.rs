@@ -77,9 +77,15 @@ const ALLOWED: [(&str, &[libc::c_long]); 5] = [
     ("time and random seeds of hash maps", &[libc::SYS_clock_gettime, libc::SYS_getrandom]),
 ];
 
-/// For fonts: Landlock says which files.
-const OF_FONTS: [libc::c_long; 5] =
-    [libc::SYS_openat, libc::SYS_statx, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_getdents64];
+/// For fonts. Landlock says which files are opened; of others no more is told than what kind they are.
+const OF_FONTS: [libc::c_long; 6] = [
+    libc::SYS_openat,
+    libc::SYS_statx,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_getdents64,
+    libc::SYS_readlink,
+];
 
 /// Gives up everything else, for this process and for good.
 pub(crate) fn enter(fonts: Fonts) -> io::Result<()> {

@@ -173,13 +173,33 @@ pub(crate) fn read_svg(bytes: &[u8], fonts: Database) -> Result<Tree> {
     Tree::from_data(bytes, &options).map_err(damaged)
 }
 
-/// A drawing has no pixels before somebody says how many.
-fn draw(bytes: &[u8], wanted: Wanted<'_>) -> Result<Picture> {
+/// What a drawing means by `serif`, `sans-serif` and `monospace`, and by a font that is not there: the first that is.
+const FAMILIES: [[&str; 4]; 3] = [
+    ["Liberation Serif", "DejaVu Serif", "Noto Serif", "Times New Roman"],
+    ["Liberation Sans", "DejaVu Sans", "Noto Sans", "Arial"],
+    ["Liberation Mono", "DejaVu Sans Mono", "Noto Sans Mono", "Courier New"],
+];
+
+fn system_fonts() -> Database {
     let mut fonts = Database::new();
     for directory in skynet_parser::FONTS {
         fonts.load_fonts_dir(directory);
     }
-    let tree = read_svg(bytes, fonts)?;
+    let known: Vec<String> =
+        fonts.faces().filter_map(|face| face.families.first()).map(|(name, _)| name.clone()).collect();
+    let [serif, sans, mono] = FAMILIES.map(|families| {
+        let preferred = families.into_iter().find(|family| known.iter().any(|name| name == family));
+        preferred.map(str::to_owned).or_else(|| known.first().cloned()).unwrap_or_default()
+    });
+    fonts.set_serif_family(serif);
+    fonts.set_sans_serif_family(sans);
+    fonts.set_monospace_family(mono);
+    fonts
+}
+
+/// A drawing has no pixels before somebody says how many.
+fn draw(bytes: &[u8], wanted: Wanted<'_>) -> Result<Picture> {
+    let tree = read_svg(bytes, system_fonts())?;
     let size = size_of_svg(tree.size());
     let (width, height) = wanted(size.0, size.1)?;
     check_size(width, height)?;
