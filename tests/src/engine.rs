@@ -11,6 +11,8 @@ use std::{
 /// The image that is there: of this host's busybox, because there is no registry.
 pub const IMAGE: &str = "busybox:latest";
 
+const PROGRAM: &str = "/usr/sbin/dockerd";
+
 /// The engine, and what it has made.
 pub struct Dockerd {
     child: Child,
@@ -20,10 +22,15 @@ pub struct Dockerd {
 }
 
 impl Dockerd {
-    /// One that serves members of a group at a socket; `None` after saying on stderr what makes that possible.
+    /// One that serves members of a group at a socket; `None` after saying on stderr what makes that possible. Where there
+    /// is systemd, installing one would start one, so that is its administrator's to do.
     #[must_use]
     pub fn start(socket: &Path, group: u32) -> Option<Self> {
-        let dockerd = components::program("dockerd")?;
+        if Path::new("/run/systemd/system").exists() && !Path::new(PROGRAM).exists() {
+            eprintln!("SKIP docker: there is no {PROGRAM} (docker.io)");
+            return None;
+        }
+        let dockerd = components::program(PROGRAM)?;
         let client = components::program("docker")?;
         let data = tempfile::Builder::new().prefix("skd").tempdir().unwrap();
         let path = |name: &str| data.path().join(name);

@@ -196,6 +196,19 @@ fn start_daemon(path: &Path, user: &User, bus: Option<&str>) -> Child {
     until(command, "the broker is there")
 }
 
+/// A daemon of one user while he is in another group, with its socket, state and configuration below `directory`.
+#[must_use]
+pub fn daemon_of(user: &User, group: u32, directory: &Path) -> Child {
+    let mut command = Command::new("setpriv");
+    command.env_clear().env("HOME", &user.home).env("USER", &user.name);
+    command.env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/");
+    command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()]);
+    command.args(["--groups", &group.to_string()]).arg(program("skynetd"));
+    command.arg("--socket").arg(directory.join("run/s")).arg("--state").arg(directory.join("state"));
+    command.arg("--config").arg(directory.join("config.toml"));
+    until(command, "ready")
+}
+
 /// Starts a program and waits until it says so.
 fn until(mut command: Command, said: &str) -> Child {
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

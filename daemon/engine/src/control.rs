@@ -92,14 +92,18 @@ impl Client {
     /// Does something with a container; how it is then.
     ///
     /// # Errors
-    /// `Conflict` for a state in which that cannot be done.
+    /// `Conflict` for a state in which that cannot be done, `Denied` for starting one that reaches the host when that was
+    /// not declared.
     pub async fn control(
         &self,
         name: &Name,
         action: Action,
         grace_seconds: u32,
         signal: &str,
+        reaches_host: bool,
     ) -> Result<Standing> {
+        let is_starting = matches!(action, Action::Start | Action::Restart);
+        let name = &self.check_reach(name, reaches_host || !is_starting).await?;
         let about = About::Container(name);
         let (docker, grace) = (&self.docker, i32::try_from(grace_seconds).ok());
         match action {

@@ -355,7 +355,7 @@ impl Client {
             }
             Err(_) => gather.show_now(ctx),
         }
-        self.control(id, crate::Action::Stop, GRACE_SECONDS, "").await?;
+        self.control(id, crate::Action::Stop, GRACE_SECONDS, "", true).await?;
         Ok(true)
     }
 

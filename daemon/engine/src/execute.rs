@@ -58,13 +58,12 @@ pub struct Executed {
 
 impl Client {
     /// Refuses what would be done in a container that reaches the host, unless that was declared, so that a human was asked.
-    pub(crate) async fn check_reach(&self, name: &Name, is_declared: bool) -> Result<()> {
-        if is_declared {
-            return Ok(());
-        }
-        let ways = reach::of_container(&self.inspect(name).await?);
-        if ways.is_empty() {
-            return Ok(());
+    /// Returns its id: by then another one may have its name.
+    pub(crate) async fn check_reach(&self, name: &Name, is_declared: bool) -> Result<Name> {
+        let found = self.inspect(name).await?;
+        let ways = reach::of_container(&found);
+        if is_declared || ways.is_empty() {
+            return Name::try_from(found.id.unwrap_or_default());
         }
         Err(Error::denied(format!(
             "`{name}` reaches the host ({}); set `reaches_host`, so that a human is asked",
@@ -78,7 +77,7 @@ impl Client {
     /// `Conflict` for a container that does not run, `Denied` for one that reaches the host when that was not declared.
     pub async fn execute(&self, ctx: &CallCtx, task: &Task) -> Result<Executed> {
         let about = About::Container(&task.container);
-        self.check_reach(&task.container, task.reaches_host).await?;
+        let id = self.check_reach(&task.container, task.reaches_host).await?;
         let config = ExecConfig {
             attach_stdin: Some(task.stdin.is_some()),
             attach_stdout: Some(true),
@@ -89,7 +88,7 @@ impl Client {
             working_dir: task.working_directory.clone(),
             ..ExecConfig::default()
         };
-        let made = self.ask(about, self.docker.create_exec(&task.container, config)).await?;
+        let made = self.ask(about, self.docker.create_exec(&id, config)).await?;
         let started = self.docker.start_exec(&made.id, None::<StartExecOptions>);
         let StartExecResults::Attached { mut output, mut input } = self.ask(about, started).await? else {
             return Err(Error::internal("the engine runs it where nobody hears it"));

@@ -207,7 +207,7 @@ impl Client {
         into: &str,
         reaches_host: bool,
     ) -> Result<Copied> {
-        self.check_reach(name, reaches_host).await?;
+        let id = self.check_reach(name, reaches_host).await?;
         let path = inside(ctx, from)?;
         let (directory, entry) = match path.split() {
             Ok((directory, entry)) => {
@@ -222,7 +222,7 @@ impl Client {
         let count = counter.clone();
         let body = pieces(pipe, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));
         let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
-        let sent = self.docker.upload_to_container(name, Some(options), bollard::body_stream(body));
+        let sent = self.docker.upload_to_container(&id, Some(options), bollard::body_stream(body));
         let sent = self.ask(About::Container(name), sent).await;
         // What was wrong with the files is why the engine did not like the archive.
         let packed =
@@ -250,11 +250,11 @@ impl Client {
         into: &str,
         reaches_host: bool,
     ) -> Result<Copied> {
-        self.check_reach(name, reaches_host).await?;
+        let id = self.check_reach(name, reaches_host).await?;
         let directory = inside(ctx, into)?.as_path().display().to_string();
         let options = DownloadFromContainerOptions { path: from.to_owned() };
         let stream: crate::client::Stream<'_, Bytes> =
-            Box::pin(self.docker.download_from_container(name, Some(options)));
+            Box::pin(self.docker.download_from_container(&id, Some(options)));
         let argv = tar(&[
             "--extract",
             "--file=-",

@@ -1,6 +1,7 @@
 //! The one client of the container engine (Docker, or Podman which speaks as it does). Each connection to it is made with
 //! the rights of the caller, by whoever has them: this room opens no socket and holds no right of its own.
 
+mod build;
 mod client;
 mod compose;
 mod containers;
@@ -20,6 +21,7 @@ mod reach;
 mod system;
 mod time;
 
+pub use build::{Build, Built};
 pub use client::{Client, Engine};
 pub use compose::Composed;
 pub use containers::{Limits, Listed, Shown, Standing, State, Wanted};
@@ -28,7 +30,7 @@ pub use create::{Made, Mount, Namespace, Power, Recipe, Run};
 pub use execute::{Executed, Task};
 pub use files::Copied;
 pub use health::{Health, Ill};
-pub use images::{Build, Built, Image, Removed, ShownImage, Step, Transferred, registry_of};
+pub use images::{Image, Removed, ShownImage, Step, Transferred, registry_of};
 pub use inside::{Changed, MOST_WATCHED, Processes, Stats};
 pub use lines::{Line, Source};
 pub use logs::{End, Extract, Log, Streams};

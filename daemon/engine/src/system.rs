@@ -120,7 +120,7 @@ impl Client {
         let info: Value = self.get(About::Engine, "/info").await?;
         // What it is said in changed with API 1.52, and the library knows the new form alone.
         let disk: Value = self.get(About::Engine, "/system/df").await?;
-        let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
+        let text = |name: &str| at(&info, name).as_str().unwrap_or_default().to_owned();
         let strings = |value: &Value| {
             let all = value.as_array().into_iter().flatten().filter_map(Value::as_str);
             all.map(str::to_owned).collect::<Vec<_>>()
@@ -131,10 +131,10 @@ impl Client {
             system: text("OperatingSystem"),
             storage_driver: text("Driver"),
             cgroup_version: text("CgroupVersion"),
-            rootless: strings(&info["SecurityOptions"]).iter().any(|option| option.contains("rootless")),
-            containers_running: info["ContainersRunning"].as_u64().unwrap_or_default(),
+            rootless: strings(at(&info, "SecurityOptions")).iter().any(|option| option.contains("rootless")),
+            containers_running: at(&info, "ContainersRunning").as_u64().unwrap_or_default(),
             usage: usage(&disk),
-            warnings: strings(&info["Warnings"]),
+            warnings: strings(at(&info, "Warnings")),
         })
     }
 
@@ -224,6 +224,11 @@ impl Client {
     }
 }
 
+/// A member of an object; null where there is none.
+fn at<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
 /// Of both forms in which engines tell it.
 fn usage(disk: &Value) -> Vec<Usage> {
     let kinds = [
@@ -238,23 +243,26 @@ fn usage(disk: &Value) -> Vec<Usage> {
         if let Some(new) = disk.get(new).filter(|new| new.is_object()) {
             return Usage {
                 kind: kind.to_owned(),
-                count: number(&new["TotalCount"]),
-                active: number(&new["ActiveCount"]),
-                size_bytes: number(&new["TotalSize"]),
-                reclaimable_bytes: number(&new["Reclaimable"]),
+                count: number(at(new, "TotalCount")),
+                active: number(at(new, "ActiveCount")),
+                size_bytes: number(at(new, "TotalSize")),
+                reclaimable_bytes: number(at(new, "Reclaimable")),
             };
         }
         let mut usage =
             Usage { kind: kind.to_owned(), count: 0, active: 0, size_bytes: 0, reclaimable_bytes: 0 };
-        for one in disk[old].as_array().into_iter().flatten() {
+        for one in at(disk, old).as_array().into_iter().flatten() {
             let (size, is_active) = match kind {
                 "images" => (
-                    number(&one["Size"]).saturating_sub(number(&one["SharedSize"])),
-                    number(&one["Containers"]) > 0,
+                    number(at(one, "Size")).saturating_sub(number(at(one, "SharedSize"))),
+                    number(at(one, "Containers")) > 0,
                 ),
-                "containers" => (number(&one["SizeRw"]), one["State"] == "running"),
-                "volumes" => (number(&one["UsageData"]["Size"]), number(&one["UsageData"]["RefCount"]) > 0),
-                _ => (number(&one["Size"]), one["InUse"] == true),
+                "containers" => (number(at(one, "SizeRw")), at(one, "State") == "running"),
+                "volumes" => (
+                    number(at(at(one, "UsageData"), "Size")),
+                    number(at(at(one, "UsageData"), "RefCount")) > 0,
+                ),
+                _ => (number(at(one, "Size")), at(one, "InUse") == true),
             };
             usage.count += 1;
             usage.active += u64::from(is_active);
@@ -263,7 +271,7 @@ fn usage(disk: &Value) -> Vec<Usage> {
         }
         // What images share is counted once there.
         if kind == "images" {
-            usage.size_bytes = number(&disk["LayersSize"]);
+            usage.size_bytes = number(at(disk, "LayersSize"));
         }
         usage
     });

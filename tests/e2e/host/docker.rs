@@ -7,10 +7,10 @@ mod run;
 use serde_json::{Value, json};
 use skynet_tests::{
     engine::{Dockerd, IMAGE},
-    host::{Host, User},
-    programs::{Shim, outcome},
+    host::{Host, User, daemon_of},
+    programs::{Shim, outcome, program},
 };
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 /// A host with an engine, one user who may use it and one who may not.
 struct Stage {
@@ -96,6 +96,32 @@ fn an_engine_that_is_not_there_is_named() {
     let mut shim = host.client(&ann, &ann.project(), json!({}));
     let err = shim.call("docker_list_containers", json!({})).unwrap_err();
     assert!(err.starts_with("unavailable: no container engine listens at"), "{err}");
+}
+
+#[test]
+fn the_daemon_of_one_user_reaches_what_he_may() {
+    let Some(host) = Host::start() else { return };
+    let [ann, _] = host.users();
+    let directory = ann.project();
+    let socket = host.path.join("own.sock");
+    let Some(engine) = Dockerd::start(&socket, Dockerd::group()) else { return };
+    let config = format!("[docker]\nsocket = '{}'\n", socket.display());
+    fs::write(directory.join("config.toml"), config).unwrap();
+    let _ = engine.docker(&["create", "--name", "own", IMAGE]);
+    for (group, expected) in [(Dockerd::group(), None), (ann.gid, Some("denied: the container engine at"))] {
+        let mut daemon = daemon_of(&ann, group, &directory);
+        let mut command = Command::new(program("skynet-shim"));
+        ann.owns(&mut command);
+        let mut shim =
+            Shim::of(command, &directory.join("run/s"), &directory).shaken("2025-11-25", json!({}));
+        let found = shim.call("docker_list_containers", json!({ "all": true }));
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        match expected {
+            None => assert_eq!(found.unwrap()["containers"][0]["name"], "own"),
+            Some(expected) => assert!(found.unwrap_err().starts_with(expected)),
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Starts and stops containers.
 
+use crate::REACHES_HOST;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
@@ -27,6 +28,9 @@ pub(crate) struct Input {
     #[serde(default = "default_grace")]
     #[schemars(range(max = 300))]
     grace_seconds: u32,
+    /// Say so to start one that reaches the host; then a human is asked each time.
+    #[serde(default)]
+    reaches_host: bool,
     /// For `kill`.
     #[serde(default = "default_signal")]
     signal: String,
@@ -47,9 +51,15 @@ impl Tool for DockerControlContainer {
     /// What ends loses what it had in memory.
     fn effect(&self, input: &Input) -> Effect {
         match input.action {
+            Action::Start if input.reaches_host => Effect::Destroy,
             Action::Start | Action::Pause | Action::Unpause => Effect::Write,
             Action::Stop | Action::Restart | Action::Kill => Effect::Destroy,
         }
+    }
+
+    fn must_ask(&self, input: &Input) -> Option<&'static str> {
+        (input.reaches_host && matches!(input.action, Action::Start | Action::Restart))
+            .then_some(REACHES_HOST)
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Standing> {
@@ -62,6 +72,7 @@ impl Tool for DockerControlContainer {
             )));
         }
         let client = self.0.client(ctx).await?;
-        client.control(&input.container, input.action, input.grace_seconds, &input.signal).await
+        let Input { container, action, grace_seconds, signal, reaches_host } = input;
+        client.control(&container, action, grace_seconds, &signal, reaches_host).await
     }
 }

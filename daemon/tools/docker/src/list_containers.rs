@@ -45,7 +45,7 @@ impl Tool for DockerListContainers {
     const NAME: &'static str = "docker_list_containers";
     const SUMMARY: &'static str = "List containers with image, state, health and ports; like docker ps. Only running ones unless `all` is set.";
     const KEYWORDS: &'static str =
-        "docker podman ps containers stopped exited | conteneurs lister quels arrêtés";
+        "docker podman ps containers stopped exited | conteneurs quels lister arrêtés conteneurs";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

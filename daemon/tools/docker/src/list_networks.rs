@@ -34,8 +34,7 @@ impl Tool for DockerListNetworks {
     const NAME: &'static str = "docker_list_networks";
     const SUMMARY: &'static str =
         "List networks with subnets and the containers in them, with their addresses.";
-    const KEYWORDS: &'static str =
-        "docker podman network ls inspect containers subnet | réseaux docker lister sous-réseau conteneurs";
+    const KEYWORDS: &'static str = "docker podman network ls subnet | réseaux docker sous-réseau lister";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

@@ -22,8 +22,7 @@ impl Tool for DockerListProjects {
     const NAME: &'static str = "docker_list_projects";
     const SUMMARY: &'static str =
         "List compose projects with their services and whether these run; like docker compose ls and ps.";
-    const KEYWORDS: &'static str =
-        "docker podman compose projects services ps ls | projets compose services lister";
+    const KEYWORDS: &'static str = "docker podman compose projects services ls | projets compose services";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

@@ -98,7 +98,8 @@ impl Input {
 impl Tool for DockerRunCompose {
     const NAME: &'static str = "docker_run_compose";
     const SUMMARY: &'static str = "Start, end or look at a compose project of the workspace; like docker compose up, down, ps and logs.";
-    const KEYWORDS: &'static str = "docker podman compose up down stack | compose démarrer arrêter pile";
+    const KEYWORDS: &'static str =
+        "docker podman compose up down stack | projet compose démarrer arrêter pile";
     const EFFECT: Effect = Effect::Read;
     const MOST: Effect = Effect::Destroy;
     const PLACE: Place = Place::Daemon;

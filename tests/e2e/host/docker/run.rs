@@ -120,6 +120,7 @@ fn what_reaches_the_host_is_never_allowed_without_a_human() {
             "docker_exec_container",
             json!({ "container": "open", "argv": ["cat", "/host/shadow"], "reaches_host": true }),
         ),
+        ("docker_control_container", json!({ "container": "open", "action": "start", "reaches_host": true })),
     ] {
         let err = shim.call(tool, input.clone()).unwrap_err();
         assert!(err.starts_with("needs_confirmation") && err.contains(asked), "{input}: {err}");
@@ -130,6 +131,11 @@ fn what_reaches_the_host_is_never_allowed_without_a_human() {
         (
             "docker_exec_container",
             json!({ "container": "open", "argv": ["cat", "/host/shadow"] }),
+            "set `reaches_host`",
+        ),
+        (
+            "docker_control_container",
+            json!({ "container": "open", "action": "restart" }),
             "set `reaches_host`",
         ),
         (

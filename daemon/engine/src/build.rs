@@ -1,0 +1,157 @@
+//! Images built of directories of the workspace.
+
+use crate::{
+    Client, Engine, ImageName,
+    client::Stream,
+    failure::About,
+    files::{Packer, inside, pieces},
+};
+use bollard::{models::BuildInfo, query_parameters::BuildImageOptions};
+use schemars::JsonSchema;
+use serde::Serialize;
+use skynet_core::{CallCtx, Error, Result};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Of what a build says; the rest was shown while it was said.
+const MOST_BUILD_LINES: usize = 400;
+
+/// Of one line of that.
+const LONGEST: usize = 2000;
+
+/// How an image is built.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// A directory of the workspace.
+    pub context: String,
+    /// Below it.
+    pub dockerfile: String,
+    /// Its name.
+    pub tag: Option<ImageName>,
+    /// Values of `ARG`.
+    pub arguments: BTreeMap<String, String>,
+    /// Where to end.
+    pub target: Option<String>,
+    /// Whether nothing is taken from builds before.
+    pub no_cache: bool,
+    /// Whether newer images are looked for.
+    pub pull: bool,
+    /// Whether its steps are in a network.
+    pub network: bool,
+}
+
+/// A build that went well.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Built {
+    /// The id of the image.
+    pub image_id: String,
+    /// What the build said, the last of it.
+    pub log: Vec<String>,
+    /// How many lines before are left out.
+    pub left_out: u64,
+    /// What was sent to the engine.
+    pub context_bytes: u64,
+}
+
+/// The packing of a context, with `.dockerignore` unless it takes something back with `!`, which tar(1) cannot.
+const PACK_CONTEXT: &str = r#"cd -- "$1" || exit 1
+if [ -f .dockerignore ] && ! grep -q '^[[:space:]]*!' .dockerignore; then
+    sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e 's#^\./##' -e 's#^/##' -e 's#/$##' .dockerignore > /tmp/ignored
+    sed -e 's#^#./#' /tmp/ignored > /tmp/patterns
+    sed -n -e 's#^\*\*/#./#p' /tmp/ignored >> /tmp/patterns
+    exec tar --create --file=- --anchored --wildcards --exclude-from=/tmp/patterns .
+fi
+exec tar --create --file=- ."#;
+
+impl Client {
+    /// Builds an image of a directory of the workspace; what the build says is shown as it comes.
+    ///
+    /// # Errors
+    /// `Conflict` with the end of the log when a step fails, `NotFound` for a context that is not there.
+    pub async fn build_image(&self, engine: &Engine, ctx: &CallCtx, build: &Build) -> Result<Built> {
+        let directory = inside(ctx, &build.context)?.as_path().display().to_string();
+        let argv = ["sh", "-c", PACK_CONTEXT, "-", &directory].map(str::to_owned).to_vec();
+        let (packer, pipe) = Packer::reading(engine, ctx, argv).await?;
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let count = sent.clone();
+        let body = pieces(pipe, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));
+        let options = BuildImageOptions {
+            dockerfile: build.dockerfile.clone(),
+            t: build.tag.as_ref().map(ToString::to_string),
+            nocache: build.no_cache,
+            pull: build.pull.then(|| "1".to_owned()),
+            rm: true,
+            forcerm: true,
+            buildargs: Some(build.arguments.clone().into_iter().collect::<HashMap<_, _>>()),
+            target: build.target.clone().unwrap_or_default(),
+            networkmode: (!build.network).then(|| "none".to_owned()),
+            ..BuildImageOptions::default()
+        };
+        let stream = self.docker.build_image(options, None, Some(bollard::body_stream(body)));
+        let mut stream: Stream<'_, BuildInfo> = Box::pin(stream);
+        let mut log = BuildLog::default();
+        let heard = async {
+            while let Some(info) = self.next(About::Engine, &mut stream).await? {
+                log.hear(ctx, info)?;
+            }
+            Ok(())
+        };
+        let heard = heard.await;
+        // What was wrong with the files is why the engine did not like the archive.
+        let packed =
+            if heard.is_ok() { packer.finish(ctx).await.map(drop) } else { packer.give_up(ctx).await };
+        packed?;
+        if let Err(err) = heard {
+            return Err(log.explain(err));
+        }
+        let image_id = log.image_id.clone().ok_or_else(|| Error::unavailable("the engine built no image"))?;
+        Ok(Built {
+            image_id,
+            left_out: log.lost,
+            log: log.lines.into(),
+            context_bytes: sent.load(std::sync::atomic::Ordering::Relaxed),
+        })
+    }
+}
+
+/// What a build says.
+#[derive(Default)]
+struct BuildLog {
+    lines: VecDeque<String>,
+    lost: u64,
+    heard: f64,
+    image_id: Option<String>,
+}
+
+impl BuildLog {
+    fn hear(&mut self, ctx: &CallCtx, info: BuildInfo) -> Result<()> {
+        if let Some(id) = info.aux.and_then(|aux| aux.id) {
+            self.image_id = Some(id);
+        }
+        let said = info.stream.or(info.status).unwrap_or_default();
+        for line in said.lines().filter(|line| !line.trim().is_empty()) {
+            let line = line.get(..line.floor_char_boundary(LONGEST)).unwrap_or(line);
+            self.heard += 1.0;
+            ctx.progress(self.heard, None, line);
+            self.lines.push_back(line.to_owned());
+            if self.lines.len() > MOST_BUILD_LINES {
+                self.lines.pop_front();
+                self.lost += 1;
+            }
+        }
+        match info.error_detail.and_then(|detail| detail.message) {
+            Some(message) => Err(Error::conflict(message)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same error, with the lines that led to it.
+    fn explain(&self, err: Error) -> Error {
+        const MOST: usize = 15;
+        if self.lines.is_empty() || err.kind == skynet_core::ErrorKind::Canceled {
+            return err;
+        }
+        let last: Vec<&str> =
+            self.lines.iter().skip(self.lines.len().saturating_sub(MOST)).map(String::as_str).collect();
+        Error::conflict(format!("the build failed: {}; its last lines: {}", err.message, last.join(" | ")))
+    }
+}
