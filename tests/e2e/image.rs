@@ -215,7 +215,7 @@ fn pictures_become_every_format_and_drawings_pictures() {
     let secret = bench.path("secret.png");
     bench.put("secret.png", &halves(10, 10));
     let drawing = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="100" height="50"><rect width="50" height="50" fill="#dc1e1e"/><image href="{}" x="50" width="50" height="50"/><text x="2" y="45" font-size="40" fill="#1e1edc">IIIII</text></svg>"##,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="100" height="50"><rect width="50" height="50" fill="#dc1e1e"/><image href="{}" x="50" width="50" height="50"/><text x="2" y="45" font-size="40" fill="#1e1edc">II</text></svg>"##,
         secret.display()
     );
     fs::write(bench.path("drawing.svg"), drawing).unwrap();

@@ -40,7 +40,7 @@ impl Tool for DockerControlContainer {
     const NAME: &'static str = "docker_control_container";
     const SUMMARY: &'static str =
         "Start, stop, restart, pause, unpause or kill a container, or send it a signal.";
-    const KEYWORDS: &'static str = "docker podman start stop restart pause unpause resume kill signal container | démarrer arrêter redémarrer relancer suspendre reprendre tuer arrêter conteneur";
+    const KEYWORDS: &'static str = "docker podman start stop restart pause unpause resume kill signal container restart stop start | démarrer arrêter redémarrer relancer suspendre reprendre tuer arrêter conteneur";
     const EFFECT: Effect = Effect::Write;
     const MOST: Effect = Effect::Destroy;
     const PLACE: Place = Place::Daemon;

@@ -26,7 +26,7 @@ impl Tool for FilesDelete {
     const NAME: &'static str = "files_delete";
     const SUMMARY: &'static str =
         "Delete a file or directory by moving it to the workspace's trash; `files_restore` brings it back.";
-    const KEYWORDS: &'static str = "remove delete erase rm trash directory folder bin unlink get rid of | supprimer effacer enlever corbeille jeter fichier dossier";
+    const KEYWORDS: &'static str = "remove delete erase rm trash directory folder bin unlink get rid of file | supprimer effacer enlever corbeille jeter fichier dossier";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -64,7 +64,7 @@ pub(crate) struct Output {
 impl Tool for FilesEdit {
     const NAME: &'static str = "files_edit";
     const SUMMARY: &'static str = "Change parts of a text file: exact replacements, or a unified diff. All or nothing; answers with the diff. Try it with `dry_run`.";
-    const KEYWORDS: &'static str = "modify edit change replace word patch source fix typo substitute update line text refactor rename variable | modifier changer remplacer mot corriger ligne texte appliquer patch correctif";
+    const KEYWORDS: &'static str = "modify edit change replace word patch source fix typo substitute update line text refactor rename variable file | modifier changer remplacer mot corriger faute ligne texte fichier appliquer patch correctif";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     type Input = Input;

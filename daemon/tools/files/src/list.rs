@@ -78,7 +78,7 @@ pub(crate) struct Entry {
 impl Tool for FilesList {
     const NAME: &'static str = "files_list";
     const SUMMARY: &'static str = "List one directory: names and kinds, on request sizes and times. Symbolic links say where they lead.";
-    const KEYWORDS: &'static str = "ls dir directory folder inside contents entries | lister contenu dossier répertoire fichiers entrées";
+    const KEYWORDS: &'static str = "ls dir directory folder inside contents entries what is in this folder show files | lister contenu dossier répertoire fichiers entrées";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -36,7 +36,7 @@ impl Tool for FilesRestore {
     const NAME: &'static str = "files_restore";
     const SUMMARY: &'static str =
         "Bring back what `files_delete` moved to the trash. Never replaces what is at that path now.";
-    const KEYWORDS: &'static str = "undelete recover undo deletion bring back deleted | restaurer récupérer annuler suppression corbeille supprimé effacé";
+    const KEYWORDS: &'static str = "undelete recover undo deletion bring back restore deleted file folder directory trash | restaurer récupérer annuler suppression corbeille supprimé effacé fichier dossier";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -53,7 +53,7 @@ impl Tool for FilesStat {
     const NAME: &'static str = "files_stat";
     const SUMMARY: &'static str =
         "Describe one path: kind, size, permissions, owner, time of change, sha256, where a link leads.";
-    const KEYWORDS: &'static str = "size permissions owner mode modified metadata exists checksum hash sha256 big old | taille droits permissions propriétaire date modification existe empreinte poids";
+    const KEYWORDS: &'static str = "size permissions owner mode modified metadata exists checksum hash sha256 big old file | taille fichier droits permissions propriétaire date modification existe empreinte poids";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -35,7 +35,7 @@ impl Tool for GitAdd {
     const NAME: &'static str = "git_add";
     const SUMMARY: &'static str =
         "Stage files for the next commit, or take them out of the index with `unstage`.";
-    const KEYWORDS: &'static str = "stage unstage index track staging area | indexer préparer ajouter index suivre désindexer prochain commit";
+    const KEYWORDS: &'static str = "stage unstage index track staging area | indexer préparer ajouter index suivre désindexer fichier prochain commit";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(120);

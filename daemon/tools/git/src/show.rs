@@ -46,7 +46,7 @@ impl Tool for GitShow {
     const NAME: &'static str = "git_show";
     const SUMMARY: &'static str =
         "Show one commit with its diff, or with `path` a file as it was in that commit.";
-    const KEYWORDS: &'static str = "commit details revision content of commit old version file at | détails contenu commit révision ancienne version montrer";
+    const KEYWORDS: &'static str = "show display commit details revision content of commit old version file at | détails contenu commit révision ancienne version montrer afficher commit";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

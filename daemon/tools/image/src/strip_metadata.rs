@@ -21,7 +21,7 @@ pub(crate) struct Input {
 impl Tool for ImageStripMetadata {
     const NAME: &'static str = "image_strip_metadata";
     const SUMMARY: &'static str = "Remove camera, time, place, comments and embedded previews from JPEG, PNG or WebP files. The pixels stay exactly the same.";
-    const KEYWORDS: &'static str = "exif gps location privacy remove clean anonymize xmp iptc | métadonnées exif gps supprimer effacer confidentialité lieu";
+    const KEYWORDS: &'static str = "exif gps location privacy remove strip metadata photo picture clean anonymize xmp iptc | métadonnées photo image exif gps supprimer effacer confidentialité lieu";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = batch::TIMEOUT;

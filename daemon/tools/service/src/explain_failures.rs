@@ -51,7 +51,7 @@ pub(crate) struct Output {
 impl Tool for ServiceExplainFailures {
     const NAME: &'static str = "service_explain_failures";
     const SUMMARY: &'static str = "Find the units of systemd that failed, and explain each: how it ended, what that means, its last words.";
-    const KEYWORDS: &'static str = "systemctl --failed broken degraded why crash diagnose error | échec en panne pourquoi dégradé diagnostiquer erreur services";
+    const KEYWORDS: &'static str = "systemctl --failed broken degraded why did unit fail failed crash crashed diagnose error | échec en panne pourquoi dégradé diagnostiquer erreur services";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
     type Input = Input;

@@ -85,7 +85,7 @@ pub(crate) struct Output {
 impl Tool for ServiceList {
     const NAME: &'static str = "service_list";
     const SUMMARY: &'static str = "List services, timers, sockets or other units of systemd with their states; by name, kind and state.";
-    const KEYWORDS: &'static str = "systemctl list-units daemons running failed units status all | lister services démons unités systemd actifs en échec";
+    const KEYWORDS: &'static str = "systemctl list-units daemons running units status all | lister services démons unités systemd actifs en échec";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
     type Input = Input;

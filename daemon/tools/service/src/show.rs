@@ -102,7 +102,7 @@ pub(crate) struct Output {
 impl Tool for ServiceShow {
     const NAME: &'static str = "service_show";
     const SUMMARY: &'static str = "Show one service or other unit of systemd: state, since when, how it ended, main process, memory, files, and the last lines of its journal.";
-    const KEYWORDS: &'static str = "systemctl status service unit state why is down crashed logs memory pid | état statut service unité systemd pourquoi arrêté planté";
+    const KEYWORDS: &'static str = "systemctl status service unit state is it running up down logs memory pid | état statut service unité systemd pourquoi arrêté planté";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
     type Input = Input;
