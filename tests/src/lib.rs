@@ -14,6 +14,7 @@ pub mod engine;
 pub mod host;
 pub mod polkit;
 pub mod programs;
+pub mod registry;
 pub mod vault;
 pub mod web;
 pub mod workbench;
