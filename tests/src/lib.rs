@@ -15,6 +15,7 @@ pub mod host;
 pub mod machine;
 pub mod polkit;
 pub mod programs;
+pub mod registry;
 pub mod vault;
 pub mod web;
 pub mod workbench;

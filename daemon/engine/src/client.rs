@@ -1,7 +1,12 @@
 //! Clients of the engine: one per call, over connections that were made with the rights of whoever makes the call.
 
-use crate::failure::{self, About};
-use bollard::{BollardRequest, Docker, errors::Error as Failure};
+use crate::{
+    Name,
+    failure::{self, About},
+};
+use bollard::{
+    BollardRequest, Docker, container::LogOutput, errors::Error as Failure, query_parameters::LogsOptions,
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Empty};
@@ -190,14 +195,39 @@ impl Client {
         self.ask(about, async { stream.next().await.transpose() }).await
     }
 
+    /// What a container printed. What a terminal prints is not framed, and a frame that a program pretends there is would
+    /// be waited for up to 4 GiB, so the library does not see that.
+    pub(crate) async fn logs(&self, name: &Name, options: LogsOptions) -> Result<Stream<'_, LogOutput>> {
+        let has_terminal = self.inspect(name).await?.config.and_then(|config| config.tty) == Some(true);
+        if !has_terminal {
+            return Ok(Box::pin(self.docker.logs(name, Some(options))));
+        }
+        let LogsOptions { follow, stdout, stderr, since, until, timestamps, tail } = options;
+        let path = format!(
+            "/containers/{name}/logs?follow={follow}&stdout={stdout}&stderr={stderr}&since={since}&until={until}&timestamps={timestamps}&tail={tail}"
+        );
+        let about = About::Container(name);
+        let response = self.ask(about, self.send(&path)).await?;
+        if !response.status().is_success() {
+            return Err(Error::unavailable(format!(
+                "{about}: its log cannot be read: {}",
+                response.status()
+            )));
+        }
+        let pieces = response.into_body().into_data_stream();
+        Ok(Box::pin(pieces.map(|piece| Ok(LogOutput::Console { message: piece? }))))
+    }
+
+    async fn send(&self, path: &str) -> std::result::Result<Response<Incoming>, Failure> {
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = path.parse::<Uri>()?;
+        self.way.send(request).await
+    }
+
     /// What a path answers, where the library knows only the newest form of it.
     pub(crate) async fn get<T: DeserializeOwned>(&self, about: About<'_>, path: &str) -> Result<T> {
-        let uri = path.parse::<Uri>();
-        let uri = uri.map_err(|err| Error::internal("a path of the engine is none").with_source(err))?;
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() = uri;
         let read = async {
-            let response = self.way.send(request).await?;
+            let response = self.send(path).await?;
             let status = response.status();
             let body = http_body_util::Limited::new(response.into_body(), MOST_BYTES);
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();

@@ -222,8 +222,7 @@ impl Client {
         let mut gather = Gather::new(lines as usize, MOST_TAIL_BYTES, Full::DropOldest);
         if lines > 0 {
             let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string());
-            let mut stream: crate::client::Stream<'_, _> =
-                Box::pin(self.docker.logs(name, Some(options.build())));
+            let mut stream = self.logs(name, options.build()).await?;
             while let Some(piece) = self.next(About::Container(name), &mut stream).await.or_else(|err| {
                 // A logging driver that does not read what it wrote.
                 if err.kind == skynet_core::ErrorKind::Canceled { Err(err) } else { Ok(None) }

@@ -2,7 +2,6 @@
 
 use crate::{
     Client, Line, Name,
-    client::Stream,
     failure::About,
     lines::{Full, Gather},
     time,
@@ -101,7 +100,7 @@ impl Client {
         let gather = Gather::new(extract.tail, ctx.max_bytes, Full::DropOldest);
         let mut gather = if extract.timestamps { gather.with_moments() } else { gather };
         let until = is_followed.then(|| Instant::now() + extract.follow);
-        let mut stream: Stream<'_, _> = Box::pin(self.docker.logs(name, Some(options)));
+        let mut stream = self.logs(name, options).await?;
         let ended_by = loop {
             let next = self.next(About::Container(name), &mut stream);
             let next = match until {

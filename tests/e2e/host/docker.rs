@@ -216,6 +216,23 @@ fn logs_are_read_searched_and_followed() {
     // One that has ended has nothing more to say.
     let found = read(json!({ "container": "talk", "follow_seconds": 60, "tail": 1 })).unwrap();
     assert_eq!(found["ended_by"], "container_ended", "{found}");
+    // A terminal has no frames, and what pretends to be the beginning of one is text like any other.
+    let pretend = [
+        "run",
+        "-dt",
+        "--network",
+        "none",
+        "--name",
+        "tty",
+        IMAGE,
+        "printf",
+        r"\001\000\000\000\377\377\377\377evil\nend\n",
+    ];
+    let _ = stage.engine.docker(&pretend);
+    let _ = stage.engine.docker(&["wait", "tty"]);
+    let found = read(json!({ "container": "tty" })).unwrap();
+    assert!(texts(&found)[0].ends_with("evil") && texts(&found)[1] == "end", "{found}");
+    assert_eq!(found["lines"][1]["stream"], "terminal", "{found}");
     for (input, part) in [
         (json!({ "container": "talk", "search": "(" }), "is no regular expression"),
         (json!({ "container": "talk", "since": "yesterday" }), "is no time"),

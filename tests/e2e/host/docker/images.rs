@@ -2,7 +2,7 @@
 
 use super::{AGREED, Stage};
 use serde_json::{Value, json};
-use skynet_tests::{engine::IMAGE, programs::outcome};
+use skynet_tests::{engine::IMAGE, programs::outcome, registry};
 use std::fs;
 
 impl Stage {
@@ -107,6 +107,30 @@ fn images_are_built_shown_tagged_saved_and_removed() {
     );
     skynet_tests::programs::wait_until(|| stage.engine.docker(&["ps", "-q"]).is_empty());
     outcome(&shim.request("tools/call", json!({ "name": "docker_list_images", "arguments": {} }))).unwrap();
+}
+
+#[test]
+fn an_image_is_pulled_layer_by_layer() {
+    let Some(stage) = Stage::set(AGREED) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let image = format!("127.0.0.1:{}/two", registry::serve(directory.path()));
+    let mut shim = stage.member();
+    let call = json!({ "name": "docker_pull_image", "arguments": { "image": image }, "_meta": { "progressToken": 1 } });
+    let id = shim.post("tools/call", call);
+    let mut shown = Vec::new();
+    let answer = loop {
+        let message = shim.receive();
+        if message["id"] == id {
+            break outcome(&message).unwrap();
+        }
+        shown.extend(message["params"]["message"].as_str().map(str::to_owned));
+    };
+    assert_eq!((&answer["image"], &answer["layers"]), (&json!(image), &json!(2)), "{answer}");
+    assert!(answer["status"].as_str().unwrap().contains("Downloaded newer image"), "{answer}");
+    assert!(shown.iter().any(|text| text.contains(": Pull complete")), "{shown:?}");
+    let err = shim.call("docker_pull_image", json!({ "image": format!("{image}:none") })).unwrap_err();
+    assert!(err.contains("none"), "{err}");
+    assert_eq!(shim.call("docker_list_images", json!({ "name": "two" })).unwrap()["total"], 1);
 }
 
 #[test]
