@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 enum Part {
     /// Skynet with other MCP servers.
     Servers,
+    /// What the tools do for a host with the programs that are made for it.
+    Host,
     /// Commands in slots with commands that are just spawned, and with bubblewrap.
     Sandbox,
     /// A call through all layers with the bare tool; calls that change something, and the log they leave.
@@ -39,6 +41,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.part {
         Part::Servers => servers(options),
+        Part::Host => pictures(options),
         Part::Sandbox | Part::Layers => of_product(options),
     }
 }
@@ -47,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn of_product(options: &Options) -> Result<()> {
     match options.part {
         Part::Layers => crate::layers::run(options.runs),
-        Part::Sandbox | Part::Servers => crate::spawns::run(options.runs),
+        Part::Sandbox | Part::Servers | Part::Host => crate::spawns::run(options.runs),
     }
 }
 
@@ -79,6 +82,33 @@ fn servers(options: &Options) -> Result<()> {
     mutating(&bench, options)?;
     memory(&bench, daemon.pid())?;
     hop(&bench, options)
+}
+
+/// A photograph of twelve megapixels, made smaller. Each result is a new file.
+fn pictures(options: &Options) -> Result<()> {
+    let bench = Bench::prepare()?;
+    let _daemon = bench.start_daemon()?;
+    let mut ours = Client::connect(bench.command(Server::Skynet))?;
+    let mut theirs = Client::connect(bench.command(Server::Sharp))?;
+    let at = |name: &str| bench.work.join(name).to_string_lossy().into_owned();
+    theirs.call("make", &json!({ "output": at("photo.jpg") }))?;
+    shell::step("measuring; a ratio above 1 means that Skynet needs less");
+    println!("{:<34} {:>12} {:>12} {:>8}  goal", "", "Skynet", "peer", "ratio");
+    for (name, width) in [("resize 12 megapixels to 1200, sharp", 1200), ("thumbnail of 256, sharp", 256)] {
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..options.starts + 2 {
+            let output = |whose: &str| format!("{whose}-{width}-{round}.jpg");
+            let asked = json!({ "paths": ["photo.jpg"], "width": width, "output": output("ours") });
+            let (_, took) = ours.measure_call("image_resize", &asked)?;
+            times[0].push(took);
+            let asked = json!({ "input": at("photo.jpg"), "width": width, "output": at(&output("theirs")) });
+            let (_, took) = theirs.measure_call("resize", &asked)?;
+            times[1].push(took);
+        }
+        let [ours, theirs] = times;
+        print(name, ours, theirs, ">= 0.8");
+    }
+    Ok(())
 }
 
 /// From the start of the process to the answer of tools/list.

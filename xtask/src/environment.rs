@@ -190,8 +190,9 @@ pub(crate) fn up(names: &[&str]) -> Result<()> {
 }
 
 fn install_node(source: &Path, target: &Path) -> Result<()> {
-    for file in ["package.json", "package-lock.json"] {
-        fs::copy(source.join(file), target.join(file))?;
+    for entry in fs::read_dir(source)? {
+        let entry = entry?;
+        fs::copy(entry.path(), target.join(entry.file_name()))?;
     }
     shell::run(
         Process::new("npm")

@@ -24,6 +24,7 @@ pub(crate) enum Server {
     Everything,
     Filesystem,
     Git,
+    Sharp,
 }
 
 impl Bench {
@@ -111,6 +112,11 @@ impl Bench {
                 command.arg(&self.work);
                 command
             }
+            Server::Sharp => {
+                let mut command = self.account.command("node");
+                command.arg(component("bench-node").join("pictures.mjs")).arg(component("bench-node"));
+                command
+            }
             Server::Git => {
                 let mut command = self.account.command(component("bench-python").join("bin/mcp-server-git"));
                 command.arg("--repository").arg(self.work.join("repo"));
@@ -131,7 +137,7 @@ impl Bench {
             (Server::Filesystem, What::List) => ("list_directory", json!({ "path": at("list") })),
             (Server::Git, _) => ("git_status", json!({ "repo_path": at("repo") })),
             (Server::Filesystem, _) => ("get_file_info", json!({ "path": at("small") })),
-            (Server::Everything, _) => ("echo", json!({ "message": "x" })),
+            (Server::Everything | Server::Sharp, _) => ("echo", json!({ "message": "x" })),
         }
     }
 

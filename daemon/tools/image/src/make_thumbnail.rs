@@ -44,8 +44,7 @@ pub(crate) struct Input {
 impl Tool for ImageMakeThumbnail {
     const NAME: &'static str = "image_make_thumbnail";
     const SUMMARY: &'static str = "Make thumbnails: small copies of pictures, one or many at once, without what their files say besides.";
-    const KEYWORDS: &'static str =
-        "thumb preview small icon gallery contact create | créer miniature vignette aperçu petite icône galerie";
+    const KEYWORDS: &'static str = "thumb preview small icon gallery contact create | créer miniature vignette aperçu petite icône galerie";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = batch::TIMEOUT;
