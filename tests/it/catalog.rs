@@ -158,7 +158,7 @@ fn every_tool_is_called_by_a_test() {
 fn a_tool_that_does_more_for_some_input_says_so() {
     let registry = registry();
     for (name, input) in [
-        ("docker_control_container", r#"{"container":"x","action":"stop"}"#),
+        ("docker_control_container", r#"{"container":"x","action":"start"}"#),
         ("docker_control_network", r#"{"network":"x","action":"connect","container":"y"}"#),
         ("docker_control_volume", r#"{"volume":"x","action":"remove"}"#),
         (

@@ -21,6 +21,7 @@ pub const USER: &str = "ann";
 pub struct Machine {
     container: Child,
     leader: u32,
+    daemons: Vec<Child>,
     scratch: tempfile::TempDir,
 }
 
@@ -42,7 +43,7 @@ impl Machine {
         let log = fs::File::create(scratch.path().join("console")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let container = command.spawn().unwrap();
-        let mut machine = Self { container, leader: 0, scratch };
+        let mut machine = Self { container, leader: 0, daemons: Vec::new(), scratch };
         // What is started first is not yet the first process of the machine, and the bus is there once systemd is.
         while machine.leader == 0 {
             assert!(machine.container.try_wait().unwrap().is_none(), "{}", machine.console());
@@ -133,14 +134,15 @@ impl Machine {
     /// # Panics
     /// When one of them does not start.
     #[must_use]
-    pub fn client(&self) -> Shim {
+    pub fn client(&mut self) -> Shim {
         let home = PathBuf::from("/home").join(USER);
         let (workspace, socket) = (home.join("project"), home.join("run/socket"));
         let _ = self.sh(&format!("install -d -o {USER} -g {USER} {}", workspace.display()));
         let skynetd = format!("{PROGRAMS}/skynetd");
         // It ends with the machine. The shim waits until it listens.
         let mut daemon = self.command(USER, &[&skynetd, "--socket"]);
-        daemon.arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        daemon.arg(&socket).stdout(Stdio::null()).stderr(Stdio::null());
+        self.daemons.push(daemon.spawn().unwrap());
         let shim = format!("{PROGRAMS}/skynet-shim");
         Shim::of(self.command(USER, &[&shim]), &socket, &workspace).shaken("2025-11-25", json!({}))
     }
@@ -151,5 +153,8 @@ impl Drop for Machine {
         // It may have ended already, and otherwise it ends at once with all that is in it.
         let _ = self.container.kill();
         let _ = self.container.wait();
+        for daemon in &mut self.daemons {
+            let _ = daemon.wait();
+        }
     }
 }

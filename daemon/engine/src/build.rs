@@ -56,9 +56,9 @@ pub struct Built {
 const PACK_CONTEXT: &str = r#"cd -- "$1" || exit 1
 if [ -f .dockerignore ] && ! grep -q '^[[:space:]]*!' .dockerignore; then
     sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e 's#^\./##' -e 's#^/##' -e 's#/$##' .dockerignore > /tmp/ignored
-    sed -e 's#^#./#' /tmp/ignored > /tmp/patterns
-    sed -n -e 's#^\*\*/#./#p' /tmp/ignored >> /tmp/patterns
-    exec tar --create --file=- --anchored --wildcards --exclude-from=/tmp/patterns .
+    sed -n -e '/^\*\*\//!s#^#./#p' /tmp/ignored > /tmp/here
+    sed -n -e 's#^\*\*/##p' /tmp/ignored > /tmp/anywhere
+    exec tar --create --file=- --wildcards --no-wildcards-match-slash --anchored --exclude-from=/tmp/here --no-anchored --exclude-from=/tmp/anywhere .
 fi
 exec tar --create --file=- ."#;
 

@@ -4,7 +4,7 @@
 use crate::{
     Engine, Line,
     client::canceled,
-    files::{HOME, LIMITS, inside, no_pipe, receiver},
+    files::{HOME, inside, no_pipe, receiver},
     lines::{Full, Gather},
 };
 use bollard::container::LogOutput;
@@ -13,7 +13,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use schemars::JsonSchema;
 use serde::Serialize;
 use skynet_core::{CallCtx, Error, Result};
-use skynet_sandbox::{Command, protocol::Kind};
+use skynet_sandbox::{
+    Command,
+    protocol::{Kind, Limits},
+};
 use std::{
     fs::OpenOptions,
     os::fd::{AsFd as _, OwnedFd},
@@ -23,6 +26,16 @@ use tokio::{
     io::{AsyncReadExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixStream, unix::pipe},
     task::JoinSet,
+};
+
+/// What it may use: programs of Go take a thread for each processor and some more.
+const LIMITS: Limits = Limits {
+    wall_ms: 1800 * 1000,
+    memory_bytes: 1 << 30,
+    processes: 512,
+    scratch_bytes: 64 << 20,
+    cpu_ms: 0,
+    disk_bytes: 1 << 30,
 };
 
 /// Where the program finds the engine: the port that Docker has without encryption.
@@ -73,7 +86,12 @@ impl Engine {
         let environment = [
             format!("DOCKER_HOST=tcp://127.0.0.1:{PORT}"),
             "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
-            format!("HOME={}", caller.home.display()),
+            // Its home is made for it and gone with it: what is put into one that stays, such as a plugin of Docker's program or a
+            // module of Python's, would run here, with the engine at hand.
+            "HOME=/tmp".to_owned(),
+            "DOCKER_CONFIG=/tmp/.docker".to_owned(),
+            "XDG_CONFIG_HOME=/tmp/.config".to_owned(),
+            "PYTHONNOUSERSITE=1".to_owned(),
             "LC_ALL=C.UTF-8".to_owned(),
         ];
         let command = Command {

@@ -4,7 +4,6 @@ use crate::{
     Client, Line, Name,
     failure::About,
     lines::{Full, Gather},
-    reach,
     time::{moment, rfc3339},
 };
 use bollard::{
@@ -207,7 +206,8 @@ impl Client {
     /// `NotFound` with the names near it.
     pub async fn show_container(&self, name: &Name, last_lines: u32) -> Result<Shown> {
         let found = self.inspect(name).await?;
-        let mut shown = shown(found);
+        let ways = self.ways_to_host(&found).await?;
+        let mut shown = shown(found, ways);
         shown.last_lines = self.tail(name, last_lines).await?;
         Ok(shown)
     }
@@ -317,8 +317,7 @@ pub(crate) fn standing(state: Option<ContainerState>, restarts: Option<i64>) -> 
     }
 }
 
-fn shown(found: ContainerInspectResponse) -> Shown {
-    let reaches_host = reach::of_container(&found);
+fn shown(found: ContainerInspectResponse, reaches_host: Vec<String>) -> Shown {
     let standing = standing(found.state, found.restart_count);
     let config = found.config.unwrap_or_default();
     let host = found.host_config.unwrap_or_default();

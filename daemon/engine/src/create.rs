@@ -153,6 +153,12 @@ impl Recipe {
         self.network.as_deref() != Some("none")
     }
 
+    /// Whether it is started again by itself, for ever.
+    #[must_use]
+    pub const fn outlives_host_restart(&self) -> bool {
+        self.restart.is_some()
+    }
+
     fn settings(&self) -> HostConfig {
         let mode = |namespace| self.host.namespaces.contains(&namespace).then(|| "host".to_owned());
         let network = self.network.as_ref().map(ToString::to_string);

@@ -4,7 +4,7 @@ use crate::{Client, Name, client::Stream, create::variables, failure::About, rea
 use bollard::{
     container::LogOutput,
     exec::{StartExecOptions, StartExecResults},
-    models::ExecConfig,
+    models::{ContainerInspectResponse, ExecConfig},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -61,7 +61,7 @@ impl Client {
     /// Returns its id: by then another one may have its name.
     pub(crate) async fn check_reach(&self, name: &Name, is_declared: bool) -> Result<Name> {
         let found = self.inspect(name).await?;
-        let ways = reach::of_container(&found);
+        let ways = self.ways_to_host(&found).await?;
         if is_declared || ways.is_empty() {
             return Name::try_from(found.id.unwrap_or_default());
         }
@@ -69,6 +69,18 @@ impl Client {
             "`{name}` reaches the host ({}); set `reaches_host`, so that a human is asked",
             ways.join(", ")
         )))
+    }
+
+    /// In words, each way in which a container reaches the host, by its volumes as well.
+    pub(crate) async fn ways_to_host(&self, found: &ContainerInspectResponse) -> Result<Vec<String>> {
+        let mut ways = reach::of_container(found);
+        for mount in found.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("volume")) {
+            let name = mount.name.as_deref().unwrap_or_default();
+            if self.is_host_volume(name).await? {
+                ways.push(format!("volume {name}, which is a path of the host"));
+            }
+        }
+        Ok(ways)
     }
 
     /// Runs a command in a container.

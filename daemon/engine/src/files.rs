@@ -32,10 +32,10 @@ pub(crate) const LIMITS: Limits = Limits {
     processes: 16,
     scratch_bytes: 1 << 20,
     cpu_ms: 0,
-    disk_bytes: 0,
+    disk_bytes: 16 << 30,
 };
 
-/// Their home, which nothing is put into.
+/// The home that they are shown, and do not use: what somebody put there runs nowhere.
 pub(crate) const HOME: &str = "0000000000000000000000000000000000000000000000000000000000656e67";
 
 /// At once.

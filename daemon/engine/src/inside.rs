@@ -2,7 +2,7 @@
 
 use crate::{Client, Name, client::Stream, failure::About};
 use bollard::{
-    models::{ChangeType, ContainerStatsResponse},
+    models::{ChangeType, ContainerStatsResponse, FilesystemChange},
     query_parameters::{ListContainersOptions, StatsOptions, TopOptions},
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
@@ -82,7 +82,9 @@ impl Client {
     /// # Errors
     /// `NotFound`.
     pub async fn changed_files(&self, name: &Name, most: usize) -> Result<Changed> {
-        let found = self.ask(About::Container(name), self.docker.container_changes(name)).await?;
+        // Not by the library, which reads an answer of any length.
+        let found: Option<Vec<FilesystemChange>> =
+            self.get(About::Container(name), &format!("/containers/{name}/changes")).await?;
         let found = found.unwrap_or_default();
         let mut changed = Changed { left_out: found.len().saturating_sub(most), ..Changed::default() };
         for one in found.into_iter().take(most) {

@@ -5,10 +5,20 @@ use bollard::models::{ContainerInspectResponse, HostConfig, MountType};
 /// Capabilities that a container has without asking are not among these.
 const HARMLESS: [&str; 2] = ["NET_BIND_SERVICE", "CAP_NET_BIND_SERVICE"];
 
+/// What a confined container has of itself, or makes it more confined. A profile of somebody's own may allow anything.
+const CONFINING: [&str; 5] = [
+    "no-new-privileges",
+    "no-new-privileges:true",
+    "no-new-privileges=true",
+    "apparmor=docker-default",
+    "seccomp=builtin",
+];
+
 /// In words, each way in which a container reaches the host; empty if it does not.
 pub(crate) fn of_container(found: &ContainerInspectResponse) -> Vec<String> {
     let mut ways = found.host_config.as_ref().map(of_settings).unwrap_or_default();
     for mount in found.mounts.iter().flatten() {
+        // A volume may be one as well: see `Client::ways_to_host`.
         if mount.typ.as_deref() == Some("bind") {
             add(&mut ways, format!("host path {}", mount.source.as_deref().unwrap_or_default()));
         }
@@ -22,6 +32,12 @@ pub(crate) fn of_settings(settings: &HostConfig) -> Vec<String> {
     if settings.privileged == Some(true) {
         add(&mut ways, "privileged".to_owned());
     }
+    // A list that is there and empty unmasks all of it (`systempaths=unconfined`).
+    for paths in [&settings.masked_paths, &settings.readonly_paths] {
+        if paths.as_ref().is_some_and(Vec::is_empty) && settings.privileged != Some(true) {
+            add(&mut ways, "settings of the kernel".to_owned());
+        }
+    }
     let modes = [
         ("network", &settings.network_mode),
         ("pid", &settings.pid_mode),
@@ -33,6 +49,8 @@ pub(crate) fn of_settings(settings: &HostConfig) -> Vec<String> {
         let mode = mode.as_deref().unwrap_or_default();
         if mode == "host" {
             add(&mut ways, format!("{name} namespace of the host"));
+        } else if mode.starts_with("ns:") {
+            add(&mut ways, format!("{name} namespace that is named by a path"));
         } else if mode.starts_with("container:") {
             // That one may be the host's.
             add(&mut ways, format!("{name} namespace of another container"));
@@ -52,8 +70,7 @@ pub(crate) fn of_settings(settings: &HostConfig) -> Vec<String> {
         add(&mut ways, "devices".to_owned());
     }
     for option in settings.security_opt.iter().flatten() {
-        // What a confined container has of itself, or makes it more confined.
-        if option.contains("unconfined") || option.contains("disable") {
+        if !CONFINING.contains(&option.as_str()) {
             add(&mut ways, format!("security option {option}"));
         }
     }
@@ -71,6 +88,11 @@ pub(crate) fn of_settings(settings: &HostConfig) -> Vec<String> {
     for mount in settings.mounts.iter().flatten() {
         if mount.typ == Some(MountType::BIND) {
             add(&mut ways, format!("host path {}", mount.source.as_deref().unwrap_or_default()));
+        }
+        let driver = mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref());
+        // Any option could make it a path of the host.
+        if driver.and_then(|driver| driver.options.as_ref()).is_some_and(|options| !options.is_empty()) {
+            add(&mut ways, "a volume with options of its driver".to_owned());
         }
     }
     ways

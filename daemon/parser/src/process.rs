@@ -41,7 +41,7 @@ pub async fn parse<T: Serialize + Sync, D: DeserializeOwned>(
         .env_clear()
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .map_err(cannot)?;

@@ -100,6 +100,7 @@ struct Opening {
     id: u64,
     /// [`Wish::what`].
     what: &'static str,
+    is_directory: bool,
     connection: u64,
     pid: Pid,
     socket: BlockingSocket,
@@ -257,7 +258,15 @@ impl System {
         }
         let started = start_opening(identity, id, wish).map_err(|err| Refusal::new("workspace", err))?;
         let (pid, socket) = started;
-        self.openings.push(Opening { id, what: wish.what(), connection, pid, socket, since: Instant::now() });
+        self.openings.push(Opening {
+            id,
+            what: wish.what(),
+            is_directory: matches!(wish, Wish::Directory(_)),
+            connection,
+            pid,
+            socket,
+            since: Instant::now(),
+        });
         Ok(())
     }
 
@@ -269,7 +278,7 @@ impl System {
         }
         let received =
             if is_ready { opening.socket.receive::<FromBroker>(&mut self.buffer) } else { Ok(None) };
-        let (id, what, connection) = (opening.id, opening.what, opening.connection);
+        let Opening { id, what, is_directory, connection, .. } = *opening;
         self.openings.swap_remove(index);
         let refused = |message: String, kind: ErrorKind| Event {
             reply: Reply::Refused(Refusal::command(kind, message).of(id)),
@@ -278,8 +287,8 @@ impl System {
         Some(match received {
             Ok(Some((FromBroker { reply: Some(Reply::Opened(_)) }, mut descriptors))) => {
                 let opened = descriptors.pop();
-                let place = opened.as_ref().and_then(|opened| place_of(opened.as_fd()).ok());
-                // A socket is no workspace: it is on no filesystem that a slot can be shown.
+                let directory = opened.as_ref().filter(|_| is_directory);
+                let place = directory.and_then(|opened| place_of(opened.as_fd()).ok());
                 if let (Some(known), Some(place)) = (self.connections.get_mut(&connection), place) {
                     known.opened.insert(place);
                 }

@@ -52,7 +52,7 @@ fn names(list: &Value) -> Vec<&str> {
 
 #[test]
 fn units_are_seen_and_changed_only_as_the_user_may() {
-    let Some(machine) = Machine::boot() else { return };
+    let Some(mut machine) = Machine::boot() else { return };
     prepare(&machine);
     let mut shim = machine.client();
 
@@ -127,6 +127,13 @@ fn units_are_seen_and_changed_only_as_the_user_may() {
             "{name}: {refused}"
         );
     }
+
+    let refused = shim.call("service_control", control("poweroff.target", "start")).unwrap_err();
+    assert!(refused.contains("always asked"), "{refused}");
+    // Also under another name.
+    machine.sh("ln -s /lib/systemd/system/systemd-logind.service /etc/systemd/system/innocent.service; systemctl daemon-reload");
+    let refused = shim.call("service_control", control("innocent", "stop")).unwrap_err();
+    assert!(refused.starts_with("denied") && refused.contains("`systemd-logind.service`"), "{refused}");
 
     // Her own units are hers.
     let own = |action: &str| json!({ "name": "mine", "action": action, "scope": "user" });

@@ -42,7 +42,7 @@ impl Tool for DockerControlContainer {
         "Start, stop, restart, pause, unpause or kill a container, or send it a signal.";
     const KEYWORDS: &'static str = "docker podman start stop restart pause unpause resume kill signal container restart stop start | démarrer arrêter redémarrer relancer suspendre reprendre tuer arrêter conteneur";
     const EFFECT: Effect = Effect::Write;
-    const MOST: Effect = Effect::Destroy;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(330);
     type Input = Input;
@@ -51,8 +51,9 @@ impl Tool for DockerControlContainer {
     /// What ends loses what it had in memory.
     fn effect(&self, input: &Input) -> Effect {
         match input.action {
-            Action::Start if input.reaches_host => Effect::Destroy,
-            Action::Start | Action::Pause | Action::Unpause => Effect::Write,
+            // What runs may be in a network, and have been given files since it ran last.
+            Action::Start | Action::Unpause => Effect::External,
+            Action::Pause => Effect::Write,
             Action::Stop | Action::Restart | Action::Kill => Effect::Destroy,
         }
     }

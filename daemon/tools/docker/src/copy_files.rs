@@ -41,14 +41,19 @@ impl Tool for DockerCopyFiles {
     const KEYWORDS: &'static str =
         "docker podman cp copy into out of container | copier vers depuis conteneur";
     const EFFECT: Effect = Effect::Write;
-    const MOST: Effect = Effect::Destroy;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(1900);
     type Input = Input;
     type Output = Copied;
 
     fn effect(&self, input: &Input) -> Effect {
-        if input.reaches_host { Effect::Destroy } else { Effect::Write }
+        match input.direction {
+            // Where they can be sent on.
+            Direction::IntoContainer => Effect::External,
+            Direction::OutOfContainer if input.reaches_host => Effect::Destroy,
+            Direction::OutOfContainer => Effect::Write,
+        }
     }
 
     fn must_ask(&self, input: &Input) -> Option<&'static str> {

@@ -26,7 +26,8 @@ impl Tool for DockerLoadImages {
     const SUMMARY: &'static str = "Load images from a tar file of the workspace that docker_save_images or docker save wrote; like docker load.";
     const KEYWORDS: &'static str =
         "docker podman load import images tar archive | charger importer images archive";
-    const EFFECT: Effect = Effect::Write;
+    /// A name that is taken is another image's from then on, and whatever starts it by that name starts this one.
+    const EFFECT: Effect = Effect::Destroy;
     const PLACE: Place = Place::Daemon;
     const TIMEOUT: Duration = Duration::from_secs(1800);
     type Input = Input;

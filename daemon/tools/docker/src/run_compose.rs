@@ -116,8 +116,8 @@ impl Tool for DockerRunCompose {
 
     /// What the file says is known to its reader alone.
     fn must_ask(&self, input: &Input) -> Option<&'static str> {
-        (input.action == Action::Up)
-            .then_some("starts what a compose file says, which may reach the host from a container")
+        matches!(input.action, Action::Up | Action::Down)
+            .then_some("runs what a compose file says, which may reach the host")
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Composed> {

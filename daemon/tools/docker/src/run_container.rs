@@ -9,6 +9,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub(crate) struct DockerRunContainer(pub(crate) Arc<Engine>);
 
+/// Without a limit a container could take all that the host has.
+const fn default_memory_mib() -> u32 {
+    4096
+}
+
+/// As a command in a slot.
+const fn default_processes() -> u32 {
+    1024
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
@@ -37,17 +47,17 @@ pub(crate) struct Input {
     #[serde(default)]
     network: Option<Name>,
     /// Most memory.
-    #[serde(default)]
+    #[serde(default = "default_memory_mib")]
     #[schemars(range(min = 6))]
-    memory_mib: Option<u32>,
+    memory_mib: u32,
     /// Most processors, like 1.5.
     #[serde(default)]
     #[schemars(range(min = 0.01, max = 1024.0))]
     cpus: Option<f64>,
     /// Most processes and threads.
-    #[serde(default)]
+    #[serde(default = "default_processes")]
     #[schemars(range(min = 1))]
-    processes: Option<u32>,
+    processes: u32,
     /// As whom it runs there: name or number, with `:GROUP` if wanted.
     #[serde(default)]
     user: Option<String>,
@@ -89,9 +99,9 @@ impl Input {
             ports: self.ports.clone(),
             mounts: self.mounts.clone(),
             network: self.network.clone(),
-            memory_mib: self.memory_mib,
+            memory_mib: Some(self.memory_mib),
             cpus: self.cpus,
-            processes: self.processes,
+            processes: Some(self.processes),
             user: self.user.clone(),
             working_directory: self.working_directory.clone(),
             labels: self.labels.clone(),
@@ -130,7 +140,7 @@ impl Tool for DockerRunContainer {
         let recipe = input.recipe();
         if recipe.reaches_host() {
             Effect::Destroy
-        } else if recipe.has_network() {
+        } else if recipe.has_network() || recipe.outlives_host_restart() {
             Effect::External
         } else {
             Effect::Write

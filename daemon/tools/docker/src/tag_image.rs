@@ -29,7 +29,8 @@ impl Tool for DockerTagImage {
     const NAME: &'static str = "docker_tag_image";
     const SUMMARY: &'static str = "Give an image another name or tag; like docker tag.";
     const KEYWORDS: &'static str = "docker podman tag image rename | étiqueter image renommer étiquette";
-    const EFFECT: Effect = Effect::Write;
+    /// A name that is taken is another image's from then on, and whatever starts it by that name starts this one.
+    const EFFECT: Effect = Effect::Destroy;
     const PLACE: Place = Place::Daemon;
     type Input = Input;
     type Output = Output;

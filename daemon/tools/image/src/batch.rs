@@ -22,6 +22,9 @@ use std::{
 /// A batch may be long.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Parsers at the same time: each may take hundreds of megabytes, and hands have a limit for all of them.
+const MOST_AT_ONCE: usize = 3;
+
 /// What to do with a file that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -109,7 +112,7 @@ pub(crate) async fn run(ctx: &CallCtx, files: &Files, plan: &Plan<'_>) -> Result
             let done = make(ctx, &job.file, &(plan.task)(job.format)).await;
             (job, done)
         })
-        .buffered(std::thread::available_parallelism().map_or(1, usize::from));
+        .buffered(std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE));
     let mut made = std::pin::pin!(made);
     let mut pictures = Vec::with_capacity(total);
     let mut first_problem = None;

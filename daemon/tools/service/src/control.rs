@@ -91,10 +91,7 @@ impl Tool for ServiceControl {
     type Output = Output;
 
     fn must_ask(&self, input: &Input) -> Option<&'static str> {
-        let is_harmless =
-            matches!(input.action, Action::Start | Action::Enable | Action::ResetFailed | Action::Unmask);
-        let is_critical = name::full(&input.name).is_ok_and(|name| name::is_critical(&name));
-        (is_critical && !is_harmless && input.scope == Scope::System)
+        is_delicate(&name::full(&input.name).ok()?, input.action)
             .then_some("may cut the host off, or end what watches over it")
     }
 
@@ -107,6 +104,12 @@ impl Tool for ServiceControl {
             return Err(Error::not_found(format!(
                 "no unit is named `{name}`; nearest: {}",
                 similar.join(", ")
+            )));
+        }
+        if is_delicate(&before.name, input.action) && !is_delicate(&name, input.action) {
+            return Err(Error::denied(format!(
+                "`{name}` is another name of `{0}`; call it `{0}`, so that a human is asked",
+                before.name
             )));
         }
         ctx.check_canceled()?;
@@ -129,6 +132,20 @@ impl Tool for ServiceControl {
         };
         let links = links.into_iter().map(|(change, path, leads_to)| Link { change, path, leads_to });
         Ok(Output { unit: show::look_at(&bus, &name).await?, links: links.collect(), journal: Vec::new() })
+    }
+}
+
+/// Whether the host may hang on what is done to this unit.
+fn is_delicate(full: &str, action: Action) -> bool {
+    match action {
+        Action::Start => name::ends_much(full),
+        Action::Enable | Action::ResetFailed | Action::Unmask => false,
+        Action::Stop
+        | Action::Restart
+        | Action::Reload
+        | Action::ReloadOrRestart
+        | Action::Disable
+        | Action::Mask => name::is_critical(full),
     }
 }
 

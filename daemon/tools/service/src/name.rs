@@ -69,6 +69,17 @@ pub(crate) fn is_critical(full: &str) -> bool {
         || ["user", "user-runtime-dir"].contains(&template) && kind == "service"
 }
 
+/// Whether starting it stops much else: a target, also of a name that says so little as `rescue`, or what turns the host off.
+pub(crate) fn ends_much(full: &str) -> bool {
+    const POWER: [&str; 8] =
+        ["poweroff", "reboot", "soft-reboot", "halt", "kexec", "suspend", "hibernate", "hybrid-sleep"];
+    let (stem, kind) = full.rsplit_once('.').unwrap_or((full, ""));
+    let is_power = stem
+        .strip_prefix("systemd-")
+        .is_some_and(|name| POWER.contains(&name) || name == "exit" || name == "suspend-then-hibernate");
+    kind == "target" || is_power
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,9 +113,19 @@ mod tests {
             ("skynetd.service", true),
             ("nginx.service", false),
             ("ssh-agent-proxy.service", false),
+            ("systemd-networkd-wait-online.service", false),
             ("backup.timer", false),
         ] {
             assert_eq!(is_critical(name), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("poweroff.target", true),
+            ("rescue.target", true),
+            ("systemd-reboot.service", true),
+            ("nginx.service", false),
+            ("reboot-notifier.service", false),
+        ] {
+            assert_eq!(ends_much(name), expected, "{name}");
         }
     }
 }

@@ -108,6 +108,10 @@ fn what_reaches_the_host_is_never_allowed_without_a_human() {
         "sleep",
         "600",
     ]);
+    // Made by somebody else: its volume is a path of the host, and it looks like any other.
+    let veiled =
+        ["run", "-d", "--network", "none", "-v", "disguised:/x", "--name", "veiled", IMAGE, "sleep", "600"];
+    let _ = stage.engine.docker(&veiled);
     let asked = "always asked, as it reaches the host from a container";
     for (tool, input) in [
         ("docker_run_container", json!({ "image": IMAGE, "host": { "privileged": true } })),
@@ -137,6 +141,11 @@ fn what_reaches_the_host_is_never_allowed_without_a_human() {
             "docker_control_container",
             json!({ "container": "open", "action": "restart" }),
             "set `reaches_host`",
+        ),
+        (
+            "docker_exec_container",
+            json!({ "container": "veiled", "argv": ["cat", "/x/shadow"] }),
+            "volume disguised, which is a path of the host",
         ),
         (
             "docker_copy_files",

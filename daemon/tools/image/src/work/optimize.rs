@@ -17,11 +17,12 @@ const PNG_PATIENCE: Duration = Duration::from_secs(20);
 /// oxipng's level, of 0 to 6: more takes much longer for little.
 const PNG_LEVEL: u8 = 3;
 
-/// Of a PNG: text, times, and EXIF (PNG 3, section 11.3).
-const PNG_METADATA: [[u8; 4]; 5] = [*b"tEXt", *b"zTXt", *b"iTXt", *b"tIME", *b"eXIf"];
+/// Of a PNG: text, times and EXIF (PNG 3, section 11.3), and provenance (C2PA).
+const PNG_METADATA: [[u8; 4]; 6] = [*b"tEXt", *b"zTXt", *b"iTXt", *b"tIME", *b"eXIf", *b"caBX"];
 
-/// Where Photoshop notes what press agencies want to know (IPTC), in a JPEG.
-const APP13: u8 = 0xed;
+/// Of a JPEG: EXIF and XMP; pictures beside the picture (CIPA DC-007) and colour profiles; provenance (C2PA); and what
+/// Photoshop notes for press agencies (IPTC).
+const METADATA_SEGMENTS: [u8; 4] = [markers::APP1, markers::APP2, 0xeb, 0xed];
 
 pub(crate) fn optimize(bytes: &[u8], quality: u8) -> Result<(Made, Vec<u8>)> {
     let (made, smaller) = match image::guess_format(bytes) {
@@ -68,9 +69,8 @@ pub(crate) fn strip(bytes: Vec<u8>) -> Result<(Made, Vec<u8>)> {
     let color_profile = parts.icc_profile();
     match &mut parts {
         DynImage::Jpeg(jpeg) => {
-            // Of APP1: EXIF and XMP. APP14 says how colours are meant, and stays.
-            jpeg.remove_segments_by_marker(markers::APP1);
-            jpeg.remove_segments_by_marker(APP13);
+            // APP14 says how colours are meant, and stays; the colour profile is put back below.
+            METADATA_SEGMENTS.into_iter().for_each(|marker| jpeg.remove_segments_by_marker(marker));
             jpeg.remove_segments_by_marker(markers::COM);
         }
         DynImage::Png(png) => {
