@@ -30,6 +30,10 @@ impl Machine {
     /// that possible.
     #[must_use]
     pub fn boot() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP machine: only root boots one");
+            return None;
+        }
         let tree = components::find("systemd", "tree")?;
         let nspawn = components::program("systemd-nspawn")?;
         let scratch = tempfile::Builder::new().prefix("skm").tempdir().unwrap();
