@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, docker, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, docker, systemd, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -78,8 +78,9 @@ const DOCKER: [(&str, &str); 6] = [
     ("/usr/share/doc/busybox-static/copyright", "busybox-static"),
 ];
 
-/// The component that is packages of the system.
+/// The components that come from the system's packages.
 const DOCKER_NAME: &str = "docker";
+const MACHINE_NAME: &str = "systemd";
 
 /// Installs what the tests need.
 pub(crate) fn up_for_tests() -> Result<()> {
@@ -105,7 +106,7 @@ const TREE: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,l
 /// Makes the tree of a machine that the tests boot, of this host's own release.
 fn plant_machine() -> Result<()> {
     shell::install_packages(&MACHINE)?;
-    let target = directory().join("systemd");
+    let target = directory().join(MACHINE_NAME);
     let stamp = target.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == TREE) {
         shell::step("systemd: there");
@@ -157,9 +158,16 @@ fn share_rust(target: &Path) -> Result<()> {
 pub(crate) fn up(names: &[&str]) -> Result<()> {
     shell::install_packages(&[("git", "git"), ("node", "nodejs"), ("npm", "npm")])?;
     for name in names {
-        if *name == DOCKER_NAME {
-            shell::install_packages(&DOCKER)?;
-            continue;
+        match *name {
+            DOCKER_NAME => {
+                shell::install_packages(&DOCKER)?;
+                continue;
+            }
+            MACHINE_NAME => {
+                plant_machine()?;
+                continue;
+            }
+            _ => {}
         }
         let source = crate::root().join("tests/components").join(name);
         let target = directory().join(name);
