@@ -4,6 +4,7 @@ use crate::{
     components,
     programs::{Shim, program},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{
     fs,
@@ -154,8 +155,13 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It may have ended already, and otherwise it ends at once with all that is in it.
-        let _ = self.container.kill();
+        // With its first process all of it ends; without that, what made the machine would leave it behind.
+        let leader = Pid::from_raw(i32::try_from(self.leader).unwrap());
+        if let Some(leader) = leader {
+            let _ = kill_process(leader, Signal::KILL);
+        } else {
+            let _ = self.container.kill();
+        }
         let _ = self.container.wait();
         for daemon in &mut self.daemons {
             let _ = daemon.wait();
