@@ -155,8 +155,8 @@ impl Recipe {
 
     /// Whether it is started again by itself, for ever.
     #[must_use]
-    pub const fn outlives_host_restart(&self) -> bool {
-        self.restart.is_some()
+    pub const fn restarts_by_itself(&self) -> bool {
+        !matches!(self.restart, None | Some(Restart::No))
     }
 
     fn settings(&self) -> HostConfig {

@@ -24,7 +24,7 @@ pub enum Fonts {
 /// Where they are (Filesystem Hierarchy Standard 3.0, section 4.11).
 pub const FONTS: [&str; 2] = ["/usr/share/fonts", "/usr/local/share/fonts"];
 
-/// Address space: a picture of [`100 million`](../skynet_image/index.html) pixels is decoded, and scaled, in less.
+/// Address space: a picture of 100 million pixels takes 400 MB, and is decoded and scaled in a few times that.
 const MEMORY_BYTES: u64 = 3 << 30;
 
 /// Processor time.
@@ -133,7 +133,7 @@ fn program(fonts: Fonts) -> Result<BpfProgram, seccompiler::BackendError> {
     }
     let thread = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
     allowed.insert(libc::SYS_clone, vec![rule(0, Compare::MaskedEq(thread), thread)?]);
-    // The socket to hands; no other descriptor is one.
+    // To hands; no other descriptor is a socket.
     allowed.insert(libc::SYS_sendmsg, Vec::new());
     let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;

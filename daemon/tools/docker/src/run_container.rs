@@ -140,7 +140,7 @@ impl Tool for DockerRunContainer {
         let recipe = input.recipe();
         if recipe.reaches_host() {
             Effect::Destroy
-        } else if recipe.has_network() || recipe.outlives_host_restart() {
+        } else if recipe.has_network() || recipe.restarts_by_itself() {
             Effect::External
         } else {
             Effect::Write

@@ -9,7 +9,6 @@ use futures_util::StreamExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
-use skynet_system::journal;
 use std::time::Duration;
 use zbus::zvariant::OwnedObjectPath;
 
@@ -75,9 +74,6 @@ pub(crate) struct Output {
     /// Links that were made or removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     links: Vec<Link>,
-    /// What it said meanwhile, if it failed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    journal: Vec<journal::Entry>,
 }
 
 impl Tool for ServiceControl {
@@ -131,7 +127,7 @@ impl Tool for ServiceControl {
             }
         };
         let links = links.into_iter().map(|(change, path, leads_to)| Link { change, path, leads_to });
-        Ok(Output { unit: show::look_at(&bus, &name).await?, links: links.collect(), journal: Vec::new() })
+        Ok(Output { unit: show::look_at(&bus, &name).await?, links: links.collect() })
     }
 }
 
