@@ -129,9 +129,14 @@ fn product(
     engine: &Arc<Engine>,
 ) -> skynet_core::Result<Registry> {
     let mut toolsets = skynet_hands::toolsets();
-    toolsets.extend([skynet_exec::toolset(commands), skynet_exec::more(commands)]);
+    toolsets.extend([
+        skynet_env::toolset(commands),
+        skynet_exec::toolset(commands),
+        skynet_exec::more(commands),
+    ]);
     toolsets.push(skynet_docker::toolset(engine));
-    skynet_catalog::product(catalog, toolsets)
+    let registry = skynet_catalog::product(catalog, toolsets)?;
+    registry.with_aliases(skynet_v1::TOOLSET, skynet_v1::SUMMARY, skynet_v1::aliases())
 }
 
 /// The rules of projects: only a daemon that is its one user may read files of a user.

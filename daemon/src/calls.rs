@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) caller: Caller,
     pub(crate) raw: Bytes,
+    /// The name that the client used, if it is another one of the tool's.
+    pub(crate) alias: Option<&'static str>,
     pub(crate) resend: bool,
     pub(crate) slots: Vec<Slot>,
     pub(crate) ask: Option<Arc<dyn Ask>>,
@@ -55,6 +57,7 @@ impl Request {
             name: name.to_owned(),
             caller,
             raw,
+            alias: None,
             resend: false,
             slots: Vec::new(),
             ask: None,
@@ -153,7 +156,7 @@ impl Calls {
     pub(crate) fn start(self: &Arc<Self>, mut request: Request) -> Result<Running> {
         let outer = self.registry.find(&request.name)?.name;
         let inner = skynet_catalog::unwrap(&self.registry, outer, &request.raw);
-        let via = inner.is_some().then_some(outer);
+        let via = inner.is_some().then_some(outer).or(request.alias);
         if let Some((name, raw)) = inner {
             (request.name, request.raw) = (name, raw);
         }

@@ -4,6 +4,7 @@ mod docker;
 mod factor;
 mod services;
 mod trust;
+mod v1;
 
 use crate::{
     escapes::{Target, attack_by_system_calls, attack_from_a_shell, plant},

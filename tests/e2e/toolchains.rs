@@ -8,18 +8,18 @@ use skynet_tests::{
 use std::{fs, net::ToSocketAddrs as _, process::Command};
 
 /// A client whose commands may reach the registries of packages.
-struct Bench {
-    shim: Shim,
-    home: Home,
+pub(crate) struct Bench {
+    pub(crate) shim: Shim,
+    pub(crate) home: Home,
     _daemon: Daemon,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("")
     }
 
-    fn with(configuration: &str) -> Self {
+    pub(crate) fn with(configuration: &str) -> Self {
         let home = Home::new();
         let allowed = "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
         home.configure(&format!("{allowed}{configuration}"));
@@ -28,7 +28,7 @@ impl Bench {
         Self { shim, home, _daemon: daemon }
     }
 
-    fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.home.project.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -40,6 +40,31 @@ impl Bench {
         let ended = self.shim.call("exec_run", input).unwrap_or_else(|err| panic!("{err}"));
         assert_eq!(ended["exit_code"], 0, "{script}: {ended}");
         ended["stdout"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A registry of packages that can be reached from here.
+pub(crate) struct Registry {
+    pub(crate) url: String,
+    pub(crate) host: String,
+    /// Configuration for a registry of this network's own, as it may be.
+    pub(crate) reachable: String,
+}
+
+impl Registry {
+    /// The one that npm is configured with.
+    pub(crate) fn of_npm() -> Option<Self> {
+        let asked = Command::new(components::program("npm")?).args(["config", "get", "registry"]).output();
+        let url = String::from_utf8(asked.unwrap().stdout).unwrap().trim().to_owned();
+        let host = url.trim_start_matches("https://").split('/').next().unwrap().to_owned();
+        let Ok(addresses) = (host.as_str(), 443).to_socket_addrs() else {
+            eprintln!("SKIP npm: its registry is not to be reached");
+            return None;
+        };
+        let addresses: Vec<String> =
+            addresses.map(|one| format!("'{}/{}'", one.ip(), if one.is_ipv4() { 32 } else { 128 })).collect();
+        let reachable = format!("[network]\nreachable = [{}]\n", addresses.join(", "));
+        Some(Self { url, host, reachable })
     }
 }
 
@@ -156,23 +181,12 @@ fn java_compiles_and_runs() {
 
 #[test]
 fn npm_installs_from_its_registry() {
-    let Some(npm) = components::program("npm") else { return };
-    let asked = Command::new(npm).args(["config", "get", "registry"]).output().unwrap();
-    let registry = String::from_utf8(asked.stdout).unwrap();
-    let host = registry.trim().trim_start_matches("https://").split('/').next().unwrap().to_owned();
-    let Ok(addresses) = (host.as_str(), 443).to_socket_addrs() else {
-        eprintln!("SKIP npm: its registry is not to be reached");
-        return;
-    };
-    // A registry of this network's own, perhaps.
-    let addresses: Vec<String> =
-        addresses.map(|one| format!("'{}/{}'", one.ip(), if one.is_ipv4() { 32 } else { 128 })).collect();
-    let mut bench = Bench::with(&format!("[network]\nreachable = [{}]\n", addresses.join(", ")));
+    let Some(Registry { url, host, reachable }) = Registry::of_npm() else { return };
+    let mut bench = Bench::with(&reachable);
     bench.write("package.json", r#"{ "name": "sample", "version": "1.0.0", "dependencies": { "is-number": "7.0.0" }, "scripts": { "test": "node test.js" } }"#);
     bench.write("test.js", "console.log(require('is-number')(5) && 'number')\n");
-    let registry = registry.trim();
     let install = format!(
-        "npm install --silent --registry {registry} && rm -r node_modules && npm ci --silent --registry {registry}"
+        "npm install --silent --registry {url} && rm -r node_modules && npm ci --silent --registry {url}"
     );
     bench.run(&install, json!({ "hosts": [host] }));
     let said = bench.run("npm test --silent", json!({}));

@@ -1,6 +1,6 @@
 //! Things that `cargo xtask env up` installs. A test that needs one asks for it by name.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 /// A copy of root's Rust toolchain that every account can enter, made by `cargo xtask test`.
 const RUST: &str = "/opt/skynet-env/rust";
@@ -21,15 +21,25 @@ pub fn find(name: &str, file: &str) -> Option<PathBuf> {
     None
 }
 
+/// Where programs of these tests find programs.
+#[must_use]
+pub fn path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(RUST);
+    path.push("/bin");
+    path
+}
+
 /// A program of `PATH` or below `/opt/skynet-env`, or `None` after saying on stderr what installs it.
 ///
 /// # Panics
 /// As [`find`].
 #[must_use]
 pub fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain([PathBuf::from(RUST).join("bin")]);
-    let found = places.map(|directory| directory.join(name)).find(|program| program.exists());
+    let path = path();
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.exists());
     if found.is_none() {
         assert!(!requires_all(), "there is no `{name}`");
         eprintln!("SKIP {name}: `cargo xtask test` as root installs it");

@@ -1,5 +1,6 @@
 //! The real programs: a daemon in a home of its own, and shims on it.
 
+use crate::components;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -60,11 +61,7 @@ impl Home {
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(program(name));
-        command
-            .env_clear()
-            .env("HOME", &self.path)
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("USER", "tester");
+        command.env_clear().env("HOME", &self.path).env("PATH", components::path()).env("USER", "tester");
         // A coverage run collects what every process counted.
         if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
             command.env("LLVM_PROFILE_FILE", profile);

@@ -51,7 +51,11 @@ pub fn product() -> Registry {
     let engine = skynet_engine::Engine::new(slots.clone(), Vec::new());
     let commands = skynet_exec::Host::new(slots, Some(Path::new("/root")), &state, Vec::new());
     let mut toolsets = skynet_hands::toolsets();
-    toolsets.extend([skynet_exec::toolset(&commands), skynet_exec::more(&commands)]);
+    toolsets.extend([
+        skynet_env::toolset(&commands),
+        skynet_exec::toolset(&commands),
+        skynet_exec::more(&commands),
+    ]);
     toolsets.push(skynet_docker::toolset(&engine));
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();

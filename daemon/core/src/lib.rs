@@ -1,6 +1,7 @@
 //! The words every other room speaks: tools, calls, layers, errors, workspaces.
 //! Depends on no other crate of Skynet, performs no policy and reads no configuration.
 
+pub mod alias;
 pub mod call;
 pub mod canonical;
 pub mod change;
@@ -18,6 +19,7 @@ pub mod tool;
 pub mod usage;
 pub mod workspace;
 
+pub use alias::Alias;
 pub use call::{Answer, Call, CallId, Caller, Connection, Group, Link, Token};
 pub use canonical::Canonical;
 pub use command::CommandLine;

@@ -1,6 +1,6 @@
 //! All tools of the product, by name.
 
-use crate::{CallCtx, Canonical, CommandLine, Effect, Error, Place, Result, Tool, schema};
+use crate::{Alias, CallCtx, Canonical, CommandLine, Effect, Error, Place, Result, Tool, schema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -152,6 +152,7 @@ impl Toolset {
 pub struct Registry {
     entries: BTreeMap<&'static str, Arc<Entry>>,
     toolsets: BTreeMap<&'static str, &'static str>,
+    aliases: BTreeMap<&'static str, Vec<Alias>>,
 }
 
 impl Registry {
@@ -173,6 +174,43 @@ impl Registry {
             }
         }
         Ok(registry)
+    }
+
+    /// The same tools, with a toolset that adds other names for them.
+    ///
+    /// # Errors
+    /// `Internal` when a set of that name is there, or an alias means no tool.
+    pub fn with_aliases(
+        mut self,
+        toolset: &'static str,
+        summary: &'static str,
+        mut aliases: Vec<Alias>,
+    ) -> Result<Self> {
+        if self.toolsets.insert(toolset, summary).is_some() {
+            return Err(Error::internal(format!("two toolsets are named `{toolset}`")));
+        }
+        if let Some(astray) =
+            aliases.iter().find(|alias| alias.means.iter().any(|name| self.find(name).is_err()))
+        {
+            return Err(Error::internal(format!("{astray:?} means no tool")));
+        }
+        aliases.sort_by_key(|alias| alias.name);
+        self.aliases.insert(toolset, aliases);
+        Ok(self)
+    }
+
+    /// The other names that a toolset adds, in order.
+    #[must_use]
+    pub fn aliases(&self, toolset: &str) -> &[Alias] {
+        self.aliases.get(toolset).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The toolsets that add this name, with what it means there.
+    pub fn aliases_named(&self, name: &str) -> impl Iterator<Item = (&'static str, &Alias)> {
+        self.aliases.iter().filter_map(move |(toolset, aliases)| {
+            let place = aliases.binary_search_by_key(&name, |alias| alias.name).ok()?;
+            Some((*toolset, aliases.get(place)?))
+        })
     }
 
     /// The same tools, those of `place` run by `runner` instead of this process.

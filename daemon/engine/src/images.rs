@@ -101,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     /// What the engine says.
-    pub async fn list_images(&self, name: Option<&str>) -> Result<Vec<Image>> {
+    pub async fn list_images(&self, name: Option<&str>, dangling: bool) -> Result<Vec<Image>> {
         let found = self.ask(About::Engine, self.docker.list_images(None::<ListImagesOptions>)).await?;
         let mut images: Vec<Image> = found
             .into_iter()
@@ -112,6 +112,7 @@ impl Client {
                 size_bytes: one.size,
             })
             .collect();
+        images.retain(|image| !dangling || image.tags.is_empty());
         images.retain(|image| {
             name.is_none_or(|part| image.tags.iter().any(|tag| tag.contains(part)) || image.id.contains(part))
         });

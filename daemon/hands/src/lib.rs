@@ -36,5 +36,9 @@ pub fn toolsets() -> Vec<Toolset> {
 /// # Errors
 /// `Internal` when two have the same name.
 pub fn registry() -> Result<Registry> {
-    Registry::new(toolsets().into_iter().chain([skynet_exec::in_hands(), skynet_git::in_hands()]))
+    Registry::new(toolsets().into_iter().chain([
+        skynet_env::in_hands(),
+        skynet_exec::in_hands(),
+        skynet_git::in_hands(),
+    ]))
 }

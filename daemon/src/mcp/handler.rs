@@ -4,7 +4,7 @@ use super::{
     Inbox, Leaving,
     ask::{self, Dialog},
     files::{Files, MOST_FILES},
-    prompts, resources,
+    old_names, prompts, resources,
     result::Splices,
     server::Shared,
     skills,
@@ -185,8 +185,9 @@ impl ServerHandler for Handler {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let entries = self.desk.catalog.listed(&self.viewer(is_modern(&context)));
-        let tools = self.server.listing.of(&entries);
+        let viewer = self.viewer(is_modern(&context));
+        let tools = self.server.listing.of(&self.desk.catalog.listed(&viewer));
+        let tools = old_names::add(tools, &self.server.listing, &self.desk.catalog.aliases(&viewer));
         #[cfg(feature = "conformance")]
         let tools = [tools, super::fixtures::tools()].concat();
         Ok(listed!(ListToolsResult::with_all_items(tools), context))
@@ -211,13 +212,18 @@ impl ServerHandler for Handler {
         let dialog = ask::through(&context, &request, &caller, &self.server.states, about, raw.resend)?;
         let slot = raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.desk.sessions.count_call(self.session);
-        // Makes sure that a session which has a list of its own can change it.
-        self.viewer(is_modern(&context));
+        // Also makes sure that a session which has a list of its own can change it.
+        let alias = self.desk.catalog.alias(&self.viewer(is_modern(&context)), &request.name);
+        let (name, arguments) = match alias {
+            Some(alias) => old_names::translate(alias, raw.arguments),
+            None => (request.name.into_owned(), raw.arguments),
+        };
         let started = self.desk.calls.start(calls::Request {
             id: raw.call,
-            name: request.name.into_owned(),
+            name,
             caller,
-            raw: raw.arguments,
+            raw: arguments,
+            alias: alias.map(|alias| alias.name),
             resend: raw.resend,
             slots: slot.into_iter().collect(),
             ask: Dialog::ask(&dialog),

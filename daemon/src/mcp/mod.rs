@@ -11,6 +11,7 @@ mod handler;
 mod inbox;
 mod listing;
 mod names;
+mod old_names;
 mod prompts;
 mod resources;
 mod result;

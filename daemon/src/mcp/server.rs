@@ -22,7 +22,8 @@ const INSTRUCTIONS: &str = "\
 Skynet works on the user's files and Git repositories on this Linux host, in one workspace: the directory the client \
 was started in. Paths are relative to it; nothing outside can be reached.
 - More tools than are listed: `skynet_search_tools` finds those on the host itself (CPU, memory, processes, ports, disks, \
-system journal), background jobs (servers, watchers, terminals) and more of Git; `skynet_call_tool` calls them.
+journal, services), containers, projects (dependencies, tests, linters), pictures, background jobs (servers, terminals) and more of \
+Git; `skynet_call_tool` calls them.
 - Prefer `files_edit` (exact replacements or a unified diff) over rewriting a file with `files_write`. Pass \
 `expected_sha256` from `files_read` to be told if somebody else changed it.
 - Find things with `files_search` (content, regular expressions) and `files_find` (names); both respect .gitignore.

@@ -13,7 +13,7 @@ use skynet_tests::{
 use std::{fs, path::PathBuf, process::Command};
 
 /// A host with an engine, one user who may use it and one who may not.
-struct Stage {
+pub(super) struct Stage {
     // In this order: what needs the other ends before it.
     engine: Dockerd,
     host: Host,
@@ -23,10 +23,10 @@ struct Stage {
 }
 
 /// A human who agrees to all of the family that rules may allow.
-const AGREED: &str = "[confirm]\nwait_seconds = 1\n[[policy.rules]]\nname = 'docker'\nverdict = 'allow'\nfamilies = ['docker']\n";
+pub(super) const AGREED: &str = "[confirm]\nwait_seconds = 1\n[[policy.rules]]\nname = 'docker'\nverdict = 'allow'\nfamilies = ['docker']\n";
 
 impl Stage {
-    fn set(config: &str) -> Option<Self> {
+    pub(super) fn set(config: &str) -> Option<Self> {
         let mut host = Host::start()?;
         let engine = Dockerd::start(&host.engine_socket(), Dockerd::group())?;
         fs::write(host.path.join("config.toml"), config).unwrap();
@@ -37,12 +37,12 @@ impl Stage {
     }
 
     /// A client of whoever may.
-    fn member(&self) -> Shim {
+    pub(super) fn member(&self) -> Shim {
         self.host.client_in_group(&self.ann, Dockerd::group(), &self.project)
     }
 
     /// Starts a container that prints what `script` does.
-    fn run(&self, name: &str, script: &str) {
+    pub(super) fn run(&self, name: &str, script: &str) {
         let _ = self.engine.docker(&[
             "run",
             "-d",

@@ -16,7 +16,7 @@ polkit.addRule(function(action, subject) {
 });
 "#;
 
-fn prepare(machine: &Machine) {
+pub(super) fn prepare(machine: &Machine) {
     let unit = |name: &str, text: &str| machine.write(&format!("/etc/systemd/system/{name}"), text);
     unit(
         "good.service",

@@ -132,7 +132,7 @@ impl Rules {
         Ok(Self { rules, commands: Commands::default() })
     }
 
-    /// Looks whether the rules are about tools and arguments that there are.
+    /// Looks whether the rules are about tools, families and arguments that there are.
     ///
     /// # Errors
     /// `InvalidInput` naming the rule, what there is not, and the nearest that there is.
@@ -143,6 +143,14 @@ impl Rules {
                 let hint = known.first().map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
                 Error::invalid_input(format!("rule `{}`: {what}{hint}", rule.name))
             };
+            // A pattern may wait for tools to come; a name that is none is a rule that never matches.
+            let mut named = rule.tools.iter().filter(|name| !name.contains(['*', '?', '[', '{']));
+            if let Some(name) = named.find(|name| registry.find(name).is_err()) {
+                let meant =
+                    registry.aliases_named(name).filter_map(|(_, alias)| alias.means.first().copied());
+                let nearest = nearest(registry.iter().map(|tool| tool.name), name);
+                return Err(wrong(format!("there is no tool `{name}`"), meant.chain(nearest).collect()));
+            }
             let families = || registry.iter().flat_map(|tool| [tool.toolset, tool.family()]);
             if let Some(name) = rule.families.iter().find(|name| !families().any(|known| known == **name)) {
                 return Err(wrong(

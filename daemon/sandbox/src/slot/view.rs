@@ -40,8 +40,8 @@ const BASE: &str = "/tmp";
 const OLD: &str = "/old";
 const NEW: &str = "/new";
 
-/// What programs need to know about the host: nothing here is private.
-const ETC: [&str; 28] = [
+/// What programs need to know about the host: nothing here is private. Package managers find the registries of the host in it.
+const ETC: [&str; 31] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -58,10 +58,13 @@ const ETC: [&str; 28] = [
     "login.defs",
     "lsb-release",
     "magic",
+    "maven",
     "mime.types",
+    "npmrc",
     "nsswitch.conf",
     "os-release",
     "passwd",
+    "pip.conf",
     "pki",
     "profile",
     "protocols",

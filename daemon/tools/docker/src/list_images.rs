@@ -18,6 +18,9 @@ pub(crate) struct Input {
     /// Only those with this in a tag or id.
     #[serde(default)]
     name: Option<String>,
+    /// Only those without a tag.
+    #[serde(default)]
+    dangling: bool,
     /// Most to return.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 1000))]
@@ -42,7 +45,7 @@ impl Tool for DockerListImages {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let mut images = self.0.client(ctx).await?.list_images(input.name.as_deref()).await?;
+        let mut images = self.0.client(ctx).await?.list_images(input.name.as_deref(), input.dangling).await?;
         let total = images.len();
         images.truncate(input.limit as usize);
         Ok(Output { images, total })

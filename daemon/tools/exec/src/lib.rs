@@ -15,16 +15,18 @@ mod run_code;
 mod signal_job;
 mod start_job;
 mod status;
+mod step;
 mod wait_job;
 mod write_job;
 
 use jobs::{Job, Jobs, Scope};
-use network::Network;
+pub use network::Network;
 use program::Program;
+pub use run::{EndedBy, Output};
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use skynet_core::{CallCtx, Caller, Error, Meter, Result, Toolset, Workspace, command::Programs};
-pub use skynet_egress::IpNet;
+pub use skynet_egress::{Grant, IpNet};
 use skynet_sandbox::{
     Command, Slots, places,
     protocol::{Kind, Limits},
@@ -36,6 +38,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+pub use step::Step;
 
 /// Where `PATH` is not known.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -52,7 +52,7 @@ const VARIABLES: [(&str, &str); 7] = [
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(crate) struct Network {
+pub struct Network {
     /// `HOST` (port 443), `HOST:PORT` or `*.HOST`, by proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     hosts: Vec<Grant>,
@@ -64,9 +64,23 @@ pub(crate) struct Network {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<i64>")]
     publish: Vec<u16>,
+    /// Whether it has a proxy that tells what was asked of it also without a granted host.
+    #[serde(skip)]
+    #[schemars(skip)]
+    is_watched: bool,
 }
 
 impl Network {
+    /// A way to these hosts. What is asked for besides is refused, and named in the answer, also where `hosts` is empty.
+    #[must_use]
+    pub fn to(hosts: &[Grant]) -> Self {
+        Self { hosts: hosts.to_vec(), is_watched: true, ..Self::default() }
+    }
+
+    fn has_proxy(&self) -> bool {
+        self.is_watched || !self.hosts.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.reach.is_empty() && self.publish.is_empty()
     }
@@ -78,7 +92,7 @@ impl Network {
 
     /// The ports of the command at which the daemon listens.
     pub(crate) fn listen(&self) -> Vec<u16> {
-        let proxy = (!self.hosts.is_empty()).then_some(PROXY_PORT);
+        let proxy = self.has_proxy().then_some(PROXY_PORT);
         proxy.into_iter().chain(self.reach.iter().copied()).collect()
     }
 
@@ -89,7 +103,7 @@ impl Network {
 
     /// Tells programs of the proxy.
     pub(crate) fn environment<'a>(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let has_proxy = !self.hosts.is_empty();
+        let has_proxy = self.has_proxy();
         VARIABLES.into_iter().filter(move |_| has_proxy)
     }
 
@@ -132,7 +146,7 @@ impl Network {
     /// `InvalidInput` for ports that make no sense, `Conflict` for a port of this host that is taken.
     pub(crate) async fn open(&self, reachable: &Arc<[IpNet]>) -> Result<Option<Open>> {
         self.check()?;
-        if self.is_empty() {
+        if self.is_empty() && !self.has_proxy() {
             return Ok(None);
         }
         let mut published = Vec::new();
@@ -148,7 +162,7 @@ impl Network {
             })?;
             published.push((listener, *port));
         }
-        let gateway = (!self.hosts.is_empty()).then(|| Gateway::new(self.hosts.clone(), reachable.clone()));
+        let gateway = self.has_proxy().then(|| Gateway::new(self.hosts.clone(), reachable.clone()));
         Ok(Some(Open { gateway, reach: self.reach.clone(), published, serving: JoinSet::new() }))
     }
 }

@@ -116,7 +116,7 @@ impl Input {
 /// What ended a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum EndedBy {
+pub enum EndedBy {
     /// Itself.
     Itself,
     /// `timeout_seconds`.
@@ -133,32 +133,33 @@ pub(crate) enum EndedBy {
     Host,
 }
 
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct Output {
+/// How a command went.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Output {
     /// Its exit code, unless a signal ended it.
-    exit_code: Option<i32>,
+    pub exit_code: Option<i32>,
     /// The number of the signal that ended it.
-    signal: Option<i32>,
+    pub signal: Option<i32>,
     /// What ended it.
-    ended_by: EndedBy,
+    pub ended_by: EndedBy,
     /// What it wrote to stdout.
-    stdout: String,
+    pub stdout: String,
     /// What it wrote to stderr.
-    stderr: String,
+    pub stderr: String,
     /// How long it ran.
-    wall_seconds: f64,
+    pub wall_seconds: f64,
     /// Processor time of all its processes.
-    cpu_seconds: f64,
+    pub cpu_seconds: f64,
     /// The most memory its processes took.
-    peak_memory_bytes: u64,
+    pub peak_memory_bytes: u64,
     /// Files it left under names that other programs run or trust, such as Git hooks; each was renamed to
     /// `NAME.quarantined`. At most 100.
-    quarantined: Vec<String>,
+    pub quarantined: Vec<String>,
     /// How many they are.
-    quarantined_count: u64,
+    pub quarantined_count: u64,
     /// Hosts that it asked its proxy for, and that `network` does not grant or are at no public address.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    refused_hosts: BTreeSet<String>,
+    pub refused_hosts: BTreeSet<String>,
 }
 
 impl Tool for ExecRun {

@@ -10,7 +10,7 @@ pub(crate) struct FilesDelete;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// File, link or directory with all it holds, relative to the workspace.
+    /// File, link or directory with all it holds.
     path: String,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct FilesEdit;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// File relative to the workspace.
+    /// The file.
     path: String,
     /// Replacements, made in order; either these or `diff`.
     #[serde(default)]
@@ -28,7 +28,7 @@ pub(crate) struct Input {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     diff: Option<String>,
-    /// Refuse unless the file has this digest now, as told by `files_read`.
+    /// Refuse unless the file still has this digest of `files_read`.
     #[serde(default)]
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     expected_sha256: Option<String>,

@@ -25,7 +25,7 @@ pub(crate) struct Input {
     /// Glob on the path below `path`; without a `/` it matches names at any depth: `*.rs`, `src/**/mod.rs`.
     #[schemars(length(min = 1, max = 4096))]
     pattern: String,
-    /// Directory to search, relative to the workspace.
+    /// Directory to search.
     #[serde(default = "default_path")]
     path: String,
     /// Only entries of this kind.

@@ -1,6 +1,9 @@
 //! Lists one directory.
 
-use crate::entry::{self, Kind, Leads};
+use crate::{
+    entry::{self, Kind, Leads},
+    walk,
+};
 use rustix::fs::{Dir, FileType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,12 +26,15 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Directory relative to the workspace.
+    /// The directory.
     #[serde(default = "default_path")]
     path: String,
     /// Include names that start with a dot.
     #[serde(default)]
     hidden: bool,
+    /// Only names that fit this glob.
+    #[serde(default)]
+    pattern: Option<String>,
     /// Add size, mode and time of change to every entry.
     #[serde(default)]
     details: bool,
@@ -88,6 +94,8 @@ impl Tool for FilesList {
         let workspace = ctx.workspace()?;
         let path = workspace.relative(&input.path)?;
         let directory = workspace.open_directory(&path)?;
+        let glob = input.pattern.as_deref().map(walk::glob).transpose()?;
+        let fits = |name: &[u8]| glob.as_ref().is_none_or(|glob| glob.is_match(OsStr::from_bytes(name)));
         let mut names: Vec<(Vec<u8>, FileType)> = Vec::new();
         for (count, found) in Dir::read_from(&directory).on(&path)?.enumerate() {
             if count % CHECK_EVERY == 0 {
@@ -96,7 +104,7 @@ impl Tool for FilesList {
             let found = found.on(&path)?;
             let name = found.file_name().to_bytes();
             let is_wanted = name != b"." && name != b".." && (input.hidden || !name.starts_with(b"."));
-            if is_wanted && input.after.as_ref().is_none_or(|after| name > after.as_bytes()) {
+            if is_wanted && fits(name) && input.after.as_ref().is_none_or(|after| name > after.as_bytes()) {
                 names.push((name.to_vec(), found.file_type()));
             }
         }

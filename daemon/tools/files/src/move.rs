@@ -14,7 +14,7 @@ pub(crate) struct FilesMove;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// File or directory, relative to the workspace.
+    /// File or directory.
     from: String,
     /// Its new path; missing directories are made.
     to: String,

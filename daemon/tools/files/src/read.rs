@@ -21,7 +21,7 @@ pub(crate) struct FilesRead;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// File relative to the workspace.
+    /// The file.
     path: String,
     /// First line to return, from 1.
     #[serde(default)]
@@ -31,13 +31,13 @@ pub(crate) struct Input {
     #[serde(default)]
     #[schemars(range(min = 1))]
     line_count: Option<u64>,
-    /// How to decode; `base64` returns bytes of any file.
+    /// How to decode: `auto` by byte order mark, else as UTF-8, else as Latin-1; `base64` returns bytes of any file.
     #[serde(default)]
     encoding: Wanted,
     /// With `base64`: first byte to return.
     #[serde(default)]
     offset_bytes: u64,
-    /// Most bytes of content to return (default 65536).
+    /// Most bytes to return (default 65536).
     #[serde(default)]
     #[schemars(range(min = 1, max = 4194304))]
     #[allow(dead_code, reason = "the pipeline reads it and tells `ctx.max_bytes`")]

@@ -30,13 +30,13 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Regular expression (Rust syntax: no look-around, no backreferences), or text with `literal`.
+    /// Regular expression (no look-around, no backreferences), or text with `literal`.
     #[schemars(length(min = 1, max = 4096))]
     pattern: String,
-    /// Directory or file to search, relative to the workspace.
+    /// Directory or file to search.
     #[serde(default = "default_path")]
     path: String,
-    /// Only files that match this glob, such as `*.rs` or `src/**/*.ts`.
+    /// Only files that match this glob, such as `src/**/*.ts`.
     #[serde(default)]
     glob: Option<String>,
     /// Take the pattern as plain text.
@@ -45,7 +45,7 @@ pub(crate) struct Input {
     /// Respect case; by default only if the pattern has a capital.
     #[serde(default)]
     case_sensitive: Option<bool>,
-    /// Lines to show before and after each match.
+    /// Lines around each match.
     #[serde(default)]
     #[schemars(range(max = 20))]
     context: u32,

@@ -1,10 +1,43 @@
 //! What kind of text a file holds.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use encoding_rs::{Encoding, UTF_8};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{Error, Result};
 use std::borrow::Cow;
+
+/// How to write text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Written {
+    #[default]
+    Utf8,
+    Utf16le,
+    Latin1,
+    Base64,
+}
+
+impl Written {
+    /// The bytes of a file that holds the text.
+    pub(crate) fn encode(self, text: &str) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Utf8 => Ok(text.as_bytes().into()),
+            Self::Utf16le => Ok(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>().into()),
+            Self::Latin1 => {
+                let (bytes, _, had_errors) = encoding_rs::WINDOWS_1252.encode(text);
+                if had_errors {
+                    return Err(Error::invalid_input("`content` has characters that latin1 has not"));
+                }
+                Ok(bytes)
+            }
+            Self::Base64 => BASE64_STANDARD
+                .decode(text.trim())
+                .map(Cow::Owned)
+                .map_err(|err| Error::invalid_input(format!("`content` is not base64: {err}"))),
+        }
+    }
+}
 
 /// A NUL among the first bytes means that a file is no text; ripgrep and Git look at as many.
 const PROBE_BYTES: usize = 8192;
@@ -13,14 +46,12 @@ const PROBE_BYTES: usize = 8192;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
-    /// By byte order mark, else UTF-8, else Latin-1 (windows-1252).
     #[default]
     Auto,
     Utf8,
     Utf16le,
     Utf16be,
     Latin1,
-    /// The bytes themselves.
     Base64,
 }
 

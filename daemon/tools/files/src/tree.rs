@@ -22,7 +22,7 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Directory to start at, relative to the workspace.
+    /// Directory to start at.
     #[serde(default = "default_path")]
     path: String,
     /// How many levels to descend.

@@ -1,6 +1,9 @@
 //! Writes a whole file.
 
-use crate::content::{check_expected, digest, read_all};
+use crate::{
+    content::{check_expected, digest, read_all},
+    text::Written,
+};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,7 @@ use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Tool,
     target::{Existing, Target, make_parents, new_file_mode},
 };
+use std::io::Seek as _;
 
 /// The most that is compared with an expected digest.
 const MOST_COMPARED_BYTES: u64 = 64 << 20;
@@ -26,18 +30,24 @@ pub(crate) enum IfExists {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// File relative to the workspace; missing directories are made.
+    /// The file; missing directories are made.
     path: String,
     /// The whole new content.
     #[schemars(extend("writeOnly" = true))]
     content: String,
-    /// Refuse unless the file has this digest now, as told by `files_read`.
+    /// Refuse unless the file still has this digest of `files_read`.
     #[serde(default)]
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     expected_sha256: Option<String>,
     /// What to do with a file that exists.
     #[serde(default)]
     if_exists: IfExists,
+    /// How to write `content`; `base64` is of bytes.
+    #[serde(default)]
+    encoding: Written,
+    /// Keep the old file as `NAME.bak`.
+    #[serde(default)]
+    backup: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -66,11 +76,12 @@ impl Tool for FilesWrite {
         let path = workspace.relative(&input.path)?;
         make_parents(ctx, workspace, &path).await?;
         let target = Target::file(workspace, &path)?;
-        let existing = target.open()?;
+        let mut existing = target.open()?;
         if existing.is_some() && input.if_exists == IfExists::Fail {
             return Err(Error::conflict(format!("`{}` exists already", target.path)));
         }
         let created = existing.is_none();
+        let content = input.encoding.encode(&input.content)?;
         let mode = match &existing {
             Some(file) => Mode::from_raw_mode(
                 rustix::fs::fstat(file)
@@ -80,19 +91,27 @@ impl Tool for FilesWrite {
             ),
             None => new_file_mode(),
         };
-        let old = match (existing, &input.expected_sha256) {
-            (Some(mut file), Some(_)) => Some(read_all(&mut file, MOST_COMPARED_BYTES, &path)?),
+        let old = match (&mut existing, &input.expected_sha256) {
+            (Some(file), Some(_)) => Some(read_all(file, MOST_COMPARED_BYTES, &path)?),
             _ => None,
         };
         check_expected(input.expected_sha256.as_deref(), old.as_deref(), &target.path)?;
+        if let Some(mut file) = existing.filter(|_| input.backup) {
+            let mut name = target.path.as_path().as_os_str().to_owned();
+            name.push(".bak");
+            let backup = Target::file(workspace, &workspace.relative(&name.to_string_lossy())?)?;
+            backup.keep_before(ctx).await?;
+            file.rewind().map_err(|err| Error::from_io(err, &input.path))?;
+            backup.replace_from(&mut file, mode, Existing::Replace)?;
+        }
         target.keep_before(ctx).await?;
         ctx.check_canceled()?;
         let existing = if created { Existing::Fail } else { Existing::Replace };
-        target.replace(input.content.as_bytes(), mode, existing)?;
+        target.replace(&content, mode, existing)?;
         Ok(Output {
             path: target.path.to_string(),
-            sha256: digest(input.content.as_bytes()),
-            size_bytes: input.content.len() as u64,
+            sha256: digest(&content),
+            size_bytes: content.len() as u64,
             created,
         })
     }

@@ -11,10 +11,10 @@ pub(crate) struct GitAdd;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Any directory of the repository, relative to the workspace.
+    /// Any directory of the repository.
     #[serde(default = "default_repository")]
     repository: String,
-    /// Files and directories to stage, deletions included, relative to the workspace.
+    /// Files and directories to stage, deletions included.
     #[serde(default)]
     paths: Vec<String>,
     /// Stage everything that changed.

@@ -14,7 +14,7 @@ pub(crate) struct GitCheckout;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Any directory of the repository, relative to the workspace.
+    /// Any directory of the repository.
     #[serde(default = "default_repository")]
     repository: String,
     /// Branch or commit to switch to; with `paths`, where to take them from (the index if left out).

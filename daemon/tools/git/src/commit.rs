@@ -8,14 +8,14 @@ use crate::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 pub(crate) struct GitCommit;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Any directory of the repository, relative to the workspace.
+    /// Any directory of the repository.
     #[serde(default = "default_repository")]
     repository: String,
     /// The whole message: a subject, a blank line, a body.
@@ -24,13 +24,19 @@ pub(crate) struct Input {
     /// Stage all changes of tracked files first.
     #[serde(default)]
     all: bool,
+    /// Stage these first.
+    #[serde(default)]
+    paths: Vec<String>,
+    /// Its author, as `NAME <MAIL>`, if not the user.
+    #[serde(default)]
+    author: Option<String>,
     /// Replace the last commit.
     #[serde(default)]
     amend: bool,
-    /// Commit even if nothing is staged.
+    /// Even if nothing is staged.
     #[serde(default)]
     allow_empty: bool,
-    /// Sign with the key of the user's own configuration.
+    /// Sign with the user's key.
     #[serde(default)]
     sign: bool,
 }
@@ -53,8 +59,15 @@ impl Tool for GitCommit {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let repository = Repository::find(ctx.workspace()?, &input.repository)?;
-        let repository = if input.all { repository.for_recording(ctx).await? } else { repository };
+        let workspace = ctx.workspace()?;
+        let repository = Repository::find(workspace, &input.repository)?;
+        let author = input.author.as_deref().map(author).transpose()?;
+        let stages = input.all || !input.paths.is_empty();
+        let repository = if stages { repository.for_recording(ctx).await? } else { repository };
+        let mut staging: Vec<OsString> = ["add", "--all", "--"].map(OsString::from).to_vec();
+        for path in &input.paths {
+            staging.push(repository.pathspec(workspace, path)?);
+        }
         let identity = repository.identity(input.sign);
         let message = format!("--message={}", input.message);
         let mut arguments = vec!["commit", "--quiet", "--no-verify", "--cleanup=whitespace", &message];
@@ -65,7 +78,11 @@ impl Tool for GitCommit {
             (input.sign, "--gpg-sign"),
         ];
         arguments.extend(options.iter().filter(|(is_set, _)| *is_set).map(|(_, option)| *option));
+        arguments.extend(author.as_deref());
         repository.keep_state(ctx, &[]).await?;
+        if !input.paths.is_empty() {
+            repository.check(ctx, &[], staging).await?;
+        }
         let done = repository.run(ctx, &identity, arguments).await?;
         if !done.status.success() {
             // Git says on stdout that there is nothing to commit.
@@ -86,4 +103,17 @@ impl Tool for GitCommit {
             commits.into_iter().next().ok_or_else(|| Error::internal("the new commit cannot be read"))?;
         Ok(Output { commit })
     }
+}
+
+/// The option that names an author, whom Git would else look for among those of older commits (git-commit(1), `--author`).
+fn author(text: &str) -> Result<String> {
+    let is_whole = text.split_once(" <").is_some_and(|(name, mail)| {
+        !name.trim().is_empty() && mail.strip_suffix('>').is_some_and(|mail| mail.contains('@'))
+    });
+    if !is_whole || text.contains(['\n', '\0']) {
+        return Err(Error::invalid_input(format!(
+            "`author` is like `Ada Lovelace <ada@example.org>`, not `{text}`"
+        )));
+    }
+    Ok(format!("--author={text}"))
 }

@@ -18,10 +18,10 @@ const fn default_context() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Any directory of the repository, relative to the workspace.
+    /// Any directory of the repository.
     #[serde(default = "default_repository")]
     repository: String,
-    /// Compare the index with the head, instead of the working tree with the index.
+    /// Compare the index with the head.
     #[serde(default)]
     staged: bool,
     /// Compare from this commit.
@@ -30,7 +30,7 @@ pub(crate) struct Input {
     /// With `from`: to this commit instead of the working tree.
     #[serde(default)]
     to: Option<Revision>,
-    /// Only these files or directories, relative to the workspace.
+    /// Only these files or directories.
     #[serde(default)]
     paths: Vec<String>,
     /// Lines of context.

@@ -21,13 +21,13 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Any directory of the repository, relative to the workspace.
+    /// Any directory of the repository.
     #[serde(default = "default_repository")]
     repository: String,
     /// Commit or range such as `main..topic`; the head if left out.
     #[serde(default)]
     revision: Option<Revision>,
-    /// Only commits that touch these, relative to the workspace.
+    /// Only commits that touch these.
     #[serde(default)]
     paths: Vec<String>,
     /// Only commits whose message matches this regular expression.

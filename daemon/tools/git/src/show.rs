@@ -16,12 +16,12 @@ pub(crate) struct GitShow;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Any directory of the repository, relative to the workspace.
+    /// Any directory of the repository.
     #[serde(default = "default_repository")]
     repository: String,
     /// The commit.
     revision: Revision,
-    /// Show this file as it was then, instead of what the commit changed; relative to the workspace.
+    /// Show this file as it was then, instead of what the commit changed.
     #[serde(default)]
     path: Option<String>,
     /// Most bytes of content (default 65536).

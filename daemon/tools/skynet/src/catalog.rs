@@ -2,7 +2,7 @@
 
 use crate::{Job, index::Index};
 use async_trait::async_trait;
-use skynet_core::{Entry, Error, Registry, Result};
+use skynet_core::{Alias, Entry, Error, Registry, Result};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -129,6 +129,25 @@ impl Catalog {
             listed.get(entry.toolset) == Some(&true) && (entry.name != ENABLE || viewer.session.is_some())
         };
         known.registry.iter().filter(is_listed).cloned().collect()
+    }
+
+    /// Other names of tools that are in the list of `viewer`, in order of name.
+    #[must_use]
+    pub fn aliases(&self, viewer: &Viewer) -> Vec<Alias> {
+        let Some(known) = self.known.get() else { return Vec::new() };
+        let listed = self.toolsets(viewer).into_iter().filter(|(_, is_listed)| *is_listed);
+        listed.flat_map(|(toolset, _)| known.registry.aliases(toolset)).cloned().collect()
+    }
+
+    /// What `name` means to `viewer`, if it is another name of a tool that is in his list.
+    #[must_use]
+    pub fn alias(&self, viewer: &Viewer, name: &str) -> Option<&Alias> {
+        let mut named = self.known.get()?.registry.aliases_named(name);
+        // Most calls end here, without a look at lists.
+        let first = named.next()?;
+        let listed = self.toolsets(viewer);
+        let mut all = [first].into_iter().chain(named);
+        all.find(|(toolset, _)| listed.get(toolset) == Some(&true)).map(|(_, alias)| alias)
     }
 
     /// Every toolset, and whether `viewer` is shown its tools.
