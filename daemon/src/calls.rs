@@ -196,6 +196,7 @@ impl Calls {
             id,
             effect: tool.effect,
             program: None,
+            has_lent_engine: false,
             asked_by: None,
             tool,
             caller: request.caller,

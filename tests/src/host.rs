@@ -94,7 +94,7 @@ impl Host {
         fs::create_dir(path.join("state")).unwrap();
         fs::set_permissions(path.join("state"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::chown(path.join("state"), Some(users[0].uid), None).unwrap();
-        let broker = start_broker(&path, &users[0]);
+        let broker = start_broker(&path, &users);
         let daemon = start_daemon(&path, &users[0], None);
         Some(Self { path, broker, daemon, bus: None, users, _keep: keep })
     }
@@ -115,7 +115,7 @@ impl Host {
     pub fn replace_broker(&mut self) {
         self.broker.kill().unwrap();
         self.broker.wait().unwrap();
-        self.broker = start_broker(&self.path, &self.users[0]);
+        self.broker = start_broker(&self.path, &self.users);
     }
 
     /// Kills the daemon and starts another.
@@ -179,11 +179,15 @@ impl Drop for Host {
     }
 }
 
-fn start_broker(path: &Path, daemon: &User) -> Child {
+/// The engine may be lent to the last of the users.
+fn start_broker(path: &Path, users: &[User]) -> Child {
     let mut command = Command::new(program("skynet-sandbox"));
     command.arg("system").arg("--socket").arg(path.join("s")).arg("--daemon-socket").arg(path.join("b"));
-    command.arg("--homes").arg(path.join("homes")).args(["--daemon-user", &daemon.name]);
+    command.arg("--homes").arg(path.join("homes")).args(["--daemon-user", &users[0].name]);
     command.arg("--engine-socket").arg(path.join(ENGINE));
+    if let Some(last) = users.last() {
+        command.args(["--engine-user", &last.name]);
+    }
     until(command, "ready at")
 }
 

@@ -198,6 +198,7 @@ impl Workbench {
             id,
             effect: tool.effect,
             program: None,
+            has_lent_engine: false,
             asked_by: None,
             tool,
             caller: manner.caller.unwrap_or_else(|| self.caller()),

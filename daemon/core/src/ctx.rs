@@ -185,6 +185,9 @@ pub struct CallCtx {
     pub jobs: Option<JobLimit>,
     /// Whether a human was asked about just this call, and said yes; known only to tools that run in the daemon.
     pub is_confirmed: bool,
+    /// Whether an administrator lends the container engine for this call to a caller who may not use it himself; known only to tools
+    /// that run in the daemon.
+    pub has_lent_engine: bool,
     workspace: Option<Arc<Workspace>>,
     outbox: Arc<dyn Outbox>,
 }
@@ -207,6 +210,7 @@ impl CallCtx {
             program: None,
             jobs: None,
             is_confirmed: false,
+            has_lent_engine: false,
             workspace,
             outbox,
         }
@@ -237,6 +241,13 @@ impl CallCtx {
     #[must_use]
     pub const fn with_confirmation(mut self, is_confirmed: bool) -> Self {
         self.is_confirmed = is_confirmed;
+        self
+    }
+
+    /// The same context, of a call that the engine is lent for or not.
+    #[must_use]
+    pub const fn with_lent_engine(mut self, has_lent_engine: bool) -> Self {
+        self.has_lent_engine = has_lent_engine;
         self
     }
 

@@ -44,7 +44,8 @@ impl Next<'_> {
         })
         .with_program(call.program.clone())
         .with_jobs(call.jobs.clone())
-        .with_confirmation(call.notes.confirmed_by.is_some());
+        .with_confirmation(call.notes.confirmed_by.is_some())
+        .with_lent_engine(call.has_lent_engine);
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)
     }

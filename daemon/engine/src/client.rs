@@ -78,7 +78,12 @@ impl Engine {
     /// What connects as the caller, again and again.
     pub(crate) fn dialer(&self, ctx: &CallCtx) -> Result<Dialer> {
         let connection = ctx.origin()?.caller.connection.clone();
-        Ok(Dialer { slots: self.slots.clone(), connection, own: self.own.clone() })
+        Ok(Dialer {
+            slots: self.slots.clone(),
+            connection,
+            own: self.own.clone(),
+            is_lent: ctx.has_lent_engine,
+        })
     }
 
     /// A client for one call.
@@ -112,11 +117,13 @@ pub(crate) struct Dialer {
     slots: Arc<Slots>,
     connection: Arc<Connection>,
     own: Arc<[PathBuf]>,
+    /// For one call, by an administrator.
+    is_lent: bool,
 }
 
 impl Dialer {
     pub(crate) async fn dial(&self) -> Result<UnixStream> {
-        let socket = self.slots.connect_engine(self.connection.number(), &self.own).await?;
+        let socket = self.slots.connect_engine(self.connection.number(), &self.own, self.is_lent).await?;
         let socket = StdStream::from(socket);
         let unusable = |err| Error::internal("the connection to the engine cannot be used").with_source(err);
         socket.set_nonblocking(true).map_err(unusable)?;

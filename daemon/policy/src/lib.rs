@@ -34,7 +34,7 @@ pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use question::Detail;
 pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
 pub use reconcile::reconcile;
-pub use rules::{Decision, Explanation, Facts, Hours, Matcher, Role, Roles, Rule, Rules, Verdict};
+pub use rules::{Decision, Explanation, Facts, Hours, Lend, Matcher, Role, Roles, Rule, Rules, Verdict};
 pub use trust::{Trust, Trusted};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};

@@ -101,6 +101,11 @@ impl Layer for Validate {
         self.projects.judge(call, &input, verdict).await?;
         // Last, because nothing that is said before it takes it back.
         if let Some(why) = call.tool.must_ask(&input)? {
+            if call.has_lent_engine {
+                return Err(Error::denied(format!(
+                    "such a call {why}, and the container engine is not lent for that: an administrator makes it himself"
+                )));
+            }
             call.must_be_asked(why);
         }
         next.run(call).await

@@ -55,6 +55,17 @@ fn connect_at(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// The group whose members may connect to the first of these that is there.
+#[must_use]
+pub fn group_of(sockets: &[PathBuf]) -> Option<u32> {
+    let mut found = sockets.iter().filter_map(|path| fs::metadata(path).ok());
+    // Writing is what connecting takes (unix(7), "Pathname socket ownership and permissions").
+    found
+        .find(|found| found.file_type().is_socket())
+        .filter(|found| found.mode() & 0o020 != 0)
+        .map(|found| found.gid())
+}
+
 /// Says who may.
 fn denied(path: &Path) -> Error {
     let uid = Uid::effective();
@@ -68,7 +79,7 @@ fn denied(path: &Path) -> Error {
             let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
             let group = group.map_or_else(|| gid.to_string(), |group| group.name);
             format!(
-                "the container engine at `{socket}` serves members of the group `{group}`, and `{name}` is not one; an administrator can make him one with `usermod --append --groups {group} {name}`, which gives him root's power, and it counts once he has logged in again"
+                "the container engine at `{socket}` serves members of the group `{group}`, and `{name}` is not one; an administrator can make him one with `usermod --append --groups {group} {name}`, which gives him root's power, and it counts once he has logged in again; or lend him the engine for some calls, by a rule with `lend = \"engine\"`"
             )
         }
         None => format!(

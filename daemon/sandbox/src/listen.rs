@@ -60,6 +60,11 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
         root_runs_as: options.root_runs_as.as_deref().map(identity).transpose()?,
         without_groups: without_groups(&options.without_group)?,
         engine_sockets: options.engine_socket.clone(),
+        engine_users: options
+            .engine_user
+            .iter()
+            .map(|name| Ok(user(name)?.uid.as_raw()))
+            .collect::<io::Result<_>>()?,
     };
     DirBuilder::new().recursive(true).mode(0o711).create(&options.homes)?;
     check_roots(&options.homes)?;

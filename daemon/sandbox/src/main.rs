@@ -69,6 +69,9 @@ struct SystemOptions {
     /// Groups that give root's power, which nobody has in the sandbox; replaces the built-in list.
     #[arg(long, value_name = "GROUP")]
     without_group: Vec<String>,
+    /// A user to whom the daemon may lend the container engine for single calls, as the policy says; may be repeated.
+    #[arg(long, value_name = "USER")]
+    engine_user: Vec<String>,
     /// Where the container engine listens; each caller is connected to the first that is there, with his own rights.
     #[arg(long, value_name = "PATH", default_values = skynet_sandbox::engine::HOST_SOCKETS)]
     engine_socket: Vec<PathBuf>,

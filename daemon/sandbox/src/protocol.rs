@@ -44,6 +44,9 @@ pub struct Engine {
     /// On whose behalf: [`Connected::connection`].
     #[prost(uint64, tag = "2")]
     pub connection: u64,
+    /// Whether an administrator lends it for this once, so that it is as a member of the group that may.
+    #[prost(bool, tag = "3")]
+    pub is_lent: bool,
 }
 
 /// A directory to open, as somebody else.

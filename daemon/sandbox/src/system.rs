@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) without_groups: HashSet<u32>,
     /// Where the container engine may listen.
     pub(crate) engine_sockets: Vec<PathBuf>,
+    /// Whom it may be lent to.
+    pub(crate) engine_users: HashSet<u32>,
 }
 
 /// What the daemon is to be told.
@@ -230,7 +232,8 @@ impl System {
         self.begin(open.id, open.connection, &identity, &Wish::Directory(path))
     }
 
-    /// Begins to connect to the container engine as the user of a connection, with all groups that he has himself.
+    /// Begins to connect to the container engine as the user of a connection, with all groups that he has himself, and if it is lent to
+    /// him with that of the engine.
     ///
     /// # Errors
     /// When it cannot be begun.
@@ -242,6 +245,13 @@ impl System {
             identity.groups.clone_from(&known.groups);
         }
         let sockets = self.settings.engine_sockets.clone();
+        if asked.is_lent {
+            if !self.settings.engine_users.contains(&identity.uid) {
+                let message = "the policy lends him the container engine, and the broker was not told that it may: its unit needs `--engine-user USER`";
+                return Err(Refusal::command(ErrorKind::Denied, message.to_owned()));
+            }
+            identity.groups.extend(engine::group_of(&sockets));
+        }
         self.begin(asked.id, asked.connection, &identity, &Wish::Engine(&sockets))
     }
 

@@ -90,6 +90,78 @@ fn who_may_not_open_the_socket_is_told_who_may() {
 }
 
 #[test]
+fn who_is_lent_the_engine_for_some_calls_gets_no_more() {
+    let lent = |user: &str| {
+        format!(
+            "[[policy.rules]]\nname = 'logs of the web'\nverdict = 'allow'\nlend = 'engine'\nusers = ['{user}']\ntools = ['docker_read_logs', 'docker_control_container', 'docker_show_container']\narguments = {{ container = 'web-*' }}\n\
+             [[policy.rules]]\nname = 'creation'\nverdict = 'allow'\nlend = 'engine'\nusers = ['{user}']\ntools = ['docker_run_container', 'docker_list_projects', 'docker_run_compose']\n"
+        )
+    };
+    let Some(mut stage) = Stage::set(AGREED) else { return };
+    let rules = format!("{AGREED}{}{}", lent(&stage.bob.name), lent(&stage.ann.name));
+    fs::write(stage.host.path.join("config.toml"), &rules).unwrap();
+    stage.host.replace_daemon();
+    stage.run("web-1", "echo ready; sleep 600");
+    stage.run("other", "echo hidden; sleep 600");
+    let mut bob = stage.host.client(&stage.bob, &stage.bob.project(), json!({}));
+    assert_eq!(texts(&bob.call("docker_read_logs", json!({ "container": "web-1" })).unwrap()), ["ready"]);
+    bob.call(
+        "docker_control_container",
+        json!({ "container": "web-1", "action": "restart", "grace_seconds": 0 }),
+    )
+    .unwrap();
+    for (tool, input) in [
+        ("docker_read_logs", json!({ "container": "other" })),
+        ("docker_list_containers", json!({})),
+        ("docker_remove_container", json!({ "container": "web-1" })),
+        ("docker_exec_container", json!({ "container": "web-1", "argv": ["true"] })),
+    ] {
+        let err = bob.call(tool, input.clone()).unwrap_err();
+        assert!(err.starts_with("denied: ") && err.contains("lend = \"engine\""), "{tool} {input}: {err}");
+    }
+    // An id that begins like a name that is lent is another's, and the glob does not fit it.
+    let id = stage.engine.docker(&["inspect", "--format", "{{.Id}}", "other"]);
+    assert!(
+        bob.call("docker_read_logs", json!({ "container": id.trim() })).unwrap_err().starts_with("denied: ")
+    );
+    // What would give him the host is not lent, whoever would agree to it.
+    let run = json!({ "image": IMAGE, "name": "web-2", "mounts": [{ "source": "/etc", "target": "/host" }] });
+    let err = bob.call("docker_run_container", run).unwrap_err();
+    assert!(err.starts_with("denied: ") && err.contains("is not lent for that"), "{err}");
+    bob.call(
+        "docker_run_container",
+        json!({ "image": IMAGE, "name": "web-2", "argv": ["true"], "network": "none" }),
+    )
+    .unwrap();
+    fs::write(stage.bob.project().join("compose.yaml"), "services: {}\n").unwrap();
+    let err = bob.call("docker_run_compose", json!({ "action": "up" })).unwrap_err();
+    assert!(err.starts_with("denied: "), "{err}");
+    // The broker lends to whom its own command line names.
+    let mut ann = stage.host.client(&stage.ann, &stage.project, json!({}));
+    let err = ann.call("docker_read_logs", json!({ "container": "web-1" })).unwrap_err();
+    assert!(err.starts_with("denied: ") && err.contains("`--engine-user USER`"), "{err}");
+    // A rule that lends says to whom, and nothing but the engine's tools.
+    for wrong in [
+        "verdict = 'allow'\ntools = ['docker_read_logs']",
+        "verdict = 'deny'\nusers = ['bob']\ntools = ['docker_read_logs']",
+        "verdict = 'allow'\nusers = ['bob']\ntools = ['docker_read_logs', 'files_read']",
+        "verdict = 'allow'\nusers = ['bob']",
+    ] {
+        let path = stage.bob.project().join("wrong.toml");
+        fs::write(&path, format!("[[policy.rules]]\nname = 'wrong'\nlend = 'engine'\n{wrong}\n")).unwrap();
+        let checked = Command::new(program("skynetd"))
+            .arg("--system")
+            .arg("--config")
+            .arg(&path)
+            .args(["config", "check"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(!checked.status.success() && told.contains("`lend` is for a rule"), "{wrong}: {told}");
+    }
+}
+
+#[test]
 fn an_engine_that_is_not_there_is_named() {
     let Some(host) = Host::start() else { return };
     let [ann, _] = host.users();

@@ -12,7 +12,7 @@ mod rule;
 pub(crate) use compiled::find_role;
 pub use hours::Hours;
 pub use matcher::Matcher;
-pub use rule::{Role, Roles, Rule};
+pub use rule::{Lend, Role, Roles, Rule};
 pub(crate) use rule::{grantable, is_grantable, is_in, is_user, times};
 
 use crate::commands::{Commands, Judgement, Who};
@@ -24,6 +24,9 @@ use skynet_core::{
     Call, Canonical, Effect, Entry, Error, Registry, Result, call::AskedBy, registry::nearest,
 };
 use std::{fmt, path::PathBuf};
+
+/// The tools of what can be lent.
+const LENT_FAMILY: &str = "docker";
 
 /// What is to happen with a call, from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -162,6 +165,16 @@ impl Rules {
                 registry.iter().filter(|tool| compiled.is_about_tool(tool.name, tool.toolset)).collect();
             let names = about.iter().filter_map(|tool| tool.input_schema.get("properties")?.as_object());
             let names: Vec<&str> = names.flat_map(|all| all.keys()).map(String::as_str).collect();
+            let is_lent_well = rule.verdict != Verdict::Deny
+                && !about.is_empty()
+                && about.iter().all(|tool| tool.family() == LENT_FAMILY)
+                && !(rule.users.is_empty() && rule.groups.is_empty() && rule.roles.is_empty());
+            if rule.lend.is_some() && !is_lent_well {
+                return Err(Error::invalid_input(format!(
+                    "rule `{}`: `lend` is for a rule that allows or asks, names `users`, `groups` or `roles`, and is about tools of `{LENT_FAMILY}` alone",
+                    rule.name
+                )));
+            }
             for argument in &compiled.arguments {
                 let name = argument.first();
                 if !names.contains(&name) {
@@ -245,6 +258,9 @@ impl Rules {
         let rule = strongest
             .first()
             .map_or_else(|| format!("default for {effect}"), |first| first.rule.name.clone());
+        // Whoever else allows the call, this is what it may be done with.
+        let lent = self.rules.iter().filter(|one| one.rule.lend.is_some() && one.matches(&facts));
+        let is_lent = facts.input.is_some() && lent.count() > 0;
         let denied = (verdict == Verdict::Deny).then(|| {
             Error::denied(format!(
                 "`{tool}` ({effect}) is denied to `{}` by the rule `{rule}`; an administrator can exempt it by {}",
@@ -265,6 +281,7 @@ impl Rules {
         });
         call.notes.rule = Some(format!("{rule}: {verdict}"));
         call.asked_by = asked_by;
+        call.has_lent_engine = is_lent;
         denied.map_or(Ok(verdict), Err)
     }
 

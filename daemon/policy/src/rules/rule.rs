@@ -47,6 +47,9 @@ pub struct Rule {
     /// By the name of an argument, with dots for what is inside of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, Matcher>,
+    /// What those calls are done with that the caller himself may not use. Not for rules that deny.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lend: Option<Lend>,
     /// Whether who is asked by this rule may answer for all such calls to come.
     #[serde(default = "grantable", skip_serializing_if = "is_grantable")]
     pub grantable: bool,
@@ -69,9 +72,18 @@ impl Rule {
             hours: Vec::new(),
             timezone: None,
             arguments: BTreeMap::new(),
+            lend: None,
             grantable: true,
         }
     }
+}
+
+/// What an administrator lends for single calls to who may not use it himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lend {
+    /// The container engine.
+    Engine,
 }
 
 /// What holds for a rule that does not say.

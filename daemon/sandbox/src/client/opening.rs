@@ -23,19 +23,24 @@ impl Slots {
         Workspace::from_descriptor(opened)
     }
 
-    /// Connects to the container engine as the user of a connection. The broker of the whole host knows itself where that
+    /// Connects to the container engine as the user of a connection, or if it `is_lent` to him as one of those who may. The broker of the whole host knows itself where that
     /// listens; for a daemon's own user, who is the same to the kernel as this process, it is at the first of `own` that is there.
     ///
     /// # Errors
     /// `Denied` when that user may not, `Unavailable` when there is no engine or no broker.
-    pub async fn connect_engine(&self, connection: u64, own: &Arc<[PathBuf]>) -> Result<OwnedFd> {
+    pub async fn connect_engine(
+        &self,
+        connection: u64,
+        own: &Arc<[PathBuf]>,
+        is_lent: bool,
+    ) -> Result<OwnedFd> {
         match &self.source {
             Source::Own { .. } => {
                 let own = own.clone();
                 let connected = tokio::task::spawn_blocking(move || engine::connect(&own)).await;
                 connected.map_err(|err| Error::internal("the connection failed").with_source(err))?
             }
-            Source::Host { .. } => self.ask(|id| Request::Engine(Engine { id, connection })).await,
+            Source::Host { .. } => self.ask(|id| Request::Engine(Engine { id, connection, is_lent })).await,
         }
     }
 
