@@ -210,6 +210,7 @@ impl House {
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
         let registry = product(&catalog, &commands, &engine)?;
         commands.charge_to(services.quotas.clone());
+        commands.contain_with(skynet_docker::containers(&engine));
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.clone().sweep());

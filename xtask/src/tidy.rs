@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-vault", &[]),
     ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
     ("skynet-engine", &["skynet-core", "skynet-sandbox"]),
-    ("skynet-docker", &["skynet-core", "skynet-engine"]),
+    ("skynet-docker", &["skynet-core", "skynet-engine", "skynet-exec"]),
     ("skynet-env", &["skynet-core", "skynet-exec"]),
     ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-files", &["skynet-core"]),

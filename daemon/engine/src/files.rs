@@ -217,12 +217,24 @@ impl Client {
             Err(_) => (".".to_owned(), ".".to_owned()),
         };
         let argv = tar(&["--create", "--file=-", "--directory", &directory, "--", &entry]);
+        self.fill(engine, ctx, &id, argv, into).await
+    }
+
+    /// Unpacks into a directory of a container what a program in the workspace packs.
+    pub(crate) async fn fill(
+        &self,
+        engine: &Engine,
+        ctx: &CallCtx,
+        name: &Name,
+        argv: Vec<String>,
+        into: &str,
+    ) -> Result<Copied> {
         let (packer, pipe) = Packer::reading(engine, ctx, argv).await?;
         let counter = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = counter.clone();
         let body = pieces(pipe, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));
         let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
-        let sent = self.docker.upload_to_container(&id, Some(options), bollard::body_stream(body));
+        let sent = self.docker.upload_to_container(name, Some(options), bollard::body_stream(body));
         let sent = self.ask(About::Container(name), sent).await;
         // What was wrong with the files is why the engine did not like the archive.
         let packed =

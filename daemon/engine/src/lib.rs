@@ -1,6 +1,7 @@
 //! The one client of the container engine (Docker, or Podman which speaks as it does). Each connection to it is made with
 //! the rights of the caller, by whoever has them: this room opens no socket and holds no right of its own.
 
+mod apart;
 mod build;
 mod client;
 mod compose;
@@ -21,6 +22,7 @@ mod reach;
 mod system;
 mod time;
 
+pub use apart::{Apart, Because, Went};
 pub use build::{Build, Built};
 pub use client::{Client, Engine};
 pub use compose::Composed;

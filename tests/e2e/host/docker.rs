@@ -1,6 +1,7 @@
 //! The container engine: used by those who may use it themselves, as they may, and by nobody else.
 
 mod compose;
+mod exec;
 mod images;
 mod run;
 

@@ -1,6 +1,7 @@
 //! The docker family: what a caller who may use the container engine does with it. Each call reaches it with his own rights
 //! and no others.
 
+mod apart;
 mod build_image;
 mod check_health;
 mod control_container;
@@ -40,6 +41,12 @@ use std::sync::Arc;
 
 /// Why a human is asked about what reaches the host.
 const REACHES_HOST: &str = "reaches the host from a container, which gives root's power";
+
+/// Who runs commands of the exec family in containers of that engine.
+#[must_use]
+pub fn containers(engine: &Arc<Engine>) -> Arc<dyn skynet_exec::Containers> {
+    Arc::new(apart::InEngine(engine.clone()))
+}
 
 /// The docker family.
 #[must_use]

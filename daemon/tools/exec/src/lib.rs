@@ -1,6 +1,7 @@
 //! The exec family: commands in the workspace, each in a slot of the sandbox.
 
 mod apply_preview;
+mod container;
 mod jobs;
 mod limits;
 mod list_jobs;
@@ -19,6 +20,7 @@ mod step;
 mod wait_job;
 mod write_job;
 
+pub use container::{Contained, Containers};
 use jobs::{Job, Jobs, Scope};
 pub use network::Network;
 use program::Program;
@@ -35,7 +37,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 pub use step::Step;
@@ -66,6 +68,7 @@ pub struct Host {
     jobs: Jobs,
     state: PathBuf,
     reachable: Arc<[IpNet]>,
+    containers: OnceLock<Arc<dyn Containers>>,
 }
 
 impl Host {
@@ -80,7 +83,14 @@ impl Host {
             jobs: Jobs::new(state.join("jobs")),
             state: state.to_owned(),
             reachable: reachable.into(),
+            containers: OnceLock::new(),
         })
+    }
+
+    /// Says who runs commands in containers, once.
+    pub fn contain_with(&self, containers: Arc<dyn Containers>) {
+        // A second one would do the same.
+        self.containers.get_or_init(|| containers);
     }
 
     /// Tells this one what background jobs used, once the end of each is seen.

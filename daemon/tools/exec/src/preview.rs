@@ -2,6 +2,7 @@
 
 use crate::{
     Host,
+    container::Backend,
     run::{self, Input, Task},
 };
 use schemars::JsonSchema;
@@ -46,6 +47,11 @@ impl Tool for ExecPreview {
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        if input.backend != Backend::Sandbox {
+            return Err(Error::invalid_input(
+                "what a command would change is looked at in the sandbox; leave `backend` out",
+            ));
+        }
         let no_room = |err| Error::unavailable("there is no room for a preview").with_source(err);
         let file = self.0.scratch_file().map_err(no_room)?;
         let task = Task { preview: Some(file.as_fd()), ..input.task() };

@@ -42,7 +42,7 @@ impl Interpreter {
         }
     }
 
-    const fn program(self) -> &'static str {
+    pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Bash => "bash",
             Self::Sh => "sh",
@@ -56,7 +56,7 @@ impl Interpreter {
     }
 
     /// How `program`, which is this one's, is told `text` and what follows it.
-    fn told(self, program: Vec<u8>, text: Vec<u8>) -> Vec<Vec<u8>> {
+    pub(crate) fn told(self, program: Vec<u8>, text: Vec<u8>) -> Vec<Vec<u8>> {
         let compiled =
             |how: &str| vec![b"/bin/sh".into(), b"-c".into(), how.into(), program.clone(), text.clone()];
         match self {

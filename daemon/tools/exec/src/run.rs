@@ -2,6 +2,7 @@
 
 use crate::{
     Host,
+    container::Backend,
     limits::More,
     network::Network,
     output::Capture,
@@ -56,7 +57,7 @@ pub(crate) struct Input {
     /// Where in the workspace.
     #[serde(default)]
     cwd: Option<String>,
-    /// More variables (`secret://NAME` for a secret).
+    /// More variables (`secret://NAME`: a secret).
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     environment: BTreeMap<String, String>,
@@ -75,9 +76,15 @@ pub(crate) struct Input {
     /// More limits.
     #[serde(default)]
     limits: More,
-    /// Ways out, which a human may have to allow.
+    /// Ways out; a human may be asked.
     #[serde(default)]
     network: Network,
+    /// `docker`: in a container of `image`, on a copy of the workspace.
+    #[serde(default)]
+    pub(crate) backend: Backend,
+    /// For `docker`.
+    #[serde(default)]
+    pub(crate) image: Option<String>,
 }
 
 impl Input {
@@ -104,7 +111,11 @@ impl Input {
 
     /// What it does to the world.
     pub(crate) fn effect(&self) -> Effect {
-        self.network.effect(Effect::Write)
+        match self.backend {
+            Backend::Sandbox => self.network.effect(Effect::Write),
+            // There it has none.
+            Backend::Docker => Effect::Write,
+        }
     }
 
     /// What it starts, for the policy to judge.
@@ -164,7 +175,7 @@ pub struct Output {
 
 impl Tool for ExecRun {
     const NAME: &'static str = "exec_run";
-    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no network by default, own home and /tmp; of the user's files only the workspace, with `.git/config`, hooks and editor settings read-only.";
+    const SUMMARY: &'static str = "Run a program or script in the workspace: build, test, lint, compute. Sandboxed: no network by default, own home and /tmp; of the user's files only the workspace.";
     const KEYWORDS: &'static str = "execute shell bash terminal command line program script python node npm cargo make pytest compile build test lint run | exécuter lancer commande terminal programme script compiler construire tester";
     const EFFECT: Effect = Effect::Write;
     const MOST: Effect = Effect::External;
@@ -182,7 +193,12 @@ impl Tool for ExecRun {
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        in_slot(&self.0, ctx, &input.task()).await
+        if input.backend == Backend::Sandbox {
+            return in_slot(&self.0, ctx, &input.task()).await;
+        }
+        let containers =
+            self.0.containers.get().ok_or_else(|| Error::unavailable("there are no containers here"))?;
+        containers.run(ctx, &input.contained(ctx)?).await
     }
 }
 

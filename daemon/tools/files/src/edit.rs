@@ -20,11 +20,11 @@ pub(crate) struct FilesEdit;
 pub(crate) struct Input {
     /// The file.
     path: String,
-    /// Replacements, made in order; either these or `diff`.
+    /// Replacements in order, or `diff`.
     #[serde(default)]
     #[schemars(length(max = 200))]
     edits: Vec<Edit>,
-    /// A unified diff of this one file; context lines must match exactly.
+    /// A unified diff of this file.
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     diff: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Input {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Edit {
-    /// Text to replace, exactly as in the file, with enough context to be there once.
+    /// Text to replace, exactly as in the file, with enough context to be unique.
     #[schemars(length(min = 1), extend("writeOnly" = true))]
     old: String,
     /// What to put in its place.

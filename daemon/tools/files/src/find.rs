@@ -22,7 +22,7 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Glob on the path below `path`; without a `/` it matches names at any depth: `*.rs`, `src/**/mod.rs`.
+    /// Glob on the path below `path`; without a `/` it matches at any depth: `*.rs`, `src/**/mod.rs`.
     #[schemars(length(min = 1, max = 4096))]
     pattern: String,
     /// Directory to search.

@@ -59,7 +59,7 @@ pub(crate) struct Input {
     /// Search what .gitignore leaves out too.
     #[serde(default)]
     ignored: bool,
-    /// Most bytes of answer (default 65536).
+    /// Most bytes of answer.
     #[serde(default)]
     #[schemars(range(min = 1, max = 4194304))]
     #[allow(dead_code, reason = "the pipeline reads it and tells `ctx.max_bytes`")]

@@ -40,7 +40,7 @@ pub(crate) struct Input {
     /// Only which files changed by how many lines.
     #[serde(default)]
     stat: bool,
-    /// Most bytes of diff (default 65536).
+    /// Most bytes of diff.
     #[serde(default)]
     #[schemars(range(min = 1, max = 4194304))]
     #[allow(dead_code, reason = "the pipeline reads it and tells `ctx.max_bytes`")]

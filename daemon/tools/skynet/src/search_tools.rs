@@ -46,7 +46,7 @@ struct Found {
 
 impl Tool for SkynetSearchTools {
     const NAME: &'static str = "skynet_search_tools";
-    const SUMMARY: &'static str = "Find tools not listed here, by what they do: the host (`system`: CPU, memory, load, processes, network interfaces, open ports, disks, journal), services (`service`), containers (`docker`), projects (`env`: dependencies, tests, linters), pictures (`image`), background jobs (`exec_more`: start, read, write, signal, wait), more of Git (`git_more`: blame, stash, worktrees) and of files (`files_more`: copy, restore, size, permissions, checksum).";
+    const SUMMARY: &'static str = "Find tools not listed here, by what they do: the host (`system`: CPU, memory, processes, network, open ports, disks, journal), services (`service`), containers (`docker`), projects (`env`: dependencies, tests, linters), pictures (`image`), background jobs (`exec_more`), more of Git (`git_more`: blame, stash, worktrees) and of files (`files_more`: copy, restore, size, permissions, checksum).";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

@@ -1,0 +1,300 @@
+//! A command in a container of its own, which holds a copy of the workspace and is gone afterwards.
+
+use crate::{
+    Client, Engine, ImageName, Name,
+    client::{Stream, canceled},
+    create::variables,
+    failure::About,
+    files::tar,
+};
+use bollard::{
+    container::{AttachContainerResults, LogOutput},
+    models::{ContainerCreateBody, ContainerStatsResponse, HostConfig, ResourcesUlimits},
+    query_parameters::{
+        AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, KillContainerOptions,
+        StartContainerOptions, StatsOptions,
+    },
+};
+use skynet_core::{CallCtx, Result};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+use tokio::io::AsyncWriteExt as _;
+
+/// Where the copy is.
+const WORKSPACE: &str = "/workspace";
+
+/// Of stdout or stderr: as much as a command in a slot may write.
+const MOST_BYTES: usize = 4 << 20;
+
+/// How often the client is shown what a command writes.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+
+/// How often it is looked what a container wrote to its disk, which costs the engine a walk over it.
+const WEIGH_EVERY: Duration = Duration::from_secs(2);
+
+/// A command whose output has ended has ended, or closed it: then it is ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A command, and what it may use.
+#[derive(Clone, Debug)]
+pub struct Apart {
+    /// What its container is made of; it must be here already.
+    pub image: ImageName,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Where it starts, relative to the workspace.
+    pub directory: String,
+    /// More variables.
+    pub environment: BTreeMap<String, String>,
+    /// What it reads.
+    pub stdin: Option<String>,
+    /// As whom, `UID:GID`: whoever the files belong to.
+    pub user: String,
+    /// Memory, and no swap.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    /// Processor time of each process.
+    pub cpu_seconds: Option<u64>,
+    /// Written to the container's own disk; looked at every other second.
+    pub disk_bytes: u64,
+    /// Of `/tmp`, which is memory.
+    pub scratch_bytes: u64,
+    /// How long it may take.
+    pub most: Duration,
+}
+
+/// What ended a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// Itself.
+    Itself,
+    /// [`Apart::most`].
+    Time,
+    /// [`Apart::memory_bytes`].
+    Memory,
+    /// [`Apart::disk_bytes`].
+    Disk,
+    /// It wrote more than is kept.
+    Output,
+}
+
+/// How a command went.
+#[derive(Clone, Debug)]
+pub struct Went {
+    /// Its exit code, 128 and the signal's number where one ended it (bash(1), "Exit Status").
+    pub exit_code: i64,
+    /// What ended it.
+    pub because: Because,
+    /// What it wrote.
+    pub stdout: Vec<u8>,
+    /// What it wrote.
+    pub stderr: Vec<u8>,
+    /// How long it ran.
+    pub wall: Duration,
+    /// Processor time of all its processes, as last seen; they are looked at once a second.
+    pub cpu: Duration,
+    /// The most memory it took, the same way.
+    pub peak_memory_bytes: u64,
+}
+
+impl Client {
+    /// Runs a command in a container without network, capabilities or a path of the host, made for it and removed at its end.
+    ///
+    /// # Errors
+    /// `NotFound` for an image that is not here or a program that is not in it.
+    pub async fn run_apart(&self, engine: &Engine, ctx: &CallCtx, apart: &Apart) -> Result<Went> {
+        let created = self.docker.create_container(None::<CreateContainerOptions>, body(apart)?);
+        let id = Name::try_from(self.ask(About::Image(&apart.image), created).await?.id)?;
+        let went = self.run_made_apart(engine, ctx, &id, apart).await;
+        // It is nobody's any more, also if its caller has hung up; what cannot be removed is in the list.
+        let _ = self.remove_made(&id).await;
+        went
+    }
+
+    async fn run_made_apart(&self, engine: &Engine, ctx: &CallCtx, id: &Name, apart: &Apart) -> Result<Went> {
+        let about = About::Container(id);
+        ctx.progress(0.0, None, "copying the workspace into the container");
+        // The directory itself too, so that it is whose it was. Where links lead is not changed (tar(1), `--transform`).
+        let argv = tar(&["--create", "--file=-", "--transform=s,^\\.,workspace,rSh", "."]);
+        self.fill(engine, ctx, id, argv, "/").await?;
+        let options = AttachContainerOptions {
+            stream: true,
+            stdin: apart.stdin.is_some(),
+            stdout: true,
+            stderr: true,
+            ..AttachContainerOptions::default()
+        };
+        // Before it starts, so that nothing is missed.
+        let attached = self.ask(about, self.docker.attach_container(id, Some(options))).await?;
+        let began = Instant::now();
+        self.ask(about, self.docker.start_container(id, None::<StartContainerOptions>)).await?;
+        let mut heard = Heard::default();
+        let because = self.hear(ctx, id, apart, attached, &mut heard).await?;
+        let has_ended = because == Because::Itself && self.wait_container(id, LAST_WORDS).await?.has_ended;
+        let wall = began.elapsed();
+        if !has_ended {
+            // What has ended meanwhile needs no end.
+            let _ = self.docker.kill_container(id, None::<KillContainerOptions>).await;
+        }
+        let ended = self.wait_container(id, LAST_WORDS).await?;
+        let because = if ended.oom_killed && because == Because::Itself { Because::Memory } else { because };
+        Ok(Went {
+            exit_code: ended.exit_code.unwrap_or(-1),
+            because,
+            stdout: heard.stdout,
+            stderr: heard.stderr,
+            wall,
+            cpu: heard.cpu,
+            peak_memory_bytes: heard.peak_memory_bytes,
+        })
+    }
+
+    /// Listens until there is nothing more to hear, or something is to end it.
+    async fn hear(
+        &self,
+        ctx: &CallCtx,
+        id: &Name,
+        apart: &Apart,
+        attached: AttachContainerResults,
+        heard: &mut Heard,
+    ) -> Result<Because> {
+        let about = About::Container(id);
+        let AttachContainerResults { mut output, mut input } = attached;
+        let stdin = apart.stdin.clone().unwrap_or_default();
+        let write = async {
+            // A command that reads less than it is given is no error.
+            let _ = input.write_all(stdin.as_bytes()).await;
+            let _ = input.shutdown().await;
+            std::future::pending::<()>().await;
+        };
+        let options = StatsOptions { stream: true, one_shot: false };
+        let mut stats: Stream<'_, ContainerStatsResponse> = Box::pin(self.docker.stats(id, Some(options)));
+        let mut stats_ended = false;
+        let mut weigh = tokio::time::interval(WEIGH_EVERY);
+        let deadline = tokio::time::sleep(apart.most);
+        tokio::pin!(write, deadline);
+        let output: &mut Stream<'_, LogOutput> = &mut output;
+        loop {
+            tokio::select! {
+                piece = self.next(about, output) => match piece? {
+                    Some(piece) => {
+                        if heard.take(&piece) {
+                            return Ok(Because::Output);
+                        }
+                        heard.show(ctx);
+                    }
+                    None => return Ok(Because::Itself),
+                },
+                seen = self.next(about, &mut stats), if !stats_ended => match seen {
+                    Ok(Some(seen)) => heard.see(&seen),
+                    // Without figures it runs as well.
+                    Ok(None) | Err(_) => stats_ended = true,
+                },
+                _ = weigh.tick() => {
+                    if self.weight(id).await? > apart.disk_bytes {
+                        return Ok(Because::Disk);
+                    }
+                }
+                () = &mut deadline => return Ok(Because::Time),
+                () = &mut write => {}
+                () = ctx.cancel.cancelled() => return Err(canceled()),
+            }
+        }
+    }
+
+    /// What a container wrote over its image.
+    async fn weight(&self, id: &Name) -> Result<u64> {
+        let inspected = self.docker.inspect_container(id, Some(InspectContainerOptions { size: true }));
+        let found = self.ask(About::Container(id), inspected).await?;
+        Ok(found.size_rw.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default())
+    }
+}
+
+fn body(apart: &Apart) -> Result<ContainerCreateBody> {
+    let bytes = |bytes: u64| i64::try_from(bytes).ok();
+    let cpu = apart.cpu_seconds.and_then(bytes).map(|seconds| ResourcesUlimits {
+        name: Some("cpu".to_owned()),
+        soft: Some(seconds),
+        hard: Some(seconds.saturating_add(1)),
+    });
+    let directory = apart.directory.trim_start_matches("./").trim_matches('/');
+    let place = if directory == "." { WORKSPACE.to_owned() } else { format!("{WORKSPACE}/{directory}") };
+    let mut environment = variables(&apart.environment)?;
+    if !apart.environment.contains_key("HOME") {
+        // Whoever it runs as has no home in the image.
+        environment.push("HOME=/tmp".to_owned());
+    }
+    let settings = HostConfig {
+        memory: bytes(apart.memory_bytes),
+        memory_swap: bytes(apart.memory_bytes),
+        pids_limit: bytes(apart.processes),
+        network_mode: Some("none".to_owned()),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        tmpfs: Some(HashMap::from([(
+            "/tmp".to_owned(),
+            format!("rw,exec,nosuid,nodev,mode=1777,size={}", apart.scratch_bytes),
+        )])),
+        ulimits: cpu.map(|limit| vec![limit]),
+        ..HostConfig::default()
+    };
+    let has_stdin = apart.stdin.is_some();
+    Ok(ContainerCreateBody {
+        image: Some(apart.image.to_string()),
+        // The image's own would run before it.
+        entrypoint: Some(apart.argv.clone()),
+        cmd: Some(Vec::new()),
+        env: Some(environment),
+        user: Some(apart.user.clone()),
+        working_dir: Some(place),
+        attach_stdin: Some(has_stdin),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        open_stdin: Some(has_stdin),
+        stdin_once: Some(has_stdin),
+        host_config: Some(settings),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// What is known of a command while it runs.
+#[derive(Default)]
+struct Heard {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    shown_at: Option<Instant>,
+    cpu: Duration,
+    peak_memory_bytes: u64,
+}
+
+impl Heard {
+    /// Whether that was more than is kept.
+    fn take(&mut self, piece: &LogOutput) -> bool {
+        let into =
+            if matches!(piece, LogOutput::StdErr { .. }) { &mut self.stderr } else { &mut self.stdout };
+        into.extend_from_slice(piece.as_ref());
+        let is_full = into.len() > MOST_BYTES;
+        into.truncate(MOST_BYTES);
+        is_full
+    }
+
+    fn show(&mut self, ctx: &CallCtx) {
+        if self.shown_at.is_some_and(|at| at.elapsed() < SHOW_EVERY) {
+            return;
+        }
+        self.shown_at = Some(Instant::now());
+        let text = String::from_utf8_lossy(&self.stdout);
+        let line = text.trim_end().lines().next_back().unwrap_or_default();
+        ctx.progress((self.stdout.len() + self.stderr.len()) as f64, None, line);
+    }
+
+    fn see(&mut self, seen: &ContainerStatsResponse) {
+        let used = seen.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage);
+        self.cpu = self.cpu.max(Duration::from_nanos(used.unwrap_or_default()));
+        let memory = seen.memory_stats.as_ref().and_then(|memory| memory.max_usage.or(memory.usage));
+        self.peak_memory_bytes = self.peak_memory_bytes.max(memory.unwrap_or_default());
+    }
+}

@@ -1,0 +1,98 @@
+//! Commands of the exec family in containers, on a copy of the workspace.
+
+use super::{AGREED, Stage};
+use serde_json::{Value, json};
+use skynet_tests::engine::{Dockerd, IMAGE};
+use std::fs;
+
+#[test]
+fn a_command_in_a_container_has_a_copy_of_the_workspace_and_is_limited() {
+    let Some(stage) = Stage::set(AGREED) else { return };
+    fs::create_dir(stage.project.join("sub")).unwrap();
+    fs::write(stage.project.join("sub/given"), "text").unwrap();
+    for path in ["sub", "sub/given"] {
+        std::os::unix::fs::chown(stage.project.join(path), Some(stage.ann.uid), Some(stage.ann.gid)).unwrap();
+    }
+    let mut shim = stage.member();
+    let mut run = |more: Value| {
+        let mut input = json!({ "backend": "docker", "image": IMAGE });
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        shim.call("exec_run", input)
+    };
+    let ran = run(json!({
+        "interpreter": "sh", "script": "cat given; read line; echo \" $line $WORD $1\"; id -u; pwd; echo changed > given; echo bad >&2; exit 3",
+        "command": ["arg"], "stdin": "in\n", "environment": { "WORD": "word" }, "cwd": "sub"
+    }))
+    .unwrap();
+    let expected = format!("text in word arg\n{}\n/workspace/sub\n", stage.ann.uid);
+    assert_eq!(
+        (&ran["exit_code"], &ran["stdout"], &ran["stderr"]),
+        (&json!(3), &json!(expected), &json!("bad\n")),
+        "{ran}"
+    );
+    assert_eq!(ran["ended_by"], "itself", "{ran}");
+    // It was a copy.
+    assert_eq!(fs::read_to_string(stage.project.join("sub/given")).unwrap(), "text");
+    // No network, no capability, and nothing to get one by.
+    let ran = run(json!({ "interpreter": "sh", "script": "ls /sys/class/net; grep -E 'CapBnd|NoNewPrivs' /proc/self/status" })).unwrap();
+    let stdout = ran["stdout"].as_str().unwrap();
+    assert!(
+        stdout.starts_with("lo\n")
+            && stdout.contains("CapBnd:\t0000000000000000")
+            && stdout.contains("NoNewPrivs:\t1"),
+        "{ran}"
+    );
+    let ran = run(json!({ "command": ["sleep", "600"], "timeout_seconds": 1 })).unwrap();
+    assert_eq!((&ran["ended_by"], &ran["signal"]), (&json!("timeout"), &json!(9)), "{ran}");
+    let ran =
+        run(json!({ "interpreter": "sh", "script": "x=a; while :; do x=$x$x; done", "memory_mib": 32 }))
+            .unwrap();
+    assert_eq!(ran["ended_by"], "memory", "{ran}");
+    let ran =
+        run(json!({ "interpreter": "sh", "script": "while :; do :; done", "limits": { "cpu_seconds": 1 } }))
+            .unwrap();
+    assert_eq!(ran["ended_by"], "cpu", "{ran}");
+    let ran =
+        run(json!({ "interpreter": "sh", "script": "yes > much", "limits": { "disk_mib": 1 } })).unwrap();
+    assert_eq!(ran["ended_by"], "disk", "{ran}");
+    let ran = run(json!({ "command": ["yes"] })).unwrap();
+    assert_eq!(
+        (&ran["ended_by"], ran["stdout"].as_str().unwrap().starts_with("y\ny\n")),
+        (&json!("output"), true)
+    );
+    for (input, complaint) in [
+        (json!({ "command": ["true"], "image": "absent:1" }), "not_found"),
+        (json!({ "command": ["no-such-program"] }), "no-such-program"),
+        (json!({ "command": ["true"], "network": { "hosts": ["example.org"] } }), "has no `network`"),
+        (json!({ "command": ["true"], "environment": { "A": "secret://a" } }), "secret"),
+        (json!({ "command": ["true"], "cwd": "../x" }), "denied"),
+    ] {
+        let err = run(input.clone()).unwrap_err();
+        assert!(err.contains(complaint), "{input}: {err}");
+    }
+    let err = shim.call("exec_run", json!({ "backend": "docker", "command": ["true"] })).unwrap_err();
+    assert!(err.contains("give `image`"), "{err}");
+    let err = shim
+        .call("exec_preview", json!({ "backend": "docker", "image": IMAGE, "command": ["true"] }))
+        .unwrap_err();
+    assert!(err.contains("leave `backend` out"), "{err}");
+    // Each container is gone.
+    assert_eq!(stage.engine.docker(&["ps", "-aq"]).trim(), "");
+    // Who may not use the engine may not use it so.
+    let mut outsider = stage.host.client(&stage.bob, &stage.bob.project(), json!({}));
+    let err = outsider
+        .call("exec_run", json!({ "backend": "docker", "image": IMAGE, "command": ["true"] }))
+        .unwrap_err();
+    assert!(err.starts_with("denied: "), "{err}");
+}
+
+#[test]
+fn a_list_of_commands_is_no_list_of_what_is_in_images() {
+    let list = format!("{AGREED}[[policy.commands]]\nname = 'who'\nverdict = 'allow'\nprogram = 'id'\n");
+    let Some(stage) = Stage::set(&list) else { return };
+    let mut shim = stage.host.client_in_group(&stage.ann, Dockerd::group(), &stage.project);
+    let input = json!({ "backend": "docker", "image": IMAGE, "command": ["id"] });
+    let err = shim.call("exec_run", input).unwrap_err();
+    assert!(err.starts_with("denied: ") && err.contains("a list of commands holds"), "{err}");
+    assert_eq!(stage.engine.docker(&["ps", "-aq"]).trim(), "");
+}
