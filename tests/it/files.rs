@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, fs::symlink},
     path::Path,
+    sync::Arc,
 };
 
 fn bench() -> Workbench {
@@ -428,4 +429,21 @@ async fn what_is_deleted_can_be_restored() {
             "cannot be changed",
         )
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_change_one_file_are_made_one_after_the_other() {
+    let bench = Arc::new(bench());
+    bench.write("log", "end");
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..40 {
+        // A path is the same however it is written.
+        let path = ["log", "./log"][number % 2];
+        let input = json!({ "path": path, "edits": [{ "old": "end", "new": format!("{number},end") }] });
+        let bench = bench.clone();
+        calls.spawn(async move { bench.call("files_edit", input).await.unwrap() });
+    }
+    calls.join_all().await;
+    let text = bench.read("log");
+    assert_eq!(text.split(',').count(), 41, "{text}");
 }

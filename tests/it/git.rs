@@ -364,3 +364,20 @@ async fn a_hostile_submodule_runs_nothing() {
         assert!(!mark.exists(), "{tool} ran a program of the submodule");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_change_one_repository_wait_for_each_other() {
+    let bench = Arc::new(bench());
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let name = format!("n{number}");
+        bench.write(&name, "x");
+        let bench = bench.clone();
+        // Two of them at once find the lock of the index (git(1), `index.lock`).
+        calls.spawn(async move {
+            bench.call("git_commit", json!({ "paths": [name], "message": "m" })).await.unwrap()
+        });
+    }
+    calls.join_all().await;
+    assert_eq!(git(&bench.root, &["rev-list", "--count", "HEAD"]).trim(), "13");
+}

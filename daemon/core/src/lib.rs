@@ -28,6 +28,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use picture::Picture;
 pub use pipeline::{Layer, Next, Pipeline};
 pub use registry::{Entry, Registry, Run, Toolset};
-pub use tool::{Effect, Place, Tool};
+pub use tool::{Effect, Place, Subject, Tool};
 pub use usage::{JobLimit, Meter, Usage};
 pub use workspace::{RelativePath, Workspace};

@@ -1,6 +1,6 @@
 //! All tools of the product, by name.
 
-use crate::{Alias, CallCtx, Canonical, CommandLine, Effect, Error, Place, Result, Tool, schema};
+use crate::{Alias, CallCtx, Canonical, CommandLine, Effect, Error, Place, Result, Subject, Tool, schema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -21,6 +21,9 @@ type CommandOf = Arc<dyn Fn(&Canonical) -> Result<Option<CommandLine>> + Send + 
 
 /// Says why a human must be asked about an input.
 type MustAsk = Arc<dyn Fn(&Canonical) -> Result<Option<&'static str>> + Send + Sync>;
+
+/// Says what an input changes.
+type ChangesOf = Arc<dyn Fn(&Canonical) -> Result<Vec<Subject>> + Send + Sync>;
 
 /// One tool without its types: what every other part of Skynet is derived from.
 #[derive(Clone)]
@@ -50,13 +53,14 @@ pub struct Entry {
     effect_of: EffectOf,
     command_of: CommandOf,
     must_ask: MustAsk,
+    changes_of: ChangesOf,
     runner: Arc<dyn Run>,
 }
 
 impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
-        let (judge, starter, asker) = (tool.clone(), tool.clone(), tool.clone());
+        let (judge, starter, asker, changer) = (tool.clone(), tool.clone(), tool.clone(), tool.clone());
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
@@ -72,6 +76,7 @@ impl Entry {
             effect_of: Arc::new(move |input| Ok(judge.effect(&input.to_typed()?).max(T::EFFECT))),
             command_of: Arc::new(move |input| starter.command(&input.to_typed()?)),
             must_ask: Arc::new(move |input| Ok(asker.must_ask(&input.to_typed()?))),
+            changes_of: Arc::new(move |input| Ok(changer.changes(&input.to_typed()?))),
             runner: Arc::new(Typed(tool)),
         }
     }
@@ -104,6 +109,14 @@ impl Entry {
     /// `InvalidInput` when the input does not fit the tool's type.
     pub fn must_ask(&self, input: &Canonical) -> Result<Option<&'static str>> {
         (self.must_ask)(input)
+    }
+
+    /// What this input changes, and no other call may change at the same time.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the input does not fit the tool's type.
+    pub fn changes_of(&self, input: &Canonical) -> Result<Vec<Subject>> {
+        (self.changes_of)(input)
     }
 
     /// Runs it.

@@ -63,6 +63,17 @@ pub enum Place {
     Remote,
 }
 
+/// What a call changes, and no other call may change at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A file or directory, as the caller names it.
+    Path(String),
+    /// A container, by name or id.
+    Container(String),
+    /// A unit of systemd.
+    Unit(String),
+}
+
 /// Where the way out of a slot is, if it has one: a proxy at this port of its loopback, which is that of Squid.
 pub const PROXY_PORT: u16 = 3128;
 
@@ -119,6 +130,11 @@ pub trait Tool: Send + Sync + 'static {
     /// what gives a caller more than he could undo, whoever he is. Rules may still deny it.
     fn must_ask(&self, _input: &Self::Input) -> Option<&'static str> {
         None
+    }
+
+    /// What this input changes. Calls that change the same thing are done one after the other, in the order in which they came.
+    fn changes(&self, _input: &Self::Input) -> Vec<Subject> {
+        Vec::new()
     }
 
     /// Does the work.

@@ -1,6 +1,7 @@
-//! Answers of tools that say how long theirs stay true; and, on a miss, the intent of a call that changes
-//! something, durable before its effect.
+//! Answers of tools that say how long theirs stay true; and, on a miss, the turn of a call that changes something, and its
+//! intent, durable before its effect.
 
+use crate::turns::Turns;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,11 +14,12 @@ pub(crate) struct Cache {
     answers: Table<(i64, String)>,
     journal: Arc<Journal>,
     audit: Ledger,
+    turns: Turns,
 }
 
 impl Cache {
     pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger) -> Self {
-        Self { answers: tables.table("cache"), journal, audit }
+        Self { answers: tables.table("cache"), journal, audit, turns: Turns::default() }
     }
 
     fn find(&self, key: &str) -> Option<Answer> {
@@ -56,6 +58,8 @@ impl Layer for Cache {
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         if call.effect.is_mutating() {
+            // No human is waited for any more, and the time of the tool does not run yet.
+            let _held = self.turns.wait(call).await?;
             let intent = Intent {
                 call: call.id.to_string(),
                 tool: call.tool.name.into(),

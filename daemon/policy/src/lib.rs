@@ -21,6 +21,7 @@ mod rules;
 mod scan;
 mod trace;
 mod trust;
+mod turns;
 mod validate;
 mod visible;
 

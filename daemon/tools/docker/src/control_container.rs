@@ -3,7 +3,7 @@
 use crate::REACHES_HOST;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use skynet_engine::{Action, Engine, Name, Standing};
 use std::{sync::Arc, time::Duration};
 
@@ -61,6 +61,10 @@ impl Tool for DockerControlContainer {
     fn must_ask(&self, input: &Input) -> Option<&'static str> {
         (input.reaches_host && matches!(input.action, Action::Start | Action::Restart))
             .then_some(REACHES_HOST)
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Container(input.container.to_string())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Standing> {

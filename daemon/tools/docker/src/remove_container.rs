@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
 use skynet_engine::{Engine, Name};
 use std::sync::Arc;
 
@@ -35,6 +35,10 @@ impl Tool for DockerRemoveContainer {
     const PLACE: Place = Place::Daemon;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Container(input.container.to_string())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let client = self.0.client(ctx).await?;

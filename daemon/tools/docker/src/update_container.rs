@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use skynet_engine::{Change, Engine, Name, Restart, Shown};
 use std::sync::Arc;
 
@@ -42,6 +42,10 @@ impl Tool for DockerUpdateContainer {
     const PLACE: Place = Place::Daemon;
     type Input = Input;
     type Output = Shown;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Container(input.container.to_string())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Shown> {
         let Input { container, name, memory_mib, cpus, processes, restart } = input;

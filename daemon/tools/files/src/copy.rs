@@ -4,7 +4,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, RelativePath, Result, Tool, Workspace,
+    CallCtx, Effect, Error, Place, RelativePath, Result, Subject, Tool, Workspace,
     error::IoContext as _,
     reserved,
     target::{Existing, Target, make_parents, open_regular},
@@ -56,6 +56,10 @@ impl Tool for FilesCopy {
     const TIMEOUT: Duration = Duration::from_secs(300);
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.to.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

@@ -3,7 +3,7 @@
 use crate::trash::Trash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::Target};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool, target::Target};
 
 pub(crate) struct FilesDelete;
 
@@ -31,6 +31,10 @@ impl Tool for FilesDelete {
     const PLACE: Place = Place::Hands;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.path.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

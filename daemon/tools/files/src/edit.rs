@@ -5,7 +5,7 @@ use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, Result, Tool,
+    CallCtx, Effect, Error, Place, Result, Subject, Tool,
     error::IoContext as _,
     target::{Existing, Target},
 };
@@ -72,6 +72,10 @@ impl Tool for FilesEdit {
 
     fn effect(&self, input: &Input) -> Effect {
         if input.dry_run { Effect::Read } else { Self::EFFECT }
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.path.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

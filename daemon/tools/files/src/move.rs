@@ -4,7 +4,7 @@ use rustix::fs::RenameFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, Result, Tool,
+    CallCtx, Effect, Error, Place, Result, Subject, Tool,
     error::IoContext as _,
     target::{Existing, Target, make_parents},
 };
@@ -40,6 +40,10 @@ impl Tool for FilesMove {
     const PLACE: Place = Place::Hands;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.from.clone()), Subject::Path(input.to.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

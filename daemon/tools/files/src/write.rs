@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, Result, Tool,
+    CallCtx, Effect, Error, Place, Result, Subject, Tool,
     target::{Existing, Target, make_parents, new_file_mode},
 };
 use std::io::Seek as _;
@@ -70,6 +70,10 @@ impl Tool for FilesWrite {
     const PLACE: Place = Place::Hands;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.path.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

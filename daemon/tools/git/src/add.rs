@@ -3,7 +3,7 @@
 use crate::{repository::Repository, revision::default_repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) struct GitAdd;
@@ -41,6 +41,10 @@ impl Tool for GitAdd {
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.repository.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

@@ -6,7 +6,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 
 pub(crate) struct GitBranch;
 
@@ -82,6 +82,10 @@ impl Tool for GitBranch {
             (Action::Delete, true) => Effect::Destroy,
             (Action::Create | Action::Rename | Action::Delete, _) => Effect::Write,
         }
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.repository.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

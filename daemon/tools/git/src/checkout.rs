@@ -6,7 +6,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) struct GitCheckout;
@@ -52,6 +52,10 @@ impl Tool for GitCheckout {
 
     fn effect(&self, input: &Input) -> Effect {
         if input.force || !input.paths.is_empty() { Effect::Destroy } else { Self::EFFECT }
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.repository.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -7,7 +7,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) struct GitCommit;
@@ -57,6 +57,10 @@ impl Tool for GitCommit {
     const TIMEOUT: Duration = Duration::from_secs(120);
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.repository.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

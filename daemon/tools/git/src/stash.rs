@@ -3,7 +3,7 @@
 use crate::{repository::Repository, revision::default_repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
 use std::time::Duration;
 
 pub(crate) struct GitStash;
@@ -72,6 +72,10 @@ impl Tool for GitStash {
             Action::Push | Action::Apply | Action::Pop => Effect::Write,
             Action::Drop => Effect::Destroy,
         }
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.repository.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -7,7 +7,7 @@ use crate::{
 use rustix::fs::{AtFlags, FileType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, reserved};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool, reserved};
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) struct GitWorktree;
@@ -76,6 +76,10 @@ impl Tool for GitWorktree {
             // Git asks nobody about ignored files in it.
             Action::Remove => Effect::Destroy,
         }
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.repository.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -8,7 +8,7 @@ use crate::{
 use futures_util::StreamExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use std::time::Duration;
 use zbus::zvariant::OwnedObjectPath;
 
@@ -89,6 +89,10 @@ impl Tool for ServiceControl {
     fn must_ask(&self, input: &Input) -> Option<&'static str> {
         is_delicate(&name::full(&input.name).ok()?, input.action)
             .then_some("may cut the host off, or end what watches over it")
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Unit(name::full(&input.name).unwrap_or_default())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
