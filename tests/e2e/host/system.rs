@@ -5,6 +5,14 @@ use skynet_tests::{
     machine::{Machine, USER},
     programs::Shim,
 };
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use zbus::{fdo, zvariant::Value as Variant};
 
 fn call(shim: &mut Shim, tool: &str, input: Value) -> Value {
     shim.call(tool, input.clone()).unwrap_or_else(|err| panic!("{tool} {input}: {err}"))
@@ -25,7 +33,19 @@ fn a_host_is_described_to_an_ordinary_user() {
     schedules(&mut shim);
     firewall(&mut shim);
     packages(&machine, &mut shim);
+    ports(&machine, &mut shim);
     diagnosis(&machine, &mut shim);
+}
+
+/// Who listens where, as far as a confined process of hers may look.
+fn ports(machine: &Machine, shim: &mut Shim) {
+    machine.sh("setpriv --reuid ann --regid ann --init-groups setsid perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(Listen => 1, LocalPort => 7777, ReuseAddr => 1); sleep 1000' > /dev/null 2>&1 < /dev/null & until grep -q ':1E61 ' /proc/net/tcp; do :; done");
+    let found = call(shim, "system_list_network", json!({ "port": 7777, "ports_only": true }));
+    // It is hers, and still neither its process nor its name is told: Landlock lets nobody behind it look into a process
+    // that is not (landlock(7), "Ptrace restrictions").
+    let expected = json!({ "address": "0.0.0.0", "port": 7777, "protocol": "tcp", "user": USER });
+    assert_eq!(found, json!({ "listening": [expected] }));
+    machine.sh("pkill perl");
 }
 
 fn users(machine: &Machine, shim: &mut Shim) {
@@ -138,6 +158,27 @@ fn packages(machine: &Machine, shim: &mut Shim) {
     let found = call(shim, "system_list_packages", json!({ "which": "available", "name": "C++ (odd)" }));
     let gadget = json!({ "name": "gadget", "summary": "a thing with a c++ (odd) name" });
     assert_eq!(found["packages"], json!([gadget]));
+
+    let input = json!({ "install": ["gadget=1"], "remove": ["polkitd"] });
+    let found = call(shim, "system_simulate_packages", input);
+    assert_eq!(
+        (&found["installed"][0]["name"], &found["installed"][0]["to"]),
+        (&json!("gadget"), &json!("1"))
+    );
+    assert!(list(&found, "removed").contains(&json!({ "name": "polkitd", "from": version })), "{found}");
+    let found = call(shim, "system_simulate_packages", json!({ "upgrade": true }));
+    let polkitd = &found["upgraded"][0];
+    assert_eq!((&polkitd["from"], &polkitd["to"]), (&json!(version), &json!("999-1")), "{found}");
+    assert_eq!(machine.sh("dpkg-query --show --showformat='${Version}' polkitd"), version);
+    for (input, kind, part) in [
+        (json!({ "install": ["no-such-thing"] }), "not_found", "Unable to locate"),
+        (json!({ "install": ["--reinstall"] }), "invalid_input", "no name of a package"),
+        (json!({}), "invalid_input", "`upgrade`"),
+        (json!({ "upgrade": true, "remove": ["gadget"] }), "invalid_input", "name none"),
+    ] {
+        let refused = shim.call("system_simulate_packages", input.clone()).unwrap_err();
+        assert!(refused.starts_with(kind) && refused.contains(part), "{input}: {refused}");
+    }
 }
 
 fn diagnosis(machine: &Machine, shim: &mut Shim) {
@@ -166,4 +207,79 @@ fn diagnosis(machine: &Machine, shim: &mut Shim) {
     assert_eq!(finding("could be newer")["next_tool"], "system_list_packages");
     assert!(found["conclusion"].as_str().unwrap().contains("critical"), "{found}");
     machine.sh("systemctl stop loop");
+}
+
+/// firewalld as it answers on the bus (firewalld.dbus(5)).
+struct Firewalld;
+
+#[zbus::interface(name = "org.fedoraproject.FirewallD1")]
+impl Firewalld {
+    #[zbus(name = "getDefaultZone")]
+    fn default_zone(&self) -> String {
+        "public".into()
+    }
+}
+
+/// Its zones, which it may keep to itself.
+struct Zones(Arc<AtomicBool>);
+
+#[zbus::interface(name = "org.fedoraproject.FirewallD1.zone")]
+impl Zones {
+    #[zbus(name = "getActiveZones")]
+    fn active_zones(&self) -> HashMap<String, HashMap<String, Vec<String>>> {
+        let bound = |kind: &str, name: &str| HashMap::from([(kind.to_owned(), vec![name.to_owned()])]);
+        HashMap::from([
+            ("inner".into(), bound("sources", "10.0.0.0/8")),
+            ("public".into(), bound("interfaces", "eth0")),
+        ])
+    }
+
+    #[zbus(name = "getZoneSettings2")]
+    fn zone_settings(&self, zone: &str) -> fdo::Result<HashMap<String, Variant<'static>>> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(fdo::Error::AccessDenied("not yours".into()));
+        }
+        Ok(match zone {
+            "public" => HashMap::from([
+                ("target".into(), "DROP".into()),
+                ("services".into(), vec!["ssh"].into()),
+                ("ports".into(), vec![("443", "tcp")].into()),
+            ]),
+            _ => HashMap::from([("rules_str".into(), vec!["rule family=ipv4 accept"].into())]),
+        })
+    }
+}
+
+#[test]
+fn zones_of_firewalld_are_shown_as_it_tells_them() {
+    let Some(mut machine) = Machine::boot() else { return };
+    machine.write(
+        "/etc/dbus-1/system.d/firewalld.conf",
+        "<busconfig><policy user='root'><allow own='org.fedoraproject.FirewallD1'/></policy><policy context='default'><allow send_destination='org.fedoraproject.FirewallD1'/></policy></busconfig>",
+    );
+    machine.write(
+        "/etc/systemd/system/firewalld.service",
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n",
+    );
+    machine.sh("systemctl reload dbus; systemctl daemon-reload; systemctl start firewalld");
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let zones = Zones(is_closed.clone());
+    let _serving = runtime.block_on(async {
+        let path = "/org/fedoraproject/FirewallD1";
+        let builder = zbus::connection::Builder::address(&*machine.bus()).unwrap();
+        let builder = builder.serve_at(path, Firewalld).unwrap().serve_at(path, zones).unwrap();
+        builder.name("org.fedoraproject.FirewallD1").unwrap().build().await.unwrap()
+    });
+    let mut shim = machine.client();
+    let found = call(&mut shim, "system_show_firewall", json!({}));
+    assert_eq!(found["conclusion"], "in charge: firewalld");
+    let inner = json!({ "name": "inner", "is_default": false, "interfaces": [], "sources": ["10.0.0.0/8"], "target": "default", "services": [], "ports": [], "rich_rules": ["rule family=ipv4 accept"] });
+    let public = json!({ "name": "public", "is_default": true, "interfaces": ["eth0"], "sources": [], "target": "DROP", "services": ["ssh"], "ports": ["443/tcp"] });
+    assert_eq!(found["zones"], json!([inner, public]));
+    is_closed.store(true, Ordering::Relaxed);
+    let found = call(&mut shim, "system_show_firewall", json!({}));
+    let hidden = list(&found, "unreadable").iter().find(|one| one["what"] == "zones of firewalld").unwrap();
+    assert!(hidden["why"].as_str().unwrap().starts_with("firewalld says: not yours; "), "{hidden}");
+    assert!(found.get("zones").is_none(), "{found}");
 }

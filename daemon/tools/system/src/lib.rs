@@ -21,6 +21,7 @@ mod program;
 mod read_journal;
 mod show_firewall;
 mod show_resources;
+mod simulate_packages;
 pub mod systemd;
 
 use skynet_core::{Error, Toolset};
@@ -53,6 +54,7 @@ pub fn more() -> Toolset {
     .with(check_certificates::SystemCheckCertificates)
     .with(show_firewall::SystemShowFirewall)
     .with(list_packages::SystemListPackages)
+    .with(simulate_packages::SystemSimulatePackages)
 }
 
 /// What of `/proc` this host does not show.

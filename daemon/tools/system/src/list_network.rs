@@ -61,7 +61,7 @@ pub(crate) struct Listener {
     pub(crate) port: u16,
     /// Whose socket it is.
     pub(crate) user: String,
-    /// The process, if it may be seen: of another user it may not.
+    /// The process, where the kernel lets this one look into it: not of another user, and not from behind Landlock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pid: Option<i32>,
     /// Name of that process.
