@@ -80,15 +80,33 @@ pub(crate) async fn installed(ctx: &CallCtx, manager: Manager) -> Result<Vec<Pac
         .collect())
 }
 
+/// Where apt finds what it made of its lists, whatever its configuration says: some images have it keep nothing.
+const CACHES: [&str; 2] =
+    ["--option=Dir::Cache::pkgcache=pkgcache.bin", "--option=Dir::Cache::srcpkgcache=srcpkgcache.bin"];
+
+/// Asks one of the programs of apt(8).
+///
+/// # Errors
+/// `Unavailable` where there is no cache of its lists: to make one it writes files, and what asks about the host may not.
+pub(crate) async fn ask_apt(ctx: &CallCtx, program: &str, arguments: &[&str]) -> Result<Printed> {
+    let printed = program::ask(ctx, program, &[&CACHES, arguments].concat()).await?;
+    if !printed.status.success() && printed.stderr.contains("Unable to mkstemp") {
+        return Err(Error::unavailable(
+            "apt has no cache of its lists that fits them, and Skynet may not write one; an administrator makes it by `apt-get update`, or, in an image that has apt keep nothing, by `apt-cache -o Dir::Cache::pkgcache=pkgcache.bin -o Dir::Cache::srcpkgcache=srcpkgcache.bin gencaches`",
+        ));
+    }
+    Ok(printed)
+}
+
 /// All of which there is a newer version, in no order.
 pub(crate) async fn upgradable(ctx: &CallCtx) -> Result<Vec<Package>> {
-    let printed = program::ask(ctx, "apt", &["list", "--upgradable"]).await?;
+    let printed = ask_apt(ctx, "apt", &["list", "--upgradable"]).await?;
     Ok(checked(printed, "the list of upgrades")?.lines().filter_map(newer).collect())
 }
 
 /// Those whose name or description contains `text`, in no order.
 pub(crate) async fn available(ctx: &CallCtx, text: &str) -> Result<Vec<Package>> {
-    let printed = program::ask(ctx, "apt-cache", &["search", "--", &literal(text)]).await?;
+    let printed = ask_apt(ctx, "apt-cache", &["search", "--", &literal(text)]).await?;
     let package = |line: &str| {
         let (name, summary) = line.split_once(" - ")?;
         Some(Package { name: name.into(), summary: Some(summary.into()), ..Package::default() })

@@ -1,8 +1,8 @@
 //! Says what installing, removing or upgrading packages would do, and does nothing of it.
 
 use crate::{
-    packages::Manager,
-    program::{self, Printed},
+    packages::{self, Manager},
+    program::Printed,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ impl Tool for SystemSimulatePackages {
         let mut arguments = vec!["--simulate", "--quiet=2"];
         arguments.extend(if input.upgrade { ["dist-upgrade", "--"] } else { ["install", "--"] });
         arguments.extend(named.iter().map(String::as_str));
-        let printed = program::ask(ctx, "apt-get", &arguments).await?;
+        let printed = packages::ask_apt(ctx, "apt-get", &arguments).await?;
         if !printed.status.success() {
             return Err(refused(&printed));
         }
