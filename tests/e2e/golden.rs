@@ -1,6 +1,6 @@
 //! What every command of `skynetctl` prints, as reviewed. `SKYNET_UPDATE_GOLDENS=1` rewrites the files.
 
-use skynet_tests::programs::{Daemon, Home};
+use skynet_tests::programs::{Daemon, Home, program};
 use std::{fmt::Write as _, fs};
 
 /// Compares with a file under review, or rewrites it.
@@ -43,7 +43,8 @@ fn help_of_every_command() {
 /// The same line on every host and run: what varies is replaced by what it is.
 fn settled(home: &Home, daemon: &Daemon, text: &str) -> String {
     let mut text = text.replace(home.path.to_str().unwrap(), "$HOME");
-    text = text.replace(&daemon.pid().to_string(), "$PID");
+    let programs = program("skynetd").parent().unwrap().display().to_string();
+    text = text.replace(&programs, "$BIN").replace(&daemon.pid().to_string(), "$PID");
     let mut out = String::new();
     for line in text.lines() {
         let words = line.split_inclusive([' ', '"', '`', ',']).map(|word| {

@@ -3,6 +3,7 @@
 mod docker;
 mod factor;
 mod services;
+mod system;
 mod trust;
 mod v1;
 

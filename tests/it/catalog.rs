@@ -130,6 +130,7 @@ fn breaks(old: &Value, new: &Value, side: Side) -> Vec<String> {
 fn every_tool_is_called_by_a_test() {
     let tests = [
         include_str!("../e2e/host/services.rs"),
+        include_str!("../e2e/host/system.rs"),
         include_str!("../e2e/image.rs"),
         include_str!("../e2e/host/docker.rs"),
         include_str!("../e2e/host/docker/compose.rs"),
@@ -191,7 +192,7 @@ fn what_reaches_the_host_is_always_asked() {
     let find = |name: &str, input: &str| {
         let tool = registry.find(name).unwrap();
         let input = skynet_core::Canonical::parse(input.as_bytes()).unwrap();
-        (tool.effect_of(&input).unwrap(), tool.must_ask(&input).unwrap().is_some())
+        (tool.effect_of(&input).unwrap(), tool.must_ask(&input, None).unwrap().is_some())
     };
     let run = |more: &str| find("docker_run_container", &format!(r#"{{"image":"x"{more}}}"#));
     for more in [

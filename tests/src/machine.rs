@@ -134,6 +134,12 @@ impl Machine {
         assert!(child.wait().unwrap().success(), "{path}");
     }
 
+    /// The address of its system bus, for root outside of it.
+    #[must_use]
+    pub fn bus(&self) -> String {
+        format!("unix:path=/proc/{}/root/run/dbus/system_bus_socket", self.leader)
+    }
+
     /// A client of [`USER`], with a workspace and a daemon of hers.
     ///
     /// # Panics

@@ -20,7 +20,7 @@ type EffectOf = Arc<dyn Fn(&Canonical) -> Result<Effect> + Send + Sync>;
 type CommandOf = Arc<dyn Fn(&Canonical) -> Result<Option<CommandLine>> + Send + Sync>;
 
 /// Says why a human must be asked about an input.
-type MustAsk = Arc<dyn Fn(&Canonical) -> Result<Option<&'static str>> + Send + Sync>;
+type MustAsk = Arc<dyn Fn(&Canonical, Option<u32>) -> Result<Option<&'static str>> + Send + Sync>;
 
 /// Says what an input changes.
 type ChangesOf = Arc<dyn Fn(&Canonical) -> Result<Vec<Subject>> + Send + Sync>;
@@ -75,7 +75,13 @@ impl Entry {
             output_schema: Arc::new(schema::of::<T::Output>()),
             effect_of: Arc::new(move |input| Ok(judge.effect(&input.to_typed()?).max(T::EFFECT))),
             command_of: Arc::new(move |input| starter.command(&input.to_typed()?)),
-            must_ask: Arc::new(move |input| Ok(asker.must_ask(&input.to_typed()?))),
+            must_ask: Arc::new(move |input, process| {
+                let input = input.to_typed()?;
+                Ok(match process {
+                    Some(process) => asker.must_ask_process(&input, process),
+                    None => asker.must_ask(&input),
+                })
+            }),
             changes_of: Arc::new(move |input| Ok(changer.changes(&input.to_typed()?))),
             runner: Arc::new(Typed(tool)),
         }
@@ -103,12 +109,13 @@ impl Entry {
         (self.command_of)(input)
     }
 
-    /// Why a human must be asked about this input each time, whatever rules and grants say.
+    /// Why a human must be asked about this input each time, whatever rules and grants say; `process` is the one that
+    /// calls, where there is one.
     ///
     /// # Errors
     /// `InvalidInput` when the input does not fit the tool's type.
-    pub fn must_ask(&self, input: &Canonical) -> Result<Option<&'static str>> {
-        (self.must_ask)(input)
+    pub fn must_ask(&self, input: &Canonical, process: Option<u32>) -> Result<Option<&'static str>> {
+        (self.must_ask)(input, process)
     }
 
     /// What this input changes, and no other call may change at the same time.

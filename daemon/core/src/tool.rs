@@ -137,6 +137,11 @@ pub trait Tool: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The same where the process of the caller is known: the input may reach that very process.
+    fn must_ask_process(&self, input: &Self::Input, _process: u32) -> Option<&'static str> {
+        self.must_ask(input)
+    }
+
     /// Does the work.
     ///
     /// # Errors

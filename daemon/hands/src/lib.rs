@@ -27,6 +27,7 @@ pub fn toolsets() -> Vec<Toolset> {
         skynet_image::toolset(),
         skynet_service::toolset(),
         skynet_system::toolset(),
+        skynet_system::more(),
         skynet_undo::toolset(),
     ]
 }

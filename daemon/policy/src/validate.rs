@@ -100,7 +100,7 @@ impl Layer for Validate {
         let verdict = self.rules.judge_command(call, &input, verdict)?;
         self.projects.judge(call, &input, verdict).await?;
         // Last, because nothing that is said before it takes it back.
-        if let Some(why) = call.tool.must_ask(&input)? {
+        if let Some(why) = call.tool.must_ask(&input, Some(call.caller.pid))? {
             if call.has_lent_engine {
                 return Err(Error::denied(format!(
                     "such a call {why}, and the container engine is not lent for that: an administrator makes it himself"

@@ -336,7 +336,7 @@ impl Rules {
         let Decision { verdict, rule, .. } = self.decide(&facts);
         let judged = command.and_then(|command| self.commands.judge(who, &command));
         let strongest = self.strongest(&facts);
-        let must_ask = tool.must_ask(input)?;
+        let must_ask = tool.must_ask(input, None)?;
         let is_denied =
             verdict == Verdict::Deny || judged.as_ref().is_some_and(|judged| judged.verdict == Verdict::Deny);
         if let Some(why) = must_ask.filter(|_| !is_denied) {

@@ -21,8 +21,19 @@ const KNOWN: [ABI; 6] = [ABI::V7, ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2];
 const DEVICES: &str = "/dev";
 
 /// What of the host those see who are asked about it, besides programs: where the kernel and the system's services tell
-/// of themselves.
-const HOST: [&str; 5] = ["/proc", "/sys", "/run", "/var/log", "/var/lib/systemd"];
+/// of themselves, which packages there are, and what cron starts.
+const HOST: [&str; 10] = [
+    "/proc",
+    "/sys",
+    "/run",
+    "/var/log",
+    "/var/lib/systemd",
+    "/var/lib/dpkg",
+    "/var/lib/apt",
+    "/var/cache/apt",
+    "/var/lib/rpm",
+    "/var/spool/cron",
+];
 
 /// What a process may do beneath which directories.
 pub(crate) struct Rules {

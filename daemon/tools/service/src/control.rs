@@ -1,7 +1,7 @@
 //! Starts, stops and enables units.
 
 use crate::{
-    bus::{Bus, Change, Scope, explain},
+    cgroup::sits_in,
     name,
     show::{self, Unit},
 };
@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
+use skynet_system::systemd::{Bus, Change, Scope, explain};
 use std::time::Duration;
 use zbus::zvariant::OwnedObjectPath;
 
@@ -42,6 +43,21 @@ pub(crate) enum Action {
     /// Make it impossible to start.
     Mask,
     Unmask,
+}
+
+impl Action {
+    /// Whether what runs of the unit is ended or changed by it.
+    const fn disturbs(self) -> bool {
+        match self {
+            Self::Start | Self::Enable | Self::ResetFailed | Self::Unmask => false,
+            Self::Stop
+            | Self::Restart
+            | Self::Reload
+            | Self::ReloadOrRestart
+            | Self::Disable
+            | Self::Mask => true,
+        }
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -95,6 +111,15 @@ impl Tool for ServiceControl {
         vec![Subject::Unit(name::full(&input.name).unwrap_or_default())]
     }
 
+    fn must_ask_process(&self, input: &Input, process: u32) -> Option<&'static str> {
+        let holds_caller = || {
+            let name = name::full(&input.name).ok()?;
+            (input.action.disturbs() && sits_in(process, &name))
+                .then_some("may end the very client that asks for it")
+        };
+        self.must_ask(input).or_else(holds_caller)
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let name = name::full(&input.name)?;
         let bus = Bus::connect(input.scope).await?;
@@ -137,16 +162,7 @@ impl Tool for ServiceControl {
 
 /// Whether the host may hang on what is done to this unit.
 fn is_delicate(full: &str, action: Action) -> bool {
-    match action {
-        Action::Start => name::ends_much(full),
-        Action::Enable | Action::ResetFailed | Action::Unmask => false,
-        Action::Stop
-        | Action::Restart
-        | Action::Reload
-        | Action::ReloadOrRestart
-        | Action::Disable
-        | Action::Mask => name::is_critical(full),
-    }
+    (action == Action::Start && name::ends_much(full)) || (action.disturbs() && name::is_critical(full))
 }
 
 /// What came of an action.

@@ -1,13 +1,11 @@
 //! Explains what failed.
 
-use crate::{
-    bus::{Bus, Scope, explain},
-    show::{self, Unit},
-};
+use crate::show::{self, Unit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool};
 use skynet_system::journal;
+use skynet_system::systemd::{Bus, Scope, explain};
 
 pub(crate) struct ServiceExplainFailures;
 

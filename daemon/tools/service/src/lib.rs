@@ -1,14 +1,15 @@
 //! The service family: units of systemd over its bus (org.freedesktop.systemd1(5)), as the caller, so that polkit decides what
 //! he may change. No command line is ever made.
 
-mod bus;
+mod cgroup;
 mod control;
 mod explain_failures;
 mod list;
 mod list_dependencies;
 mod list_timers;
 mod name;
-mod properties;
+mod reload_manager;
+mod set_limits;
 mod show;
 
 use skynet_core::Toolset;
@@ -26,4 +27,6 @@ pub fn toolset() -> Toolset {
     .with(explain_failures::ServiceExplainFailures)
     .with(list_timers::ServiceListTimers)
     .with(list_dependencies::ServiceListDependencies)
+    .with(set_limits::ServiceSetLimits)
+    .with(reload_manager::ServiceReloadManager)
 }

@@ -1,9 +1,9 @@
 //! Lists units.
 
-use crate::bus::{Bus, Scope, explain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_system::systemd::{Bus, Scope, explain};
 use std::collections::HashMap;
 
 pub(crate) struct ServiceList;

@@ -1,13 +1,10 @@
 //! Shows what a unit needs, or what needs it.
 
-use crate::{
-    bus::{Bus, Scope, explain},
-    name,
-    properties::Properties,
-};
+use crate::name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_system::systemd::{Bus, Properties, Scope, explain};
 use std::collections::HashSet;
 
 pub(crate) struct ServiceListDependencies;

@@ -69,6 +69,16 @@ pub(crate) fn is_critical(full: &str) -> bool {
         || ["user", "user-runtime-dir"].contains(&template) && kind == "service"
 }
 
+/// Refuses another name of what the host depends on: about that one a human is asked, about this one nobody was.
+pub(crate) fn check_alias(asked: &str, real: &str) -> Result<()> {
+    if is_critical(real) && !is_critical(asked) {
+        return Err(Error::denied(format!(
+            "`{asked}` is another name of `{real}`; call it `{real}`, so that a human is asked"
+        )));
+    }
+    Ok(())
+}
+
 /// Whether starting it stops much else: a target, also of a name that says so little as `rescue`, or what turns the host off.
 pub(crate) fn ends_much(full: &str) -> bool {
     const POWER: [&str; 8] =

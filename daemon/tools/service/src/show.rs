@@ -1,14 +1,13 @@
 //! Tells all that matters of one unit.
 
-use crate::{
-    bus::{Bus, Scope, explain},
-    name,
-    properties::Properties,
-};
+use crate::name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
-use skynet_system::journal;
+use skynet_system::{
+    journal,
+    systemd::{Bus, Properties, Scope, explain},
+};
 
 pub(crate) struct ServiceShow;
 

@@ -4,8 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skynet_core::{CallCtx, Error, Result};
-use std::process::Stdio;
-use tokio::{io::AsyncReadExt as _, process::Command};
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::{Child, ChildStderr, Command},
+    time::Instant,
+};
 
 /// Output of the program that is read at most.
 const MOST_BYTES: u64 = 16 << 20;
@@ -53,6 +60,15 @@ pub struct Query {
     pub limit: u32,
     /// After this cursor, the oldest ones.
     pub after_cursor: Option<String>,
+    /// Wait so long for what comes, shown as progress; without a cursor only that is read.
+    pub follow: Duration,
+}
+
+impl Query {
+    /// Whether the oldest entries are wanted, so that what comes after the last of them is not waited for.
+    const fn is_from_the_start(&self) -> bool {
+        self.after_cursor.is_some() || !self.follow.is_zero()
+    }
 }
 
 /// One message.
@@ -98,29 +114,41 @@ pub async fn read(ctx: &CallCtx, query: &Query) -> Result<Found> {
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(Error::internal("journalctl has no output"));
     };
-    let (mut stdout, mut stderr) = (stdout.take(MOST_BYTES), stderr.take(4096));
-    let reading = async move {
-        let (mut text, mut remark) = (Vec::new(), String::new());
-        let (out, _) = tokio::join!(stdout.read_to_end(&mut text), stderr.read_to_string(&mut remark));
-        out?;
-        // One that has more to say is told that nobody listens.
-        drop((stdout, stderr));
-        Ok::<_, std::io::Error>((child.wait().await?, text, remark))
+    let deadline = (!query.follow.is_zero()).then(|| Instant::now() + query.follow);
+    let mut lines = BufReader::new(stdout.take(MOST_BYTES)).split(b'\n');
+    let mut found: Vec<Value> = Vec::new();
+    let is_whole = loop {
+        let line = tokio::select! {
+            line = lines.next_segment() => {
+                line.map_err(|err| Error::internal("reading journalctl failed").with_source(err))?
+            }
+            () = until(deadline) => break false,
+            // Dropping the child kills it.
+            () = ctx.cancel.cancelled() => return Err(Error::canceled("the client canceled the call")),
+        };
+        let Some(line) = line else { break true };
+        let Ok(entry) = serde_json::from_slice(&line) else { continue };
+        if deadline.is_some() {
+            let entry = shown(&entry);
+            let from = entry.unit.or(entry.identifier).unwrap_or_default();
+            ctx.progress(found.len() as f64 + 1.0, None, format!("{} {from}: {}", entry.at, entry.message));
+        }
+        found.push(entry);
+        if query.is_from_the_start() && found.len() >= query.limit as usize {
+            break false;
+        }
     };
-    let (status, text, remark) = tokio::select! {
-        read = reading => read.map_err(|err| Error::internal("reading journalctl failed").with_source(err))?,
-        // Dropping the child kills it.
-        () = ctx.cancel.cancelled() => return Err(Error::canceled("the client canceled the call")),
-    };
-    let mut found: Vec<Value> =
-        text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    // One that has more to say is told that nobody listens.
+    drop(lines);
+    let (status, remark) = end(child, stderr, is_whole).await?;
     // With a pattern, the newest may come first (journalctl(1), `--grep`).
     let at = |entry: &Value| entry.get("__REALTIME_TIMESTAMP")?.as_str()?.parse::<u64>().ok();
     if found.first().and_then(at) > found.last().and_then(at) {
         found.reverse();
     }
     // With a pattern, status 1 and no output mean that nothing matches.
-    if !status.success()
+    if is_whole
+        && !status.success()
         && found.is_empty()
         && !remark.trim().is_empty()
         && !remark.contains("-- No entries --")
@@ -131,7 +159,8 @@ pub async fn read(ctx: &CallCtx, query: &Query) -> Result<Found> {
     let remark = remark.trim().replace('\n', " ");
     Ok(Found {
         entries: found.iter().map(shown).collect(),
-        cursor,
+        // With nothing new, the next call goes on from where this one did.
+        cursor: cursor.or_else(|| query.after_cursor.clone()),
         note: (!remark.is_empty()).then_some(remark),
     })
 }
@@ -157,16 +186,38 @@ fn command(query: &Query) -> Command {
     if query.kernel {
         command.arg("--dmesg");
     }
-    // With a cursor the oldest come first, without one the newest are wanted.
-    let limit = query.limit;
-    command.arg(if query.after_cursor.is_some() {
-        format!("--lines=+{limit}")
-    } else {
-        format!("--lines={limit}")
+    if !query.follow.is_zero() {
+        command.arg("--follow");
+    }
+    // What comes after a cursor, or while it is followed, is limited by whoever reads it.
+    command.arg(match (&query.after_cursor, query.follow.is_zero()) {
+        (Some(_), _) => "--lines=all".to_owned(),
+        (None, false) => "--lines=0".to_owned(),
+        (None, true) => format!("--lines={}", query.limit),
     });
     command.env("LC_ALL", "C.UTF-8").env("SYSTEMD_COLORS", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// Never without a deadline.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How the program ended, and what it remarked; one that has more to say is ended.
+async fn end(mut child: Child, stderr: ChildStderr, is_whole: bool) -> Result<(ExitStatus, String)> {
+    let failed = |err| Error::internal("journalctl cannot be ended").with_source(err);
+    if !is_whole {
+        child.start_kill().map_err(failed)?;
+    }
+    let mut remark = String::new();
+    // What it could not say is not worth failing for.
+    let _ = stderr.take(4096).read_to_string(&mut remark).await;
+    Ok((child.wait().await.map_err(failed)?, remark))
 }
 
 fn shown(entry: &Value) -> Entry {

@@ -1,13 +1,28 @@
 //! Tools that look at the host, with the caller's own rights and nothing more. They change nothing.
 
+mod certificates;
+mod check_certificates;
+mod crontab;
 mod describe;
+mod diagnose_host;
+mod diagnosis;
+mod firewalls;
 pub mod journal;
 mod list_disks;
 mod list_network;
+mod list_packages;
 mod list_processes;
+mod list_schedules;
+mod list_users;
+mod logins;
+mod packages;
 mod process;
+mod program;
 mod read_journal;
+mod show_firewall;
 mod show_resources;
+mod simulate_packages;
+pub mod systemd;
 
 use skynet_core::{Error, Toolset};
 
@@ -24,6 +39,22 @@ pub fn toolset() -> Toolset {
     .with(list_network::SystemListNetwork)
     .with(list_disks::SystemListDisks)
     .with(read_journal::SystemReadJournal)
+    .with(diagnose_host::SystemDiagnoseHost)
+}
+
+/// What is asked less often.
+#[must_use]
+pub fn more() -> Toolset {
+    Toolset::new(
+        "system_more",
+        "more of this host: users and groups, scheduled tasks, firewall, certificates, packages",
+    )
+    .with(list_users::SystemListUsers)
+    .with(list_schedules::SystemListSchedules)
+    .with(check_certificates::SystemCheckCertificates)
+    .with(show_firewall::SystemShowFirewall)
+    .with(list_packages::SystemListPackages)
+    .with(simulate_packages::SystemSimulatePackages)
 }
 
 /// What of `/proc` this host does not show.

@@ -41,6 +41,12 @@ struct Mount {
     space: Option<Space>,
 }
 
+impl Mount {
+    fn measure(&mut self) {
+        self.space = Space::of(&self.mount_point).ok().filter(|space| space.total_bytes > 0);
+    }
+}
+
 /// How full a filesystem is.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Space {
@@ -83,39 +89,54 @@ impl Tool for SystemListDisks {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let own = procfs::process::Process::myself().map_err(unreadable("/proc/self"))?;
-        let mounted = own.mountinfo().map_err(unreadable("/proc/self/mountinfo"))?;
-        let mut devices = HashSet::new();
-        let mut mounts = Vec::new();
-        for info in mounted {
-            ctx.check_canceled()?;
-            let has_storage = info.mount_source.as_deref().is_some_and(|source| source.starts_with('/'))
-                || matches!(
-                    info.fs_type.as_str(),
-                    "tmpfs" | "overlay" | "btrfs" | "zfs" | "nfs" | "nfs4" | "cifs"
-                );
-            let is_first = devices.insert(info.majmin.clone());
-            if !(input.all || input.path.is_some() || (has_storage && is_first)) {
-                continue;
-            }
-            let mount_point = info.mount_point.to_string_lossy().into_owned();
-            mounts.push(Mount {
-                source: info.mount_source.unwrap_or_default(),
-                filesystem: info.fs_type,
-                read_only: info.mount_options.contains_key("ro"),
-                space: None,
-                mount_point,
-            });
-        }
+        let mut mounts = mounts(ctx, |has_storage| input.all || input.path.is_some() || has_storage)?;
         if let Some(path) = &input.path {
             mounts = holding(mounts, path);
         }
         for mount in &mut mounts {
-            mount.space = Space::of(&mount.mount_point).ok().filter(|space| space.total_bytes > 0);
+            mount.measure();
         }
         mounts.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
         Ok(Output { mounts })
     }
+}
+
+/// Those of which `is_wanted` is so, told whether they have storage of their own that no earlier one has; not measured.
+fn mounts(ctx: &CallCtx, is_wanted: impl Fn(bool) -> bool) -> Result<Vec<Mount>> {
+    let own = procfs::process::Process::myself().map_err(unreadable("/proc/self"))?;
+    let mounted = own.mountinfo().map_err(unreadable("/proc/self/mountinfo"))?;
+    let mut devices = HashSet::new();
+    let mut mounts = Vec::new();
+    for info in mounted {
+        ctx.check_canceled()?;
+        let has_storage = info.mount_source.as_deref().is_some_and(|source| source.starts_with('/'))
+            || matches!(
+                info.fs_type.as_str(),
+                "tmpfs" | "overlay" | "btrfs" | "zfs" | "nfs" | "nfs4" | "cifs"
+            );
+        let is_first = devices.insert(info.majmin.clone());
+        if is_wanted(has_storage && is_first) {
+            mounts.push(Mount {
+                mount_point: info.mount_point.to_string_lossy().into_owned(),
+                source: info.mount_source.unwrap_or_default(),
+                filesystem: info.fs_type,
+                read_only: info.mount_options.contains_key("ro"),
+                space: None,
+            });
+        }
+    }
+    Ok(mounts)
+}
+
+/// What can fill up: mount points that have storage of their own and are not read-only, with their space.
+pub(crate) fn writable(ctx: &CallCtx) -> Result<Vec<(String, Space)>> {
+    let mounts = mounts(ctx, |has_storage| has_storage)?.into_iter().filter(|mount| !mount.read_only);
+    Ok(mounts
+        .filter_map(|mut mount| {
+            mount.measure();
+            Some((mount.mount_point, mount.space?))
+        })
+        .collect())
 }
 
 /// The last of the deepest mounts above `path`: later ones hide earlier ones.

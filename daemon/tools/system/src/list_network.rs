@@ -52,21 +52,21 @@ struct Interface {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Listener {
+pub(crate) struct Listener {
     /// `tcp` or `udp`.
-    protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// Local address; `0.0.0.0` and `::` mean all.
-    address: String,
+    pub(crate) address: String,
     /// Local port.
-    port: u16,
+    pub(crate) port: u16,
     /// Whose socket it is.
-    user: String,
-    /// The process, if it may be seen: of another user it may not.
+    pub(crate) user: String,
+    /// The process, where the kernel lets this one look into it: not of another user, and not from behind Landlock.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<i32>,
+    pub(crate) pid: Option<i32>,
     /// Name of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<String>,
+    pub(crate) process: Option<String>,
 }
 
 impl Tool for SystemListNetwork {
@@ -127,7 +127,8 @@ fn interfaces() -> Result<Vec<Interface>> {
         .collect())
 }
 
-fn listeners() -> Result<Vec<Listener>> {
+/// TCP sockets that listen and UDP sockets that are bound, in no order.
+pub(crate) fn listeners() -> Result<Vec<Listener>> {
     let owners = socket_owners();
     let show = |protocol, address: SocketAddr, uid, inode| {
         let owner: Option<&(i32, String)> = owners.get(&inode);

@@ -83,7 +83,7 @@ pub(crate) fn user_name(uid: u32) -> String {
 }
 
 /// A command line without what is likely to be a password: the value of an argument whose name says so.
-fn masked(arguments: &[String]) -> String {
+pub(crate) fn masked(arguments: &[String]) -> String {
     let mut is_value = false;
     let shown = arguments.iter().map(|argument| {
         if std::mem::take(&mut is_value) && !argument.starts_with('-') {

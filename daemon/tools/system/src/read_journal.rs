@@ -53,6 +53,10 @@ pub(crate) struct Input {
     #[serde(default)]
     #[schemars(length(min = 1, max = 512))]
     after_cursor: Option<String>,
+    /// Wait so long for new entries, shown as progress as they come, or until there are `limit`; without `after_cursor` only new ones are returned.
+    #[serde(default)]
+    #[schemars(range(max = 600))]
+    follow_seconds: u32,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -69,11 +73,11 @@ pub(crate) struct Output {
 
 impl Tool for SystemReadJournal {
     const NAME: &'static str = "system_read_journal";
-    const SUMMARY: &'static str = "Read the system journal: messages of services and the kernel by unit, severity, time and text; like journalctl.";
-    const KEYWORDS: &'static str = "logs log journalctl syslog dmesg errors messages service crashed failed kernel events | journal journaux messages erreurs service planté noyau événements panne système";
+    const SUMMARY: &'static str = "Read the system journal: messages of services and the kernel by unit, severity, time and text; or follow it for a while. Like journalctl.";
+    const KEYWORDS: &'static str = "logs log journalctl syslog dmesg errors messages service crashed failed kernel events follow tail live watch | journal journaux messages erreurs service planté noyau événements panne système suivre direct";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(660);
     type Input = Input;
     type Output = Output;
 
@@ -90,6 +94,7 @@ impl Tool for SystemReadJournal {
             boot: input.boot,
             limit: input.limit,
             after_cursor: input.after_cursor,
+            follow: Duration::from_secs(input.follow_seconds.into()),
         };
         let found = journal::read(ctx, &query).await?;
         Ok(Output { entries: found.entries, cursor: found.cursor, note: found.note })
