@@ -197,6 +197,7 @@ impl Calls {
             effect: tool.effect,
             program: None,
             has_lent_engine: false,
+            is_listed: false,
             asked_by: None,
             tool,
             caller: request.caller,

@@ -232,6 +232,11 @@ impl Policy {
                 "`policy.commands` of a whole host cannot name `~` in `workspaces`; name the directories",
             ));
         }
+        if home != Path::new(NO_HOME) && self.rules.iter().any(|rule| rule.lend.is_some()) {
+            return Err(skynet_core::Error::invalid_input(
+                "`lend` is for rules of a daemon that serves a host: that of one user has what he has",
+            ));
+        }
         let commands = Commands::new(self.commands.clone(), self.unlisted_commands, home)?;
         Ok(Rules::new(self.rules.clone(), &self.roles)?.with_commands(commands))
     }

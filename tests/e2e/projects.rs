@@ -301,3 +301,24 @@ fn a_list_of_commands_judges_what_is_started() {
     }
     assert_eq!(fs::read_to_string(bench.home.project.join("a.go")).unwrap(), "package  m\n");
 }
+
+#[test]
+fn who_may_run_no_command_may_run_no_tests_either() {
+    let deny = "[[policy.rules]]\nname = 'nothing runs'\nverdict = 'deny'\nfamilies = ['exec']\n";
+    let mut bench = Bench::with(deny);
+    bench.write("package.json", r#"{ "name": "a", "scripts": { "test": "touch ran" } }"#);
+    for (tool, input) in [
+        ("env_test", json!({ "runner": "npm" })),
+        ("env_create", json!({ "kind": "venv", "python": "/bin/sh" })),
+        ("env_install", json!({ "manager": "npm" })),
+        ("env_lint", json!({ "linter": "ruff" })),
+        ("env_format", json!({ "formatter": "black" })),
+        ("env_audit", json!({ "manager": "npm" })),
+        ("env_list_outdated", json!({ "manager": "npm" })),
+    ] {
+        let denied = bench.shim.call(tool, input).unwrap_err();
+        assert!(denied.starts_with("denied") && denied.contains("nothing runs"), "{tool}: {denied}");
+    }
+    assert!(!bench.home.project.join("ran").exists());
+    bench.ask("env_show_project", json!({}));
+}

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use skynet_core::call::{Ask, Asked, Question};
-use skynet_tests::workbench::{Manner, Setup, Workbench};
+use skynet_policy::Verdict;
+use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{fs, path::Path, process::Command, sync::Arc};
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
@@ -380,4 +381,11 @@ async fn calls_that_change_one_repository_wait_for_each_other() {
     }
     calls.join_all().await;
     assert_eq!(git(&bench.root, &["rev-list", "--count", "HEAD"]).trim(), "13");
+}
+
+#[tokio::test]
+async fn what_may_not_be_staged_is_not_committed_by_its_path() {
+    let deny = rule("kept", Verdict::Deny, &["git_add"], &[]);
+    let bench = Workbench::new(Setup { rules: vec![deny], ..Setup::default() });
+    bench.check_refused("git_commit", json!({ "message": "m", "paths": ["f"] }), "denied", "kept").await;
 }

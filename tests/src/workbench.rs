@@ -199,6 +199,7 @@ impl Workbench {
             effect: tool.effect,
             program: None,
             has_lent_engine: false,
+            is_listed: false,
             asked_by: None,
             tool,
             caller: manner.caller.unwrap_or_else(|| self.caller()),

@@ -292,6 +292,8 @@ pub struct Call {
     pub effect: Effect,
     /// The program it starts, once a list of commands has allowed it: this file, and no other of its name.
     pub program: Option<PathBuf>,
+    /// Whether a list of commands judged what it starts.
+    pub is_listed: bool,
     /// Whether an administrator lends the container engine for it, once the input is valid.
     pub has_lent_engine: bool,
     /// What wants a human to be asked, once the input is valid.

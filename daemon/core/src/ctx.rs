@@ -185,6 +185,8 @@ pub struct CallCtx {
     pub jobs: Option<JobLimit>,
     /// Whether a human was asked about just this call, and said yes; known only to tools that run in the daemon.
     pub is_confirmed: bool,
+    /// Whether a list of commands judged what this call starts; known only to tools that run in the daemon.
+    pub is_listed: bool,
     /// Whether an administrator lends the container engine for this call to a caller who may not use it himself; known only to tools
     /// that run in the daemon.
     pub has_lent_engine: bool,
@@ -210,6 +212,7 @@ impl CallCtx {
             program: None,
             jobs: None,
             is_confirmed: false,
+            is_listed: false,
             has_lent_engine: false,
             workspace,
             outbox,
@@ -227,6 +230,13 @@ impl CallCtx {
     #[must_use]
     pub fn with_program(mut self, program: Option<PathBuf>) -> Self {
         self.program = program;
+        self
+    }
+
+    /// The same context, of a call that a list of commands judged or not.
+    #[must_use]
+    pub const fn with_list(mut self, is_listed: bool) -> Self {
+        self.is_listed = is_listed;
         self
     }
 

@@ -43,6 +43,7 @@ impl Next<'_> {
             caller: call.caller.clone(),
         })
         .with_program(call.program.clone())
+        .with_list(call.is_listed)
         .with_jobs(call.jobs.clone())
         .with_confirmation(call.notes.confirmed_by.is_some())
         .with_lent_engine(call.has_lent_engine);

@@ -22,6 +22,9 @@ type CommandOf = Arc<dyn Fn(&Canonical) -> Result<Option<CommandLine>> + Send + 
 /// Says why a human must be asked about an input.
 type MustAsk = Arc<dyn Fn(&Canonical, Option<u32>) -> Result<Option<&'static str>> + Send + Sync>;
 
+/// Says whose work an input does as well.
+type ActsAs = Arc<dyn Fn(&Canonical) -> &'static [&'static str] + Send + Sync>;
+
 /// Says what an input changes.
 type ChangesOf = Arc<dyn Fn(&Canonical) -> Result<Vec<Subject>> + Send + Sync>;
 
@@ -54,13 +57,15 @@ pub struct Entry {
     command_of: CommandOf,
     must_ask: MustAsk,
     changes_of: ChangesOf,
+    acts_as: ActsAs,
     runner: Arc<dyn Run>,
 }
 
 impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
-        let (judge, starter, asker, changer) = (tool.clone(), tool.clone(), tool.clone(), tool.clone());
+        let (judge, starter, asker) = (tool.clone(), tool.clone(), tool.clone());
+        let (changer, actor) = (tool.clone(), tool.clone());
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
@@ -83,6 +88,10 @@ impl Entry {
                 })
             }),
             changes_of: Arc::new(move |input| Ok(changer.changes(&input.to_typed()?))),
+            acts_as: Arc::new(move |input| {
+                // What is no input does nothing.
+                input.to_typed().map(|input| actor.acts_as(&input)).unwrap_or_default()
+            }),
             runner: Arc::new(Typed(tool)),
         }
     }
@@ -116,6 +125,12 @@ impl Entry {
     /// `InvalidInput` when the input does not fit the tool's type.
     pub fn must_ask(&self, input: &Canonical, process: Option<u32>) -> Result<Option<&'static str>> {
         (self.must_ask)(input, process)
+    }
+
+    /// The names of other tools whose work this input does as well.
+    #[must_use]
+    pub fn acts_as(&self, input: &Canonical) -> &'static [&'static str] {
+        (self.acts_as)(input)
     }
 
     /// What this input changes, and no other call may change at the same time.

@@ -132,6 +132,11 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
+    /// The names of other tools whose work this input does as well: rules that deny or ask about them are about it too.
+    fn acts_as(&self, _input: &Self::Input) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What this input changes. Calls that change the same thing are done one after the other, in the order in which they came.
     fn changes(&self, _input: &Self::Input) -> Vec<Subject> {
         Vec::new()

@@ -8,19 +8,24 @@ use crate::{
     files::tar,
 };
 use bollard::{
+    Docker,
     container::{AttachContainerResults, LogOutput},
-    models::{ContainerCreateBody, ContainerStatsResponse, HostConfig, ResourcesUlimits},
+    models::{
+        ContainerCreateBody, ContainerStatsResponse, HealthConfig, HostConfig, Mount, MountTmpfsOptions,
+        MountType, ResourcesUlimits,
+    },
     query_parameters::{
         AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, KillContainerOptions,
-        StartContainerOptions, StatsOptions,
+        ListContainersOptions, RemoveContainerOptions, StartContainerOptions, StatsOptions,
     },
 };
-use skynet_core::{CallCtx, Result};
+use jiff::Timestamp;
+use skynet_core::{CallCtx, Error, Result};
 use std::{
     collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, runtime::Handle};
 
 /// Where the copy is.
 const WORKSPACE: &str = "/workspace";
@@ -33,6 +38,15 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 /// How often it is looked what a container wrote to its disk, which costs the engine a walk over it.
 const WEIGH_EVERY: Duration = Duration::from_secs(2);
+
+/// The workspace is copied within that time, or not at all.
+const COPY: Duration = Duration::from_secs(60);
+
+/// The label that says until when a container is wanted, in seconds since 1970.
+const UNTIL: &str = "skynet.until";
+
+/// After that it is nobody's.
+const OVERDUE: Duration = Duration::from_secs(120);
 
 /// A command whose output has ended has ended, or closed it: then it is ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -106,12 +120,36 @@ impl Client {
     /// # Errors
     /// `NotFound` for an image that is not here or a program that is not in it.
     pub async fn run_apart(&self, engine: &Engine, ctx: &CallCtx, apart: &Apart) -> Result<Went> {
-        let created = self.docker.create_container(None::<CreateContainerOptions>, body(apart)?);
+        self.remove_overdue().await;
+        let volumes = self.volumes_of(&apart.image).await?;
+        let created = self.docker.create_container(None::<CreateContainerOptions>, body(apart, &volumes)?);
         let id = Name::try_from(self.ask(About::Image(&apart.image), created).await?.id)?;
+        let removal = Removal(Some((self.docker.clone(), id.clone())));
         let went = self.run_made_apart(engine, ctx, &id, apart).await;
-        // It is nobody's any more, also if its caller has hung up; what cannot be removed is in the list.
-        let _ = self.remove_made(&id).await;
+        removal.now().await;
         went
+    }
+
+    /// What a daemon left behind that died over it: nobody else ends it.
+    async fn remove_overdue(&self) {
+        let filters = HashMap::from([("label".to_owned(), vec![UNTIL.to_owned()])]);
+        let options =
+            ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
+        // What cannot be listed or removed is looked at the next time.
+        let found = self.docker.list_containers(Some(options)).await.unwrap_or_default();
+        let now = Timestamp::now().as_second();
+        for one in found {
+            let until = one.labels.as_ref().and_then(|labels| labels.get(UNTIL)?.parse::<i64>().ok());
+            if let (Some(id), true) = (one.id, until.is_some_and(|until| until < now)) {
+                let _ = self.docker.remove_container(&id, Some(removal())).await;
+            }
+        }
+    }
+
+    /// Where an image wants disks of its own.
+    async fn volumes_of(&self, image: &ImageName) -> Result<Vec<String>> {
+        let found = self.ask(About::Image(image), self.docker.inspect_image(image)).await?;
+        Ok(found.config.and_then(|config| config.volumes).unwrap_or_default())
     }
 
     async fn run_made_apart(&self, engine: &Engine, ctx: &CallCtx, id: &Name, apart: &Apart) -> Result<Went> {
@@ -119,7 +157,14 @@ impl Client {
         ctx.progress(0.0, None, "copying the workspace into the container");
         // The directory itself too, so that it is whose it was. Where links lead is not changed (tar(1), `--transform`).
         let argv = tar(&["--create", "--file=-", "--transform=s,^\\.,workspace,rSh", "."]);
-        self.fill(engine, ctx, id, argv, "/").await?;
+        let filled =
+            tokio::time::timeout(COPY, self.fill(engine, ctx, id, argv, "/", apart.disk_bytes)).await;
+        filled.map_err(|_| {
+            Error::timed_out(format!(
+                "the workspace could not be copied within {} s; work in a smaller directory",
+                COPY.as_secs()
+            ))
+        })??;
         let options = AttachContainerOptions {
             stream: true,
             stdin: apart.stdin.is_some(),
@@ -132,7 +177,11 @@ impl Client {
         let began = Instant::now();
         self.ask(about, self.docker.start_container(id, None::<StartContainerOptions>)).await?;
         let mut heard = Heard::default();
-        let because = self.hear(ctx, id, apart, attached, &mut heard).await?;
+        let because = tokio::select! {
+            because = self.hear(ctx, id, apart.stdin.as_deref().unwrap_or_default(), attached, &mut heard) => because?,
+            because = self.outgrow(id, apart.disk_bytes) => because?,
+            () = tokio::time::sleep(apart.most) => Because::Time,
+        };
         let has_ended = because == Because::Itself && self.wait_container(id, LAST_WORDS).await?.has_ended;
         let wall = began.elapsed();
         if !has_ended {
@@ -152,18 +201,17 @@ impl Client {
         })
     }
 
-    /// Listens until there is nothing more to hear, or something is to end it.
+    /// Listens until there is nothing more to hear, or too much.
     async fn hear(
         &self,
         ctx: &CallCtx,
         id: &Name,
-        apart: &Apart,
+        stdin: &str,
         attached: AttachContainerResults,
         heard: &mut Heard,
     ) -> Result<Because> {
         let about = About::Container(id);
         let AttachContainerResults { mut output, mut input } = attached;
-        let stdin = apart.stdin.clone().unwrap_or_default();
         let write = async {
             // A command that reads less than it is given is no error.
             let _ = input.write_all(stdin.as_bytes()).await;
@@ -173,9 +221,7 @@ impl Client {
         let options = StatsOptions { stream: true, one_shot: false };
         let mut stats: Stream<'_, ContainerStatsResponse> = Box::pin(self.docker.stats(id, Some(options)));
         let mut stats_ended = false;
-        let mut weigh = tokio::time::interval(WEIGH_EVERY);
-        let deadline = tokio::time::sleep(apart.most);
-        tokio::pin!(write, deadline);
+        tokio::pin!(write);
         let output: &mut Stream<'_, LogOutput> = &mut output;
         loop {
             tokio::select! {
@@ -193,27 +239,50 @@ impl Client {
                     // Without figures it runs as well.
                     Ok(None) | Err(_) => stats_ended = true,
                 },
-                _ = weigh.tick() => {
-                    if self.weight(id).await? > apart.disk_bytes {
-                        return Ok(Because::Disk);
-                    }
-                }
-                () = &mut deadline => return Ok(Because::Time),
                 () = &mut write => {}
                 () = ctx.cancel.cancelled() => return Err(canceled()),
             }
         }
     }
 
-    /// What a container wrote over its image.
-    async fn weight(&self, id: &Name) -> Result<u64> {
-        let inspected = self.docker.inspect_container(id, Some(InspectContainerOptions { size: true }));
-        let found = self.ask(About::Container(id), inspected).await?;
-        Ok(found.size_rw.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default())
+    /// Waits until a container wrote more than that over its image.
+    async fn outgrow(&self, id: &Name, most: u64) -> Result<Because> {
+        loop {
+            tokio::time::sleep(WEIGH_EVERY).await;
+            let inspected = self.docker.inspect_container(id, Some(InspectContainerOptions { size: true }));
+            let found = self.ask(About::Container(id), inspected).await?;
+            if found.size_rw.and_then(|bytes| u64::try_from(bytes).ok()).is_some_and(|bytes| bytes > most) {
+                return Ok(Because::Disk);
+            }
+        }
     }
 }
 
-fn body(apart: &Apart) -> Result<ContainerCreateBody> {
+/// Removes a container, also if nobody waits any more for the call that made it.
+struct Removal(Option<(Docker, Name)>);
+
+impl Removal {
+    async fn now(mut self) {
+        if let Some((docker, id)) = self.0.take() {
+            // What cannot be removed is overdue one day.
+            let _ = docker.remove_container(&id, Some(removal())).await;
+        }
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        if let (Some((docker, id)), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { docker.remove_container(&id, Some(removal())).await });
+        }
+    }
+}
+
+const fn removal() -> RemoveContainerOptions {
+    RemoveContainerOptions { force: true, v: true, link: false }
+}
+
+fn body(apart: &Apart, volumes: &[String]) -> Result<ContainerCreateBody> {
     let bytes = |bytes: u64| i64::try_from(bytes).ok();
     let cpu = apart.cpu_seconds.and_then(bytes).map(|seconds| ResourcesUlimits {
         name: Some("cpu".to_owned()),
@@ -238,10 +307,13 @@ fn body(apart: &Apart) -> Result<ContainerCreateBody> {
             "/tmp".to_owned(),
             format!("rw,exec,nosuid,nodev,mode=1777,size={}", apart.scratch_bytes),
         )])),
+        // On a disk of its own nobody would look at what is written.
+        mounts: Some(volumes.iter().map(|target| in_memory(target, apart.scratch_bytes)).collect()),
         ulimits: cpu.map(|limit| vec![limit]),
         ..HostConfig::default()
     };
     let has_stdin = apart.stdin.is_some();
+    let until = Timestamp::now() + apart.most + COPY + OVERDUE;
     Ok(ContainerCreateBody {
         image: Some(apart.image.to_string()),
         // The image's own would run before it.
@@ -255,9 +327,22 @@ fn body(apart: &Apart) -> Result<ContainerCreateBody> {
         attach_stderr: Some(true),
         open_stdin: Some(has_stdin),
         stdin_once: Some(has_stdin),
+        labels: Some(HashMap::from([(UNTIL.to_owned(), until.as_second().to_string())])),
+        // The image's own would run beside it (Docker Engine API, `HealthConfig.Test`).
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         host_config: Some(settings),
         ..ContainerCreateBody::default()
     })
+}
+
+fn in_memory(target: &str, bytes: u64) -> Mount {
+    let options = MountTmpfsOptions { size_bytes: i64::try_from(bytes).ok(), ..MountTmpfsOptions::default() };
+    Mount {
+        typ: Some(MountType::TMPFS),
+        target: Some(target.to_owned()),
+        tmpfs_options: Some(options),
+        ..Mount::default()
+    }
 }
 
 /// What is known of a command while it runs.

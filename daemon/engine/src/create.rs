@@ -366,7 +366,7 @@ impl Client {
     }
 
     /// Removes what this call made, also after it was canceled.
-    pub(crate) async fn remove_made(&self, id: &Name) -> std::result::Result<(), bollard::errors::Error> {
+    async fn remove_made(&self, id: &Name) -> std::result::Result<(), bollard::errors::Error> {
         let options = bollard::query_parameters::RemoveContainerOptions { force: true, v: true, link: false };
         self.docker.remove_container(id, Some(options)).await
     }

@@ -4,7 +4,7 @@
 use crate::{Client, Engine, Name, client::canceled, failure::About};
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use rustix::pipe::{PipeFlags, pipe_with};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -217,10 +217,10 @@ impl Client {
             Err(_) => (".".to_owned(), ".".to_owned()),
         };
         let argv = tar(&["--create", "--file=-", "--directory", &directory, "--", &entry]);
-        self.fill(engine, ctx, &id, argv, into).await
+        self.fill(engine, ctx, &id, argv, into, u64::MAX).await
     }
 
-    /// Unpacks into a directory of a container what a program in the workspace packs.
+    /// Unpacks into a directory of a container what a program in the workspace packs, if that is not more than `most` bytes.
     pub(crate) async fn fill(
         &self,
         engine: &Engine,
@@ -228,14 +228,27 @@ impl Client {
         name: &Name,
         argv: Vec<String>,
         into: &str,
+        most: u64,
     ) -> Result<Copied> {
         let (packer, pipe) = Packer::reading(engine, ctx, argv).await?;
         let counter = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = counter.clone();
         let body = pieces(pipe, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));
+        let counted = counter.clone();
+        // Cut off, an archive is none.
+        let body = body.take_while(move |_| {
+            let is_little = counted.load(std::sync::atomic::Ordering::Relaxed) <= most;
+            async move { is_little }
+        });
         let options = UploadToContainerOptions { path: into.to_owned(), ..Default::default() };
         let sent = self.docker.upload_to_container(name, Some(options), bollard::body_stream(body));
         let sent = self.ask(About::Container(name), sent).await;
+        if counter.load(std::sync::atomic::Ordering::Relaxed) > most {
+            return Err(Error::invalid_input(format!(
+                "the workspace is larger than {} MiB, which is all that may be copied; raise the limit, or work in a smaller directory",
+                most >> 20
+            )));
+        }
         // What was wrong with the files is why the engine did not like the archive.
         let packed =
             if sent.is_ok() { packer.finish(ctx).await.map(drop) } else { packer.give_up(ctx).await };

@@ -475,6 +475,7 @@ mod tests {
                 toolset: "git",
                 schema: &schema,
                 effect,
+                also: &[],
                 input: Some(&input),
                 at: jiff::Timestamp::UNIX_EPOCH,
             };

@@ -97,17 +97,35 @@ impl Layer for Validate {
         call.input = Some(input.clone());
         // The input may go further than the tool's declared effect, and rules may be about it: they judge it again.
         let verdict = self.rules.judge(call)?;
+        if call.has_lent_engine {
+            check_names(&input)?;
+        }
         let verdict = self.rules.judge_command(call, &input, verdict)?;
         self.projects.judge(call, &input, verdict).await?;
         // Last, because nothing that is said before it takes it back.
         if let Some(why) = call.tool.must_ask(&input, Some(call.caller.pid))? {
-            if call.has_lent_engine {
-                return Err(Error::denied(format!(
-                    "such a call {why}, and the container engine is not lent for that: an administrator makes it himself"
-                )));
-            }
+            // For that it is not lent: whoever has the engine himself uses his own right.
+            call.has_lent_engine = false;
             call.must_be_asked(why);
         }
         next.run(call).await
     }
+}
+
+/// The arguments of the engine's tools that name containers.
+const NAMING: [&str; 3] = ["container", "containers", "name"];
+
+/// Refuses what the engine might take for another container than a rule that lends it does: to it the beginning of an id is a name too.
+fn check_names(input: &Canonical) -> Result<()> {
+    let named = NAMING.iter().filter_map(|argument| input.members().get(*argument));
+    let texts = named.flat_map(|value| match value {
+        Value::Array(values) => values.iter().filter_map(Value::as_str).collect(),
+        value => value.as_str().into_iter().collect::<Vec<_>>(),
+    });
+    let may_be_id = |text: &&str| text.starts_with('/') || text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    texts.into_iter().find(may_be_id).map_or(Ok(()), |text| {
+        Err(Error::denied(format!(
+            "`{text}` may be the beginning of an id; the container engine is lent for containers by their names alone"
+        )))
+    })
 }

@@ -245,12 +245,14 @@ impl System {
             identity.groups.clone_from(&known.groups);
         }
         let sockets = self.settings.engine_sockets.clone();
-        if asked.is_lent {
+        let group = engine::group_of(&sockets);
+        // Nobody needs to be lent what he has.
+        if asked.is_lent && !group.is_some_and(|group| identity.groups.contains(&group)) {
             if !self.settings.engine_users.contains(&identity.uid) {
                 let message = "the policy lends him the container engine, and the broker was not told that it may: its unit needs `--engine-user USER`";
                 return Err(Refusal::command(ErrorKind::Denied, message.to_owned()));
             }
-            identity.groups.extend(engine::group_of(&sockets));
+            identity.groups.extend(group);
         }
         self.begin(asked.id, asked.connection, &identity, &Wish::Engine(&sockets))
     }

@@ -79,11 +79,18 @@ impl Compiled {
     /// Whether the rule decides about a call. One about arguments does not before they are known.
     pub(super) fn matches(&self, facts: &Facts<'_>) -> bool {
         self.is_of(facts)
-            && self.is_about_tool(facts.tool, facts.toolset)
+            && self.is_about(facts)
             && (self.rule.effects.is_empty() || self.rule.effects.contains(&facts.effect))
             && self.is_in_workspace(facts)
             && self.is_time(facts.at)
             && self.arguments_match(facts)
+    }
+
+    /// Whether the rule is about the tool, or keeps from the work of another that the call does as well.
+    fn is_about(&self, facts: &Facts<'_>) -> bool {
+        let keeps = self.rule.verdict != Verdict::Allow;
+        self.is_about_tool(facts.tool, facts.toolset)
+            || keeps && facts.also.iter().any(|tool| self.is_about_tool(tool, ""))
     }
 
     /// Whether the rule is about a tool at all.

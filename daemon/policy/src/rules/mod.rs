@@ -63,6 +63,8 @@ pub struct Facts<'a> {
     pub schema: &'a Map<String, Value>,
     /// What it does.
     pub effect: Effect,
+    /// The names of other tools whose work it does as well, for rules that deny or ask.
+    pub also: &'static [&'static str],
     /// `None` before it was validated: then no rule about arguments matches.
     pub input: Option<&'a Canonical>,
     /// When.
@@ -79,6 +81,7 @@ impl<'a> Facts<'a> {
             toolset: tool.toolset,
             schema: &tool.input_schema,
             effect,
+            also: input.map(|input| tool.acts_as(input)).unwrap_or_default(),
             input,
             at: Timestamp::now(),
         }
@@ -165,13 +168,13 @@ impl Rules {
                 registry.iter().filter(|tool| compiled.is_about_tool(tool.name, tool.toolset)).collect();
             let names = about.iter().filter_map(|tool| tool.input_schema.get("properties")?.as_object());
             let names: Vec<&str> = names.flat_map(|all| all.keys()).map(String::as_str).collect();
-            let is_lent_well = rule.verdict != Verdict::Deny
+            let is_lent_well = rule.verdict == Verdict::Allow
                 && !about.is_empty()
                 && about.iter().all(|tool| tool.family() == LENT_FAMILY)
                 && !(rule.users.is_empty() && rule.groups.is_empty() && rule.roles.is_empty());
             if rule.lend.is_some() && !is_lent_well {
                 return Err(Error::invalid_input(format!(
-                    "rule `{}`: `lend` is for a rule that allows or asks, names `users`, `groups` or `roles`, and is about tools of `{LENT_FAMILY}` alone",
+                    "rule `{}`: `lend` is for a rule that allows, names `users`, `groups` or `roles`, and is about tools of `{LENT_FAMILY}` alone",
                     rule.name
                 )));
             }
@@ -258,9 +261,8 @@ impl Rules {
         let rule = strongest
             .first()
             .map_or_else(|| format!("default for {effect}"), |first| first.rule.name.clone());
-        // Whoever else allows the call, this is what it may be done with.
-        let lent = self.rules.iter().filter(|one| one.rule.lend.is_some() && one.matches(&facts));
-        let is_lent = facts.input.is_some() && lent.count() > 0;
+        let lends = |one: &Compiled| one.rule.lend.is_some() && one.matches(&facts);
+        let has_lent_engine = facts.input.is_some() && self.rules.iter().any(lends);
         let denied = (verdict == Verdict::Deny).then(|| {
             Error::denied(format!(
                 "`{tool}` ({effect}) is denied to `{}` by the rule `{rule}`; an administrator can exempt it by {}",
@@ -281,7 +283,7 @@ impl Rules {
         });
         call.notes.rule = Some(format!("{rule}: {verdict}"));
         call.asked_by = asked_by;
-        call.has_lent_engine = is_lent;
+        call.has_lent_engine = has_lent_engine;
         denied.map_or(Ok(verdict), Err)
     }
 
@@ -316,6 +318,7 @@ impl Rules {
             Verdict::Allow => {}
         }
         call.program = judged.program;
+        call.is_listed = true;
         Ok(verdict.max(judged.verdict))
     }
 

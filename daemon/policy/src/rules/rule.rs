@@ -47,7 +47,7 @@ pub struct Rule {
     /// By the name of an argument, with dots for what is inside of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, Matcher>,
-    /// What those calls are done with that the caller himself may not use. Not for rules that deny.
+    /// What those calls are done with that the caller himself may not use. Only for rules that allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lend: Option<Lend>,
     /// Whether who is asked by this rule may answer for all such calls to come.

@@ -46,6 +46,7 @@ impl Ground {
             toolset: "files_more",
             schema: schema.as_object().unwrap(),
             effect: call.effect,
+            also: &[],
             input: input.as_ref(),
             at: call.at.parse().unwrap(),
         };
@@ -307,6 +308,7 @@ fn the_smallest_change_is_said() {
         toolset: "files",
         schema: &schema,
         effect: Effect::Write,
+        also: &[],
         input: Some(&input),
         at: NOON.parse().unwrap(),
     };

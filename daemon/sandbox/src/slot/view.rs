@@ -40,8 +40,8 @@ const BASE: &str = "/tmp";
 const OLD: &str = "/old";
 const NEW: &str = "/new";
 
-/// What programs need to know about the host: nothing here is private. Package managers find the registries of the host in it.
-const ETC: [&str; 31] = [
+/// What programs need to know about the host: nothing here is private. What package managers are told may be, so it is not here.
+const ETC: [&str; 28] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -58,13 +58,10 @@ const ETC: [&str; 31] = [
     "login.defs",
     "lsb-release",
     "magic",
-    "maven",
     "mime.types",
-    "npmrc",
     "nsswitch.conf",
     "os-release",
     "passwd",
-    "pip.conf",
     "pki",
     "profile",
     "protocols",
@@ -84,6 +81,9 @@ const GIT_SETTINGS: [&str; 2] = [".gitconfig", ".config/git"];
 /// What OpenSSH knows of other hosts, of a home directory and of the system.
 const KNOWN_HOSTS: &str = ".ssh/known_hosts";
 const KNOWN_HOSTS_OF_ALL: &str = "/etc/ssh/ssh_known_hosts";
+
+/// Without them Debian's Maven does not start; `settings.xml` beside them has the passwords of registries.
+const MAVEN_START: [&str; 2] = ["/etc/maven/m2.conf", "/etc/maven/logging"];
 
 /// Where hands find their own program.
 pub(crate) const PROGRAMS: &str = "/skynet";
@@ -350,6 +350,7 @@ fn etc() -> io::Result<()> {
         }
     }
     show_read_only(Path::new(KNOWN_HOSTS_OF_ALL))?;
+    MAVEN_START.iter().try_for_each(|path| show_read_only(Path::new(path)))?;
     fs::write(inside(Path::new("/etc/hosts")), "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n")?;
     fs::write(inside(Path::new("/etc/hostname")), "sandbox\n")
 }

@@ -4,7 +4,7 @@ use crate::{
     install::reaching,
     manager::{Manager, program_of, words},
     report::advisories::{self, Vulnerability},
-    work::{LONGEST, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,18 +59,6 @@ impl Input {
         };
         Ok(Work::new(argv, &self.directory, &self.hosts, self.timeout_seconds).question())
     }
-
-    fn read(&self, report: &str) -> Option<Vec<Vulnerability>> {
-        match self.manager {
-            Manager::Npm => advisories::npm(report),
-            Manager::Pnpm => advisories::pnpm(report),
-            Manager::Yarn => advisories::yarn(report),
-            Manager::Pip | Manager::Uv | Manager::Poetry => advisories::pip(report),
-            Manager::Cargo => advisories::cargo(report),
-            Manager::Go => advisories::go(report),
-            Manager::Conda | Manager::Maven | Manager::Gradle => None,
-        }
-    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -104,9 +92,15 @@ impl Tool for EnvAudit {
         input.work()?.judged(&self.0).map(Some)
     }
 
+    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
+        RUNS
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let (mut ran, said) = input.work()?.run(&self.0, ctx).await?;
-        let mut vulnerabilities = input.read(&said.stdout).filter(|_| ran.next.is_none());
+        let manager = input.manager;
+        let vulnerabilities = reading(move || read(manager, &said.stdout)).await?;
+        let mut vulnerabilities = vulnerabilities.filter(|_| ran.next.is_none());
         let count = vulnerabilities.as_ref().map(Vec::len);
         if let Some(found) = &mut vulnerabilities {
             found.sort_by(|a, b| {
@@ -127,4 +121,17 @@ fn gravity(severity: &str) -> usize {
         .iter()
         .position(|known| *known == severity)
         .unwrap_or(5)
+}
+
+/// The report of that one.
+fn read(manager: Manager, report: &str) -> Option<Vec<Vulnerability>> {
+    match manager {
+        Manager::Npm => advisories::npm(report),
+        Manager::Pnpm => advisories::pnpm(report),
+        Manager::Yarn => advisories::yarn(report),
+        Manager::Pip | Manager::Uv | Manager::Poetry => advisories::pip(report),
+        Manager::Cargo => advisories::cargo(report),
+        Manager::Go => advisories::go(report),
+        Manager::Conda | Manager::Maven | Manager::Gradle => None,
+    }
 }

@@ -3,7 +3,7 @@
 use crate::{
     install::reaching,
     manager::{plain, words},
-    work::{LONGEST, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,10 @@ impl Tool for EnvCreate {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
+    }
+
+    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
+        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

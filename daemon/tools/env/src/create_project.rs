@@ -4,7 +4,7 @@ use crate::{manager::plain, templates};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, Result, Tool,
+    CallCtx, Effect, Error, ErrorKind, Place, Result, Tool,
     target::{Existing, Target, make_parents, new_file_mode},
 };
 
@@ -76,8 +76,15 @@ impl Tool for EnvCreateProject {
         let files = templates::files(&input.name, input.kind, input.template);
         let paths: Vec<_> = files.iter().map(|(file, _)| directory.join(file.as_ref())).collect();
         // Nothing is written unless all of it can be.
-        let is_there = |path: &&skynet_core::RelativePath| workspace.stat(path).is_ok();
-        let there: Vec<_> = paths.iter().filter(is_there).map(|path| format!("`{path}`")).collect();
+        let mut there = Vec::new();
+        for path in &paths {
+            match Target::entry(workspace, path).and_then(|target| target.stat()) {
+                Ok(Some(_)) => there.push(format!("`{path}`")),
+                Ok(None) => {}
+                Err(err) if err.kind == ErrorKind::NotFound => {}
+                Err(err) => return Err(err),
+            }
+        }
         if !there.is_empty() {
             return Err(Error::conflict(format!(
                 "{} is there already; give another `directory`, or write the missing files with `files_write`",

@@ -2,7 +2,7 @@
 
 use crate::{
     manager::{Install, Manager, words},
-    work::{LONGEST, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,10 @@ impl Tool for EnvInstall {
         input.work()?.judged(&self.0).map(Some)
     }
 
+    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
+        RUNS
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         if let Some(wanted) = &input.node_version {
             self.check_node(ctx, &input, wanted).await?;
@@ -111,7 +115,7 @@ impl EnvInstall {
             return Err(Error::invalid_input("`node_version` is for `npm`, `pnpm` and `yarn`"));
         }
         let work = Work::new(words("node --version"), &input.directory, &[], input.timeout_seconds);
-        if ctx.program.is_some() {
+        if ctx.is_listed {
             return Err(Error::denied(
                 "`node_version` starts `node`, which a list of commands did not judge: leave it out, and look with `exec_run`",
             ));

@@ -6,7 +6,7 @@ use crate::{
         findings::{self, Finding},
         go,
     },
-    work::{LONGEST, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,9 +100,11 @@ impl Input {
         }
         Ok(Work::new(argv, &self.directory, &[], self.timeout_seconds))
     }
+}
 
-    fn read(&self, said: &Said, root: &str) -> Option<Vec<Finding>> {
-        match self.linter {
+impl Linter {
+    fn read(self, said: &Said, root: &str) -> Option<Vec<Finding>> {
+        match self {
             Linter::Ruff => findings::sarif(&said.stdout, root),
             Linter::Eslint => findings::eslint(&said.stdout, root),
             Linter::Clippy => findings::cargo(&said.stdout),
@@ -143,12 +145,17 @@ impl Tool for EnvLint {
         input.work()?.judged(&self.0).map(Some)
     }
 
+    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
+        RUNS
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let root = ctx.workspace()?.path().join(&input.directory);
         // As the linter finds itself, without the `.` of the default.
         let root = root.components().collect::<std::path::PathBuf>().display().to_string();
         let (mut ran, said) = input.work()?.run(&self.0, ctx).await?;
-        let mut findings = input.read(&said, &root);
+        let linter = input.linter;
+        let mut findings = reading(move || linter.read(&said, &root)).await?;
         let mut counts = BTreeMap::new();
         if let Some(found) = &mut findings {
             // Targets of a package share files.

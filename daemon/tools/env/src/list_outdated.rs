@@ -4,7 +4,7 @@ use crate::{
     install::{default_environment, reaching},
     manager::{Manager, python, words},
     report::outdated::{Outdated, parse},
-    work::{LONGEST, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,11 +94,17 @@ impl Tool for EnvListOutdated {
         input.work()?.judged(&self.0).map(Some)
     }
 
+    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
+        RUNS
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let (mut ran, said) = input.work()?.run(&self.0, ctx).await?;
         // Without the network an empty list says nothing.
         let is_told = ran.next.is_none() && (ran.succeeded || !said.stdout.trim().is_empty());
-        let mut outdated = is_told.then(|| parse(input.manager, &said.stdout, &said.stderr)).flatten();
+        let manager = input.manager;
+        let read = move || is_told.then(|| parse(manager, &said.stdout, &said.stderr)).flatten();
+        let mut outdated = reading(read).await?;
         if let Some(outdated) = &mut outdated {
             outdated.truncate(MOST);
             // npm says by its exit code that there are some.

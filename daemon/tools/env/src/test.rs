@@ -4,7 +4,7 @@ use crate::{
     install::reaching,
     manager::{plain, python, words},
     report::{Tests, go, jest, junit, libtest},
-    work::{LONGEST, Ran, Work, default_directory, default_timeout, report_file, taking},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading, report_file, taking},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -136,6 +136,10 @@ impl Tool for EnvTest {
         input.work("REPORT")?.judged(&self.0).map(Some)
     }
 
+    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
+        RUNS
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let file = report_file(ctx)?;
         let work = input.work(&file)?;
@@ -149,19 +153,24 @@ impl Tool for EnvTest {
                 began.saturating_sub(1)
             )
         };
-        let tests = match input.runner {
-            Runner::Pytest | Runner::Node => junit::parse(&work.collect(&self.0, ctx, &taking(&file)).await?),
-            Runner::Vitest | Runner::Jest => jest::parse(&work.collect(&self.0, ctx, &taking(&file)).await?),
-            Runner::Maven => {
-                junit::parse(&work.collect(&self.0, ctx, &written("target/surefire-reports")).await?)
-            }
-            Runner::Gradle => {
-                junit::parse(&work.collect(&self.0, ctx, &written("build/test-results/*")).await?)
-            }
-            Runner::Cargo => libtest::parse(&said.stdout),
-            Runner::Go => go::parse(&said.stdout),
-            Runner::Npm => None,
+        let script = match input.runner {
+            Runner::Pytest | Runner::Node | Runner::Vitest | Runner::Jest => Some(taking(&file)),
+            Runner::Maven => Some(written("target/surefire-reports")),
+            Runner::Gradle => Some(written("build/test-results/*")),
+            Runner::Cargo | Runner::Go | Runner::Npm => None,
         };
+        let report = match script {
+            Some(script) => work.collect(&self.0, ctx, &script).await?,
+            None => said.stdout,
+        };
+        let read: fn(&str) -> Option<Tests> = match input.runner {
+            Runner::Pytest | Runner::Node | Runner::Maven | Runner::Gradle => junit::parse,
+            Runner::Vitest | Runner::Jest => jest::parse,
+            Runner::Cargo => libtest::parse,
+            Runner::Go => go::parse,
+            Runner::Npm => |_| None,
+        };
+        let tests = reading(move || read(&report)).await?;
         // A runner that ends at once, having found nothing, reports nothing.
         let tests = tests.filter(|tests| ran.succeeded || !tests.is_empty());
         if tests.is_some() && ran.succeeded {

@@ -23,6 +23,9 @@ const READ_SECONDS: u32 = 30;
 /// As a call may take at most; what its input says is less.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3700);
 
+/// Whoever may run no command may run none of these either.
+pub(crate) const RUNS: &[&str] = &["exec_run"];
+
 pub(crate) const fn default_timeout() -> u32 {
     600
 }
@@ -117,9 +120,9 @@ impl<'a> Work<'a> {
             std::mem::take(&mut output.refused_hosts).into_iter().map(plain).collect();
         let next = (!refused_hosts.is_empty() && (self.is_question || !succeeded)).then(|| {
             let mut wanted: BTreeSet<String> = self.hosts.iter().map(ToString::to_string).collect();
-            wanted.extend(refused_hosts.iter().cloned());
+            wanted.extend(refused_hosts.iter().filter(|host| !host.contains('*')).cloned());
             format!(
-                "it needs the network: call again with `hosts` {}; a human may be asked",
+                "a program asked for the network: if these are the registries of the project, call again with `hosts` {}; a human may be asked",
                 serde_json::json!(wanted)
             )
         });
@@ -160,7 +163,7 @@ impl<'a> Work<'a> {
     pub(crate) async fn collect(&self, host: &Host, ctx: &CallCtx, script: &str) -> Result<String> {
         // It is a program of ours, not the one that was judged.
         let ctx = ctx.clone().with_program(None);
-        let argv = ["/bin/sh", "-c", script].map(str::to_owned);
+        let argv = ["/bin/sh".to_owned(), "-c".to_owned(), format!("PATH=/usr/bin:/bin; {script}")];
         let none = BTreeMap::new();
         let step = Step {
             argv: &argv,
@@ -224,6 +227,12 @@ fn tail(output: &Output, succeeded: bool) -> String {
     let both = [output.stdout.trim(), output.stderr.trim()];
     let both: Vec<_> = both.into_iter().filter(|text| !text.is_empty()).collect();
     last(&both.join("\n"), most)
+}
+
+/// Reads a report where nobody waits for it: it may be long, and is a stranger's.
+pub(crate) async fn reading<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(read).await;
+    done.map_err(|err| Error::internal("the report could not be read").with_source(err))
 }
 
 /// The last lines that fit.

@@ -52,7 +52,7 @@ impl Input {
                 "give `image`; `docker_list_images` lists what is here, `docker_pull_image` fetches one",
             )
         })?;
-        if ctx.program.is_some() {
+        if ctx.is_listed {
             return Err(Error::denied(
                 "a list of commands holds, which knows the programs of this host and not what is in an image; run it in the sandbox, or have an administrator allow `docker_run_container`",
             ));
@@ -73,6 +73,10 @@ impl Input {
         // A script is text, so are its words.
         let argv = argv.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned());
         let argv: Vec<String> = argv.chain(task.program.command.iter().cloned()).collect();
+        if argv.is_empty() {
+            // Else the image's own would run.
+            return Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"));
+        }
         let directory = ctx.workspace()?.relative(task.program.cwd.unwrap_or("."))?;
         if directory.as_path().components().any(|part| part == Component::ParentDir) {
             return Err(Error::denied("`cwd` leads out of the workspace"));

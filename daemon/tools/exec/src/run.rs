@@ -192,6 +192,13 @@ impl Tool for ExecRun {
         input.command_line(&self.0).map(Some)
     }
 
+    fn acts_as(&self, input: &Input) -> &'static [&'static str] {
+        match input.backend {
+            Backend::Sandbox => &[],
+            Backend::Docker => &["docker_run_container"],
+        }
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         if input.backend == Backend::Sandbox {
             return in_slot(&self.0, ctx, &input.task()).await;

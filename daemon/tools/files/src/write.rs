@@ -11,7 +11,6 @@ use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Subject, Tool,
     target::{Existing, Target, make_parents, new_file_mode},
 };
-use std::io::Seek as _;
 
 /// The most that is compared with an expected digest.
 const MOST_COMPARED_BYTES: u64 = 64 << 20;
@@ -45,9 +44,6 @@ pub(crate) struct Input {
     /// How to write `content`; `base64` is of bytes.
     #[serde(default)]
     encoding: Written,
-    /// Keep the old file as `NAME.bak`.
-    #[serde(default)]
-    backup: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -78,14 +74,15 @@ impl Tool for FilesWrite {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
         let path = workspace.relative(&input.path)?;
+        // Before anything is made.
+        let content = input.encoding.encode(&input.content)?;
         make_parents(ctx, workspace, &path).await?;
         let target = Target::file(workspace, &path)?;
-        let mut existing = target.open()?;
+        let existing = target.open()?;
         if existing.is_some() && input.if_exists == IfExists::Fail {
             return Err(Error::conflict(format!("`{}` exists already", target.path)));
         }
         let created = existing.is_none();
-        let content = input.encoding.encode(&input.content)?;
         let mode = match &existing {
             Some(file) => Mode::from_raw_mode(
                 rustix::fs::fstat(file)
@@ -95,19 +92,11 @@ impl Tool for FilesWrite {
             ),
             None => new_file_mode(),
         };
-        let old = match (&mut existing, &input.expected_sha256) {
-            (Some(file), Some(_)) => Some(read_all(file, MOST_COMPARED_BYTES, &path)?),
+        let old = match (existing, &input.expected_sha256) {
+            (Some(mut file), Some(_)) => Some(read_all(&mut file, MOST_COMPARED_BYTES, &path)?),
             _ => None,
         };
         check_expected(input.expected_sha256.as_deref(), old.as_deref(), &target.path)?;
-        if let Some(mut file) = existing.filter(|_| input.backup) {
-            let mut name = target.path.as_path().as_os_str().to_owned();
-            name.push(".bak");
-            let backup = Target::file(workspace, &workspace.relative(&name.to_string_lossy())?)?;
-            backup.keep_before(ctx).await?;
-            file.rewind().map_err(|err| Error::from_io(err, &input.path))?;
-            backup.replace_from(&mut file, mode, Existing::Replace)?;
-        }
         target.keep_before(ctx).await?;
         ctx.check_canceled()?;
         let existing = if created { Existing::Fail } else { Existing::Replace };

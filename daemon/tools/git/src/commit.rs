@@ -62,6 +62,10 @@ impl Tool for GitCommit {
         vec![Subject::Path(input.repository.clone())]
     }
 
+    fn acts_as(&self, input: &Input) -> &'static [&'static str] {
+        if input.paths.is_empty() { &[] } else { &["git_add"] }
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
         let repository = Repository::find(workspace, &input.repository)?;

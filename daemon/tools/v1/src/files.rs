@@ -59,13 +59,14 @@ pub(crate) fn aliases() -> Vec<Alias> {
                     "filePath": { "type": "string", "minLength": 1, "description": "The file." },
                     "content": { "type": "string", "writeOnly": true, "description": "Its new content." },
                     "encoding": { "type": "string", "description": "Such as `utf-8`, `latin1`, `utf16le` or `base64`." },
-                    "backup": { "type": "boolean", "description": "Keep the old file as `NAME.bak`." },
+                    "backup": { "type": "boolean", "description": "Has no effect: what is replaced is kept, and `undo_revert_call` takes it back." },
                     "createDirs": { "type": "boolean", "description": "Has no effect: missing directories are made." },
                 }),
                 &["filePath", "content"],
             ),
             |arguments| {
-                let arguments = Arguments(arguments).rename("filePath", "path").without("createDirs");
+                let arguments =
+                    Arguments(arguments).rename("filePath", "path").without("createDirs").without("backup");
                 ("files_write", encoded(arguments).0)
             },
         ),

@@ -2,7 +2,10 @@
 
 use super::{AGREED, Stage};
 use serde_json::{Value, json};
-use skynet_tests::engine::{Dockerd, IMAGE};
+use skynet_tests::{
+    engine::{Dockerd, IMAGE},
+    programs::wait_until,
+};
 use std::fs;
 
 #[test]
@@ -95,4 +98,57 @@ fn a_list_of_commands_is_no_list_of_what_is_in_images() {
     let err = shim.call("exec_run", input).unwrap_err();
     assert!(err.starts_with("denied: ") && err.contains("a list of commands holds"), "{err}");
     assert_eq!(stage.engine.docker(&["ps", "-aq"]).trim(), "");
+}
+
+#[test]
+fn who_may_make_no_container_may_run_no_command_in_one() {
+    let deny = format!(
+        "{AGREED}[[policy.rules]]\nname = 'none made'\nverdict = 'deny'\ntools = ['docker_run_container']\n"
+    );
+    let Some(stage) = Stage::set(&deny) else { return };
+    let mut shim = stage.member();
+    let err = shim
+        .call("exec_run", json!({ "backend": "docker", "image": IMAGE, "command": ["true"] }))
+        .unwrap_err();
+    assert!(err.starts_with("denied: ") && err.contains("none made"), "{err}");
+    assert_eq!(shim.call("exec_run", json!({ "command": ["true"] })).unwrap()["exit_code"], 0);
+}
+
+#[test]
+fn a_container_is_gone_whatever_becomes_of_its_call() {
+    let Some(stage) = Stage::set(AGREED) else { return };
+    // What a daemon that died over it left, and what another one is at.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for (name, until) in [("left", now - 5), ("other", now + 500)] {
+        let label = format!("skynet.until={until}");
+        let _ = stage.engine.docker(&[
+            "run",
+            "-d",
+            "--network",
+            "none",
+            "--name",
+            name,
+            "--label",
+            &label,
+            IMAGE,
+            "sleep",
+            "600",
+        ]);
+    }
+    let mut shim = stage.member();
+    let input = json!({ "backend": "docker", "image": IMAGE, "command": ["sleep", "600"] });
+    shim.send(&json!({ "jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": { "name": "exec_run", "arguments": input } }));
+    let running = || stage.engine.docker(&["ps", "--format", "{{.Command}} {{.Names}}"]);
+    wait_until(|| running().lines().count() == 2 && !running().contains(" left"));
+    shim.send(
+        &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "x" } }),
+    );
+    wait_until(|| stage.engine.docker(&["ps", "-a", "--format", "{{.Names}}"]).trim() == "other");
+    // No more of the workspace is copied than may be written.
+    fs::File::create(stage.project.join("big")).unwrap().set_len(4 << 20).unwrap();
+    let big =
+        json!({ "backend": "docker", "image": IMAGE, "command": ["true"], "limits": { "disk_mib": 1 } });
+    let err = shim.call("exec_run", big).unwrap_err();
+    assert!(err.contains("larger than 1 MiB"), "{err}");
+    wait_until(|| stage.engine.docker(&["ps", "-a", "--format", "{{.Names}}"]).trim() == "other");
 }

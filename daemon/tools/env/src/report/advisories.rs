@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A vulnerability of a dependency.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub(crate) struct Vulnerability {
     /// The package.
     pub(crate) package: String,
@@ -136,16 +136,13 @@ pub(crate) fn yarn(lines: &str) -> Option<Vec<Vulnerability>> {
     if !lines.iter().any(|line| line.kind == "auditSummary") {
         return None;
     }
-    let mut found: Vec<Vulnerability> = Vec::new();
+    let mut found = BTreeSet::new();
     for mut line in lines.into_iter().filter(|line| line.kind == "auditAdvisory") {
         let advisory = line.data.get_mut("advisory").map(serde_json::Value::take);
         let advisory: Advisory = serde_json::from_value(advisory?).ok()?;
-        let one = Vulnerability::from(advisory);
-        if !found.contains(&one) {
-            found.push(one);
-        }
+        found.insert(Vulnerability::from(advisory));
     }
-    Some(found)
+    Some(found.into_iter().collect())
 }
 
 /// `pip-audit --format json`.

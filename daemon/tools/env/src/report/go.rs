@@ -2,7 +2,7 @@
 
 use super::{Failure, Tests, findings::Finding, place};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -19,7 +19,7 @@ struct Event {
 pub(crate) fn parse(text: &str) -> Option<Tests> {
     let (mut tests, mut is_report) = (Tests::default(), false);
     let mut said: BTreeMap<(String, Option<String>), String> = BTreeMap::new();
-    let mut blamed: Vec<String> = Vec::new();
+    let mut blamed = BTreeSet::new();
     for event in text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok()) {
         is_report = true;
         let key = (event.package, event.test);
@@ -32,7 +32,7 @@ pub(crate) fn parse(text: &str) -> Option<Tests> {
                 let at =
                     message.lines().find_map(|line| place(line).filter(|(file, _)| file.ends_with(".go")));
                 let (file, line) = at.unzip();
-                blamed.push(key.0.clone());
+                blamed.insert(key.0.clone());
                 tests.fail(Failure {
                     name: format!("{}.{test}", key.0),
                     file,
