@@ -1,10 +1,9 @@
 //! Which dependencies have known vulnerabilities.
 
 use crate::{
-    install::reaching,
     manager::{Manager, program_of, words},
     report::advisories::{self, Vulnerability},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reaching, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

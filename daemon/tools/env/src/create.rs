@@ -1,9 +1,8 @@
 //! Makes a virtual environment.
 
 use crate::{
-    install::reaching,
     manager::{plain, words},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reaching},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use crate::{
     manager::{Install, Manager, words},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, RUNS, Ran, Work, default_directory, default_environment, default_timeout, reaching},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,6 @@ const fn yes() -> bool {
 
 fn default_requirements() -> Vec<String> {
     vec!["requirements.txt".to_owned()]
-}
-
-pub(crate) fn default_environment() -> String {
-    ".venv".to_owned()
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -130,9 +126,4 @@ impl EnvInstall {
         }
         Ok(())
     }
-}
-
-/// What a program of a project does to the world.
-pub(crate) fn reaching(hosts: &[Grant]) -> Effect {
-    if hosts.is_empty() { Effect::Write } else { Effect::External }
 }

@@ -1,10 +1,11 @@
 //! Which dependencies have newer versions.
 
 use crate::{
-    install::{default_environment, reaching},
     manager::{Manager, python, words},
     report::outdated::{Outdated, parse},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading},
+    work::{
+        LONGEST, RUNS, Ran, Work, default_directory, default_environment, default_timeout, reaching, reading,
+    },
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,11 @@
 //! Runs the tests of a project.
 
 use crate::{
-    install::reaching,
     manager::{plain, python, words},
     report::{Tests, go, jest, junit, libtest},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading, report_file, taking},
+    work::{
+        LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reaching, reading, report_file, taking,
+    },
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use skynet_core::{CallCtx, CommandLine, Error, ErrorKind, Result, tool::PROXY_PORT};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, ErrorKind, Result, tool::PROXY_PORT};
 use skynet_exec::{EndedBy, Grant, Host, Network, Output, Step};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,6 +34,15 @@ pub(crate) fn default_directory() -> String {
     ".".to_owned()
 }
 
+pub(crate) fn default_environment() -> String {
+    ".venv".to_owned()
+}
+
+/// What a program of a project does to the world.
+pub(crate) fn reaching(hosts: &[Grant]) -> Effect {
+    if hosts.is_empty() { Effect::Write } else { Effect::External }
+}
+
 /// How a program went.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Ran {
@@ -60,10 +69,10 @@ pub(crate) struct Ran {
 
 /// A program to start.
 pub(crate) struct Work<'a> {
-    pub(crate) argv: Vec<String>,
-    pub(crate) directory: &'a str,
-    pub(crate) hosts: &'a [Grant],
-    pub(crate) timeout_seconds: u32,
+    argv: Vec<String>,
+    directory: &'a str,
+    hosts: &'a [Grant],
+    timeout_seconds: u32,
     is_question: bool,
 }
 

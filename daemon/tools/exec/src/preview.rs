@@ -24,7 +24,7 @@ pub(crate) struct Output {
     /// Sockets, pipes and devices it would make, which are not applied.
     left_out: u64,
     /// How the command went.
-    run: run::Output,
+    run: crate::Output,
 }
 
 impl Tool for ExecPreview {

@@ -2,25 +2,27 @@
 
 use crate::{
     Host,
-    container::Backend,
+    container::{Backend, Contained},
     limits::More,
     network::Network,
+    outcome::{EndedBy, Output},
     output::Capture,
     program::{Interpreter, Program},
 };
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool, Usage};
 use skynet_sandbox::{
     Command,
     protocol::{Cause, Ended, Limits},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     io::{self, Seek as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Component,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -122,55 +124,55 @@ impl Input {
     pub(crate) fn command_line(&self, host: &Host) -> Result<CommandLine> {
         self.program().command_line(host, self.stdin.is_some())
     }
-}
 
-/// What ended a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EndedBy {
-    /// Itself.
-    Itself,
-    /// `timeout_seconds`.
-    Timeout,
-    /// `memory_mib`.
-    Memory,
-    /// `cpu_seconds`.
-    Cpu,
-    /// `disk_mib`, or a disk that it almost filled.
-    Disk,
-    /// It wrote more than 4 MiB to one of them; the rest is lost.
-    Output,
-    /// The host, or the end of the daemon.
-    Host,
-}
-
-/// How a command went.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Output {
-    /// Its exit code, unless a signal ended it.
-    pub exit_code: Option<i32>,
-    /// The number of the signal that ended it.
-    pub signal: Option<i32>,
-    /// What ended it.
-    pub ended_by: EndedBy,
-    /// What it wrote to stdout.
-    pub stdout: String,
-    /// What it wrote to stderr.
-    pub stderr: String,
-    /// How long it ran.
-    pub wall_seconds: f64,
-    /// Processor time of all its processes.
-    pub cpu_seconds: f64,
-    /// The most memory its processes took.
-    pub peak_memory_bytes: u64,
-    /// Files it left under names that other programs run or trust, such as Git hooks; each was renamed to
-    /// `NAME.quarantined`. At most 100.
-    pub quarantined: Vec<String>,
-    /// How many they are.
-    pub quarantined_count: u64,
-    /// Hosts that it asked its proxy for, and that `network` does not grant or are at no public address.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub refused_hosts: BTreeSet<String>,
+    /// What is to run in a container.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what no container has, `Denied` where a list of commands applies.
+    fn contained(&self, ctx: &CallCtx) -> Result<Contained> {
+        let image = self.image.clone().ok_or_else(|| {
+            Error::invalid_input(
+                "give `image`; `docker_list_images` lists what is here, `docker_pull_image` fetches one",
+            )
+        })?;
+        if ctx.is_listed {
+            return Err(Error::denied(
+                "a list of commands holds, which knows the programs of this host and not what is in an image; run it in the sandbox, or have an administrator allow `docker_run_container`",
+            ));
+        }
+        let task = self.task();
+        if !task.network.is_empty() {
+            return Err(Error::invalid_input(
+                "a command in a container has no `network`; use the sandbox, or `docker_run_container`",
+            ));
+        }
+        let argv = match task.program.script {
+            Some(script) => task
+                .program
+                .interpreter
+                .told(task.program.interpreter.program().into(), script.to_owned().into_bytes()),
+            None => Vec::new(),
+        };
+        // A script is text, so are its words.
+        let argv = argv.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned());
+        let argv: Vec<String> = argv.chain(task.program.command.iter().cloned()).collect();
+        if argv.is_empty() {
+            // Else the image's own would run.
+            return Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"));
+        }
+        let directory = ctx.workspace()?.relative(task.program.cwd.unwrap_or("."))?;
+        if directory.as_path().components().any(|part| part == Component::ParentDir) {
+            return Err(Error::denied("`cwd` leads out of the workspace"));
+        }
+        Ok(Contained {
+            image,
+            argv,
+            directory: directory.to_string(),
+            environment: task.program.environment.clone(),
+            stdin: task.stdin.map(str::to_owned),
+            limits: task.limits,
+        })
+    }
 }
 
 impl Tool for ExecRun {

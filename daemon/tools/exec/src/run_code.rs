@@ -4,8 +4,9 @@ use crate::{
     Host,
     limits::More,
     network::Network,
+    outcome::Output,
     program::{Interpreter, Program},
-    run::{Output, Task, in_slot},
+    run::{Task, in_slot},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
