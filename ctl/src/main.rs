@@ -10,6 +10,7 @@ mod doctor;
 mod environment;
 mod generate;
 mod grant;
+mod index;
 mod output;
 mod policy;
 mod quota;
@@ -60,6 +61,8 @@ enum Command {
     /// Choose which sets of tools clients are shown.
     #[command(subcommand)]
     Toolset(toolset::Command),
+    /// Index directories of a workspace, and search them.
+    Index(index::Arguments),
     /// Create, list and revoke the tokens of clients that come by HTTP.
     #[command(subcommand)]
     Token(token::Command),
@@ -126,6 +129,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     match arguments.command {
         Command::Status { watch } => status::run(&daemon, watch, output).await,
         Command::Tools(command) => tools::run(&daemon, command, output).await,
+        Command::Index(arguments) => index::run(&daemon, arguments, output).await,
         Command::Toolset(command) => toolset::run(&daemon, command, output).await,
         Command::Token(command) => token::run(&daemon, command, output).await,
         Command::Secret(command) => secret::run(&daemon, command, output).await,

@@ -25,6 +25,9 @@ use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
+use skynet_knowledge::Knowledge;
+use skynet_knowledge_tools::Library;
+use skynet_models::Models;
 use skynet_policy::{
     Approvals, Factor, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
 };
@@ -127,6 +130,7 @@ fn product(
     catalog: &Arc<Catalog>,
     commands: &Arc<skynet_exec::Host>,
     engine: &Arc<Engine>,
+    library: &Arc<Library>,
 ) -> skynet_core::Result<Registry> {
     let mut toolsets = skynet_hands::toolsets();
     toolsets.extend([
@@ -135,6 +139,7 @@ fn product(
         skynet_exec::more(commands),
     ]);
     toolsets.push(skynet_docker::toolset(engine));
+    toolsets.push(skynet_knowledge_tools::toolset(library));
     let registry = skynet_catalog::product(catalog, toolsets)?;
     registry.with_aliases(skynet_v1::TOOLSET, skynet_v1::SUMMARY, skynet_v1::aliases())
 }
@@ -156,7 +161,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     let engine = Engine::new(slots.clone(), Vec::new());
     let commands = skynet_exec::Host::new(slots, None, Path::new(NO_HOME), Vec::new());
     let catalog = Catalog::new(config.mcp.toolsets.clone());
-    let registry = product(&catalog, &commands, &engine)?;
+    let registry = product(&catalog, &commands, &engine, &Arc::default())?;
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
@@ -208,7 +213,10 @@ impl House {
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let vault = vault(config, door)?;
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
-        let registry = product(&catalog, &commands, &engine)?;
+        let library = Arc::<Library>::default();
+        let registry = product(&catalog, &commands, &engine, &library)?;
+        let models = Models::open(door.slots.clone(), &state.join("models"), config.models.clone())?;
+        library.fill(Knowledge::open(&state.join("index"), &tables, models, runner.clone())?);
         commands.charge_to(services.quotas.clone());
         commands.contain_with(skynet_docker::containers(&engine));
         // Until the runtime ends.

@@ -57,6 +57,7 @@ pub fn product() -> Registry {
         skynet_exec::more(&commands),
     ]);
     toolsets.push(skynet_docker::toolset(&engine));
+    toolsets.push(skynet_knowledge_tools::toolset(&Arc::default()));
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry

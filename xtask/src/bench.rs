@@ -8,10 +8,15 @@ use crate::{
     processes::{children, proportional_kb},
     shell,
 };
+#[cfg(feature = "product")]
+use anyhow::Context as _;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// What is compared.
 #[derive(Clone, Copy, ValueEnum)]
@@ -24,6 +29,8 @@ enum Part {
     Sandbox,
     /// A call through all layers with the bare tool; calls that change something, and the log they leave.
     Layers,
+    /// What is found in sets of documents, by words, by vectors, and by both.
+    Knowledge,
 }
 
 #[derive(Args)]
@@ -36,13 +43,19 @@ pub(crate) struct Options {
     /// Repetitions of what takes a process each.
     #[arg(long, default_value_t = 11)]
     starts: usize,
+    /// Of `knowledge`: a set of documents, questions and judgments in the layout of BEIR, or a directory of such.
+    #[arg(long, value_name = "DIR", required_if_eq("part", "knowledge"))]
+    data: Option<PathBuf>,
+    /// Of `knowledge`: where models are installed; those of the user's daemon by default.
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.part {
         Part::Servers => servers(options),
         Part::Host => pictures(options),
-        Part::Sandbox | Part::Layers => of_product(options),
+        Part::Sandbox | Part::Layers | Part::Knowledge => of_product(options),
     }
 }
 
@@ -50,6 +63,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn of_product(options: &Options) -> Result<()> {
     match options.part {
         Part::Layers => crate::layers::run(options.runs),
+        Part::Knowledge => {
+            let data = options.data.as_deref().context("`--data DIR` names the sets")?;
+            let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+            let models = options.models.clone().unwrap_or_else(|| home.join(".local/state/skynet/models"));
+            crate::retrieval::run(data, &models)
+        }
         Part::Sandbox | Part::Servers | Part::Host => crate::spawns::run(options.runs),
     }
 }
@@ -57,11 +76,21 @@ fn of_product(options: &Options) -> Result<()> {
 /// By the same program with the product in it, which is optimized as it is shipped.
 #[cfg(not(feature = "product"))]
 fn of_product(options: &Options) -> Result<()> {
-    let part = if matches!(options.part, Part::Layers) { "layers" } else { "sandbox" };
+    let part = match options.part {
+        Part::Layers => "layers",
+        Part::Knowledge => "knowledge",
+        Part::Servers | Part::Host | Part::Sandbox => "sandbox",
+    };
     let mut command = shell::cargo();
-    command.arg("run").args(matches!(options.part, Part::Layers).then_some("--release"));
+    command.arg("run").args((part != "sandbox").then_some("--release"));
     command.args(["--package", "xtask", "--features", "product", "--", "bench", part, "--runs"]);
-    shell::run(command.arg(options.runs.to_string()))
+    command.arg(options.runs.to_string());
+    for (name, directory) in [("--data", &options.data), ("--models", &options.models)] {
+        if let Some(directory) = directory {
+            command.arg(name).arg(std::path::absolute(directory)?);
+        }
+    }
+    shell::run(&mut command)
 }
 
 fn servers(options: &Options) -> Result<()> {

@@ -21,6 +21,8 @@ mod layers;
 mod mcp;
 mod peers;
 mod processes;
+#[cfg(feature = "product")]
+mod retrieval;
 mod shell;
 mod soak;
 #[cfg(feature = "product")]

@@ -27,9 +27,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-docker", &["skynet-core", "skynet-engine", "skynet-exec"]),
     ("skynet-env", &["skynet-core", "skynet-exec"]),
     ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
+    ("skynet-documents", &["skynet-core", "skynet-parser", "skynet-secrets"]),
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
     ("skynet-image", &["skynet-core", "skynet-parser"]),
+    ("skynet-knowledge", &["skynet-core", "skynet-documents", "skynet-models", "skynet-store"]),
+    ("skynet-knowledge-tools", &["skynet-core", "skynet-documents", "skynet-knowledge"]),
+    ("skynet-models", &["skynet-core", "skynet-sandbox"]),
     ("skynet-parser", &["skynet-core", "skynet-sandbox"]),
     ("skynet-service", &["skynet-core", "skynet-system"]),
     ("skynet-system", &["skynet-core"]),
@@ -41,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "skynet-changes",
             "skynet-core",
+            "skynet-documents",
             "skynet-egress",
             "skynet-env",
             "skynet-exec",
@@ -64,6 +69,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-env",
             "skynet-exec",
             "skynet-hands",
+            "skynet-knowledge",
+            "skynet-knowledge-tools",
+            "skynet-models",
             "skynet-policy",
             "skynet-proto",
             "skynet-sandbox",
@@ -83,6 +91,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-env",
             "skynet-exec",
             "skynet-hands",
+            "skynet-knowledge-tools",
             "skynet-policy",
             "skynet-proto",
             "skynet-sandbox",
@@ -90,12 +99,31 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-store",
         ],
     ),
-    ("xtask", &["skynet-core", "skynet-hands", "skynet-sandbox", "skynet-store", "skynet-tests"]),
+    (
+        "xtask",
+        &[
+            "skynet-core",
+            "skynet-documents",
+            "skynet-hands",
+            "skynet-knowledge",
+            "skynet-models",
+            "skynet-sandbox",
+            "skynet-store",
+            "skynet-tests",
+        ],
+    ),
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 4] =
-    [("bollard", "skynet-engine"), ("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix", "skynet-git")];
+const HOMES: [(&str, &str); 7] = [
+    ("bollard", "skynet-engine"),
+    ("gix", "skynet-git"),
+    ("ort", "skynet-models"),
+    ("rmcp", "skynetd"),
+    ("sled", "skynet-store"),
+    ("tantivy", "skynet-knowledge"),
+    ("usearch", "skynet-knowledge"),
+];
 
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];

@@ -1,1 +1,21 @@
-//! knowledge
+//! Knowledge: collections of documents, found by what they say and by what they mean. tantivy finds words and usearch finds
+//! vectors; both are known here only. Files are listed and read by hands, as their user.
+
+mod analysis;
+mod collection;
+mod indexing;
+mod knowledge;
+mod languages;
+mod lexical;
+mod ranking;
+mod sample;
+mod stored;
+mod vectors;
+mod watching;
+
+pub use collection::{Filter, Progress, Record};
+pub use indexing::Refreshed;
+pub use knowledge::{Answer, Knowledge, Question, Status, Wanted};
+pub use ranking::{Kind, Legs, Ranked};
+pub use sample::{Leg, Sample};
+pub use stored::{FileState, StoredPassage};

@@ -11,10 +11,10 @@ mod process;
 mod serve;
 
 pub use confine::{FONTS, Fonts};
-pub use process::parse;
+pub use process::{Task, parse};
 pub use serve::serve;
 
-/// The argument with which hands start their program as a parser.
+/// The argument with which hands start their program as a parser; [`Task::READER`] is the next.
 pub const ARGUMENT: &str = "parser";
 
 /// Descriptors for one task.

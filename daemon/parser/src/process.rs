@@ -2,7 +2,7 @@
 
 use crate::{
     ARGUMENT, MOST_FILES,
-    message::{Done, FILES_OF_A_PACKET, Task},
+    message::{Done, FILES_OF_A_PACKET, Task as Message},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use skynet_core::{CallCtx, Error, ErrorKind, Result};
@@ -17,11 +17,17 @@ use std::{
 };
 use tokio::process::Command;
 
+/// What a parser can be asked to do.
+pub trait Task: Serialize + Sync {
+    /// The reader that does it, of those that the program of hands knows.
+    const READER: &'static str;
+}
+
 /// Has a parser do a task with these descriptors; what it answers is as trustworthy as what it has read.
 ///
 /// # Errors
 /// Those of the task; `InvalidInput` when the parser died of it, `Unavailable` when there is none.
-pub async fn parse<T: Serialize + Sync, D: DeserializeOwned>(
+pub async fn parse<T: Task, D: DeserializeOwned>(
     ctx: &CallCtx,
     task: &T,
     files: &[BorrowedFd<'_>],
@@ -37,7 +43,7 @@ pub async fn parse<T: Serialize + Sync, D: DeserializeOwned>(
     let (ours, theirs) = channel::pair().map_err(cannot)?;
     // Not the name: another build may have taken it.
     let mut child = Command::new("/proc/self/exe")
-        .arg(ARGUMENT)
+        .args([ARGUMENT, T::READER])
         .env_clear()
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
@@ -64,9 +70,9 @@ async fn ask(socket: OwnedFd, json: Vec<u8>, files: &[BorrowedFd<'_>]) -> io::Re
     let socket = AsyncSocket::new(socket)?;
     let mut packets = files.chunks(FILES_OF_A_PACKET).peekable();
     while let Some(packet) = packets.next_if(|packet| packet.len() == FILES_OF_A_PACKET) {
-        socket.send(&Task { json: Vec::new(), has_more: true }, packet).await?;
+        socket.send(&Message { json: Vec::new(), has_more: true }, packet).await?;
     }
-    socket.send(&Task { json, has_more: false }, packets.next().unwrap_or_default()).await?;
+    socket.send(&Message { json, has_more: false }, packets.next().unwrap_or_default()).await?;
     Ok(socket.receive(&mut Buffer::default()).await?.map(|(done, _)| done))
 }
 

@@ -18,6 +18,13 @@ use std::{
     io::{Read as _, Write as _},
 };
 
+/// What hands call this reader.
+pub const READER: &str = "pictures";
+
+impl skynet_parser::Task for Task {
+    const READER: &'static str = READER;
+}
+
 /// A task of this family.
 #[derive(Deserialize)]
 #[serde(transparent)]

@@ -1,0 +1,210 @@
+//! `skynetctl index`: collections of documents, through the same tools as an agent's.
+
+use crate::{
+    daemon::Daemon,
+    output::{Failure, Output, table},
+};
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+use skynet_proto::{CallToolRequest, call_tool_response::Outcome};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// How often progress is shown.
+const SHOW_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The workspace whose collections these are; the current directory by default.
+    #[arg(long, value_name = "DIR", global = true)]
+    workspace: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List collections, and how far they are.
+    List,
+    /// Index a directory, so that it can be searched.
+    Add {
+        /// A directory or file of the workspace.
+        #[arg(default_value = ".")]
+        path: String,
+        /// How it is called; as the directory by default.
+        #[arg(long)]
+        name: Option<String>,
+        /// Only files that match this glob; may be given again.
+        #[arg(long, value_name = "GLOB")]
+        include: Vec<String>,
+        /// No files that match this glob; may be given again.
+        #[arg(long, value_name = "GLOB")]
+        exclude: Vec<String>,
+    },
+    /// Index what changed since.
+    Refresh {
+        /// The collection.
+        name: String,
+    },
+    /// Forget a collection; its files stay.
+    Remove {
+        /// The collection.
+        name: String,
+    },
+    /// Search by meaning and by words.
+    Search {
+        /// A question, or words.
+        query: String,
+        /// Only in these collections; may be given again.
+        #[arg(long, value_name = "NAME")]
+        collection: Vec<String>,
+        /// Only files whose path matches this glob.
+        #[arg(long, value_name = "GLOB")]
+        path: Option<String>,
+        /// Only code in this language.
+        #[arg(long, value_name = "LANGUAGE")]
+        language: Option<String>,
+        /// Most passages to show.
+        #[arg(long, default_value_t = 8)]
+        limit: u32,
+    },
+}
+
+/// A workspace, asked through the daemon.
+struct Asked<'daemon> {
+    daemon: &'daemon Daemon,
+    workspace: String,
+}
+
+pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
+    let here = std::env::current_dir()?;
+    let workspace = arguments.workspace.map_or_else(|| here.clone(), |given| here.join(given));
+    let asked = Asked { daemon, workspace: workspace.to_string_lossy().into_owned() };
+    match arguments.command {
+        Command::List => {
+            let listed = asked.call("knowledge_list_collections", json!({})).await?;
+            let collections = listed["collections"].as_array().cloned().unwrap_or_default();
+            output.show(&Value::Array(collections.clone()), || {
+                table(
+                    ["collection", "path", "files", "passages", "vectors", "state"],
+                    collections.iter().map(row),
+                )
+            })
+        }
+        Command::Add { path, name, include, exclude } => {
+            let mut input = json!({ "path": path, "include": include, "exclude": exclude });
+            set(&mut input, "name", name.map(Value::from));
+            let added = asked.call_with_progress("knowledge_add_collection", input).await?;
+            output.show(&added, || format!("`{}`: {}", text(&added["collection"]), counts(&added)))
+        }
+        Command::Refresh { name } => {
+            let refreshed =
+                asked.call_with_progress("knowledge_refresh_collection", json!({ "name": name })).await?;
+            output.show(&refreshed, || format!("`{name}`: {}", counts(&refreshed)))
+        }
+        Command::Remove { name } => {
+            let removed = asked.call("knowledge_remove_collection", json!({ "name": name })).await?;
+            output.show(&removed, || format!("`{name}` is forgotten; its files are as they were"))
+        }
+        Command::Search { query, collection, path, language, limit } => {
+            let mut input = json!({ "query": query, "collections": collection, "limit": limit });
+            set(&mut input, "path", path.map(Value::from));
+            set(&mut input, "language", language.map(Value::from));
+            let answer = asked.call("knowledge_search", input).await?;
+            output.show(&answer, || shown(&answer))
+        }
+    }
+}
+
+impl Asked<'_> {
+    async fn call(&self, tool: &str, input: Value) -> Result<Value, Failure> {
+        let request = CallToolRequest {
+            name: tool.to_owned(),
+            input: input.to_string().into(),
+            workspace: self.workspace.clone(),
+        };
+        match self.daemon.tools().await?.call(request).await?.into_inner().outcome {
+            Some(Outcome::Output(json)) => Ok(serde_json::from_slice(&json).unwrap_or_default()),
+            Some(Outcome::Error(error)) => Err(Failure::tool(error.kind, error.message)),
+            None => Err(Failure::refused("the daemon answered nothing")),
+        }
+    }
+
+    /// On a terminal, tells meanwhile how far it is.
+    async fn call_with_progress(&self, tool: &str, input: Value) -> Result<Value, Failure> {
+        let calling = self.call(tool, input);
+        if !std::io::stderr().is_terminal() {
+            return calling.await;
+        }
+        tokio::pin!(calling);
+        let mut ticks = tokio::time::interval(SHOW_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut calling => {
+                    eprint!("\r\x1b[K");
+                    return done;
+                }
+                _ = ticks.tick() => {
+                    let listed = self.call("knowledge_list_collections", json!({})).await.unwrap_or_default();
+                    let doing = listed["collections"].as_array().into_iter().flatten().find_map(|one| one["doing"].as_str());
+                    if let Some(doing) = doing {
+                        eprint!("\r\x1b[K{doing}");
+                        // What cannot be shown is progress only.
+                        let _ = std::io::stderr().flush();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn set(input: &mut Value, key: &str, value: Option<Value>) {
+    if let (Some(input), Some(value)) = (input.as_object_mut(), value) {
+        Map::insert(input, key.to_owned(), value);
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn row(one: &Value) -> [String; 6] {
+    let vectors = one["vectors"].as_array().into_iter().flatten();
+    let vectors =
+        vectors.map(|of| format!("{} {}", of["count"], text(&of["model"]))).collect::<Vec<_>>().join(", ");
+    let states = ["doing", "failure", "unwatched"].iter().find_map(|state| one[*state].as_str());
+    [
+        text(&one["name"]).to_owned(),
+        text(&one["path"]).to_owned(),
+        one["files"].to_string(),
+        one["passages"].to_string(),
+        if vectors.is_empty() { "none".into() } else { vectors },
+        states.unwrap_or("ready").to_owned(),
+    ]
+}
+
+fn counts(value: &Value) -> String {
+    format!(
+        "{} files, of them {} read, {} skipped; {} are gone",
+        value["files"], value["changed"], value["skipped"], value["removed"]
+    )
+}
+
+fn shown(answer: &Value) -> String {
+    let found = answer["found"].as_array().into_iter().flatten().map(|one| {
+        let within: Vec<&str> = one["within"].as_array().into_iter().flatten().map(text).collect();
+        let defines: Vec<&str> = one["defines"].as_array().into_iter().flatten().map(text).collect();
+        let place = [within, defines].concat().join(" > ");
+        let separator = if place.is_empty() { "" } else { "  " };
+        let body: String = text(&one["text"]).lines().map(|line| format!("    {line}\n")).collect();
+        format!("{}:{}-{}{separator}{place}\n{body}", text(&one["path"]), one["first_line"], one["last_line"])
+    });
+    let found: Vec<String> = found.collect();
+    let notes =
+        answer["notes"].as_array().into_iter().flatten().map(|note| format!("note: {}\n", text(note)));
+    let nothing = if found.is_empty() { "nothing was found\n" } else { "" };
+    format!("{}{nothing}{}", found.join("\n"), notes.collect::<String>()).trim_end().to_owned()
+}

@@ -1,0 +1,131 @@
+//! What a document is once it was read and cut: what a parser answers, and what an index keeps.
+
+use serde::{Deserialize, Serialize};
+
+/// How a document is written, which decides how it is read and cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Source code of a language that is parsed.
+    Code,
+    /// CommonMark.
+    Markdown,
+    /// HTML.
+    Html,
+    /// Office Open XML (`.docx`) or OpenDocument (`.odt`).
+    Office,
+    /// Portable Document Format.
+    Pdf,
+    /// Comma- or tab-separated values.
+    Table,
+    /// Anything else that is UTF-8, or Latin-1 with few exceptions.
+    Text,
+}
+
+impl Format {
+    /// The name in answers and filters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+            Self::Office => "office",
+            Self::Pdf => "pdf",
+            Self::Table => "table",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// Something that code defines, or a heading of prose: a line of an outline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// `accept`.
+    pub name: String,
+    /// `function`, `method`, `class`, `interface`, `module`, `type`, `constant`, `macro`; `heading` in prose.
+    pub kind: String,
+    /// What it is part of, outermost first: `["net", "Server"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
+    /// Its first line, without the body.
+    pub signature: String,
+    /// From 1.
+    pub first_line: u32,
+    /// Inclusive.
+    pub last_line: u32,
+}
+
+/// A part of a document that is found as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// As it stands in the document, but for markup of formats that are not text.
+    pub text: String,
+    /// From 1.
+    pub first_line: u32,
+    /// Inclusive.
+    pub last_line: u32,
+    /// What it is part of, outermost first: of code the definitions around it (`["Server", "accept"]`), of prose the headings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// Of code that is a part of a definition: the first line of that definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Of code: the names of what begins in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub defines: Vec<String>,
+    /// The language that people speak, by ISO 639-3; absent where it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+}
+
+impl Passage {
+    /// What a model is shown: where the passage stands, then the passage. It does not name the file, so that a file that is
+    /// renamed keeps its vectors.
+    #[must_use]
+    pub fn in_context(&self) -> String {
+        let mut shown = String::with_capacity(self.text.len() + 80);
+        if !self.chain.is_empty() {
+            shown.push_str(&self.chain.join(" > "));
+            shown.push('\n');
+        }
+        if let Some(signature) = &self.signature {
+            shown.push_str(signature);
+            shown.push('\n');
+        }
+        shown.push_str(&self.text);
+        shown
+    }
+}
+
+/// A document, cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// How it is written.
+    pub format: Format,
+    /// The programming language, in lower case; absent for prose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The first heading, or what the format says it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub hash: String,
+    /// In order.
+    pub passages: Vec<Passage>,
+    /// In order.
+    pub outline: Vec<Definition>,
+    /// Passages that were left out, because they look like secrets.
+    #[serde(default)]
+    pub secrets: u32,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// It was read.
+    Document(Document),
+    /// It was not, and why.
+    Skipped(String),
+}

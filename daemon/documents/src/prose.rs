@@ -1,0 +1,105 @@
+//! Text that people read, cut between paragraphs, or else between sentences.
+
+use crate::{document::Passage, lines::Lines};
+use std::{ops::Range, sync::LazyLock};
+use text_splitter::{ChunkConfig, TextSplitter};
+use whatlang::{Detector, Lang};
+
+/// Characters of a passage. About what models of 256 tokens read of English.
+const LONGEST: usize = 1200;
+
+/// What is left over at the end of a text joins the passage before it, up to so many characters.
+const LEAST: usize = 500;
+
+/// Shorter texts say too little of their language.
+const LEAST_FOR_LANGUAGE: usize = 24;
+
+/// What texts are taken for: languages whose endings can be cut off, and those that are written in other letters. The more
+/// there are to choose from, the more short texts are taken for a language that nobody there speaks.
+const LANGUAGES: [Lang; 24] = [
+    Lang::Ara,
+    Lang::Cmn,
+    Lang::Dan,
+    Lang::Deu,
+    Lang::Ell,
+    Lang::Eng,
+    Lang::Fin,
+    Lang::Fra,
+    Lang::Heb,
+    Lang::Hin,
+    Lang::Hun,
+    Lang::Ita,
+    Lang::Jpn,
+    Lang::Kor,
+    Lang::Nld,
+    Lang::Nob,
+    Lang::Por,
+    Lang::Ron,
+    Lang::Rus,
+    Lang::Spa,
+    Lang::Swe,
+    Lang::Tam,
+    Lang::Tha,
+    Lang::Tur,
+];
+
+static DETECTOR: LazyLock<Detector> = LazyLock::new(|| Detector::with_allowlist(LANGUAGES.to_vec()));
+
+/// Cuts a text. `chain` are the headings above it, and `first_line` is the number of its first line.
+pub(crate) fn cut(text: &str, chain: &[String], first_line: u32) -> Vec<Passage> {
+    let lines = Lines::new(text);
+    let ranges = no_longer_than(text, 0..text.len(), LONGEST);
+    ranges
+        .into_iter()
+        .filter_map(|range| {
+            let range = without_blank_ends(text, range)?;
+            let (first, last) = (lines.of(range.start), lines.of(range.end - 1));
+            let text = text.get(range)?;
+            Some(Passage {
+                text: text.to_owned(),
+                first_line: first_line - 1 + first,
+                last_line: first_line - 1 + last,
+                chain: chain.to_vec(),
+                language: language(text),
+                ..Passage::default()
+            })
+        })
+        .collect()
+}
+
+/// ISO 639-3 of what people speak.
+#[must_use]
+pub fn language(text: &str) -> Option<String> {
+    if text.len() < LEAST_FOR_LANGUAGE {
+        return None;
+    }
+    let found = DETECTOR.detect(text)?;
+    found.is_reliable().then(|| found.lang().code().to_owned())
+}
+
+/// The same range, or parts of it of at most so many characters.
+pub(crate) fn no_longer_than(text: &str, range: Range<usize>, longest: usize) -> Vec<Range<usize>> {
+    let Some(part) = text.get(range.clone()) else { return Vec::new() };
+    if part.len() <= longest {
+        return vec![range];
+    }
+    let config = ChunkConfig::new(LEAST.min(longest)..longest).with_trim(false);
+    let splitter = TextSplitter::new(config);
+    splitter
+        .chunk_indices(part)
+        .map(|(offset, chunk)| range.start + offset..range.start + offset + chunk.len())
+        .collect()
+}
+
+/// Without blank lines before and after; an indentation of the first line is kept. `None` if nothing is left.
+pub(crate) fn without_blank_ends(text: &str, range: Range<usize>) -> Option<Range<usize>> {
+    let part = text.get(range.clone())?;
+    let end = range.start + part.trim_end().len();
+    let start = range.start + (part.len() - part.trim_start().len());
+    if start >= end {
+        return None;
+    }
+    let line = text.get(..start)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let is_indentation = text.get(line..start).is_some_and(|before| before.trim().is_empty());
+    Some(if is_indentation { line..end } else { start..end })
+}

@@ -1,0 +1,192 @@
+//! The parser's end: files are read, turned into text if they are none, and cut.
+
+use crate::{
+    code::Cutter,
+    document::{Document, Format, Passage, Reading},
+    languages, markdown, office, prose, table,
+};
+use encoding_rs::{Encoding, WINDOWS_1252};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use skynet_core::{Error, Result, canonical::hex};
+use skynet_parser::{Fonts, Task};
+use skynet_secrets::Scanner;
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    path::Path,
+};
+
+/// Text that has a line of so many bytes was written by a program for a program.
+const LONGEST_LINE: usize = 20_000;
+
+/// In so many bytes from the beginning a NUL makes a file binary, as for Git.
+const LOOKED_AT: usize = 8000;
+
+/// Files to be read, in the order of their descriptors. One more descriptor is that of the file that takes what was read: a
+/// socket takes less.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Batch {
+    /// Their names, which tell how they are written.
+    pub names: Vec<String>,
+    /// Larger ones are skipped.
+    pub max_bytes: u64,
+}
+
+/// What hands call this reader.
+pub const READER: &str = "documents";
+
+impl Task for Batch {
+    const READER: &'static str = READER;
+}
+
+/// Reads all of them; writes a JSON array of [`Reading`] to the last file, and tells how many bytes it has.
+///
+/// # Errors
+/// `Internal` if the patterns of secrets cannot be used, as nothing is read without them, or if the result cannot be written.
+#[expect(clippy::needless_pass_by_value, reason = "the parser hands it over")]
+pub fn perform(batch: Batch, mut files: Vec<File>) -> Result<u64> {
+    let mut output = files.pop().ok_or_else(|| Error::internal("there is no file for what is read"))?;
+    let mut reader = Reader::new()?;
+    let readings = batch.names.iter().zip(files).map(|(name, mut file)| {
+        let mut bytes = Vec::new();
+        // A parser that died may have read it before.
+        match file.rewind().and_then(|()| file.take(batch.max_bytes + 1).read_to_end(&mut bytes)) {
+            Ok(_) if bytes.len() as u64 > batch.max_bytes => {
+                Reading::Skipped(format!("larger than {} bytes", batch.max_bytes))
+            }
+            Ok(_) => reader.read(name, &bytes),
+            Err(err) => Reading::Skipped(format!("it cannot be read: {err}")),
+        }
+    });
+    let unwritable = |err: io::Error| Error::internal("what was read cannot be written").with_source(err);
+    let json = serde_json::to_vec(&readings.collect::<Vec<_>>()).map_err(|err| unwritable(err.into()))?;
+    output.write_all(&json).map_err(unwritable)?;
+    Ok(json.len() as u64)
+}
+
+/// No font is needed to read.
+#[must_use]
+pub fn fonts(_: &Batch) -> Fonts {
+    Fonts::None
+}
+
+/// Reads one file after the other.
+pub struct Reader {
+    scanner: Scanner,
+    cutter: Cutter,
+}
+
+impl Reader {
+    /// # Errors
+    /// `Internal` if the patterns of secrets cannot be used: nothing is read without them.
+    pub fn new() -> Result<Self> {
+        let scanner = Scanner::new::<String, Vec<u8>>([])
+            .map_err(|err| Error::internal("secrets cannot be looked for").with_source(err))?;
+        Ok(Self { scanner, cutter: Cutter::default() })
+    }
+
+    /// Reads and cuts a file by its content and the name it has.
+    pub fn read(&mut self, name: &str, bytes: &[u8]) -> Reading {
+        read(name, bytes, &self.scanner, &mut self.cutter).unwrap_or_else(Reading::Skipped)
+    }
+}
+
+fn read(name: &str, bytes: &[u8], scanner: &Scanner, cutter: &mut Cutter) -> Result<Reading, String> {
+    let hash = hex(&Sha256::digest(bytes));
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let (format, text) = text_of(&extension.to_ascii_lowercase(), bytes)?;
+    let clean = scanner.redact(text.as_bytes());
+    let secrets = u32::try_from(clean.found.len()).unwrap_or(u32::MAX);
+    let text = if secrets == 0 { text.as_str().into() } else { String::from_utf8_lossy(&clean.bytes) };
+    let mut document = cut(name, extension, format, &text, cutter);
+    (document.hash, document.secrets) = (hash, secrets);
+    Ok(Reading::Document(document))
+}
+
+/// Cuts a text.
+fn cut(name: &str, extension: &str, format: Format, text: &str, cutter: &mut Cutter) -> Document {
+    let mut document = Document {
+        format,
+        code: None,
+        title: None,
+        hash: String::new(),
+        passages: Vec::new(),
+        outline: Vec::new(),
+        secrets: 0,
+    };
+    match format {
+        Format::Text => {
+            let grammar = languages::find(extension, text.lines().next().unwrap_or_default());
+            let is_written_by_hand = text.lines().all(|line| line.len() <= LONGEST_LINE);
+            if let Some(grammar) = grammar.filter(|_| is_written_by_hand)
+                && let Some((passages, outline)) = cutter.cut(grammar, text)
+            {
+                (document.format, document.code) = (Format::Code, Some(grammar.name.to_owned()));
+                (document.passages, document.outline) = (passages, outline);
+            } else {
+                document.passages = prose::cut(text, &[], 1);
+            }
+        }
+        Format::Table => document.passages = table::cut(text),
+        Format::Pdf => document.passages = pages(text),
+        Format::Code | Format::Markdown | Format::Html | Format::Office => {
+            (document.passages, document.outline, document.title) = markdown::cut(text);
+        }
+    }
+    if document.passages.is_empty() && document.outline.is_empty() && !name.is_empty() {
+        document.title.get_or_insert_with(|| name.to_owned());
+    }
+    document
+}
+
+/// What a file says, and how it was written.
+fn text_of(extension: &str, bytes: &[u8]) -> Result<(Format, String), String> {
+    match extension {
+        "pdf" => {
+            let pages = pdf_extract::extract_text_from_mem_by_pages(bytes);
+            let pages = pages.map_err(|err| format!("its text cannot be read: {err}"))?;
+            Ok((Format::Pdf, pages.join("\u{c}")))
+        }
+        "docx" | "odt" => Ok((Format::Office, office::read(bytes)?)),
+        "html" | "htm" | "xhtml" => {
+            let converter =
+                htmd::HtmlToMarkdown::builder().skip_tags(vec!["script", "style", "svg", "nav"]).build();
+            let markdown = converter.convert(&decode(bytes)?);
+            Ok((Format::Html, markdown.map_err(|err| format!("its text cannot be read: {err}"))?))
+        }
+        "md" | "markdown" | "mdx" => Ok((Format::Markdown, decode(bytes)?)),
+        "csv" | "tsv" => Ok((Format::Table, decode(bytes)?)),
+        _ => Ok((Format::Text, decode(bytes)?)),
+    }
+}
+
+/// UTF-8 or, by its mark, UTF-16; what is almost UTF-8 was written on an old Windows.
+fn decode(bytes: &[u8]) -> Result<String, String> {
+    if let Some((encoding, _)) = Encoding::for_bom(bytes) {
+        return Ok(encoding.decode(bytes).0.into_owned());
+    }
+    if bytes.iter().take(LOOKED_AT).any(|byte| *byte == 0) {
+        return Err("binary".into());
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => {
+            let odd = bytes
+                .iter()
+                .filter(|byte| **byte < b' ' && !byte.is_ascii_whitespace() && **byte != 0x1b)
+                .count();
+            if odd * 100 > bytes.len() {
+                Err("binary".into())
+            } else {
+                Ok(WINDOWS_1252.decode(bytes).0.into_owned())
+            }
+        }
+    }
+}
+
+/// The pages of a text are separated by form feeds.
+fn pages(text: &str) -> Vec<Passage> {
+    let pages = text.split('\u{c}').enumerate();
+    pages.flat_map(|(number, page)| prose::cut(page, &[format!("page {}", number + 1)], 1)).collect()
+}

@@ -1,0 +1,181 @@
+//! Words, as they are found: identifiers taken apart, endings cut off by the language that people speak, accents dropped.
+
+use std::collections::HashMap;
+use tantivy::tokenizer::{
+    AsciiFoldingFilter, Language, LowerCaser, RemoveLongFilter, Stemmer, StopWordFilter, TextAnalyzer, Token,
+    TokenStream, Tokenizer,
+};
+
+/// Bytes of a word. Longer ones are hashes and encoded data.
+const LONGEST_WORD: usize = 64;
+
+/// The languages whose endings are known, by ISO 639-3.
+const LANGUAGES: [(&str, Language); 18] = [
+    ("ara", Language::Arabic),
+    ("dan", Language::Danish),
+    ("nld", Language::Dutch),
+    ("eng", Language::English),
+    ("fin", Language::Finnish),
+    ("fra", Language::French),
+    ("deu", Language::German),
+    ("ell", Language::Greek),
+    ("hun", Language::Hungarian),
+    ("ita", Language::Italian),
+    ("nob", Language::Norwegian),
+    ("por", Language::Portuguese),
+    ("ron", Language::Romanian),
+    ("rus", Language::Russian),
+    ("spa", Language::Spanish),
+    ("swe", Language::Swedish),
+    ("tam", Language::Tamil),
+    ("tur", Language::Turkish),
+];
+
+/// What code is taken for: its names and comments are English more often than not.
+pub(crate) const ENGLISH: &str = "eng";
+
+/// Makes words of texts. Analyzers are kept, one for each language that was met.
+#[derive(Default)]
+pub(crate) struct Words(HashMap<String, TextAnalyzer>);
+
+impl Words {
+    /// The words of a text in a language by ISO 639-3; of one whose endings are unknown, the words as they are.
+    pub(crate) fn of(&mut self, text: &str, language: &str) -> Vec<Token> {
+        let analyzer = self.0.entry(language.to_owned()).or_insert_with(|| analyzer(language));
+        let mut stream = analyzer.token_stream(text);
+        let mut words = Vec::new();
+        stream.process(&mut |token| words.push(token.clone()));
+        words
+    }
+}
+
+/// Whether the endings of the language are known.
+pub(crate) fn is_known(language: &str) -> bool {
+    LANGUAGES.iter().any(|(code, _)| *code == language)
+}
+
+fn analyzer(language: &str) -> TextAnalyzer {
+    let words = TextAnalyzer::builder(Identifiers::default())
+        .filter_dynamic(RemoveLongFilter::limit(LONGEST_WORD))
+        .filter_dynamic(LowerCaser);
+    let words = match LANGUAGES.iter().find(|(code, _)| *code == language) {
+        Some((_, language)) => {
+            let words = match StopWordFilter::new(*language) {
+                Some(filter) => words.filter_dynamic(filter),
+                None => words,
+            };
+            words.filter_dynamic(Stemmer::new(*language))
+        }
+        None => words,
+    };
+    words.filter_dynamic(AsciiFoldingFilter).build()
+}
+
+/// Takes words apart where identifiers are: `parseHTTPHeader_v2` is found as itself and by `parse`, `http`, `header` and `v2`.
+#[derive(Clone, Default)]
+struct Identifiers {
+    token: Token,
+}
+
+struct Parts<'text> {
+    text: &'text str,
+    /// Where to look for the next word.
+    next: usize,
+    /// Of the last word, in reverse order.
+    waiting: Vec<(usize, usize)>,
+    token: &'text mut Token,
+}
+
+impl Tokenizer for Identifiers {
+    type TokenStream<'text> = Parts<'text>;
+
+    fn token_stream<'text>(&'text mut self, text: &'text str) -> Parts<'text> {
+        self.token.reset();
+        Parts { text, next: 0, waiting: Vec::new(), token: &mut self.token }
+    }
+}
+
+impl TokenStream for Parts<'_> {
+    fn advance(&mut self) -> bool {
+        if self.waiting.is_empty() {
+            let rest = self.text.get(self.next..).unwrap_or_default();
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            let Some(start) = rest.find(is_word).map(|start| self.next + start) else { return false };
+            let word = self.text.get(start..).unwrap_or_default();
+            let end = start + word.find(|c| !is_word(c)).unwrap_or(word.len());
+            self.next = end;
+            let mut parts = parts(self.text.get(start..end).unwrap_or_default());
+            match parts.len() {
+                0 => return self.advance(),
+                1 => {}
+                _ => parts.insert(0, (0, end - start)),
+            }
+            self.waiting = parts.into_iter().rev().map(|(from, to)| (start + from, start + to)).collect();
+        }
+        let Some((from, to)) = self.waiting.pop() else { return false };
+        self.token.position = self.token.position.wrapping_add(1);
+        (self.token.offset_from, self.token.offset_to) = (from, to);
+        self.token.text.clear();
+        self.token.text.push_str(self.text.get(from..to).unwrap_or_default());
+        true
+    }
+
+    fn token(&self) -> &Token {
+        self.token
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        self.token
+    }
+}
+
+/// Where the parts of an identifier are: between underscores, before a capital after a small letter, and before the last of
+/// several capitals if a small letter follows. Digits stay with what is before them.
+fn parts(word: &str) -> Vec<(usize, usize)> {
+    let mut parts = Vec::new();
+    let mut start = None;
+    let mut letters = word.char_indices().peekable();
+    let mut before = '_';
+    while let Some((at, letter)) = letters.next() {
+        if letter == '_' {
+            parts.extend(start.take().map(|start| (start, at)));
+        } else {
+            let follows_small = before.is_lowercase() || before.is_numeric();
+            let precedes_small =
+                before.is_uppercase() && letters.peek().is_some_and(|(_, next)| next.is_lowercase());
+            if letter.is_uppercase() && (follows_small || precedes_small) {
+                parts.extend(start.take().map(|start| (start, at)));
+            }
+            start.get_or_insert(at);
+        }
+        before = letter;
+    }
+    parts.extend(start.map(|start| (start, word.len())));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, language: &str, expected: &[&str]) {
+        let words: Vec<String> =
+            Words::default().of(text, language).into_iter().map(|token| token.text).collect();
+        assert_eq!(words, expected, "{text}");
+    }
+
+    #[test]
+    fn identifiers_are_found_whole_and_in_parts() {
+        check("parseHTTPHeader_v2(x)", "", &["parsehttpheader_v2", "parse", "http", "header", "v2", "x"]);
+        check("__init__ HTTP2Server ID", "", &["init", "http2server", "http2", "server", "id"]);
+        check("größeÄndern", "", &["grosseandern", "grosse", "andern"]);
+        check("_ -- __", "", &[]);
+    }
+
+    #[test]
+    fn endings_and_common_words_are_dropped_by_language() {
+        check("the running processes", "eng", &["run", "process"]);
+        check("les fichiers supprimés", "fra", &["fichi", "supprim"]);
+        check("les fichiers supprimés", "zho", &["les", "fichiers", "supprimes"]);
+    }
+}

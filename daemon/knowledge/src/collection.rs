@@ -1,0 +1,292 @@
+//! One collection: what it is of, its indexes, and how far they are.
+
+use crate::{
+    languages::Languages,
+    lexical::{Hit, Lexical},
+    ranking::{self, Candidate, Kind, Legs, Ranked},
+    stored::StoredPassage,
+    vectors::Vectors,
+};
+use globset::GlobMatcher;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use skynet_core::{Error, Result};
+use skynet_documents::Format;
+use skynet_models::{Embedder, Language, Model};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use uuid::Uuid;
+
+/// Passages that words, and vectors, put forward. With a filter more, as some of them do not fit.
+const CANDIDATES: usize = 200;
+const CANDIDATES_TO_FILTER: usize = 2000;
+
+/// What a collection is: kept until it is removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Names its directory.
+    pub id: Uuid,
+    /// Unique in its workspace.
+    pub name: String,
+    /// Whose it is.
+    pub uid: u32,
+    /// Where its files are: nobody who works elsewhere sees it.
+    pub workspace: PathBuf,
+    /// The directory or file, relative to the workspace.
+    pub path: String,
+    /// Globs of what is in it; empty for all.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Globs of what is not.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Larger files are left out, in bytes.
+    pub max_file_bytes: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// How far a collection is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// What happens now; absent if nothing does.
+    pub doing: Option<&'static str>,
+    /// Files or passages of that which are done, and all of them.
+    pub done: (u64, u64),
+    /// When its files were last looked at.
+    pub checked_at: Option<Timestamp>,
+    /// What went wrong the last time.
+    pub failure: Option<String>,
+    /// Why changes are not heard of as they happen.
+    pub unwatched: Option<String>,
+    /// Vectors that were made since the daemon started.
+    pub embedded: u64,
+}
+
+/// What a question may be answered with.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of paths relative to the workspace.
+    pub path: Option<GlobMatcher>,
+    /// Ways of writing; empty for all.
+    pub formats: Vec<Format>,
+    /// A programming language.
+    pub code: Option<String>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.path.is_none() && self.formats.is_empty() && self.code.is_none()
+    }
+
+    fn holds(&self, passage: &StoredPassage) -> bool {
+        self.path.as_ref().is_none_or(|path| path.is_match(&passage.path))
+            && (self.formats.is_empty() || self.formats.contains(&passage.format))
+            && self.code.as_ref().is_none_or(|code| passage.code.as_ref() == Some(code))
+    }
+}
+
+/// A collection that is open.
+pub(crate) struct Collection {
+    pub(crate) record: Record,
+    pub(crate) lexical: Arc<Lexical>,
+    pub(crate) languages: Mutex<Languages>,
+    directory: PathBuf,
+    vectors: Mutex<HashMap<String, Arc<Vectors>>>,
+    /// Held by whoever changes it.
+    pub(crate) writing: AsyncMutex<()>,
+    pub(crate) embedding: AsyncMutex<()>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+impl Collection {
+    /// Opens the indexes of a collection. Damaged ones are set aside; they are built anew.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub(crate) fn open(record: Record, directory: &Path) -> Result<Self> {
+        let directory = directory.join(record.id.as_simple().to_string());
+        let words = directory.join("words");
+        let lexical = Lexical::open(&words).and_then(|lexical| {
+            if lexical.is_whole()? {
+                Ok(lexical)
+            } else {
+                Err(tantivy::TantivyError::InternalError("a checksum is wrong".into()))
+            }
+        });
+        let lexical = match lexical {
+            Ok(lexical) => lexical,
+            Err(err) => {
+                tracing::warn!(collection = record.name, "its index is damaged ({err}), and is built anew");
+                let cannot = |err| Error::unavailable("a damaged index cannot be removed").with_source(err);
+                fs::remove_dir_all(&words).map_err(cannot)?;
+                Lexical::open(&words).map_err(|err| {
+                    Error::unavailable("the index of the collection cannot be opened").with_source(err)
+                })?
+            }
+        };
+        Ok(Self {
+            languages: Mutex::new(lexical.languages()),
+            lexical: Arc::new(lexical),
+            record,
+            directory,
+            vectors: Mutex::default(),
+            writing: AsyncMutex::default(),
+            embedding: AsyncMutex::default(),
+            progress: watch::Sender::default(),
+        })
+    }
+
+    /// Where it is kept.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The vectors of a model; opened when first asked for, which reads all of them.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub(crate) fn vectors(&self, model: &Model) -> Result<Arc<Vectors>> {
+        let mut all = lock(&self.vectors);
+        if let Some(vectors) = all.get(&model.id).filter(|vectors| vectors.model() == model) {
+            return Ok(vectors.clone());
+        }
+        let vectors = Arc::new(Vectors::open(&self.directory.join("vectors"), model)?);
+        all.insert(model.id.clone(), vectors.clone());
+        Ok(vectors)
+    }
+
+    /// What of it has no vector yet by the model for its language, in order of place.
+    ///
+    /// # Errors
+    /// `Unavailable` when the index cannot be read.
+    pub(crate) fn without_vector(
+        &self,
+        vectors: &Vectors,
+        language: Language,
+    ) -> Result<Vec<(u64, tantivy::DocAddress)>> {
+        let mut seen = HashSet::new();
+        let keys = self.lexical.keys()?.into_iter();
+        let of_language = keys.filter(|(_, is_foreign, _)| *is_foreign == (language == Language::Other));
+        let mut missing: Vec<_> = of_language
+            .filter(|(key, _, _)| !vectors.contains(*key) && seen.insert(*key))
+            .map(|(key, _, address)| (key, address))
+            .collect();
+        missing.sort_by_key(|(_, address)| *address);
+        Ok(missing)
+    }
+
+    /// The passages that answer a question best. `asked` is the question's vector by each model.
+    ///
+    /// # Errors
+    /// `Unavailable` when an index cannot be read.
+    pub(crate) fn search(
+        &self,
+        question: &str,
+        filter: &Filter,
+        asked: &[(Arc<Vectors>, Vec<f32>)],
+        most: usize,
+    ) -> Result<(Kind, Vec<Ranked>)> {
+        let languages = lock(&self.languages).clone();
+        let counts = languages.counts();
+        let kind = Kind::of(question, |language| {
+            counts.is_empty() || counts.iter().any(|(known, _)| known == language)
+        });
+        let candidates = if filter.is_empty() { CANDIDATES } else { CANDIDATES_TO_FILTER };
+        let by_words = self.lexical.search(question, &languages.of_question(question), candidates)?;
+        let mut nearest: HashMap<u64, f32> = HashMap::new();
+        for (vectors, vector) in asked {
+            nearest.extend(vectors.search(vector, candidates)?);
+        }
+        let found = self.gather(&by_words, &nearest, filter)?;
+        let keys = || found.iter().map(|(passage, _)| passage.key);
+        let mut known: HashMap<u64, (Vec<f32>, f32)> = HashMap::new();
+        for (vectors, asked) in asked {
+            for (key, vector) in vectors.vectors_of(keys()) {
+                let cosine = ranking::cosine(asked, &vector);
+                known.insert(key, (vector, cosine));
+            }
+        }
+        let candidates = found.into_iter().map(|(passage, words)| {
+            let (vector, cosine) = known.get(&passage.key).cloned().unzip();
+            Candidate { legs: Legs { words, vector: cosine, reranker: None }, passage, vector }
+        });
+        let terms: Vec<String> = question
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|term| !term.is_empty())
+            .map(str::to_lowercase)
+            .collect();
+        Ok((kind, ranking::rank(candidates.collect(), kind, &terms, most)))
+    }
+
+    /// The passages that either leg found, with what words say of them.
+    fn gather(
+        &self,
+        by_words: &[Hit],
+        nearest: &HashMap<u64, f32>,
+        filter: &Filter,
+    ) -> Result<Vec<(StoredPassage, Option<f32>)>> {
+        let searcher = self.lexical.searcher();
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for hit in by_words {
+            let passage = self.lexical.passage(&searcher, hit.address)?;
+            if filter.holds(&passage) && seen.insert(hit.address) {
+                found.push((passage, Some(hit.score)));
+            }
+        }
+        for addresses in self.lexical.locate(nearest.keys().copied())?.into_values() {
+            for address in addresses {
+                if seen.contains(&address) {
+                    continue;
+                }
+                let passage = self.lexical.passage(&searcher, address)?;
+                if filter.holds(&passage) && seen.insert(address) {
+                    found.push((passage, None));
+                }
+            }
+        }
+        // What words and vectors say is of each; a filter that leaves little must not read everything.
+        found.truncate(CANDIDATES * 2);
+        Ok(found)
+    }
+}
+
+/// The vector of a question by each model that a collection has vectors of.
+pub(crate) async fn vectors_of(
+    collection: &Arc<Collection>,
+    embedders: &[Arc<dyn Embedder>],
+    question: &str,
+) -> Result<Vec<(Arc<Vectors>, Vec<f32>)>> {
+    let mut asked = Vec::new();
+    for embedder in embedders {
+        let (opened, model) = (collection.clone(), embedder.model().clone());
+        let vectors = blocking(move || opened.vectors(&model)).await?;
+        if vectors.len() == 0 {
+            continue;
+        }
+        let made = embedder.embed(&[question.to_owned()], skynet_models::Use::Query).await?;
+        asked.extend(made.into_iter().next().map(|vector| (vectors, vector)));
+    }
+    Ok(asked)
+}
+
+/// Does what takes time, or waits for the disk, beside the runtime.
+///
+/// # Errors
+/// Those of `work`, and `Internal` when it panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|err| Error::internal("work on a collection failed").with_source(err))?
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,230 @@
+//! In which order passages are shown: what words say of them and what vectors say, and what is known of how people look for
+//! code. Nothing here reads anything.
+
+use crate::stored::StoredPassage;
+use skynet_documents::Format;
+use std::collections::HashMap;
+
+/// How much of a passage's score its vector makes, by what it is: names in code are often other words than those of the question.
+const VECTOR_WEIGHT_OF_CODE: f32 = 0.7;
+const VECTOR_WEIGHT_OF_PROSE: f32 = 0.5;
+
+/// The same for a question that is a name.
+const VECTOR_WEIGHT_OF_SYMBOL: f32 = 0.3;
+
+/// Where a question's language has no passages, words find it by accident only.
+const VECTOR_WEIGHT_ACROSS: f32 = 0.85;
+
+/// What a passage that defines a name of the question gains.
+const DEFINITION_BONUS: f32 = 0.2;
+
+/// What one loses that is a test, an example, or made by a program, unless the question is about those.
+const ASIDE_FACTOR: f32 = 0.8;
+
+/// What each passage of a file loses for one of the same file that is shown before it.
+const SATURATION: f32 = 0.9;
+
+/// Passages that are that similar (cosine) say the same.
+const SAME: f32 = 0.97;
+
+/// What a question looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A name, as it stands in code.
+    Symbol,
+    /// Anything else.
+    Prose,
+    /// Anything, in a language that the collection does not speak.
+    Across,
+}
+
+impl Kind {
+    /// The name in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Symbol => "symbol",
+            Self::Prose => "prose",
+            Self::Across => "cross-lingual",
+        }
+    }
+
+    /// What a question is, of a collection in some languages.
+    pub(crate) fn of(question: &str, speaks: impl Fn(&str) -> bool) -> Self {
+        let mut words = question.split_whitespace();
+        if let (Some(word), None) = (words.next(), words.next())
+            && is_name(word)
+        {
+            return Self::Symbol;
+        }
+        match skynet_documents::language(question) {
+            Some(language) if !speaks(&language) => Self::Across,
+            _ => Self::Prose,
+        }
+    }
+}
+
+/// Whether a word looks like a name in code: `read_file`, `readFile`, `fs::read`, `main()`.
+fn is_name(word: &str) -> bool {
+    let inside = word.trim_end_matches("()");
+    let is_compound = inside.contains(['_', ':']) || inside.chars().skip(1).any(char::is_uppercase);
+    word.ends_with("()") || is_compound
+}
+
+/// What the legs of a search say of one passage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Legs {
+    /// BM25 (Robertson and Zaragoza 2009) with k1 1.2 and b 0.75, as Lucene has it; absent if no word of the question is in it.
+    pub words: Option<f32>,
+    /// The cosine of its vector and the question's; absent while it has none.
+    pub vector: Option<f32>,
+    /// What a cross-encoder says, between 0 and 1; absent if it was not asked.
+    pub reranker: Option<f32>,
+}
+
+/// A passage with what makes its place.
+#[derive(Clone, Debug)]
+pub struct Ranked {
+    /// The passage.
+    pub passage: StoredPassage,
+    /// What orders it, between 0 and about 1.
+    pub score: f32,
+    /// What the legs said.
+    pub legs: Legs,
+    /// What changed the score besides, and by which factor or addend.
+    pub rules: Vec<(&'static str, f32)>,
+}
+
+/// A candidate before it is ranked.
+pub(crate) struct Candidate {
+    pub(crate) passage: StoredPassage,
+    pub(crate) legs: Legs,
+    pub(crate) vector: Option<Vec<f32>>,
+}
+
+/// Spread of the scores of one leg.
+struct Span(f32, f32);
+
+impl Span {
+    fn of(scores: impl Iterator<Item = f32>) -> Self {
+        scores.fold(Self(f32::INFINITY, f32::NEG_INFINITY), |Self(low, high), score| {
+            Self(low.min(score), high.max(score))
+        })
+    }
+
+    /// Between 0 and 1.
+    fn place(&self, score: Option<f32>) -> f32 {
+        let Some(score) = score else { return 0.0 };
+        if self.1 > self.0 { ((score - self.0) / (self.1 - self.0)).clamp(0.0, 1.0) } else { 1.0 }
+    }
+}
+
+/// Orders candidates, best first. `terms` are the words of the question as they are written, in lower case.
+pub(crate) fn rank(candidates: Vec<Candidate>, kind: Kind, terms: &[String], most: usize) -> Vec<Ranked> {
+    let words = Span::of(candidates.iter().filter_map(|candidate| candidate.legs.words));
+    // Each model has cosines of its own.
+    let vectors = [false, true].map(|is_foreign| {
+        let of_model = candidates.iter().filter(|candidate| candidate.passage.is_foreign() == is_foreign);
+        Span::of(of_model.filter_map(|candidate| candidate.legs.vector))
+    });
+    let mut ranked: Vec<(Ranked, Option<Vec<f32>>)> = candidates
+        .into_iter()
+        .map(|Candidate { passage, legs, vector }| {
+            let span = if passage.is_foreign() { &vectors[1] } else { &vectors[0] };
+            let weight = match legs.vector {
+                Some(_) => vector_weight(kind, passage.format),
+                // Without a vector the words are all there is.
+                None if vector.is_none() && span.1 < span.0 => 0.0,
+                None => vector_weight(kind, passage.format),
+            };
+            let score = weight * span.place(legs.vector) + (1.0 - weight) * words.place(legs.words);
+            let (score, rules) = by_rules(score, &passage, terms);
+            (Ranked { passage, score, legs, rules }, vector)
+        })
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| {
+        b.score.total_cmp(&a.score).then_with(|| a.passage.id().cmp(&b.passage.id()))
+    });
+    spread(ranked, most)
+}
+
+const fn vector_weight(kind: Kind, format: Format) -> f32 {
+    match (kind, format) {
+        (Kind::Symbol, _) => VECTOR_WEIGHT_OF_SYMBOL,
+        (Kind::Across, _) => VECTOR_WEIGHT_ACROSS,
+        (Kind::Prose, Format::Code) => VECTOR_WEIGHT_OF_CODE,
+        (Kind::Prose, _) => VECTOR_WEIGHT_OF_PROSE,
+    }
+}
+
+fn by_rules(score: f32, passage: &StoredPassage, terms: &[String]) -> (f32, Vec<(&'static str, f32)>) {
+    let mut score = score;
+    let mut rules = Vec::new();
+    let names_one = |name: &String| terms.iter().any(|term| term.len() > 2 && *term == name.to_lowercase());
+    if passage.passage.defines.iter().any(names_one) {
+        score += DEFINITION_BONUS;
+        rules.push(("definition", DEFINITION_BONUS));
+    }
+    if let Some(word) = aside(&passage.path)
+        && !terms.iter().any(|term| term.starts_with(word))
+    {
+        score *= ASIDE_FACTOR;
+        rules.push((word, ASIDE_FACTOR));
+    }
+    (score, rules)
+}
+
+/// Whether a file is beside the matter, and what a question about such files has in it.
+fn aside(path: &str) -> Option<&'static str> {
+    let path = path.to_lowercase();
+    let parts = || path.split(['/', '.', '_', '-']);
+    if parts().any(|part| {
+        matches!(part, "test" | "tests" | "spec" | "specs" | "testdata" | "fixtures" | "mock" | "mocks")
+    }) {
+        return Some("test");
+    }
+    if parts().any(|part| matches!(part, "example" | "examples" | "sample" | "samples" | "demo" | "demos")) {
+        return Some("example");
+    }
+    if parts().any(|part| matches!(part, "generated" | "gen" | "vendor" | "third_party" | "pb2" | "pb")) {
+        return Some("generated");
+    }
+    None
+}
+
+/// Takes the best of what is left, again and again: what is of a file that was taken from counts less, and what says the same as one
+/// that was taken is left out.
+fn spread(ranked: Vec<(Ranked, Option<Vec<f32>>)>, most: usize) -> Vec<Ranked> {
+    let mut left = ranked;
+    let mut taken: Vec<Ranked> = Vec::new();
+    let mut vectors: Vec<Vec<f32>> = Vec::new();
+    let mut of_file: HashMap<String, i32> = HashMap::new();
+    while taken.len() < most && !left.is_empty() {
+        let factor =
+            |ranked: &Ranked| SATURATION.powi(of_file.get(&ranked.passage.path).copied().unwrap_or_default());
+        let best = left.iter().enumerate().max_by(|(i, (a, _)), (j, (b, _))| {
+            (a.score * factor(a)).total_cmp(&(b.score * factor(b))).then(j.cmp(i))
+        });
+        let Some(number) = best.map(|(number, _)| number) else { break };
+        let (mut next, vector) = left.remove(number);
+        let says_the_same = |other: &Ranked| other.passage.key == next.passage.key;
+        let is_similar = |vector: &Vec<f32>| vectors.iter().any(|other| cosine(vector, other) > SAME);
+        if taken.iter().any(says_the_same) || vector.as_ref().is_some_and(is_similar) {
+            continue;
+        }
+        let factor = factor(&next);
+        if factor < 1.0 {
+            next.score *= factor;
+            next.rules.push(("same file", factor));
+        }
+        *of_file.entry(next.passage.path.clone()).or_default() += 1;
+        vectors.extend(vector);
+        taken.push(next);
+    }
+    taken
+}
+
+/// Of vectors of length one.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

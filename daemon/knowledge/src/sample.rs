@@ -1,0 +1,116 @@
+//! A collection of documents that are given, for measuring: the same indexes and the same ranking, without hands and without
+//! anybody whose files these were.
+
+use crate::{
+    collection::{Collection, Filter, Record, blocking, vectors_of},
+    indexing,
+};
+use jiff::Timestamp;
+use skynet_core::Result;
+use skynet_documents::{Entry, Reading};
+use skynet_models::{Embedder, Language};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// Which part of a search answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Words alone, in the order of BM25.
+    Words,
+    /// Vectors alone, in the order of their cosines.
+    Vectors,
+    /// What users get.
+    Both,
+}
+
+/// A collection of given documents.
+pub struct Sample(Arc<Collection>);
+
+impl Sample {
+    /// Indexes the words of documents, by the names that answers give them.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub async fn of(directory: &Path, documents: Vec<(String, Reading)>) -> Result<Self> {
+        let record = Record {
+            id: Uuid::now_v7(),
+            name: "sample".into(),
+            uid: 0,
+            workspace: PathBuf::new(),
+            path: ".".into(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            max_file_bytes: 0,
+            created_at: Timestamp::now(),
+        };
+        let collection = Arc::new(Collection::open(record, directory)?);
+        let opened = collection.clone();
+        blocking(move || {
+            let (entries, readings) = documents
+                .into_iter()
+                .map(|(path, reading)| (Entry { path, stamp: Default::default() }, reading))
+                .unzip();
+            let writer = opened.lexical.write()?;
+            let (writer, _) = indexing::write(&opened, writer, entries, readings, true)?;
+            writer.finish()
+        })
+        .await?;
+        Ok(Self(collection))
+    }
+
+    /// Makes the vectors.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub async fn embed(&self, embedders: &[(Language, Arc<dyn Embedder>)]) -> Result<()> {
+        indexing::embed(&self.0, embedders).await
+    }
+
+    /// How many passages there are.
+    ///
+    /// # Errors
+    /// `Unavailable` when the index cannot be read.
+    pub fn passages(&self) -> Result<u64> {
+        Ok(self.0.lexical.count()?.1)
+    }
+
+    /// The names of the documents that answer a question, best first.
+    ///
+    /// # Errors
+    /// Those of the model, and `Unavailable` when an index cannot be read.
+    pub async fn ask(
+        &self,
+        question: &str,
+        embedders: &[(Language, Arc<dyn Embedder>)],
+        leg: Leg,
+        most: usize,
+    ) -> Result<Vec<String>> {
+        let embedders: Vec<Arc<dyn Embedder>> = match leg {
+            Leg::Words => Vec::new(),
+            Leg::Vectors | Leg::Both => embedders.iter().map(|(_, embedder)| embedder.clone()).collect(),
+        };
+        let asked = vectors_of(&self.0, &embedders, question).await?;
+        let (collection, question) = (self.0.clone(), question.to_owned());
+        let found =
+            blocking(move || collection.search(&question, &Filter::default(), &asked, most * 4)).await?.1;
+        let mut best: HashMap<String, f32> = HashMap::new();
+        for ranked in found {
+            let score = match leg {
+                Leg::Words => ranked.legs.words,
+                Leg::Vectors => ranked.legs.vector,
+                Leg::Both => Some(ranked.score),
+            };
+            let Some(score) = score else { continue };
+            let known = best.entry(ranked.passage.path).or_insert(score);
+            *known = known.max(score);
+        }
+        let mut best: Vec<(String, f32)> = best.into_iter().collect();
+        best.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| a.cmp(b)));
+        best.truncate(most);
+        Ok(best.into_iter().map(|(name, _)| name).collect())
+    }
+}

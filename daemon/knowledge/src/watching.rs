@@ -1,0 +1,126 @@
+//! Hears of changes of a collection's files for as long as it is in use. A call to hands that ends when it is no longer
+//! wanted says, by its progress, that something changed; what changed is for a look to find.
+
+use crate::{collection::Collection, indexing::ask};
+use async_trait::async_trait;
+use skynet_core::{CallCtx, Effect, Error, Outbox, Result, Run, change::Extent, ctx::Progress};
+use skynet_documents::{WATCH, Watch as Files, Watched};
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A collection that nobody asked for so long is not watched any more.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// The answers of hands to the daemon itself, in bytes.
+const MAX_BYTES: usize = 256 << 20;
+
+/// What hands say besides their answer, to a caller that has no call.
+struct News(Option<watch::Sender<f64>>);
+
+#[async_trait]
+impl Outbox for News {
+    fn progress(&self, progress: Progress) {
+        if let Some(tell) = &self.0 {
+            tell.send_replace(progress.done);
+        }
+    }
+
+    async fn keep_before(&self, path: &str, _: Option<OwnedFd>, _: Extent) -> Result<()> {
+        Err(Error::internal(format!("what reads documents was about to change `{path}`")))
+    }
+
+    async fn store_blob(&self, _: OwnedFd, name: &str, _: &str) -> Result<String> {
+        Err(Error::internal(format!("what reads documents was about to store `{name}`")))
+    }
+}
+
+/// A context for what is done for the caller of `ctx` after its call.
+pub(crate) fn context(ctx: &CallCtx, cancel: CancellationToken) -> Option<CallCtx> {
+    with_news(ctx, cancel, News(None))
+}
+
+fn with_news(ctx: &CallCtx, cancel: CancellationToken, news: News) -> Option<CallCtx> {
+    let (origin, workspace) = (ctx.origin().ok()?.clone(), ctx.workspace().ok()?.clone());
+    Some(CallCtx::new(cancel, MAX_BYTES, Effect::Read, Some(workspace), Arc::new(news)).with_origin(origin))
+}
+
+/// Whether a collection is watched, and until when.
+#[derive(Default)]
+pub(crate) struct Watch {
+    is_on: Arc<AtomicBool>,
+    until: Option<watch::Sender<Instant>>,
+}
+
+impl Watch {
+    /// Whether changes are heard of.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Watches from now on, or for longer. `changed` is called with a context for what it has to do.
+    pub(crate) fn keep(
+        &mut self,
+        collection: &Arc<Collection>,
+        hands: &Arc<dyn Run>,
+        ctx: CallCtx,
+        changed: impl Fn(&CallCtx) + Send + Sync + 'static,
+    ) {
+        let end = Instant::now() + IDLE;
+        if let Some(until) = self.until.as_ref().filter(|until| !until.is_closed()) {
+            until.send_replace(end);
+            return;
+        }
+        let (until, mut ends) = watch::channel(end);
+        self.until = Some(until);
+        let (collection, hands, is_on) = (collection.clone(), hands.clone(), self.is_on.clone());
+        tokio::spawn(async move {
+            let (tell, mut news) = watch::channel(-1.0);
+            let cancel = ctx.cancel.child_token();
+            let Some(watching) = with_news(&ctx, cancel.clone(), News(Some(tell))) else { return };
+            let files = Files { path: collection.record.path.clone() };
+            let watched = ask::<_, Watched>(&*hands, &watching, WATCH, &files);
+            tokio::pin!(watched);
+            let watched = loop {
+                let end = *ends.borrow();
+                tokio::select! {
+                    watched = &mut watched => break Some(watched),
+                    Ok(()) = news.changed() => {
+                        // The first says that it is watched: what changed before that was not heard of.
+                        is_on.store(true, Ordering::Relaxed);
+                        changed(&ctx);
+                    }
+                    Ok(()) = ends.changed() => {}
+                    () = tokio::time::sleep_until(end.into()) => break None,
+                    () = ctx.cancel.cancelled() => break None,
+                }
+            };
+            cancel.cancel();
+            is_on.store(false, Ordering::Relaxed);
+            let why = match watched {
+                Some(Ok(Watched { limit })) => Some(limit),
+                Some(Err(err)) => Some(err.to_string()),
+                None => None,
+            };
+            if let Some(why) = &why {
+                tracing::info!(
+                    collection = collection.record.name,
+                    why,
+                    "a collection is looked through at each search"
+                );
+            }
+            collection.progress.send_modify(|progress| progress.unwatched = why);
+            if collection.progress.borrow().unwatched.is_some() {
+                // Until it is forgotten: what cannot be watched now cannot in a moment either.
+                let _ = tokio::time::timeout(IDLE, ctx.cancel.cancelled()).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,192 @@
+//! How well what is looked for is found: sets of questions, documents and judgments in the layout of BEIR (Thakur et al. 2021),
+//! asked of the indexes that the daemon has.
+
+use crate::{build, shell};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use skynet_documents::{Reading, work::Reader};
+use skynet_knowledge::{Leg, Sample};
+use skynet_models::{Embedder, Language, Models, Settings};
+use skynet_sandbox::Slots;
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+/// Answers that count.
+const DEPTH: usize = 10;
+
+/// What a document may be, if it is code: the first that a definition is found in.
+const EXTENSIONS: [&str; 7] = ["py", "js", "java", "go", "rb", "php", "rs"];
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(default)]
+    title: String,
+    text: String,
+}
+
+/// Means over the questions of a set.
+#[derive(Default)]
+struct Scores {
+    gain: f64,
+    recall: f64,
+    rank: f64,
+    questions: f64,
+}
+
+pub(crate) fn run(data: &Path, models: &Path) -> Result<()> {
+    let built =
+        build::cargo(&["build", "--release", "--package", "skynet-sandbox", "--package", "skynet-models"])?;
+    let broker = built.into_iter().find(|built| built.name == "skynet-sandbox").context("no broker")?.path;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(measure(data, models, broker))
+}
+
+async fn measure(data: &Path, models: &Path, broker: PathBuf) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let models =
+        Models::open(Slots::new(broker, 1, scratch.path().join("homes")), models, Settings::default())?;
+    let languages = [Language::English, Language::Other].into_iter();
+    let embedders: Vec<(Language, Arc<dyn Embedder>)> =
+        languages.filter_map(|language| Some((language, models.embedder(language)?))).collect();
+    if let Some(why) = models.why_not() {
+        println!("without vectors: {why}");
+    }
+    println!("{:<14} {:<8} {:>8} {:>8} {:>8}", "set", "leg", "nDCG@10", "rec@10", "MRR");
+    for set in sets(data)? {
+        let name = set.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let sample = index(&set, scratch.path()).await?;
+        let began = Instant::now();
+        sample.embed(&embedders).await?;
+        if !embedders.is_empty() {
+            eprintln!(
+                "{name}: {} passages embedded in {:.0} s",
+                sample.passages()?,
+                began.elapsed().as_secs_f64()
+            );
+        }
+        for (leg, label) in [(Leg::Words, "words"), (Leg::Vectors, "vectors"), (Leg::Both, "both")] {
+            if leg != Leg::Words && embedders.is_empty() {
+                continue;
+            }
+            let scores = ask(&set, &sample, &embedders, leg).await?;
+            let of = |sum: f64| sum / scores.questions.max(1.0);
+            println!(
+                "{name:<14} {label:<8} {:>8.3} {:>8.3} {:>8.3}",
+                of(scores.gain),
+                of(scores.recall),
+                of(scores.rank)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The directories below `data` that have a corpus, or itself.
+fn sets(data: &Path) -> Result<Vec<PathBuf>> {
+    if data.join("corpus.jsonl").is_file() {
+        return Ok(vec![data.to_owned()]);
+    }
+    let entries = fs::read_dir(data).with_context(|| format!("`{}`", data.display()))?;
+    let mut sets: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("corpus.jsonl").is_file())
+        .collect();
+    sets.sort();
+    if sets.is_empty() {
+        bail!("`{}` has no directory with a `corpus.jsonl`", data.display());
+    }
+    Ok(sets)
+}
+
+async fn index(set: &Path, scratch: &Path) -> Result<Sample> {
+    shell::step(&format!("indexing {}", set.display()));
+    let mut reader = Reader::new()?;
+    let mut documents = Vec::new();
+    for line in lines(&set.join("corpus.jsonl"))? {
+        documents.push((line.id.clone(), read(&mut reader, &line)));
+    }
+    Ok(Sample::of(scratch, documents).await?)
+}
+
+/// As the file that it would be.
+fn read(reader: &mut Reader, line: &Line) -> Reading {
+    for extension in EXTENSIONS {
+        let reading = reader.read(&format!("document.{extension}"), line.text.as_bytes());
+        if matches!(&reading, Reading::Document(document) if !document.outline.is_empty()) {
+            return reading;
+        }
+    }
+    let text =
+        if line.title.is_empty() { line.text.clone() } else { format!("# {}\n\n{}", line.title, line.text) };
+    reader.read("document.md", text.as_bytes())
+}
+
+async fn ask(
+    set: &Path,
+    sample: &Sample,
+    embedders: &[(Language, Arc<dyn Embedder>)],
+    leg: Leg,
+) -> Result<Scores> {
+    let judgments = judgments(&set.join("qrels.tsv"))?;
+    let mut scores = Scores::default();
+    for question in lines(&set.join("queries.jsonl"))? {
+        let Some(judged) = judgments.get(&question.id) else { continue };
+        let found = sample.ask(&question.text, embedders, leg, DEPTH).await?;
+        scores.add(&found, judged);
+    }
+    Ok(scores)
+}
+
+impl Scores {
+    /// nDCG with linear gains (Järvelin and Kekäläinen 2002, as trec_eval has it), recall, and reciprocal rank.
+    #[expect(clippy::cast_precision_loss, reason = "a handful of documents")]
+    fn add(&mut self, found: &[String], judged: &HashMap<String, f64>) {
+        let discount = |place: usize| (place as f64 + 2.0).log2();
+        let relevance = |id: &String| judged.get(id).copied().unwrap_or_default();
+        let gained: f64 = found.iter().enumerate().map(|(place, id)| relevance(id) / discount(place)).sum();
+        let mut ideal: Vec<f64> = judged.values().copied().collect();
+        ideal.sort_by(|a, b| b.total_cmp(a));
+        let most: f64 =
+            ideal.iter().take(DEPTH).enumerate().map(|(place, gain)| gain / discount(place)).sum();
+        let relevant = judged.values().filter(|score| **score > 0.0).count();
+        let hits = found.iter().filter(|id| relevance(id) > 0.0).count();
+        if most > 0.0 {
+            self.gain += gained / most;
+            self.recall += hits as f64 / relevant as f64;
+        }
+        self.rank +=
+            found.iter().position(|id| relevance(id) > 0.0).map_or(0.0, |place| 1.0 / (place as f64 + 1.0));
+        self.questions += 1.0;
+    }
+}
+
+fn lines(path: &Path) -> Result<Vec<Line>> {
+    let text = fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| serde_json::from_str(line).with_context(|| format!("`{}`: {line}", path.display())))
+        .collect()
+}
+
+fn judgments(path: &Path) -> Result<HashMap<String, HashMap<String, f64>>> {
+    let text = fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+    let mut judgments: HashMap<String, HashMap<String, f64>> = HashMap::new();
+    for line in text.lines().skip(1) {
+        let mut cells = line.split('\t');
+        if let (Some(question), Some(document), Some(score)) = (cells.next(), cells.next(), cells.next()) {
+            judgments
+                .entry(question.to_owned())
+                .or_default()
+                .insert(document.to_owned(), score.trim().parse()?);
+        }
+    }
+    Ok(judgments)
+}
