@@ -25,6 +25,7 @@ use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
+use skynet_models::Models;
 use skynet_policy::{
     Approvals, Factor, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
 };
@@ -33,6 +34,7 @@ use skynet_proto::{
     relay_server::RelayServer,
 };
 use skynet_sandbox::Slots;
+use skynet_secrets::{Keyring, Name};
 use skynet_store::{Keep, Ledger, Tables};
 use skynet_vault::Vault;
 use std::{
@@ -163,6 +165,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     config.secrets.check(home)?;
     config.git.agent(home)?;
     config.docker.check(home)?;
+    config.models.check()?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -175,6 +178,7 @@ struct House {
     commands: Arc<skynet_exec::Host>,
     tokens: Arc<Tokens>,
     choices: Stored,
+    models: Arc<Models>,
     keep: Keep,
     started_at: Timestamp,
 }
@@ -201,6 +205,8 @@ impl House {
             metrics: Arc::new(Metrics::default()),
         };
         beside_this_program("skynet-hands")?;
+        beside_this_program("skynet-models")?;
+        let models = Models::open(door.slots.clone(), &state.join("models"), config.models.clone())?;
         let hands = Pool::new(door.slots.clone());
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
@@ -214,6 +220,7 @@ impl House {
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.clone().sweep());
+        models.read_keys_with(keys_of_providers(services.keyring.clone(), door.is_host(), uid));
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);
@@ -256,12 +263,22 @@ impl House {
         let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         let keep = Keep { days: config.audit.keep_days.get(), bytes: config.audit.keep_bytes };
-        Ok(Self { desk, services, hands, commands, tokens, choices, keep, started_at: Timestamp::now() })
+        Ok(Self {
+            desk,
+            services,
+            hands,
+            commands,
+            tokens,
+            choices,
+            models,
+            keep,
+            started_at: Timestamp::now(),
+        })
     }
 }
 
 async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, commands, tokens, choices, keep, started_at } = house;
+    let House { desk, services, hands, commands, tokens, choices, models, keep, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
@@ -269,6 +286,7 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         commands,
         tokens: tokens.clone(),
         choices,
+        models,
         polkit: Arc::default(),
         http: http.as_ref().and_then(|http| http.local_addr().ok()),
         started_at,
@@ -332,6 +350,26 @@ fn vault(config: &Config, door: &Door) -> Result<Option<Arc<Vault>>> {
     let vault = Arc::new(Vault::open(settings)?);
     tokio::spawn(keep_token(vault.clone()));
     Ok(Some(vault))
+}
+
+/// The keys of whom the daemon is: of its one user, or root's where it serves a host.
+fn keys_of_providers(
+    keyring: Arc<Keyring>,
+    is_host: bool,
+    uid: u32,
+) -> impl Fn(&str) -> skynet_core::Result<String> {
+    move |name| {
+        let owner = if is_host { 0 } else { uid };
+        let value = Name::parse(name).and_then(|name| keyring.value(owner, &name));
+        let value = value.map_err(|err| {
+            skynet_core::Error::denied(format!(
+                "the key `{name}` of the provider of models cannot be had: {err}; keep it by `skynetctl secret set {name}`"
+            ))
+        })?;
+        String::from_utf8(value.to_vec())
+            .map(|key| key.trim().to_owned())
+            .map_err(|_| skynet_core::Error::denied(format!("the key `{name}` is no text")))
+    }
 }
 
 async fn keep_token(vault: Arc<Vault>) {

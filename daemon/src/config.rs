@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     pub(crate) git: Git,
     pub(crate) docker: Docker,
+    pub(crate) models: skynet_models::Settings,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ mod hostile;
 mod http;
 mod image;
 mod jobs;
+mod models;
 mod network;
 mod offers;
 mod preview;

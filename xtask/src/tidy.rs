@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-files", &["skynet-core"]),
     ("skynet-git", &["skynet-core"]),
     ("skynet-image", &["skynet-core", "skynet-parser"]),
+    ("skynet-models", &["skynet-core", "skynet-sandbox"]),
     ("skynet-parser", &["skynet-core", "skynet-sandbox"]),
     ("skynet-service", &["skynet-core", "skynet-system"]),
     ("skynet-system", &["skynet-core"]),
@@ -64,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skynet-env",
             "skynet-exec",
             "skynet-hands",
+            "skynet-models",
             "skynet-policy",
             "skynet-proto",
             "skynet-sandbox",
@@ -94,8 +96,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 4] =
-    [("bollard", "skynet-engine"), ("sled", "skynet-store"), ("rmcp", "skynetd"), ("gix", "skynet-git")];
+const HOMES: [(&str, &str); 6] = [
+    ("bollard", "skynet-engine"),
+    ("gix", "skynet-git"),
+    ("ort", "skynet-models"),
+    ("rmcp", "skynetd"),
+    ("sled", "skynet-store"),
+    ("tokenizers", "skynet-models"),
+];
 
 /// Names of files that say nothing.
 const VAGUE: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
