@@ -4,10 +4,10 @@ use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    daemon_client::DaemonClient, grants_client::GrantsClient, policy_client::PolicyClient,
-    quota_client::QuotaClient, secrets_client::SecretsClient, socket::default_path,
-    tokens_client::TokensClient, tools_client::ToolsClient, toolsets_client::ToolsetsClient,
-    trust_client::TrustClient,
+    daemon_client::DaemonClient, grants_client::GrantsClient, models_client::ModelsClient,
+    policy_client::PolicyClient, quota_client::QuotaClient, secrets_client::SecretsClient,
+    socket::default_path, tokens_client::TokensClient, tools_client::ToolsClient,
+    toolsets_client::ToolsetsClient, trust_client::TrustClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -77,6 +77,10 @@ impl Daemon {
 
     pub(crate) async fn trust(&self) -> Result<TrustClient<Channel>, Failure> {
         Ok(TrustClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn models(&self) -> Result<ModelsClient<Channel>, Failure> {
+        Ok(ModelsClient::new(self.channel().await?))
     }
 
     pub(crate) async fn grants(&self) -> Result<GrantsClient<Channel>, Failure> {

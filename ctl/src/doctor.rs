@@ -43,10 +43,12 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
 fn programs() -> Finding {
     let missing =
         |name: &&str| std::env::current_exe().map_or(true, |program| !program.with_file_name(name).is_file());
-    let missing: Vec<&str> =
-        ["skynetd", "skynet-hands", "skynet-sandbox", "skynet-shim"].into_iter().filter(missing).collect();
+    let missing: Vec<&str> = ["skynetd", "skynet-hands", "skynet-models", "skynet-sandbox", "skynet-shim"]
+        .into_iter()
+        .filter(missing)
+        .collect();
     let detail = if missing.is_empty() {
-        "skynetd, skynet-hands, skynet-sandbox and skynet-shim lie beside skynetctl".into()
+        "skynetd, skynet-hands, skynet-models, skynet-sandbox and skynet-shim lie beside skynetctl".into()
     } else {
         format!("missing beside skynetctl: {}", missing.join(", "))
     };

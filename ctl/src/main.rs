@@ -11,6 +11,7 @@ mod environment;
 mod generate;
 mod grant;
 mod index;
+mod models;
 mod output;
 mod policy;
 mod quota;
@@ -89,6 +90,9 @@ enum Command {
     /// Show how much a user may use and has used, and reset a limit.
     #[command(subcommand)]
     Quota(quota::Command),
+    /// Install, list, check and measure the models that knowledge is searched with.
+    #[command(subcommand)]
+    Models(models::Command),
     /// Let the rules that a project brings count.
     Trust(trust::Trust),
     /// Check, show or locate the configuration.
@@ -140,6 +144,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Grant(command) => grant::run(&daemon, command, output).await,
         Command::Policy(command) => policy::run(&daemon, command, output).await,
         Command::Quota(command) => quota::run(&daemon, command, output).await,
+        Command::Models(command) => models::run(&daemon, command, output).await,
         Command::Trust(wanted) => trust::run(&daemon, wanted, output).await,
         Command::Config(command) => config::run(&command, output),
         Command::Doctor => doctor::run(&daemon, output).await,

@@ -36,6 +36,7 @@ use skynet_proto::{
     relay_server::RelayServer,
 };
 use skynet_sandbox::Slots;
+use skynet_secrets::{Keyring, Name};
 use skynet_store::{Keep, Ledger, Tables};
 use skynet_vault::Vault;
 use std::{
@@ -168,6 +169,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     config.secrets.check(home)?;
     config.git.agent(home)?;
     config.docker.check(home)?;
+    config.models.check()?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
@@ -180,6 +182,7 @@ struct House {
     commands: Arc<skynet_exec::Host>,
     tokens: Arc<Tokens>,
     choices: Stored,
+    models: Arc<Models>,
     keep: Keep,
     started_at: Timestamp,
 }
@@ -206,6 +209,8 @@ impl House {
             metrics: Arc::new(Metrics::default()),
         };
         beside_this_program("skynet-hands")?;
+        beside_this_program("skynet-models")?;
+        let models = Models::open(door.slots.clone(), &state.join("models"), config.models.clone())?;
         let hands = Pool::new(door.slots.clone());
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
@@ -215,13 +220,13 @@ impl House {
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
         let library = Arc::<Library>::default();
         let registry = product(&catalog, &commands, &engine, &library)?;
-        let models = Models::open(door.slots.clone(), &state.join("models"), config.models.clone())?;
-        library.fill(Knowledge::open(&state.join("index"), &tables, models, runner.clone())?);
+        library.fill(Knowledge::open(&state.join("index"), &tables, models.clone(), runner.clone())?);
         commands.charge_to(services.quotas.clone());
         commands.contain_with(skynet_docker::containers(&engine));
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.clone().sweep());
+        models.read_keys_with(keys_of_providers(services.keyring.clone(), door.is_host(), uid));
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);
@@ -264,12 +269,22 @@ impl House {
         let tokens = Tokens::open(&tables);
         let choices = Stored::open(&tables, &desk.catalog)?;
         let keep = Keep { days: config.audit.keep_days.get(), bytes: config.audit.keep_bytes };
-        Ok(Self { desk, services, hands, commands, tokens, choices, keep, started_at: Timestamp::now() })
+        Ok(Self {
+            desk,
+            services,
+            hands,
+            commands,
+            tokens,
+            choices,
+            models,
+            keep,
+            started_at: Timestamp::now(),
+        })
     }
 }
 
 async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, commands, tokens, choices, keep, started_at } = house;
+    let House { desk, services, hands, commands, tokens, choices, models, keep, started_at } = house;
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
@@ -277,6 +292,7 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         commands,
         tokens: tokens.clone(),
         choices,
+        models,
         polkit: Arc::default(),
         http: http.as_ref().and_then(|http| http.local_addr().ok()),
         started_at,
@@ -340,6 +356,26 @@ fn vault(config: &Config, door: &Door) -> Result<Option<Arc<Vault>>> {
     let vault = Arc::new(Vault::open(settings)?);
     tokio::spawn(keep_token(vault.clone()));
     Ok(Some(vault))
+}
+
+/// The keys of whom the daemon is: of its one user, or root's where it serves a host.
+fn keys_of_providers(
+    keyring: Arc<Keyring>,
+    is_host: bool,
+    uid: u32,
+) -> impl Fn(&str) -> skynet_core::Result<String> {
+    move |name| {
+        let owner = if is_host { 0 } else { uid };
+        let value = Name::parse(name).and_then(|name| keyring.value(owner, &name));
+        let value = value.map_err(|err| {
+            skynet_core::Error::denied(format!(
+                "the key `{name}` of the provider of models cannot be had: {err}; keep it by `skynetctl secret set {name}`"
+            ))
+        })?;
+        String::from_utf8(value.to_vec())
+            .map(|key| key.trim().to_owned())
+            .map_err(|_| skynet_core::Error::denied(format!("the key `{name}` is no text")))
+    }
 }
 
 async fn keep_token(vault: Arc<Vault>) {

@@ -25,6 +25,7 @@ mod http;
 mod image;
 mod jobs;
 mod knowledge;
+mod models;
 mod network;
 mod offers;
 mod preview;

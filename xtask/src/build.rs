@@ -6,8 +6,8 @@ use serde::Deserialize;
 use std::{path::PathBuf, process::Command};
 
 /// The programs of a release.
-pub(crate) const PROGRAMS: [&str; 5] =
-    ["skynetd", "skynet-hands", "skynet-sandbox", "skynetctl", "skynet-shim"];
+pub(crate) const PROGRAMS: [&str; 6] =
+    ["skynetd", "skynet-hands", "skynet-models", "skynet-sandbox", "skynetctl", "skynet-shim"];
 
 #[derive(Deserialize)]
 struct Message {
@@ -61,6 +61,8 @@ pub(crate) fn release_into(directory: &std::path::Path) -> Result<()> {
         "skynetd",
         "--package",
         "skynet-hands",
+        "--package",
+        "skynet-models",
         "--package",
         "skynet-sandbox",
         "--package",

@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, docker, systemd, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, models, docker, systemd, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -22,7 +22,11 @@ pub(crate) enum Command {
 }
 
 /// What the tests need.
-const FOR_TESTS: [&str; 4] = ["python-sdk", "typescript-sdk", "mcp-suites", "openbao"];
+const FOR_TESTS: [&str; 5] = ["python-sdk", "typescript-sdk", "mcp-suites", "openbao", MODELS_NAME];
+
+/// The component that is installed as users install it.
+const MODELS_NAME: &str = "models";
+const MODELS: [&str; 3] = ["onnxruntime", "all-minilm-l6-v2", "multilingual-e5-small"];
 
 /// What the benchmark needs.
 pub(crate) const FOR_BENCH: [&str; 2] = ["bench-node", "bench-python"];
@@ -167,6 +171,10 @@ pub(crate) fn up(names: &[&str]) -> Result<()> {
                 plant_machine()?;
                 continue;
             }
+            MODELS_NAME => {
+                install_models(&directory().join(MODELS_NAME))?;
+                continue;
+            }
             _ => {}
         }
         let source = crate::root().join("tests/components").join(name);
@@ -195,6 +203,19 @@ pub(crate) fn up(names: &[&str]) -> Result<()> {
         fs::write(&stamp, wanted)?;
     }
     Ok(())
+}
+
+/// What `skynetctl models install` installs, from the index that this host's pip asks, by the program that runs them.
+fn install_models(target: &Path) -> Result<()> {
+    if MODELS.iter().all(|id| target.join(id).join("installed.json").exists()) {
+        shell::step("models: there");
+        return Ok(());
+    }
+    shell::step(&format!("models: installing into {}", target.display()));
+    let built = crate::build::cargo(&["build", "--workspace", "--bins"])?;
+    let program = built.iter().find(|program| program.name == "skynet-models").context("skynet-models")?;
+    shell::run(Process::new(&program.path).arg("install").arg(target))?;
+    crate::build::make_readable(target)
 }
 
 fn install_node(source: &Path, target: &Path) -> Result<()> {

@@ -115,7 +115,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 7] = [
+const HOMES: [(&str, &str); 8] = [
     ("bollard", "skynet-engine"),
     ("gix", "skynet-git"),
     ("ort", "skynet-models"),
@@ -123,6 +123,7 @@ const HOMES: [(&str, &str); 7] = [
     ("sled", "skynet-store"),
     ("tantivy", "skynet-knowledge"),
     ("usearch", "skynet-knowledge"),
+    ("tokenizers", "skynet-models"),
 ];
 
 /// Names of files that say nothing.

@@ -36,6 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         stop_old_daemon(&account, &programs);
     }
     show_session(&account, &programs, &project)?;
+    install_models(&programs);
     print_clients(&programs)?;
     Ok(())
 }
@@ -137,6 +138,17 @@ fn show_session(account: &Account, programs: &Path, project: &Path) -> Result<()
     shell::run(Command::new(programs.join("skynetctl")).args(["audit", "query", "--limit", "10"]))?;
     println!("\n$ skynetctl doctor");
     shell::run(Command::new(programs.join("skynetctl")).arg("doctor"))
+}
+
+/// The daemon that runs by now installs them. Without, all but the search by meaning works.
+fn install_models(programs: &Path) {
+    println!("\n$ skynetctl models install");
+    let installed = Command::new(programs.join("skynetctl")).args(["models", "install"]).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        println!(
+            "The models are not installed; the same command goes on where it stopped, and docs/models.md tells of hosts without a way to PyPI."
+        );
+    }
 }
 
 fn shorten(text: &str) -> String {

@@ -3,11 +3,25 @@
 //! Nothing here loads a model into the daemon: that is for `skynet-models`, a program of its own in a slot that reaches
 //! nothing. What runs elsewhere, at a provider of models, is behind the same traits.
 
+mod convert;
+mod install;
+mod library;
+mod local;
+pub mod manifest;
 mod models;
+mod pool;
+mod process;
+mod protocol;
+pub mod remote;
 mod settings;
+pub mod store;
+#[cfg(feature = "worker")]
+pub mod worker;
 
-pub use models::Models;
+pub use install::{Progress, Source};
+pub use models::{Models, Speed};
 pub use settings::Settings;
+pub use store::{RUNTIME, Store};
 
 use async_trait::async_trait;
 

@@ -78,6 +78,9 @@ pub(crate) fn serve(
     served
 }
 
+/// Who has no files (nss, `nobody`), and runs what is nobody's.
+const NOBODY: u32 = 65534;
+
 /// What runs something.
 enum Body {
     Slot(Slot),
@@ -245,20 +248,28 @@ impl Broker<'_> {
         if run.kind() == Kind::Host {
             return Ok(Body::Resident(self.maker.host(&run, &stdio)?));
         }
-        let workspace = next()?;
-        let preview = run.is_preview.then(next).transpose()?;
-        let (workspace, home) = self.place(&mut run, workspace)?;
+        let (mut workspace, mut preview, mut home) = (None, None, None);
+        if run.kind() != Kind::Models {
+            let claimed = next()?;
+            preview = run.is_preview.then(next).transpose()?;
+            let (opened, of_user) = self.place(&mut run, claimed)?;
+            (workspace, home) = (Some(opened), of_user);
+        }
         let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
         let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
         let descriptors: Vec<BorrowedFd<'_>> =
-            stdio.iter().chain([&workspace]).chain(&preview).chain(&home).map(|one| one.as_fd()).collect();
+            stdio.iter().chain(&workspace).chain(&preview).chain(&home).map(|one| one.as_fd()).collect();
         slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
         Ok(Body::Slot(slot))
     }
 
     /// As whom it runs, unless that is the broker's own user.
     fn identity(&self, run: &Run) -> Result<Option<Identity>, Refusal> {
-        self.system.as_ref().map(|system| system.identity(run.connection).cloned()).transpose()
+        let Some(system) = &self.system else { return Ok(None) };
+        if run.kind() == Kind::Models {
+            return Ok(Some(Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() }));
+        }
+        system.identity(run.connection).cloned().map(Some)
     }
 
     /// Its workspace and its home, which for another user than the broker's own can be mounted.

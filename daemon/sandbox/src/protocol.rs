@@ -11,7 +11,7 @@ pub struct ToBroker {
 /// What is asked.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Request {
-    /// With descriptors: stdin, stdout, stderr, and the workspace unless it has none.
+    /// With descriptors: stdin, stdout, stderr, and the workspace unless its kind has none.
     #[prost(message, tag = "1")]
     Run(Run),
     /// Ends the command of that number.
@@ -75,6 +75,8 @@ pub enum Kind {
     Host = 2,
     /// `skynet-hands` for one call in a workspace, with a way out.
     Remote = 3,
+    /// `skynet-models`: it sees programs and nothing else, and writes nothing.
+    Models = 4,
 }
 
 /// Who somebody is to the kernel.

@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod filter;
 mod grants;
+mod models;
 mod policy;
 mod quota;
 mod secrets;
@@ -22,12 +23,14 @@ use crate::{
 use jiff::Timestamp;
 use skynet_core::ErrorKind;
 use skynet_hands::Pool;
+use skynet_models::Models;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, grants_server::GrantsServer, policy_server::PolicyServer,
-    quota_server::QuotaServer, secrets_server::SecretsServer, tokens_server::TokensServer,
-    tools_server::ToolsServer, toolsets_server::ToolsetsServer, trust_server::TrustServer,
+    daemon_server::DaemonServer, grants_server::GrantsServer, models_server::ModelsServer,
+    policy_server::PolicyServer, quota_server::QuotaServer, secrets_server::SecretsServer,
+    tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
+    trust_server::TrustServer,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -41,6 +44,7 @@ pub(crate) struct Office {
     pub(crate) commands: Arc<skynet_exec::Host>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) choices: Stored,
+    pub(crate) models: Arc<Models>,
     pub(crate) polkit: Arc<Polkit>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) started_at: Timestamp,
@@ -72,6 +76,7 @@ impl Office {
             .add_service(GrantsServer::new(self.clone()))
             .add_service(ApprovalsServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
+            .add_service(InterceptedService::new(ModelsServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(TokensServer::new(self), administrators))
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Filters {
     hands: Filter,
     host: Filter,
     remote: Filter,
+    models: Filter,
 }
 
 impl Filters {
@@ -37,6 +38,7 @@ impl Filters {
             hands: compile(Kind::Hands)?,
             host: compile(Kind::Host)?,
             remote: compile(Kind::Remote)?,
+            models: compile(Kind::Models)?,
         })
     }
 
@@ -46,6 +48,7 @@ impl Filters {
             Kind::Hands => &self.hands,
             Kind::Host => &self.host,
             Kind::Remote => &self.remote,
+            Kind::Models => &self.models,
         }
     }
 }
@@ -72,7 +75,7 @@ fn program(kind: Kind) -> Result<BpfProgram, seccompiler::BackendError> {
             sockets.push(rule(&[(0, Compare::Eq, family)])?);
         }
     }
-    if kind != Kind::Hands {
+    if !matches!(kind, Kind::Hands | Kind::Models) {
         // Programs ask the routing table for the addresses of the host (netlink(7), NETLINK_ROUTE).
         sockets.push(rule(&[(0, Compare::Eq, libc::AF_NETLINK as u64), (2, Compare::Eq, 0)])?);
     }
@@ -99,7 +102,7 @@ fn verdicts(kind: Kind, depending: impl Iterator<Item = i64>) -> BTreeMap<u32, V
     let of = |groups: Groups, verdict| {
         groups.iter().flat_map(|(_, calls)| calls.iter()).map(move |call| (*call, verdict))
     };
-    let more: Groups = if kind == Kind::Command { &[] } else { OF_HANDS };
+    let more: Groups = if matches!(kind, Kind::Command | Kind::Models) { &[] } else { OF_HANDS };
     let all =
         of(ALLOWED, Verdict::Allowed).chain(of(more, Verdict::Allowed)).chain(of(REFUSED, Verdict::Refused));
     all.chain(depending.map(|call| (call, Verdict::Depends)))
@@ -126,7 +129,7 @@ mod tests {
         let (allowed, refused) = (calls(ALLOWED), calls(REFUSED));
         assert!(refused.iter().all(|call| !allowed.contains(call)));
         // BPF_MAXINSNS of linux/bpf_common.h.
-        for kind in [Kind::Command, Kind::Hands, Kind::Host, Kind::Remote] {
+        for kind in [Kind::Command, Kind::Hands, Kind::Host, Kind::Remote, Kind::Models] {
             assert!(program(kind).unwrap().len() < 4096);
         }
     }

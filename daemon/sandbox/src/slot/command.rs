@@ -48,7 +48,7 @@ pub(super) fn start(
         start_in(gate.and_then(Gate::birthplace), run.id, || {
             lose_rights()?;
             gate.map_or(Ok(()), Gate::enter).layer("control group")?;
-            confine(run, stdio, place.umask, &Rules::of_slot(place), filter)
+            confine(run, stdio, place.umask, &Rules::of_slot(run.kind(), place), filter)
         })
     })?;
     lose_rights()?;

@@ -5,7 +5,7 @@ use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use skynet_sandbox::places::SYSTEM;
+use skynet_sandbox::{places::SYSTEM, protocol::Kind};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -43,8 +43,11 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// In the view of a slot.
-    pub(crate) fn of_slot(place: &Place) -> Self {
+    pub(crate) fn of_slot(kind: Kind, place: &Place) -> Self {
         let read = SYSTEM.iter().chain(&["/etc", "/proc", PROGRAMS]).map(PathBuf::from).collect();
+        if kind == Kind::Models {
+            return Self { read, write: Vec::new() };
+        }
         let own = [&place.workspace, &place.home].into_iter().chain(&place.linked).cloned();
         Self { read, write: SCRATCH.iter().map(PathBuf::from).chain(own).collect() }
     }

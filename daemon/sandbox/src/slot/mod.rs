@@ -163,6 +163,7 @@ impl Maker {
         match kind {
             Kind::Command => None,
             Kind::Hands | Kind::Remote => Some(Path::new(view::PROGRAMS).join(view::HANDS)),
+            Kind::Models => Some(Path::new(view::PROGRAMS).join(view::MODELS)),
             Kind::Host => Some(self.programs.join(view::HANDS)),
         }
     }
@@ -348,14 +349,14 @@ fn serve(
     let mut next =
         || descriptors.next().ok_or_else(|| Refusal::new("protocol", "a command without its descriptors"));
     let mut stdio = [next()?, next()?, next()?];
-    let workspace = next()?;
+    let workspace = (run.kind() != Kind::Models).then(&mut next).transpose()?;
     let preview = run.is_preview.then(&mut next).transpose()?;
     let home = descriptors.next();
     let started = Instant::now();
     let Prepared { view, gate } = prepared?;
     // While there is the right to take any port.
     let dialer = network::open(socket, &run).layer("network")?;
-    let place = view.enter(&run, &workspace, home.as_ref(), &maker.programs)?;
+    let place = view.enter(&run, workspace.as_ref(), home.as_ref(), &maker.programs)?;
     drop((workspace, home));
     if let Some(size) = run.terminal {
         let (theirs, ours) = terminal::open(size).layer("terminal")?;
@@ -370,7 +371,7 @@ fn serve(
             own.map(|root| quarantine::Guarded::pin(root, run.is_alone)).collect::<Result<Vec<_>, _>>()?
         }
         // What hands may not write there, the tools refuse by name.
-        Kind::Command | Kind::Hands | Kind::Host | Kind::Remote => Vec::new(),
+        Kind::Command | Kind::Hands | Kind::Host | Kind::Remote | Kind::Models => Vec::new(),
     };
     // Not before: below what was pinned, a relative path would lead past it.
     place.go_to_directory()?;

@@ -91,6 +91,9 @@ pub(crate) const PROGRAMS: &str = "/skynet";
 /// The program of hands.
 pub(crate) const HANDS: &str = "skynet-hands";
 
+/// The program that runs models.
+pub(crate) const MODELS: &str = "skynet-models";
+
 /// Of the scratch and the home of hands.
 const HANDS_SCRATCH_BYTES: u64 = 256 << 20;
 
@@ -168,10 +171,11 @@ impl View {
     pub(crate) fn enter(
         self,
         run: &Run,
-        workspace: &OwnedFd,
+        workspace: Option<&OwnedFd>,
         home: Option<&OwnedFd>,
         programs: &Path,
     ) -> Result<Place, Refusal> {
+        let Some(workspace) = workspace else { return self.enter_alone(run, programs) };
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let mut place = Place {
             workspace: if run.is_apart { PathBuf::from(APART) } else { path(&run.workspace) },
@@ -190,8 +194,8 @@ impl View {
         match (run.kind(), home) {
             (Kind::Command, Some(home)) => attach(home, &place.home),
             (Kind::Command, None) => show_home(&path(&run.private_home), &place.home),
-            (Kind::Hands | Kind::Host | Kind::Remote, _) => {
-                home_of_hands(run, &place.home).and_then(|()| show_program(&programs.join(HANDS)))
+            (Kind::Hands | Kind::Host | Kind::Remote | Kind::Models, _) => {
+                home_of_hands(run, &place.home).and_then(|()| show_program(programs, HANDS))
             }
         }
         .layer("home")?;
@@ -227,6 +231,25 @@ impl View {
         }
         leave_old().layer("mount namespace")?;
         Ok(place)
+    }
+
+    /// With nothing of a user's, and nowhere to write.
+    fn enter_alone(self, run: &Run, programs: &Path) -> Result<Place, Refusal> {
+        show_program(programs, MODELS).layer("program")?;
+        if let Some(identity) = &run.identity {
+            identity::assume(identity, identity::RESERVED)
+                .and_then(|()| identity::use_rights(identity::MOUNTS, false))
+                .layer("identity")?;
+        }
+        leave_old().layer("mount namespace")?;
+        Ok(Place {
+            workspace: "/".into(),
+            home: "/".into(),
+            directory: ".".into(),
+            linked: None,
+            umask: self.umask,
+            overlay: None,
+        })
     }
 }
 
@@ -417,10 +440,14 @@ fn home_of_hands(run: &Run, home: &Path) -> io::Result<()> {
     tmpfs(&inside(home), &format!("mode=0700,size={HANDS_SCRATCH_BYTES},uid={uid},gid={gid}"))
 }
 
-/// What hands execute, at a place that does not depend on the installation.
-fn show_program(program: &Path) -> io::Result<()> {
-    let target = file(&Path::new(PROGRAMS).join(HANDS))?;
-    show(open(&outside(program))?.as_fd(), target.as_fd(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV)
+/// What is executed of ours, at a place that does not depend on the installation.
+fn show_program(programs: &Path, name: &str) -> io::Result<()> {
+    let target = file(&Path::new(PROGRAMS).join(name))?;
+    show(
+        open(&outside(&programs.join(name)))?.as_fd(),
+        target.as_fd(),
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV,
+    )
 }
 
 /// What the user has at `path` in his home, read-only, if it is there and no link: that could lead to any place, and
