@@ -12,6 +12,7 @@ use crate::{
     mcp, notify,
     people::People,
     purse::Purse,
+    readers::Readers,
     relay::Desk,
     sessions::Sessions,
     socket::{self, Clients},
@@ -27,6 +28,8 @@ use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
 use skynet_knowledge::Knowledge;
 use skynet_knowledge_tools::Library;
+use skynet_memory::Memory;
+use skynet_memory_tools::Mind;
 use skynet_models::Models;
 use skynet_policy::{
     Approvals, Factor, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
@@ -132,6 +135,7 @@ fn product(
     commands: &Arc<skynet_exec::Host>,
     engine: &Arc<Engine>,
     library: &Arc<Library>,
+    mind: &Arc<Mind>,
 ) -> skynet_core::Result<Registry> {
     let mut toolsets = skynet_hands::toolsets();
     toolsets.extend([
@@ -141,6 +145,7 @@ fn product(
     ]);
     toolsets.push(skynet_docker::toolset(engine));
     toolsets.push(skynet_knowledge_tools::toolset(library));
+    toolsets.push(skynet_memory_tools::toolset(mind));
     let registry = skynet_catalog::product(catalog, toolsets)?;
     registry.with_aliases(skynet_v1::TOOLSET, skynet_v1::SUMMARY, skynet_v1::aliases())
 }
@@ -162,7 +167,7 @@ pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
     let engine = Engine::new(slots.clone(), Vec::new());
     let commands = skynet_exec::Host::new(slots, None, Path::new(NO_HOME), Vec::new());
     let catalog = Catalog::new(config.mcp.toolsets.clone());
-    let registry = product(&catalog, &commands, &engine, &Arc::default())?;
+    let registry = product(&catalog, &commands, &engine, &Arc::default(), &Arc::default())?;
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
@@ -189,7 +194,7 @@ struct House {
 
 impl House {
     fn build(config: &Config, door: &Door, uid: u32, state: &Path) -> Result<Self> {
-        let State { tables, audit, journal, blobs, keyring } =
+        let State { tables, audit, journal, blobs, keyring, memories } =
             State::open(state, config.storage.blobs_max_bytes.get())?;
         let keyring = Arc::new(keyring);
         let factor = config.confirm.factor.unwrap_or(door.factor());
@@ -218,9 +223,13 @@ impl House {
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let vault = vault(config, door)?;
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
-        let library = Arc::<Library>::default();
-        let registry = product(&catalog, &commands, &engine, &library)?;
-        library.fill(Knowledge::open(&state.join("index"), &tables, models.clone(), runner.clone())?);
+        let (library, mind) = (Arc::<Library>::default(), Arc::<Mind>::default());
+        let registry = product(&catalog, &commands, &engine, &library, &mind)?;
+        mind.fill(Memory::new(memories, models.clone()));
+        let keyring = services.keyring.clone();
+        let knowledge =
+            Knowledge::open(&state.join("index"), &tables, models.clone(), runner.clone(), keyring)?;
+        library.fill(knowledge.clone());
         commands.charge_to(services.quotas.clone());
         commands.contain_with(skynet_docker::containers(&engine));
         // Until the runtime ends.
@@ -231,6 +240,7 @@ impl House {
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);
         let registry = Arc::new(registry);
+        knowledge.judge_with(Arc::new(Readers { services: services.clone(), registry: registry.clone() }));
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;
         catalog.keep_jobs_in(jobs.clone());

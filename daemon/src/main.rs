@@ -17,6 +17,7 @@ mod notify;
 mod people;
 mod polkit;
 mod purse;
+mod readers;
 mod relay;
 mod sessions;
 mod shelf;

@@ -2,7 +2,7 @@
 //! file and what to do about it.
 
 use anyhow::{Context as _, Result};
-use skynet_secrets::{Keyring, MasterKey, Secrets};
+use skynet_secrets::{Keyring, MasterKey, SealedEntries, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Seal, Tables, aside};
 use std::{fs, path::Path};
 
@@ -16,6 +16,7 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
     pub(crate) keyring: Keyring,
+    pub(crate) memories: SealedEntries,
 }
 
 impl State {
@@ -69,9 +70,13 @@ impl State {
             .with_context(|| refusal(&at("blobs"), "what calls changed and answered", "or move it away"))?;
         let key =
             MasterKey::load(&at("keys/secrets.key"), &at("secrets")).context("the key of the secrets")?;
+        let memories =
+            SealedEntries::open(&at("memory"), key.derive("skynet memory 1")).with_context(|| {
+                refusal(&at("memory"), "what is remembered", "or move it away: it is forgotten then")
+            })?;
         let keyring = Keyring::new(secrets(&at("secrets"), key)?);
         aside::unless_directory(&at("jobs"))?;
-        Ok(Self { tables, audit, journal, blobs, keyring })
+        Ok(Self { tables, audit, journal, blobs, keyring, memories })
     }
 }
 

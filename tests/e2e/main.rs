@@ -25,6 +25,7 @@ mod http;
 mod image;
 mod jobs;
 mod knowledge;
+mod memory;
 mod models;
 mod network;
 mod offers;

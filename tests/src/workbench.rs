@@ -58,6 +58,7 @@ pub fn product() -> Registry {
     ]);
     toolsets.push(skynet_docker::toolset(&engine));
     toolsets.push(skynet_knowledge_tools::toolset(&Arc::default()));
+    toolsets.push(skynet_memory_tools::toolset(&Arc::default()));
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry

@@ -86,7 +86,8 @@ fn definitions(query: &Query, tree: &Tree, text: &str, lines: &Lines) -> Vec<Fou
     let mut found = Vec::new();
     for (name, whole, kind) in all {
         open.retain(|(end, _)| *end > whole.start);
-        let name = text.get(name).unwrap_or_default().to_owned();
+        let name = text.get(name).unwrap_or_default();
+        let name = name.get(..name.floor_char_boundary(LONGEST_SIGNATURE)).unwrap_or_default().to_owned();
         if kind != "scope" {
             let definition = Definition {
                 name: name.clone(),

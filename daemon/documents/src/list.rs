@@ -3,11 +3,14 @@
 use crate::walk::{Scope, walk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
 use std::{os::unix::fs::MetadataExt as _, time::Duration};
 
 /// Files between two looks at whether anybody still wants them.
 const CHECK_EVERY: usize = 256;
+
+/// An answer of hands takes about twice as many.
+const MOST_LISTED: usize = 300_000;
 
 pub(crate) struct KnowledgeListFiles;
 
@@ -90,6 +93,11 @@ impl Tool for KnowledgeListFiles {
                 nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
                 metadata.ino(),
             );
+            if listing.files.len() >= MOST_LISTED {
+                return Err(Error::invalid_input(format!(
+                    "there are more than {MOST_LISTED} files; name a part of them by `path`, `include` or `exclude`"
+                )));
+            }
             listing.files.push(Entry { path: path.to_owned(), stamp });
         }
         Ok(listing)

@@ -10,6 +10,9 @@ use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 /// A section that is shorter keeps company with those below its heading, up to so many bytes.
 const SHORT: usize = 700;
 
+/// Bytes of a heading: what is longer is text that somebody put a `#` before.
+const LONGEST_HEADING: usize = 200;
+
 struct Heading {
     level: HeadingLevel,
     name: String,
@@ -74,7 +77,12 @@ fn headings(text: &str) -> Vec<Heading> {
                 headings.push(Heading { level, name: String::new(), start: range.start });
                 is_open = true;
             }
-            Event::End(TagEnd::Heading(_)) => is_open = false,
+            Event::End(TagEnd::Heading(_)) => {
+                is_open = false;
+                if let Some(heading) = headings.last_mut() {
+                    heading.name.truncate(heading.name.floor_char_boundary(LONGEST_HEADING));
+                }
+            }
             Event::Text(part) | Event::Code(part) if is_open => {
                 if let Some(heading) = headings.last_mut() {
                     heading.name.push_str(&part);

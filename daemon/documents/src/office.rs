@@ -9,7 +9,7 @@ use std::io::{Cursor, Read as _};
 use zip::ZipArchive;
 
 /// Bytes of XML that are looked at; a document of a thousand pages has less.
-const MOST_XML_BYTES: u64 = 64 << 20;
+const MOST_XML_BYTES: u64 = 32 << 20;
 
 /// The text of an archive, as Markdown.
 ///

@@ -1,6 +1,9 @@
 //! Has files of a workspace read and cut. Asked by the daemon, never by an agent.
 
-use crate::{document::Reading, work::Batch};
+use crate::{
+    document::Reading,
+    work::{Batch, MOST_ANSWER_BYTES},
+};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +33,7 @@ pub struct Read {
 /// What became of each.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Readings {
-    /// In the order of the paths.
+    /// In the order of the paths; of as many as an answer takes, at least one.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub readings: Vec<Reading>,
 }
@@ -55,9 +58,9 @@ impl Tool for KnowledgeReadFiles {
             .filter_map(|(path, file)| Some((path.as_str(), file.as_ref().ok()?)))
             .collect();
         let mut read = read(ctx, &good, input.max_bytes).await?.into_iter();
-        let readings = opened.iter().map(|opened| match opened {
-            Ok(_) => read.next().unwrap_or_else(|| Reading::Skipped("the parser said nothing of it".into())),
-            Err(why) => Reading::Skipped(why.clone()),
+        let readings = opened.iter().map_while(|opened| match opened {
+            Ok(_) => read.next(),
+            Err(why) => Some(Reading::Skipped(why.clone())),
         });
         Ok(Readings { readings: readings.collect() })
     }
@@ -70,9 +73,11 @@ fn open(workspace: &Workspace, path: &str) -> Result<File> {
     regular(workspace.open_at(&path, flags, Mode::empty())?, &path)
 }
 
-/// One parser for all of them. If it dies, two for a half of them each: in the end, only the file that killed it is lost.
+/// One parser for all of them. If it dies, two for a half of them each: in the end, only the file that killed it is lost. Ends early when
+/// there is as much as an answer takes.
 async fn read(ctx: &CallCtx, files: &[(&str, &File)], max_bytes: u64) -> Result<Vec<Reading>> {
     let mut readings = Vec::with_capacity(files.len());
+    let mut told = 0;
     // The first of them is last.
     let mut todo: Vec<&[(&str, &File)]> = files.chunks(MOST_FILES).rev().collect();
     while let Some(part) = todo.pop() {
@@ -82,11 +87,22 @@ async fn read(ctx: &CallCtx, files: &[(&str, &File)], max_bytes: u64) -> Result<
         let files = part.iter().map(|(_, file)| file.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> = files.chain([output.as_fd()]).collect();
         match skynet_parser::parse::<_, u64>(ctx, &batch, &descriptors).await {
-            Ok(_) => {
+            Ok(bytes) => {
+                told += bytes;
+                if told > MOST_ANSWER_BYTES as u64 && !readings.is_empty() {
+                    return Ok(readings);
+                }
                 output.rewind().map_err(cannot_hold)?;
                 let all: Vec<Reading> = serde_json::from_reader(BufReader::new(&output))
                     .map_err(|err| Error::internal("the parser wrote something else").with_source(err))?;
+                let count = all.len();
+                if count == 0 {
+                    return Err(Error::internal("the parser read nothing"));
+                }
                 readings.extend(all.into_iter().take(part.len()));
+                if count < part.len() {
+                    return Ok(readings);
+                }
             }
             Err(err) if err.kind == ErrorKind::InvalidInput && part.len() > 1 => {
                 let (first, second) = part.split_at(part.len() / 2);

@@ -8,6 +8,9 @@ const LONGEST: usize = 1200;
 /// Bytes of a header that is repeated; a longer one is data.
 const LONGEST_HEADER: usize = 500;
 
+/// Bytes of a row that are found.
+const LONGEST_ROW: usize = 4000;
+
 /// Cuts a table; columns are separated by commas, or by what the first line has more of.
 pub(crate) fn cut(text: &str) -> Vec<Passage> {
     let first = text.lines().next().unwrap_or_default();
@@ -36,7 +39,8 @@ pub(crate) fn cut(text: &str) -> Vec<Passage> {
         while let Some(row) = row(number)
             && (number == first || text.len() + row.len() <= LONGEST)
         {
-            text.push_str(row);
+            // A row that is longer than that is data of a program.
+            text.push_str(row.get(..row.floor_char_boundary(LONGEST_ROW)).unwrap_or(row));
             number += 1;
         }
         let line = |number: usize| starts.get(number).map_or(1, |start| lines.of(*start));

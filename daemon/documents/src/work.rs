@@ -20,6 +20,12 @@ use std::{
 /// Text that has a line of so many bytes was written by a program for a program.
 const LONGEST_LINE: usize = 20_000;
 
+/// Text that is made of a file, in bytes: an archive may hold a thousand times its size.
+const MOST_TEXT_BYTES: usize = 16 << 20;
+
+/// What is told of all files of a batch, in bytes of JSON; the files after that are left for another one.
+pub(crate) const MOST_ANSWER_BYTES: usize = 24 << 20;
+
 /// In so many bytes from the beginning a NUL makes a file binary, as for Git.
 const LOOKED_AT: usize = 8000;
 
@@ -40,7 +46,8 @@ impl Task for Batch {
     const READER: &'static str = READER;
 }
 
-/// Reads all of them; writes a JSON array of [`Reading`] to the last file, and tells how many bytes it has.
+/// Reads all of them, or as many as an answer takes, at least one; writes a JSON array of [`Reading`] to the last file, and tells how many
+/// bytes it has.
 ///
 /// # Errors
 /// `Internal` if the patterns of secrets cannot be used, as nothing is read without them, or if the result cannot be written.
@@ -48,19 +55,33 @@ impl Task for Batch {
 pub fn perform(batch: Batch, mut files: Vec<File>) -> Result<u64> {
     let mut output = files.pop().ok_or_else(|| Error::internal("there is no file for what is read"))?;
     let mut reader = Reader::new()?;
-    let readings = batch.names.iter().zip(files).map(|(name, mut file)| {
+    let mut json = vec![b'['];
+    for (name, mut file) in batch.names.iter().zip(files) {
         let mut bytes = Vec::new();
         // A parser that died may have read it before.
-        match file.rewind().and_then(|()| file.take(batch.max_bytes + 1).read_to_end(&mut bytes)) {
-            Ok(_) if bytes.len() as u64 > batch.max_bytes => {
-                Reading::Skipped(format!("larger than {} bytes", batch.max_bytes))
-            }
-            Ok(_) => reader.read(name, &bytes),
-            Err(err) => Reading::Skipped(format!("it cannot be read: {err}")),
+        let reading =
+            match file.rewind().and_then(|()| file.take(batch.max_bytes + 1).read_to_end(&mut bytes)) {
+                Ok(_) if bytes.len() as u64 > batch.max_bytes => {
+                    Reading::Skipped(format!("larger than {} bytes", batch.max_bytes))
+                }
+                Ok(_) => reader.read(name, &bytes),
+                Err(err) => Reading::Skipped(format!("it cannot be read: {err}")),
+            };
+        let cannot = |err| Error::internal("what was read cannot be written").with_source(err);
+        let mut told = serde_json::to_vec(&reading).map_err(cannot)?;
+        if told.len() > MOST_ANSWER_BYTES {
+            told = serde_json::to_vec(&Reading::Skipped("it says too much".into())).map_err(cannot)?;
         }
-    });
+        if json.len() > 1 {
+            if json.len() + told.len() > MOST_ANSWER_BYTES {
+                break;
+            }
+            json.push(b',');
+        }
+        json.append(&mut told);
+    }
+    json.push(b']');
     let unwritable = |err: io::Error| Error::internal("what was read cannot be written").with_source(err);
-    let json = serde_json::to_vec(&readings.collect::<Vec<_>>()).map_err(|err| unwritable(err.into()))?;
     output.write_all(&json).map_err(unwritable)?;
     Ok(json.len() as u64)
 }
@@ -95,11 +116,28 @@ impl Reader {
 fn read(name: &str, bytes: &[u8], scanner: &Scanner, cutter: &mut Cutter) -> Result<Reading, String> {
     let hash = hex(&Sha256::digest(bytes));
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let (format, text) = text_of(&extension.to_ascii_lowercase(), bytes)?;
-    let clean = scanner.redact(text.as_bytes());
-    let secrets = u32::try_from(clean.found.len()).unwrap_or(u32::MAX);
-    let text = if secrets == 0 { text.as_str().into() } else { String::from_utf8_lossy(&clean.bytes) };
-    let mut document = cut(name, extension, format, &text, cutter);
+    let mut secrets = 0;
+    let mut redact = |text: String| {
+        let clean = scanner.redact(text.as_bytes());
+        secrets += u32::try_from(clean.found.len()).unwrap_or(u32::MAX);
+        if clean.found.is_empty() { text } else { String::from_utf8_lossy(&clean.bytes).into_owned() }
+    };
+    // Before it is turned into something else, which may put letters into it, and after that, when some are gone.
+    let (format, text) = text_of(&extension.to_ascii_lowercase(), bytes, &mut redact)?;
+    if text.len() > MOST_TEXT_BYTES {
+        return Err(format!("its text is larger than {} MiB", MOST_TEXT_BYTES >> 20));
+    }
+    let mut document = cut(name, extension, format, &redact(text), cutter);
+    for definition in &mut document.outline {
+        definition.name = redact(std::mem::take(&mut definition.name));
+        definition.signature = redact(std::mem::take(&mut definition.signature));
+        definition.parents.iter_mut().for_each(|name| *name = redact(std::mem::take(name)));
+    }
+    for passage in &mut document.passages {
+        passage.chain.iter_mut().for_each(|name| *name = redact(std::mem::take(name)));
+        passage.signature = passage.signature.take().map(&mut redact);
+    }
+    document.title = document.title.take().map(&mut redact);
     (document.hash, document.secrets) = (hash, secrets);
     Ok(Reading::Document(document))
 }
@@ -141,7 +179,11 @@ fn cut(name: &str, extension: &str, format: Format, text: &str, cutter: &mut Cut
 }
 
 /// What a file says, and how it was written.
-fn text_of(extension: &str, bytes: &[u8]) -> Result<(Format, String), String> {
+fn text_of(
+    extension: &str,
+    bytes: &[u8],
+    redact: &mut impl FnMut(String) -> String,
+) -> Result<(Format, String), String> {
     match extension {
         "pdf" => {
             let pages = pdf_extract::extract_text_from_mem_by_pages(bytes);
@@ -152,7 +194,7 @@ fn text_of(extension: &str, bytes: &[u8]) -> Result<(Format, String), String> {
         "html" | "htm" | "xhtml" => {
             let converter =
                 htmd::HtmlToMarkdown::builder().skip_tags(vec!["script", "style", "svg", "nav"]).build();
-            let markdown = converter.convert(&decode(bytes)?);
+            let markdown = converter.convert(&redact(decode(bytes)?));
             Ok((Format::Html, markdown.map_err(|err| format!("its text cannot be read: {err}"))?))
         }
         "md" | "markdown" | "mdx" => Ok((Format::Markdown, decode(bytes)?)),

@@ -36,10 +36,14 @@ pub(crate) const ENGLISH: &str = "eng";
 
 /// Makes words of texts. Analyzers are kept, one for each language that was met.
 #[derive(Default)]
-pub(crate) struct Words(HashMap<String, TextAnalyzer>);
+pub struct Words(HashMap<String, TextAnalyzer>);
 
 impl Words {
     /// The words of a text in a language by ISO 639-3; of one whose endings are unknown, the words as they are.
+    pub fn list(&mut self, text: &str, language: &str) -> Vec<String> {
+        self.of(text, language).into_iter().map(|token| token.text).collect()
+    }
+
     pub(crate) fn of(&mut self, text: &str, language: &str) -> Vec<Token> {
         let analyzer = self.0.entry(language.to_owned()).or_insert_with(|| analyzer(language));
         let mut stream = analyzer.token_stream(text);
@@ -97,7 +101,7 @@ impl Tokenizer for Identifiers {
 
 impl TokenStream for Parts<'_> {
     fn advance(&mut self) -> bool {
-        if self.waiting.is_empty() {
+        while self.waiting.is_empty() {
             let rest = self.text.get(self.next..).unwrap_or_default();
             let is_word = |c: char| c.is_alphanumeric() || c == '_';
             let Some(start) = rest.find(is_word).map(|start| self.next + start) else { return false };
@@ -105,10 +109,8 @@ impl TokenStream for Parts<'_> {
             let end = start + word.find(|c| !is_word(c)).unwrap_or(word.len());
             self.next = end;
             let mut parts = parts(self.text.get(start..end).unwrap_or_default());
-            match parts.len() {
-                0 => return self.advance(),
-                1 => {}
-                _ => parts.insert(0, (0, end - start)),
+            if parts.len() > 1 {
+                parts.insert(0, (0, end - start));
             }
             self.waiting = parts.into_iter().rev().map(|(from, to)| (start + from, start + to)).collect();
         }
@@ -170,6 +172,8 @@ mod tests {
         check("__init__ HTTP2Server ID", "", &["init", "http2server", "http2", "server", "id"]);
         check("größeÄndern", "", &["grosseandern", "grosse", "andern"]);
         check("_ -- __", "", &[]);
+        // As many as a file may have: no call for each.
+        check(&"_,".repeat(200_000), "eng", &[]);
     }
 
     #[test]

@@ -12,19 +12,26 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skynet_core::{Error, Result};
 use skynet_documents::Format;
-use skynet_models::{Embedder, Language, Model};
+use skynet_models::{Embedder, Language, Model, Use};
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    time::timeout,
+};
 use uuid::Uuid;
 
 /// Passages that words, and vectors, put forward. With a filter more, as some of them do not fit.
 const CANDIDATES: usize = 200;
 const CANDIDATES_TO_FILTER: usize = 2000;
+
+/// A question waits for its vector for so long; then words are all there is.
+const EMBED_FOR: Duration = Duration::from_secs(3);
 
 /// What a collection is: kept until it is removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +44,9 @@ pub struct Record {
     pub uid: u32,
     /// Where its files are: nobody who works elsewhere sees it.
     pub workspace: PathBuf,
+    /// Which directory that was: its inode, and when that was made (statx(2), `stx_btime`, 0 where it is not told). Another directory of
+    /// the same path is another workspace.
+    pub place: (u64, i64),
     /// The directory or file, relative to the workspace.
     pub path: String,
     /// Globs of what is in it; empty for all.
@@ -102,6 +112,8 @@ pub(crate) struct Collection {
     pub(crate) writing: AsyncMutex<()>,
     pub(crate) embedding: AsyncMutex<()>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// Passages that a model refused.
+    pub(crate) unembeddable: Mutex<HashSet<u64>>,
 }
 
 impl Collection {
@@ -112,22 +124,31 @@ impl Collection {
     pub(crate) fn open(record: Record, directory: &Path) -> Result<Self> {
         let directory = directory.join(record.id.as_simple().to_string());
         let words = directory.join("words");
-        let lexical = Lexical::open(&words).and_then(|lexical| {
-            if lexical.is_whole()? {
-                Ok(lexical)
-            } else {
-                Err(tantivy::TantivyError::InternalError("a checksum is wrong".into()))
-            }
-        });
-        let lexical = match lexical {
+        let cannot =
+            |err| Error::unavailable("the index of the collection cannot be opened").with_source(err);
+        let opened = match Lexical::open(&words).and_then(|lexical| Ok((lexical.is_whole()?, lexical))) {
+            Ok((true, lexical)) => Ok(lexical),
+            Ok((false, _)) => Err("a checksum is wrong".to_owned()),
+            Err(err) if is_damage(&err) => Err(err.to_string()),
+            // Such as too many open files: it may be better in a moment.
+            Err(err) => return Err(cannot(err)),
+        };
+        let lexical = match opened {
             Ok(lexical) => lexical,
-            Err(err) => {
-                tracing::warn!(collection = record.name, "its index is damaged ({err}), and is built anew");
-                let cannot = |err| Error::unavailable("a damaged index cannot be removed").with_source(err);
-                fs::remove_dir_all(&words).map_err(cannot)?;
-                Lexical::open(&words).map_err(|err| {
-                    Error::unavailable("the index of the collection cannot be opened").with_source(err)
-                })?
+            Err(why) => {
+                tracing::warn!(
+                    collection = record.name,
+                    "its index is damaged ({why}); it is set aside and built anew"
+                );
+                let aside = directory.join("words.damaged");
+                let moved = match fs::remove_dir_all(&aside) {
+                    Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+                    _ => fs::rename(&words, &aside),
+                };
+                moved.map_err(|err| {
+                    Error::unavailable("a damaged index cannot be set aside").with_source(err)
+                })?;
+                Lexical::open(&words).map_err(cannot)?
             }
         };
         Ok(Self {
@@ -139,6 +160,7 @@ impl Collection {
             writing: AsyncMutex::default(),
             embedding: AsyncMutex::default(),
             progress: watch::Sender::default(),
+            unembeddable: Mutex::default(),
         })
     }
 
@@ -171,10 +193,11 @@ impl Collection {
         language: Language,
     ) -> Result<Vec<(u64, tantivy::DocAddress)>> {
         let mut seen = HashSet::new();
+        let refused = lock(&self.unembeddable).clone();
         let keys = self.lexical.keys()?.into_iter();
         let of_language = keys.filter(|(_, is_foreign, _)| *is_foreign == (language == Language::Other));
         let mut missing: Vec<_> = of_language
-            .filter(|(key, _, _)| !vectors.contains(*key) && seen.insert(*key))
+            .filter(|(key, _, _)| !vectors.contains(*key) && !refused.contains(key) && seen.insert(*key))
             .map(|(key, _, address)| (key, address))
             .collect();
         missing.sort_by_key(|(_, address)| *address);
@@ -189,7 +212,7 @@ impl Collection {
         &self,
         question: &str,
         filter: &Filter,
-        asked: &[(Arc<Vectors>, Vec<f32>)],
+        asked: &[Asked],
         most: usize,
     ) -> Result<(Kind, Vec<Ranked>)> {
         let languages = lock(&self.languages).clone();
@@ -200,13 +223,15 @@ impl Collection {
         let candidates = if filter.is_empty() { CANDIDATES } else { CANDIDATES_TO_FILTER };
         let by_words = self.lexical.search(question, &languages.of_question(question), candidates)?;
         let mut nearest: HashMap<u64, f32> = HashMap::new();
-        for (vectors, vector) in asked {
+        let opened = asked.iter().map(|(model, vector)| Ok((self.vectors(model)?, vector)));
+        let asked: Vec<(Arc<Vectors>, &Vec<f32>)> = opened.collect::<Result<_>>()?;
+        for (vectors, vector) in &asked {
             nearest.extend(vectors.search(vector, candidates)?);
         }
         let found = self.gather(&by_words, &nearest, filter)?;
         let keys = || found.iter().map(|(passage, _)| passage.key);
         let mut known: HashMap<u64, (Vec<f32>, f32)> = HashMap::new();
-        for (vectors, asked) in asked {
+        for (vectors, asked) in &asked {
             for (key, vector) in vectors.vectors_of(keys()) {
                 let cosine = ranking::cosine(asked, &vector);
                 known.insert(key, (vector, cosine));
@@ -257,21 +282,46 @@ impl Collection {
     }
 }
 
-/// The vector of a question by each model that a collection has vectors of.
+/// Whether the files are not what they were, and not only out of reach.
+fn is_damage(err: &tantivy::TantivyError) -> bool {
+    use tantivy::{TantivyError, directory::error::OpenReadError};
+    match err {
+        TantivyError::DataCorruption(_)
+        | TantivyError::IncompatibleIndex(_)
+        | TantivyError::SchemaError(_) => true,
+        TantivyError::OpenReadError(
+            OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_),
+        ) => true,
+        TantivyError::IoError(err) => {
+            matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+/// A question's vector, and the model that made it.
+pub(crate) type Asked = (Model, Vec<f32>);
+
+/// A question's vector by each model, in time or not at all.
+///
+/// # Errors
+/// Those of a model, `TimedOut` when one takes too long.
 pub(crate) async fn vectors_of(
-    collection: &Arc<Collection>,
-    embedders: &[Arc<dyn Embedder>],
+    embedders: &[(Language, Arc<dyn Embedder>)],
     question: &str,
-) -> Result<Vec<(Arc<Vectors>, Vec<f32>)>> {
-    let mut asked = Vec::new();
-    for embedder in embedders {
-        let (opened, model) = (collection.clone(), embedder.model().clone());
-        let vectors = blocking(move || opened.vectors(&model)).await?;
-        if vectors.len() == 0 {
+) -> Result<Vec<Asked>> {
+    let mut asked: Vec<Asked> = Vec::new();
+    for (_, embedder) in embedders {
+        let model = embedder.model();
+        // One model may be for all languages.
+        if asked.iter().any(|(known, _)| known == model) {
             continue;
         }
-        let made = embedder.embed(&[question.to_owned()], skynet_models::Use::Query).await?;
-        asked.extend(made.into_iter().next().map(|vector| (vectors, vector)));
+        let text = [question.to_owned()];
+        let made = timeout(EMBED_FOR, embedder.embed(&text, Use::Query)).await;
+        let made =
+            made.map_err(|_| Error::timed_out(format!("`{}` takes too long for a question", model.id)))??;
+        asked.extend(made.into_iter().next().map(|vector| (model.clone(), vector)));
     }
     Ok(asked)
 }

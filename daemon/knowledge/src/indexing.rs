@@ -3,6 +3,7 @@
 
 use crate::{
     collection::{Collection, blocking, lock},
+    languages::Languages,
     lexical::Writing,
     stored::{FileState, StoredPassage, key_of},
 };
@@ -10,8 +11,9 @@ use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use skynet_core::{CallCtx, Canonical, Error, Result, Run};
-use skynet_documents::{Entry, LIST, List, Listing, MOST_FILES, READ, Read, Reading, Readings};
+use skynet_documents::{Document, Entry, LIST, List, Listing, MOST_FILES, READ, Read, Reading, Readings};
 use skynet_models::{Embedder, Language, Use};
+use skynet_secrets::{Keyring, Scanner};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -26,6 +28,16 @@ const BATCHES: usize = 2;
 
 /// What was read is found after that time at the latest.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
+/// Passages that a model refuses one after the other, before it is the model that is taken for broken.
+const MOST_FAILURES: usize = 3;
+
+/// Of one file: passages, lines of its outline, names of one passage; and bytes of a passage and a name.
+const MOST_PASSAGES: usize = 20_000;
+const MOST_DEFINITIONS: usize = 5000;
+const MOST_NAMES: usize = 100;
+const LONGEST_TEXT: usize = 8192;
+const LONGEST_NAME: usize = 300;
 
 /// Texts that a model gets at once. Of similar length, as it takes them in order of that.
 const TEXTS: usize = 64;
@@ -58,28 +70,54 @@ pub(crate) async fn ask<T: Serialize + Sync, D: DeserializeOwned>(
     serde_json::from_slice(&answer).map_err(unusable)
 }
 
-/// Makes the words of a collection those of its files. One at a time; what was written when it fails stays.
+/// Makes the words of a collection those of its files. One at a time; what was written when it fails stays. It is a task of its own, so
+/// that whoever no longer waits for it leaves nobody writing behind its back: it is canceled then, and ends by itself.
 ///
 /// # Errors
 /// Those of hands, `Canceled`, and `Unavailable` when the disk refuses.
 pub(crate) async fn refresh(
     collection: &Arc<Collection>,
-    hands: &dyn Run,
+    hands: &Arc<dyn Run>,
+    keyring: &Arc<Keyring>,
     ctx: &CallCtx,
 ) -> Result<Refreshed> {
-    let _writing = collection.writing.lock().await;
-    let refreshed = look(collection, hands, ctx).await;
-    collection.progress.send_modify(|progress| {
-        progress.doing = None;
-        progress.failure = refreshed.as_ref().err().map(ToString::to_string);
-        if refreshed.is_ok() {
-            progress.checked_at = Some(Timestamp::now());
-        }
+    let (collection, hands, keyring, mut ctx) =
+        (collection.clone(), hands.clone(), keyring.clone(), ctx.clone());
+    ctx.cancel = ctx.cancel.child_token();
+    let _canceled_with_this = ctx.cancel.clone().drop_guard();
+    let task = tokio::spawn(async move {
+        let writing = collection.writing.lock().await;
+        let uid = collection.record.uid;
+        let scanner = blocking(move || {
+            let unreadable = |err| {
+                Error::unavailable("nothing is indexed while secrets cannot be looked for").with_source(err)
+            };
+            keyring.scanner(uid).map_err(unreadable)
+        })
+        .await;
+        let refreshed = match scanner {
+            Ok(scanner) => look(&collection, &*hands, &scanner, &ctx).await,
+            Err(err) => Err(err),
+        };
+        collection.progress.send_modify(|progress| {
+            progress.doing = None;
+            progress.failure = refreshed.as_ref().err().map(ToString::to_string);
+            if refreshed.is_ok() {
+                progress.checked_at = Some(Timestamp::now());
+            }
+        });
+        drop(writing);
+        refreshed
     });
-    refreshed
+    task.await.map_err(|err| Error::internal("a look at a collection failed").with_source(err))?
 }
 
-async fn look(collection: &Arc<Collection>, hands: &dyn Run, ctx: &CallCtx) -> Result<Refreshed> {
+async fn look(
+    collection: &Arc<Collection>,
+    hands: &dyn Run,
+    scanner: &Arc<Scanner>,
+    ctx: &CallCtx,
+) -> Result<Refreshed> {
     let record = &collection.record;
     collection
         .progress
@@ -115,41 +153,75 @@ async fn look(collection: &Arc<Collection>, hands: &dyn Run, ctx: &CallCtx) -> R
         ctx.progress(done as f64, Some(total as f64), "reading files");
     };
     tell(0);
-    let mut writer = collection.lexical.write()?;
+    let mut draft = Draft {
+        writer: collection.lexical.write()?,
+        languages: lock(&collection.languages).clone(),
+        scanner: Some(scanner.clone()),
+    };
     for path in &removed {
-        writer.remove(path);
+        draft.writer.remove(path);
     }
-    let mut reading = stream::iter(batches(changed))
-        .map(|batch| async {
-            let paths = batch.iter().map(|entry| entry.path.clone()).collect();
-            let read: Result<Readings> = ask(hands, ctx, READ, &Read { paths, max_bytes }).await;
-            read.map(|read| (batch, read.readings))
-        })
-        .buffered(BATCHES);
+    let mut reading =
+        stream::iter(batches(changed)).map(|batch| read(hands, ctx, batch, max_bytes)).buffered(BATCHES);
     let (mut done, mut committed_at) = (0, Instant::now());
-    while let Some(read) = reading.next().await {
-        let (batch, readings) = read?;
-        ctx.check_canceled()?;
-        done += batch.len() as u64;
+    let written = loop {
+        let read = match reading.next().await {
+            None => break Ok(()),
+            Some(Err(err)) => break Err(err),
+            Some(Ok(read)) => read,
+        };
+        if let Err(err) = ctx.check_canceled() {
+            break Err(err);
+        }
+        done += read.len() as u64;
         let is_due = committed_at.elapsed() >= COMMIT_EVERY;
         let collection = collection.clone();
-        let (back, newly_skipped) =
-            blocking(move || write(&collection, writer, batch, readings, is_due)).await?;
-        writer = back;
+        let (back, newly_skipped) = blocking(move || {
+            let skipped = draft.write(read)?;
+            if is_due {
+                draft.commit(&collection)?;
+            }
+            Ok((draft, skipped))
+        })
+        .await?;
+        draft = back;
         refreshed.skipped += newly_skipped;
         if is_due {
             committed_at = Instant::now();
         }
         tell(done);
-    }
+    };
     let opened = collection.clone();
     blocking(move || {
-        let languages = lock(&opened.languages).clone();
-        writer.commit(&languages)?;
-        writer.finish()
+        // What was read before it failed is as good as the rest.
+        draft.commit(&opened)?;
+        draft.writer.finish()
     })
     .await?;
-    Ok(refreshed)
+    written.map(|()| refreshed)
+}
+
+/// Has hands read some files; they may answer with a part of them, and are asked for the rest.
+async fn read(
+    hands: &dyn Run,
+    ctx: &CallCtx,
+    batch: Vec<Entry>,
+    max_bytes: u64,
+) -> Result<Vec<(Entry, Reading)>> {
+    let mut left = batch;
+    let mut read = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        ctx.check_canceled()?;
+        let paths = left.iter().map(|entry| entry.path.clone()).collect();
+        let Readings { readings } = ask(hands, ctx, READ, &Read { paths, max_bytes }).await?;
+        if readings.is_empty() {
+            return Err(Error::internal("hands read nothing"));
+        }
+        let rest = left.split_off(readings.len().min(left.len()));
+        read.extend(left.into_iter().zip(readings));
+        left = rest;
+    }
+    Ok(read)
 }
 
 /// As many files at once as hands take, and not too many bytes of them.
@@ -172,66 +244,102 @@ fn batches(changed: Vec<Entry>) -> Vec<Vec<Entry>> {
     batches
 }
 
-/// Writes what was read of some files; returns how many of them were not.
-pub(crate) fn write(
-    collection: &Collection,
-    mut writer: Writing,
-    batch: Vec<Entry>,
-    readings: Vec<Reading>,
-    is_due: bool,
-) -> Result<(Writing, u64)> {
-    let mut skipped = 0;
-    let mut languages = lock(&collection.languages).clone();
-    for (entry, reading) in batch.into_iter().zip(readings) {
-        let mut file = FileState {
-            path: entry.path,
-            stamp: entry.stamp,
-            hash: String::new(),
-            format: None,
-            code: None,
-            title: None,
-            outline: Vec::new(),
-            passages: 0,
-            secrets: 0,
-            skipped: None,
-        };
-        let passages = match reading {
-            Reading::Skipped(why) => {
-                skipped += 1;
-                file.skipped = Some(why);
-                Vec::new()
-            }
-            Reading::Document(mut document) => {
-                let passages = std::mem::take(&mut document.passages);
-                let words: Vec<String> =
-                    passages.iter().map(|passage| languages.place(&document, passage)).collect();
-                file.format = Some(document.format);
-                file.code.clone_from(&document.code);
-                (file.hash, file.title, file.outline) = (document.hash, document.title, document.outline);
-                file.secrets = document.secrets;
-                let passages =
-                    passages.into_iter().zip(words).zip(0..).map(|((passage, words), sequence)| {
-                        StoredPassage {
-                            path: file.path.clone(),
-                            sequence,
-                            key: key_of(&passage),
-                            words,
-                            format: document.format,
-                            code: document.code.clone(),
-                            passage,
-                        }
-                    });
-                passages.collect()
-            }
-        };
-        file.passages = u32::try_from(passages.len()).unwrap_or(u32::MAX);
-        writer.put(&file, &passages)?;
+/// What is about to be committed.
+pub(crate) struct Draft {
+    pub(crate) writer: Writing,
+    pub(crate) languages: Languages,
+    /// Finds the values of the user's secrets; none where documents are nobody's.
+    pub(crate) scanner: Option<Arc<Scanner>>,
+}
+
+impl Draft {
+    /// Writes what was read of some files; returns how many of them were not.
+    pub(crate) fn write(&mut self, read: Vec<(Entry, Reading)>) -> Result<u64> {
+        let mut skipped = 0;
+        for (entry, reading) in read {
+            let mut file = FileState {
+                path: entry.path,
+                stamp: entry.stamp,
+                hash: String::new(),
+                format: None,
+                code: None,
+                title: None,
+                outline: Vec::new(),
+                passages: 0,
+                secrets: 0,
+                skipped: None,
+            };
+            let passages = match reading {
+                Reading::Skipped(why) => {
+                    skipped += 1;
+                    file.skipped = Some(why);
+                    Vec::new()
+                }
+                Reading::Document(document) => self.take(&mut file, document),
+            };
+            file.passages = u32::try_from(passages.len()).unwrap_or(u32::MAX);
+            self.writer.put(&file, &passages)?;
+        }
+        Ok(skipped)
     }
-    if is_due {
-        writer.commit(&languages)?;
+
+    /// What hands say came from a parser that a document may have taken over: whatever it is, it is bounded.
+    fn take(&mut self, file: &mut FileState, mut document: Document) -> Vec<StoredPassage> {
+        let mut passages = std::mem::take(&mut document.passages);
+        passages.truncate(MOST_PASSAGES);
+        document.outline.truncate(MOST_DEFINITIONS);
+        for passage in &mut passages {
+            self.clean(&mut passage.text, LONGEST_TEXT);
+            passage.chain.truncate(MOST_NAMES);
+            passage.defines.truncate(MOST_NAMES);
+            let names = passage.chain.iter_mut().chain(&mut passage.defines).chain(&mut passage.signature);
+            names.for_each(|name| self.clean(name, LONGEST_NAME));
+            passage.language = passage.language.take().filter(|language| language.len() <= 3);
+        }
+        for definition in &mut document.outline {
+            definition.parents.truncate(MOST_NAMES);
+            let names = [&mut definition.name, &mut definition.signature, &mut definition.kind];
+            names.into_iter().chain(&mut definition.parents).for_each(|name| self.clean(name, LONGEST_NAME));
+        }
+        for name in document.title.iter_mut().chain(&mut document.code) {
+            self.clean(name, LONGEST_NAME);
+        }
+        document.hash.truncate(document.hash.floor_char_boundary(64));
+        let words: Vec<String> =
+            passages.iter().map(|passage| self.languages.place(&document, passage)).collect();
+        let stored =
+            passages.into_iter().zip(words).zip(0..).map(|((passage, words), sequence)| StoredPassage {
+                path: file.path.clone(),
+                sequence,
+                key: key_of(&passage),
+                words,
+                format: document.format,
+                code: document.code.clone(),
+                passage,
+            });
+        let stored = stored.collect();
+        file.format = Some(document.format);
+        (file.hash, file.title, file.outline) = (document.hash, document.title, document.outline);
+        (file.code, file.secrets) = (document.code, document.secrets);
+        stored
     }
-    *lock(&collection.languages) = languages;
-    Ok((writer, skipped))
+
+    /// Without the values of the user's secrets, and no longer than that.
+    fn clean(&self, text: &mut String, longest: usize) {
+        text.truncate(text.floor_char_boundary(longest));
+        let Some(scanner) = &self.scanner else { return };
+        let clean = scanner.redact(text.as_bytes());
+        if !clean.found.is_empty() {
+            *text = String::from_utf8_lossy(&clean.bytes).into_owned();
+        }
+    }
+
+    /// Makes it durable and visible.
+    pub(crate) fn commit(&mut self, collection: &Collection) -> Result<()> {
+        self.writer.commit(&self.languages)?;
+        lock(&collection.languages).clone_from(&self.languages);
+        Ok(())
+    }
 }
 
 /// Makes the vectors that a collection lacks; one at a time.
@@ -265,9 +373,7 @@ pub(crate) async fn embed(
                     .collect::<Result<Vec<_>>>()
             })
             .await?;
-            let (keys, texts): (Vec<u64>, Vec<String>) = texts.into_iter().flatten().unzip();
-            let made = embedder.embed(&texts, Use::Passage).await?;
-            let made: Vec<(u64, Vec<f32>)> = keys.into_iter().zip(made).collect();
+            let made = make(collection, &**embedder, texts.into_iter().flatten().collect()).await?;
             let (count, kept) = (made.len() as u64, vectors.clone());
             blocking(move || kept.add(&made)).await?;
             collection.progress.send_modify(|progress| progress.embedded += count);
@@ -275,4 +381,34 @@ pub(crate) async fn embed(
         blocking(move || vectors.save()).await?;
     }
     Ok(())
+}
+
+/// The vectors of some passages. Where a model refuses all of them together it is asked for each, so that one that it cannot read
+/// costs only itself; such a one is not tried again while this daemon runs.
+async fn make(
+    collection: &Collection,
+    embedder: &dyn Embedder,
+    passages: Vec<(u64, String)>,
+) -> Result<Vec<(u64, Vec<f32>)>> {
+    let (keys, texts): (Vec<u64>, Vec<String>) = passages.into_iter().unzip();
+    let refused = match embedder.embed(&texts, Use::Passage).await {
+        Ok(made) => return Ok(keys.into_iter().zip(made).collect()),
+        Err(err) => err,
+    };
+    let (mut made, mut failures) = (Vec::new(), 0);
+    for (key, text) in keys.into_iter().zip(texts) {
+        match embedder.embed(&[text], Use::Passage).await {
+            Ok(one) => {
+                failures = 0;
+                made.extend(one.into_iter().next().map(|vector| (key, vector)));
+            }
+            Err(_) if failures < MOST_FAILURES => {
+                failures += 1;
+                lock(&collection.unembeddable).insert(key);
+            }
+            // It is the model.
+            Err(_) => return Err(refused),
+        }
+    }
+    Ok(made)
 }

@@ -2,7 +2,9 @@
 //! vectors; both are known here only. Files are listed and read by hands, as their user.
 
 mod analysis;
+mod answers;
 mod collection;
+mod freshness;
 mod indexing;
 mod knowledge;
 mod languages;
@@ -13,9 +15,11 @@ mod stored;
 mod vectors;
 mod watching;
 
+pub use analysis::Words;
+pub use answers::{Answer, Question};
 pub use collection::{Filter, Progress, Record};
 pub use indexing::Refreshed;
-pub use knowledge::{Answer, Knowledge, Question, Status, Wanted};
+pub use knowledge::{Judge, Knowledge, Status, Wanted};
 pub use ranking::{Kind, Legs, Ranked};
 pub use sample::{Leg, Sample};
 pub use stored::{FileState, StoredPassage};

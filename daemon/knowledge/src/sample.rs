@@ -3,7 +3,8 @@
 
 use crate::{
     collection::{Collection, Filter, Record, blocking, vectors_of},
-    indexing,
+    indexing::{self, Draft},
+    languages::Languages,
 };
 use jiff::Timestamp;
 use skynet_core::Result;
@@ -41,6 +42,7 @@ impl Sample {
             name: "sample".into(),
             uid: 0,
             workspace: PathBuf::new(),
+            place: (0, 0),
             path: ".".into(),
             include: Vec::new(),
             exclude: Vec::new(),
@@ -50,13 +52,14 @@ impl Sample {
         let collection = Arc::new(Collection::open(record, directory)?);
         let opened = collection.clone();
         blocking(move || {
-            let (entries, readings) = documents
+            let read = documents
                 .into_iter()
-                .map(|(path, reading)| (Entry { path, stamp: Default::default() }, reading))
-                .unzip();
+                .map(|(path, reading)| (Entry { path, stamp: Default::default() }, reading));
             let writer = opened.lexical.write()?;
-            let (writer, _) = indexing::write(&opened, writer, entries, readings, true)?;
-            writer.finish()
+            let mut draft = Draft { writer, languages: Languages::default(), scanner: None };
+            draft.write(read.collect())?;
+            draft.commit(&opened)?;
+            draft.writer.finish()
         })
         .await?;
         Ok(Self(collection))
@@ -89,11 +92,10 @@ impl Sample {
         leg: Leg,
         most: usize,
     ) -> Result<Vec<String>> {
-        let embedders: Vec<Arc<dyn Embedder>> = match leg {
+        let asked = match leg {
             Leg::Words => Vec::new(),
-            Leg::Vectors | Leg::Both => embedders.iter().map(|(_, embedder)| embedder.clone()).collect(),
+            Leg::Vectors | Leg::Both => vectors_of(embedders, question).await?,
         };
-        let asked = vectors_of(&self.0, &embedders, question).await?;
         let (collection, question) = (self.0.clone(), question.to_owned());
         let found =
             blocking(move || collection.search(&question, &Filter::default(), &asked, most * 4)).await?.1;

@@ -6,7 +6,8 @@
 
 use crc32fast::Hasher;
 use half::f16;
-use skynet_core::{Error, Result};
+use sha2::{Digest as _, Sha256};
+use skynet_core::{Error, Result, canonical::hex};
 use skynet_models::Model;
 use std::{
     collections::{HashMap, HashSet},
@@ -41,6 +42,7 @@ pub(crate) struct Vectors {
     directory: PathBuf,
     graph: RwLock<Graph>,
     log: Mutex<File>,
+    turn: Mutex<()>,
 }
 
 struct Graph {
@@ -56,7 +58,8 @@ impl Vectors {
     /// # Errors
     /// `Unavailable` when the disk refuses.
     pub(crate) fn open(directory: &Path, model: &Model) -> Result<Self> {
-        let directory = directory.join(&model.id);
+        // A provider's model may be called anything, a path included.
+        let directory = directory.join(hex(&Sha256::digest(&model.id)));
         fs::create_dir_all(&directory).map_err(cannot)?;
         let path = directory.join("log");
         let (vectors, whole_bytes) = match read_log(&path, model) {
@@ -82,7 +85,13 @@ impl Vectors {
             log.set_len(whole_bytes).map_err(cannot)?;
         }
         let graph = restore(&directory, model, &vectors)?;
-        Ok(Self { model: model.clone(), directory, graph: RwLock::new(graph), log: Mutex::new(log) })
+        Ok(Self {
+            model: model.clone(),
+            directory,
+            graph: RwLock::new(graph),
+            log: Mutex::new(log),
+            turn: Mutex::default(),
+        })
     }
 
     /// Whose they are.
@@ -126,6 +135,8 @@ impl Vectors {
     /// `Internal` when usearch refuses.
     pub(crate) fn search(&self, vector: &[f32], most: usize) -> Result<Vec<(u64, f32)>> {
         let graph = self.read();
+        // One at a time: usearch has a place for each thread that it was told of, and refuses further ones.
+        let _turn = lock(&self.turn);
         let found = if graph.keys.len() <= EXACT_UP_TO {
             graph.index.exact_search(vector, most)
         } else {

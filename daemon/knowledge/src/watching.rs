@@ -1,9 +1,9 @@
 //! Hears of changes of a collection's files for as long as it is in use. A call to hands that ends when it is no longer
 //! wanted says, by its progress, that something changed; what changed is for a look to find.
 
-use crate::{collection::Collection, indexing::ask};
+use crate::{Knowledge, collection::Collection, indexing::ask};
 use async_trait::async_trait;
-use skynet_core::{CallCtx, Effect, Error, Outbox, Result, Run, change::Extent, ctx::Progress};
+use skynet_core::{CallCtx, Effect, Error, Outbox, Result, change::Extent, ctx::Progress};
 use skynet_documents::{WATCH, Watch as Files, Watched};
 use std::{
     os::fd::OwnedFd,
@@ -65,14 +65,8 @@ impl Watch {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    /// Watches from now on, or for longer. `changed` is called with a context for what it has to do.
-    pub(crate) fn keep(
-        &mut self,
-        collection: &Arc<Collection>,
-        hands: &Arc<dyn Run>,
-        ctx: CallCtx,
-        changed: impl Fn(&CallCtx) + Send + Sync + 'static,
-    ) {
+    /// Watches from now on, or for longer. Then the collection is let go of.
+    pub(crate) fn keep(&mut self, knowledge: &Arc<Knowledge>, collection: &Arc<Collection>, ctx: CallCtx) {
         let end = Instant::now() + IDLE;
         if let Some(until) = self.until.as_ref().filter(|until| !until.is_closed()) {
             until.send_replace(end);
@@ -80,7 +74,8 @@ impl Watch {
         }
         let (until, mut ends) = watch::channel(end);
         self.until = Some(until);
-        let (collection, hands, is_on) = (collection.clone(), hands.clone(), self.is_on.clone());
+        let (hands, is_on) = (knowledge.hands.clone(), self.is_on.clone());
+        let (knowledge, collection) = (Arc::downgrade(knowledge), collection.clone());
         tokio::spawn(async move {
             let (tell, mut news) = watch::channel(-1.0);
             let cancel = ctx.cancel.child_token();
@@ -95,7 +90,9 @@ impl Watch {
                     Ok(()) = news.changed() => {
                         // The first says that it is watched: what changed before that was not heard of.
                         is_on.store(true, Ordering::Relaxed);
-                        changed(&ctx);
+                        if let Some(knowledge) = knowledge.upgrade() {
+                            knowledge.changed(&collection, &ctx);
+                        }
                     }
                     Ok(()) = ends.changed() => {}
                     () = tokio::time::sleep_until(end.into()) => break None,
@@ -120,6 +117,11 @@ impl Watch {
             if collection.progress.borrow().unwatched.is_some() {
                 // Until it is forgotten: what cannot be watched now cannot in a moment either.
                 let _ = tokio::time::timeout(IDLE, ctx.cancel.cancelled()).await;
+            }
+            let id = collection.record.id;
+            drop(collection);
+            if let Some(knowledge) = knowledge.upgrade() {
+                knowledge.close(id);
             }
         });
     }

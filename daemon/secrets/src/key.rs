@@ -91,6 +91,14 @@ impl MasterKey {
         Self(Zeroizing::new(bytes))
     }
 
+    /// A key for another purpose, which tells nothing of this one: SHA-256 of the purpose and this key, which is random.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Self {
+        let digest =
+            Sha256::new().chain_update(purpose).chain_update([0]).chain_update(self.0.as_slice()).finalize();
+        Self(Zeroizing::new(digest.into()))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }

@@ -1,6 +1,6 @@
 //! Secrets of the people whose agents skynetd serves: kept encrypted ([`Secrets`]), named instead of shown
 //! ([`Reference`]), taken out of what is written to anybody ([`Scanner`]), and encrypted files of environment
-//! variables ([`Environment`]). It decides nothing: who may use which secret, and where, is for the layers to say.
+//! variables ([`Environment`]). Entries that can be forgotten for good are kept in the same way ([`SealedEntries`]). It decides nothing: who may use which secret, and where, is for the layers to say.
 
 mod cipher;
 mod document;
@@ -16,6 +16,7 @@ mod purpose;
 mod record;
 pub mod reference;
 pub mod scan;
+mod sealed;
 mod spread;
 pub mod store;
 
@@ -27,6 +28,7 @@ pub use name::Name;
 pub use purpose::{Git, Purpose};
 pub use reference::Reference;
 pub use scan::{Redacted, Scanner, has_mark};
+pub use sealed::{LONGEST_ENTRY, SealedEntries};
 pub use store::{Existing, Metadata, Secrets};
 
 use std::{io, path::PathBuf};

@@ -72,7 +72,7 @@ impl Tool for KnowledgeAddCollection {
             max_file_bytes: input.max_file_bytes,
         };
         let record = knowledge.add(ctx, wanted)?;
-        match knowledge.refresh(ctx, &record.name).await {
+        match knowledge.refresh_record(ctx, record.clone()).await {
             Ok(refreshed) => Ok(Output {
                 collection: record.name,
                 counts: refreshed.into(),
@@ -80,7 +80,7 @@ impl Tool for KnowledgeAddCollection {
             }),
             Err(err) => {
                 // What cannot be read is no collection; it can be added again.
-                knowledge.remove(ctx, &record.name).await?;
+                knowledge.remove_record(&record).await?;
                 Err(err)
             }
         }

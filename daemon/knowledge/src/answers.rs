@@ -1,0 +1,293 @@
+//! What is asked of collections. Nothing is shown of a file that the caller may not read now.
+
+use crate::{
+    Knowledge,
+    collection::{self, Filter, blocking},
+    ranking::{Kind, Ranked},
+    stored::{FileState, StoredPassage},
+};
+use skynet_core::{CallCtx, Error, Result};
+use skynet_models::Language;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// Passages that a re-ranker reads, and how long it may take.
+const RERANKED: usize = 30;
+const RERANK_FOR: Duration = Duration::from_millis(1500);
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What is looked for.
+    pub text: String,
+    /// Names of collections; empty for all that the caller may ask.
+    pub collections: Vec<String>,
+    /// What may be found.
+    pub filter: Filter,
+    /// How many passages.
+    pub most: usize,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Best first, each with the name of its collection.
+    pub found: Vec<(String, Ranked)>,
+    /// What the question was taken for.
+    pub kind: Kind,
+    /// What the answer lacks, and why: in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Knowledge {
+    /// Answers a question, by words alone where there is no model. Progress tells what words found, before vectors are asked.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no collection, or none of a name; `Unavailable` when an index cannot be read.
+    pub async fn search(self: &Arc<Self>, ctx: &CallCtx, question: Question) -> Result<Answer> {
+        let mut answer = Answer { found: Vec::new(), kind: Kind::Prose, notes: Vec::new() };
+        let collections = self.asked(ctx, &question.collections).await?;
+        for collection in &collections {
+            answer.notes.extend(self.freshen(collection, ctx).await);
+        }
+        let embedders = self.embedders();
+        let asked = collection::vectors_of(&embedders, &question.text).await;
+        if embedders.is_empty() {
+            let why = self.models.why_not().unwrap_or_else(|| "no embedding model can be used".into());
+            answer.notes.push(format!("found by words alone: {why}"));
+        }
+        let asked = asked.unwrap_or_else(|err| {
+            answer.notes.push(format!("found by words alone: {err}"));
+            Vec::new()
+        });
+        for collection in &collections {
+            ctx.check_canceled()?;
+            let (searched, text, filter) =
+                (collection.clone(), question.text.clone(), question.filter.clone());
+            let (most, asked) = (question.most.max(RERANKED), asked.clone());
+            let (kind, found) = blocking(move || searched.search(&text, &filter, &asked, most)).await?;
+            answer.kind = kind;
+            answer.found.extend(found.into_iter().map(|ranked| (collection.record.name.clone(), ranked)));
+        }
+        let paths = answer.found.iter().map(|(_, ranked)| ranked.passage.path.clone());
+        let seen = self.seen(ctx, paths.collect()).await?;
+        let all = answer.found.len();
+        answer.found.retain(|(_, ranked)| seen.contains(&ranked.passage.path));
+        if answer.found.len() < all {
+            answer
+                .notes
+                .push("some of what was found is in files that you may not read, and is left out".into());
+        }
+        self.rerank(&question.text, &mut answer).await;
+        answer.found.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+        answer.found.truncate(question.most);
+        Ok(answer)
+    }
+
+    /// The paths among these that the caller may see.
+    async fn seen(&self, ctx: &CallCtx, paths: HashSet<String>) -> Result<HashSet<String>> {
+        let caller = &ctx.origin()?.caller;
+        let judge = self.judge.get().ok_or_else(|| Error::unavailable("nobody says yet what may be seen"))?;
+        let mut seen = HashSet::new();
+        for path in paths {
+            if judge.may_read(caller, &path).await? {
+                seen.insert(path);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// # Errors
+    /// `Denied` for a file that the caller may not read.
+    async fn check_seen(&self, ctx: &CallCtx, path: &str) -> Result<()> {
+        if self.seen(ctx, HashSet::from([path.to_owned()])).await?.is_empty() {
+            return Err(Error::denied(format!("`{path}` may not be read: a rule says so of `files_read`")));
+        }
+        Ok(())
+    }
+
+    /// Has a cross-encoder, where one is installed, read the best with the question. It has its time, and is not waited for longer.
+    async fn rerank(&self, question: &str, answer: &mut Answer) {
+        let Some(reranker) = self.models.reranker() else { return };
+        answer.found.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+        let best: Vec<String> = answer
+            .found
+            .iter()
+            .take(RERANKED)
+            .map(|(_, ranked)| ranked.passage.passage.in_context())
+            .collect();
+        match timeout(RERANK_FOR, reranker.score(question, &best)).await {
+            Ok(Ok(scores)) => {
+                for ((_, ranked), score) in answer.found.iter_mut().zip(scores) {
+                    // A logit: the odds that it answers.
+                    let likelihood = 1.0 / (1.0 + (-score).exp());
+                    ranked.legs.reranker = Some(likelihood);
+                    ranked.score = f32::midpoint(ranked.score, likelihood);
+                }
+            }
+            Ok(Err(err)) => answer.notes.push(format!("not re-ranked: {err}")),
+            Err(_) => answer.notes.push("not re-ranked: the re-ranker took too long".into()),
+        }
+    }
+
+    /// Passages that mean the same as one, by its id, itself left out.
+    ///
+    /// # Errors
+    /// `NotFound` for an id that is none, or has no vector yet.
+    pub async fn similar(
+        self: &Arc<Self>,
+        ctx: &CallCtx,
+        name: &str,
+        id: &str,
+        most: usize,
+    ) -> Result<Vec<(StoredPassage, f32)>> {
+        let collection = self.find(ctx, name).await?;
+        let passage = self.passage(ctx, name, id).await?;
+        let embedders = self.embedders();
+        let wanted = if passage.is_foreign() { Language::Other } else { Language::English };
+        let embedder = embedders.into_iter().find(|(language, _)| *language == wanted);
+        let Some((_, embedder)) = embedder else {
+            let why =
+                self.models.why_not().unwrap_or_else(|| "no model for its language is installed".into());
+            return Err(Error::unavailable(format!("passages cannot be compared: {why}")));
+        };
+        let model = embedder.model().clone();
+        let found: Vec<(StoredPassage, f32)> = blocking(move || {
+            let vectors = collection.vectors(&model)?;
+            let own = vectors.vectors_of([passage.key]).remove(&passage.key).ok_or_else(|| {
+                Error::not_found(
+                    "this passage has no vector yet; `knowledge_list_collections` tells how far they are",
+                )
+            })?;
+            let nearest = vectors.search(&own, most + 1)?;
+            let places = collection.lexical.locate(nearest.iter().map(|(key, _)| *key))?;
+            let searcher = collection.lexical.searcher();
+            let mut found = Vec::new();
+            for (key, cosine) in nearest {
+                for address in places.get(&key).into_iter().flatten() {
+                    let stored = collection.lexical.passage(&searcher, *address)?;
+                    if stored.id() != passage.id() {
+                        found.push((stored, cosine));
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await?;
+        let seen = self.seen(ctx, found.iter().map(|(passage, _)| passage.path.clone()).collect()).await?;
+        Ok(found.into_iter().filter(|(passage, _)| seen.contains(&passage.path)).take(most).collect())
+    }
+
+    /// A passage by its id.
+    ///
+    /// # Errors
+    /// `NotFound` for an id that is none.
+    pub async fn passage(self: &Arc<Self>, ctx: &CallCtx, name: &str, id: &str) -> Result<StoredPassage> {
+        let passages = self.passages_around(ctx, name, id, 0).await?;
+        passages.into_iter().next().ok_or_else(|| no_passage(id))
+    }
+
+    /// A passage by its id, with so many before and after it.
+    ///
+    /// # Errors
+    /// `NotFound` for an id that is none.
+    pub async fn passages_around(
+        self: &Arc<Self>,
+        ctx: &CallCtx,
+        name: &str,
+        id: &str,
+        around: u32,
+    ) -> Result<Vec<StoredPassage>> {
+        let collection = self.find(ctx, name).await?;
+        let (path, sequence) = id.rsplit_once('#').ok_or_else(|| no_passage(id))?;
+        let sequence: u32 = sequence.parse().map_err(|_| no_passage(id))?;
+        self.check_seen(ctx, path).await?;
+        let path = path.to_owned();
+        let passages = blocking(move || collection.lexical.passages_of(&path)).await?;
+        if !passages.iter().any(|passage| passage.sequence == sequence) {
+            return Err(no_passage(id));
+        }
+        let is_near = |passage: &StoredPassage| passage.sequence.abs_diff(sequence) <= around;
+        Ok(passages.into_iter().filter(is_near).collect())
+    }
+
+    /// What is known of a file.
+    ///
+    /// # Errors
+    /// `NotFound` for a file that is in no collection.
+    pub async fn file(
+        self: &Arc<Self>,
+        ctx: &CallCtx,
+        collections: &[String],
+        path: &str,
+    ) -> Result<(String, FileState)> {
+        let clean = ctx.workspace()?.relative(path)?.to_string();
+        self.check_seen(ctx, &clean).await?;
+        for collection in self.asked(ctx, collections).await? {
+            let name = collection.record.name.clone();
+            let path = clean.clone();
+            if let Some(file) = blocking(move || collection.lexical.file(&path)).await? {
+                return Ok((name, file));
+            }
+        }
+        Err(Error::not_found(format!("`{path}` is in no collection; see `knowledge_list_collections`")))
+    }
+
+    /// Where a name is defined, exact ones first: collection, file and its outline entry.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no collection; `Unavailable` when an index cannot be read.
+    pub async fn definitions(
+        self: &Arc<Self>,
+        ctx: &CallCtx,
+        collections: &[String],
+        name: &str,
+        most: usize,
+    ) -> Result<Vec<(String, String, skynet_documents::Definition)>> {
+        let mut all = Vec::new();
+        for collection in self.asked(ctx, collections).await? {
+            // What is not told is told by searches.
+            drop(self.freshen(&collection, ctx).await);
+            let named = collection.record.name.clone();
+            let wanted = name.to_lowercase();
+            let found = blocking(move || {
+                let mut found = Vec::new();
+                let mut seen = HashSet::new();
+                for passage in collection.lexical.defining(&wanted, most * 4)? {
+                    if !seen.insert(passage.path.clone()) {
+                        continue;
+                    }
+                    let Some(file) = collection.lexical.file(&passage.path)? else { continue };
+                    let matching = file
+                        .outline
+                        .into_iter()
+                        .filter(|definition| definition.name.to_lowercase().contains(&wanted));
+                    found.extend(matching.map(|definition| (file.path.clone(), definition)));
+                }
+                Ok(found)
+            })
+            .await?;
+            all.extend(found.into_iter().map(|(path, definition)| (named.clone(), path, definition)));
+        }
+        let seen = self.seen(ctx, all.iter().map(|(_, path, _)| path.clone()).collect()).await?;
+        all.retain(|(_, path, _)| seen.contains(path));
+        let exactness = |definition: &skynet_documents::Definition| {
+            if definition.name == name {
+                0
+            } else if definition.name.eq_ignore_ascii_case(name) {
+                1
+            } else {
+                2
+            }
+        };
+        all.sort_by_key(|(_, path, definition)| (exactness(definition), path.clone(), definition.first_line));
+        all.truncate(most);
+        Ok(all)
+    }
+}
+
+fn no_passage(id: &str) -> Error {
+    Error::not_found(format!(
+        "there is no passage `{id}`; ids are those that `knowledge_search` answers, and end with their file"
+    ))
+}

@@ -1,0 +1,122 @@
+//! What keeps collections as their files are: looks at a search, looks when something changed, and the vectors after that.
+
+use crate::{
+    Knowledge,
+    collection::{Collection, lock},
+    indexing, watching,
+};
+use skynet_core::CallCtx;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinHandle, time::timeout};
+
+/// A search waits for changes that are being read up to that time, and then answers without them.
+const WAIT_FOR_CHANGES: Duration = Duration::from_millis(1500);
+
+/// A collection whose files are not watched is looked through at a search, unless it was within that time.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+impl Knowledge {
+    /// Waits a little for changes that are being read. What an answer may lack then, in sentences.
+    pub(crate) async fn freshen(
+        self: &Arc<Self>,
+        collection: &Arc<Collection>,
+        ctx: &CallCtx,
+    ) -> Vec<String> {
+        self.watch(collection, ctx);
+        let is_due = {
+            let open = lock(&self.open);
+            open.get(&collection.record.id).is_some_and(|open| {
+                !open.watch.is_on() && open.looked_at.is_none_or(|at| at.elapsed() > LOOK_AGAIN_AFTER)
+            })
+        };
+        let looking = is_due.then(|| {
+            self.note_look(collection);
+            self.refresh_in_background(collection, ctx)
+        });
+        let is_quiet = timeout(WAIT_FOR_CHANGES, async {
+            match looking.flatten() {
+                // It tells itself what went wrong.
+                Some(looking) => drop(looking.await),
+                // Whoever refreshes it holds this.
+                None => drop(collection.writing.lock().await),
+            }
+        });
+        let is_quiet = is_quiet.await.is_ok();
+        let progress = collection.progress.borrow().clone();
+        let mut notes = Vec::new();
+        let name = &collection.record.name;
+        if !is_quiet && let Some(doing) = progress.doing {
+            let (done, all) = progress.done;
+            notes.push(format!("`{name}` is not complete: {doing}, {done} of {all}"));
+        }
+        if let Some(failure) = progress.failure {
+            notes.push(format!("`{name}` may be out of date: {failure}"));
+        }
+        notes
+    }
+
+    fn refresh_in_background(
+        self: &Arc<Self>,
+        collection: &Arc<Collection>,
+        ctx: &CallCtx,
+    ) -> Option<JoinHandle<()>> {
+        let (knowledge, collection) = (self.clone(), collection.clone());
+        let ctx = self.of_its_own(&collection, ctx)?;
+        Some(tokio::spawn(async move {
+            if let Err(err) = indexing::refresh(&collection, &knowledge.hands, &knowledge.keyring, &ctx).await
+            {
+                tracing::warn!(collection = collection.record.name, error = %err, "a collection is out of date");
+            }
+            knowledge.note_look(&collection);
+            knowledge.embed(&collection);
+        }))
+    }
+
+    /// Begins to make the vectors that are missing, unless that is under way.
+    pub(crate) fn embed(self: &Arc<Self>, collection: &Arc<Collection>) {
+        let embedders = self.embedders();
+        if embedders.is_empty() {
+            return;
+        }
+        let collection = collection.clone();
+        let end = lock(&self.open).get(&collection.record.id).map(|open| open.end.clone());
+        let Some(end) = end else { return };
+        tokio::spawn(async move {
+            let made = tokio::select! {
+                made = indexing::embed(&collection, &embedders) => made,
+                () = end.cancelled() => return,
+            };
+            if let Err(err) = made {
+                tracing::warn!(collection = collection.record.name, error = %err, "vectors are missing");
+            }
+        });
+    }
+
+    /// Hears of changes from now on, for as long as somebody asks now and then.
+    pub(crate) fn watch(self: &Arc<Self>, collection: &Arc<Collection>, ctx: &CallCtx) {
+        let Some(ctx) = self.of_its_own(collection, ctx) else { return };
+        let mut open = lock(&self.open);
+        let Some(open) = open.get_mut(&collection.record.id) else { return };
+        open.watch.keep(self, collection, ctx);
+    }
+
+    /// Looks at what changed. Asked by what watches.
+    pub(crate) fn changed(self: &Arc<Self>, collection: &Arc<Collection>, ctx: &CallCtx) {
+        self.refresh_in_background(collection, ctx);
+    }
+
+    /// The context of what goes on after a call has ended, on behalf of the same caller.
+    fn of_its_own(&self, collection: &Collection, ctx: &CallCtx) -> Option<CallCtx> {
+        let open = lock(&self.open);
+        watching::context(ctx, open.get(&collection.record.id)?.end.child_token())
+    }
+
+    pub(crate) fn note_look(&self, collection: &Collection) {
+        if let Some(open) = lock(&self.open).get_mut(&collection.record.id) {
+            open.looked_at = Some(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Memory: what agents were told to keep of a person or a project. It lies encrypted on the disk, an entry with a key of
+//! its own, and is searched in memory. What an entry says is data: it was written by an agent, which may have read it anywhere.
+
+mod entry;
+mod memory;
+mod recall;
+
+pub use entry::{Changes, Entry, Filter, Kind, Past, State, Wanted};
+pub use memory::{Memory, Remembered};

@@ -1,0 +1,294 @@
+//! All that is remembered of all users.
+
+use crate::{
+    entry::{Changes, Entry, Filter, State, Wanted},
+    recall::{self, CLOSE, SAME},
+};
+use jiff::Timestamp;
+use skynet_core::{CallCtx, Error, Result};
+use skynet_models::{Language, Models, Use};
+use skynet_secrets::SealedEntries;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use uuid::Uuid;
+
+/// Of one user.
+const MOST_ENTRIES: usize = 5000;
+
+/// Entries that are told to be about the same.
+const MOST_CLOSE: usize = 5;
+
+/// What became of something that was to be remembered.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// As it is now.
+    pub entry: Entry,
+    /// Whether the same was known already.
+    pub was_known: bool,
+    /// What is about the same, and may say otherwise.
+    pub close: Vec<Entry>,
+}
+
+/// All that is remembered.
+pub struct Memory {
+    sealed: SealedEntries,
+    models: Arc<Models>,
+    /// Of each user that was asked for.
+    users: Mutex<HashMap<u32, Arc<Mutex<Vec<Entry>>>>>,
+}
+
+/// Who asks, and from where.
+struct Asker {
+    uid: u32,
+    workspace: Option<PathBuf>,
+}
+
+impl Memory {
+    /// What `sealed` has.
+    #[must_use]
+    pub fn new(sealed: SealedEntries, models: Arc<Models>) -> Arc<Self> {
+        Arc::new(Self { sealed, models, users: Mutex::default() })
+    }
+
+    /// Keeps something. What is known already is told again; what is about the same is shown, and stays.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what cannot be kept, `QuotaExceeded` for too much, `Unavailable` when the disk refuses.
+    pub async fn remember(&self, ctx: &CallCtx, wanted: Wanted) -> Result<Remembered> {
+        let asker = Asker::of(ctx)?;
+        let mut entry = Entry::new(wanted, asker.workspace.as_deref(), Timestamp::now())?;
+        entry.vector = self.vector(&entry.text, Use::Passage).await?;
+        let all = self.of(asker.uid)?;
+        let mut all = lock(&all);
+        let is_of_same_scope = |other: &&Entry| other.project == entry.project && other.kind == entry.kind;
+        let likeness = |other: &Entry| {
+            let is_same_text = other.text.to_lowercase() == entry.text.to_lowercase();
+            let cosine = entry.vector.as_ref().and_then(|vector| recall::cosine(other, vector));
+            if is_same_text { 1.0 } else { cosine.unwrap_or_default().min(SAME) }
+        };
+        if let Some(known) = all.iter().position(|other| is_of_same_scope(&other) && likeness(other) > SAME) {
+            let mut same = all.get(known).cloned().ok_or_else(|| Error::internal("an entry vanished"))?;
+            same.tags.extend(entry.tags);
+            same.tags.sort();
+            same.tags.dedup();
+            same.confidence = same.confidence.max(entry.confidence);
+            same.updated_at = entry.updated_at;
+            same.expires_at = entry.expires_at;
+            if entry.state == State::Accepted {
+                same.state = State::Accepted;
+            }
+            self.keep(asker.uid, &same)?;
+            if let Some(place) = all.get_mut(known) {
+                place.clone_from(&same);
+            }
+            return Ok(Remembered { entry: same, was_known: true, close: Vec::new() });
+        }
+        if all.len() >= MOST_ENTRIES {
+            return Err(Error::quota_exceeded(format!("{MOST_ENTRIES} entries are the most; forget some")));
+        }
+        let mut close: Vec<(f32, Entry)> = all
+            .iter()
+            .filter(|other| other.is_seen_from(asker.workspace.as_deref()))
+            .map(|other| (likeness(other), other.clone()))
+            .filter(|(likeness, _)| *likeness > CLOSE)
+            .collect();
+        close.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        close.truncate(MOST_CLOSE);
+        self.keep(asker.uid, &entry)?;
+        all.push(entry.clone());
+        Ok(Remembered { entry, was_known: false, close: close.into_iter().map(|(_, entry)| entry).collect() })
+    }
+
+    /// What a question is about, best first, with how well it fits. What is only proposed is left out.
+    ///
+    /// # Errors
+    /// `Unavailable` when entries cannot be read.
+    pub async fn recall(
+        &self,
+        ctx: &CallCtx,
+        question: &str,
+        filter: &Filter,
+        most: usize,
+    ) -> Result<Vec<(Entry, f32)>> {
+        let filter = Filter { state: Some(State::Accepted), ..filter.clone() };
+        let entries = self.list(ctx, &filter)?;
+        let asked = self.vector(question, Use::Query).await?;
+        Ok(recall::rank(entries, question, asked.as_ref(), Timestamp::now(), most))
+    }
+
+    /// What may be known here, newest first.
+    ///
+    /// # Errors
+    /// `Unavailable` when entries cannot be read.
+    pub fn list(&self, ctx: &CallCtx, filter: &Filter) -> Result<Vec<Entry>> {
+        let asker = Asker::of(ctx)?;
+        let all = self.of(asker.uid)?;
+        let mut entries: Vec<Entry> = lock(&all)
+            .iter()
+            .filter(|entry| entry.is_seen_from(asker.workspace.as_deref()) && filter.holds(entry))
+            .cloned()
+            .collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.updated_at));
+        Ok(entries)
+    }
+
+    /// Changes an entry; what it said before is kept with it.
+    ///
+    /// # Errors
+    /// `NotFound` for none that may be known here, `InvalidInput` for what cannot be kept.
+    pub async fn update(&self, ctx: &CallCtx, id: Uuid, changes: Changes) -> Result<Entry> {
+        let asker = Asker::of(ctx)?;
+        let vector = match &changes.text {
+            Some(text) => self.vector(text, Use::Passage).await?,
+            None => None,
+        };
+        let all = self.of(asker.uid)?;
+        let mut all = lock(&all);
+        let place =
+            all.iter_mut().find(|entry| entry.id == id && entry.is_seen_from(asker.workspace.as_deref()));
+        let place = place.ok_or_else(|| unknown(id))?;
+        let mut entry = place.clone();
+        entry.change(changes, Timestamp::now())?;
+        if entry.vector.is_none() {
+            entry.vector = vector;
+        }
+        self.keep(asker.uid, &entry)?;
+        place.clone_from(&entry);
+        Ok(entry)
+    }
+
+    /// Forgets an entry for good.
+    ///
+    /// # Errors
+    /// `NotFound` for none that may be known here, `Unavailable` when the disk refuses.
+    pub fn forget(&self, ctx: &CallCtx, id: Uuid) -> Result<Entry> {
+        let asker = Asker::of(ctx)?;
+        let all = self.of(asker.uid)?;
+        let mut all = lock(&all);
+        let place =
+            all.iter().position(|entry| entry.id == id && entry.is_seen_from(asker.workspace.as_deref()));
+        let place = place.ok_or_else(|| unknown(id))?;
+        self.sealed.forget(asker.uid, id).map_err(cannot)?;
+        Ok(all.remove(place))
+    }
+
+    /// Takes entries that were exported. Those that are known by id or text stay; how many were new.
+    ///
+    /// # Errors
+    /// `InvalidInput` for one that cannot be kept, and then none is; `QuotaExceeded` for too many.
+    pub fn import(&self, ctx: &CallCtx, entries: Vec<Entry>) -> Result<usize> {
+        let asker = Asker::of(ctx)?;
+        let mut checked = Vec::new();
+        for entry in entries {
+            let mut entry = entry.check()?;
+            if entry.project.is_some() {
+                // It is about this project now.
+                let workspace = asker.workspace.as_ref().ok_or_else(|| {
+                    Error::invalid_input(
+                        "this session has no workspace, so it takes no entries about a project",
+                    )
+                })?;
+                entry.project = Some(workspace.clone());
+            }
+            checked.push(entry);
+        }
+        let all = self.of(asker.uid)?;
+        let mut all = lock(&all);
+        let is_known = |entry: &Entry, all: &[Entry]| {
+            all.iter().any(|other| {
+                other.id == entry.id || (other.text == entry.text && other.project == entry.project)
+            })
+        };
+        checked.retain(|entry| !is_known(entry, &all) && !entry.is_over(Timestamp::now()));
+        if all.len() + checked.len() > MOST_ENTRIES {
+            return Err(Error::quota_exceeded(format!("{MOST_ENTRIES} entries are the most; forget some")));
+        }
+        let count = checked.len();
+        for entry in checked {
+            self.keep(asker.uid, &entry)?;
+            all.push(entry);
+        }
+        Ok(count)
+    }
+
+    /// The entries of a user; read when first asked for. What is over is forgotten for good.
+    fn of(&self, uid: u32) -> Result<Arc<Mutex<Vec<Entry>>>> {
+        let all = {
+            let mut users = lock(&self.users);
+            match users.get(&uid) {
+                Some(all) => all.clone(),
+                None => {
+                    let all = Arc::new(Mutex::new(self.read(uid)?));
+                    users.insert(uid, all.clone());
+                    all
+                }
+            }
+        };
+        let now = Timestamp::now();
+        let mut entries = lock(&all);
+        for entry in entries.iter().filter(|entry| entry.is_over(now)) {
+            self.sealed.forget(uid, entry.id).map_err(cannot)?;
+        }
+        entries.retain(|entry| !entry.is_over(now));
+        drop(entries);
+        Ok(all)
+    }
+
+    fn read(&self, uid: u32) -> Result<Vec<Entry>> {
+        let (sealed, damaged) = self.sealed.all(uid).map_err(cannot)?;
+        for err in damaged {
+            tracing::error!(uid, "something remembered cannot be read: {err}");
+        }
+        let mut entries = Vec::new();
+        for (id, json) in sealed {
+            match serde_json::from_slice(&json) {
+                Ok(entry) => entries.push(entry),
+                Err(err) => tracing::error!(uid, %id, "something remembered is of another version: {err}"),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn keep(&self, uid: u32, entry: &Entry) -> Result<()> {
+        let json = serde_json::to_vec(entry)
+            .map_err(|err| Error::internal("an entry cannot be written").with_source(err))?;
+        self.sealed.put(uid, entry.id, &json).map_err(cannot)
+    }
+
+    /// With the model that reads all languages, if it is there: a question may be in another one. Without, words are all there is.
+    async fn vector(&self, text: &str, used_as: Use) -> Result<Option<(String, Vec<f32>)>> {
+        let embedder =
+            self.models.embedder(Language::Other).or_else(|| self.models.embedder(Language::English));
+        let Some(embedder) = embedder else { return Ok(None) };
+        match embedder.embed(&[text.to_owned()], used_as).await {
+            Ok(made) => Ok(made.into_iter().next().map(|vector| (embedder.model().sha256.clone(), vector))),
+            Err(err) => {
+                tracing::warn!(error = %err, "something is remembered or recalled by its words alone");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Asker {
+    fn of(ctx: &CallCtx) -> Result<Self> {
+        let caller = &ctx.origin()?.caller;
+        let workspace = caller.workspace.as_ref().map(|workspace| workspace.path().to_owned());
+        Ok(Self { uid: caller.uid, workspace })
+    }
+}
+
+fn unknown(id: Uuid) -> Error {
+    Error::not_found(format!("nothing with the id `{id}` is remembered here; see `memory_list`"))
+}
+
+fn cannot(err: skynet_secrets::Error) -> Error {
+    Error::unavailable("what is remembered cannot be kept or read").with_source(err)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
