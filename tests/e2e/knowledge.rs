@@ -294,6 +294,10 @@ fn documents_that_mean_harm_cost_only_themselves() {
     let token = format!("ghp_{}", "aB3d".repeat(9));
     bench.write("keys.md", format!("The deploy token of pomegranate is {token}, keep it."));
     bench.write("id_rsa", "pomegranate");
+    bench.write("keys.html", format!("<p>The apricot token is {token}.</p>"));
+    // Words without letters, and a heading that is longer than a text: no deep recursion, no answer without end.
+    bench.write("blank.csv", "_,".repeat(200_000));
+    bench.write("heading.md", format!("# {}\n\n{}", "long ".repeat(5000), "## x\n\ny\n\n".repeat(5000)));
     let added = bench.add();
     assert_eq!(bench.first("lighthouse keeper").as_deref(), Some("good.md"), "{added}");
     assert_eq!(bench.first("cafetiere").as_deref(), Some("latin.txt"), "accents are not needed");
@@ -303,6 +307,7 @@ fn documents_that_mean_harm_cost_only_themselves() {
     let found = bench.search("pomegranate");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(!found[0]["text"].as_str().unwrap().contains(&token), "{found:?}");
+    assert_eq!(bench.first("apricot").as_deref(), Some("keys.html"));
     let index = bench.home.state.join("index");
     assert!(!holds(&index, &token), "a secret is in the index");
     for (path, why) in [
@@ -358,6 +363,38 @@ fn a_collection_is_of_its_workspace() {
         );
     }
     assert_eq!(bench.first("licorice").as_deref(), Some("a.md"));
+}
+
+#[test]
+fn what_a_rule_keeps_from_being_read_is_not_found() {
+    let mut bench = Bench::new();
+    bench.write("open/a.md", "The recipe for nougat is public.");
+    bench.write("vault/b.md", "The recipe for nougat with pistachio is not.");
+    bench.write("vault/code.py", "def pistachio():\n    return 1\n");
+    bench.add();
+    assert_eq!(bench.search("nougat").len(), 2);
+    bench.daemon.take().unwrap().kill();
+    bench.home.configure(
+        "[[policy.rules]]\nname = 'vault'\nverdict = 'deny'\ntools = ['files_read']\narguments = { path = { under = 'vault' } }\n",
+    );
+    bench.daemon = Some(Daemon::start(&bench.home));
+    let answer = bench.call("knowledge_search", json!({ "query": "nougat" }));
+    assert_eq!(answer["found"].as_array().unwrap().len(), 1, "{answer}");
+    assert!(!answer.to_string().contains("pistachio"), "{answer}");
+    let symbols = bench.call("knowledge_find_symbol", json!({ "name": "pistachio" }));
+    assert_eq!(symbols["definitions"], json!([]));
+    for (tool, input) in [
+        ("knowledge_read_chunk", json!({ "collection": "all", "id": "vault/b.md#0" })),
+        ("knowledge_outline_file", json!({ "path": "vault/code.py" })),
+    ] {
+        let refused = bench.shim.call(tool, input).unwrap_err();
+        assert!(refused.contains("may not be read") && !refused.contains("pistachio"), "{tool}: {refused}");
+    }
+    // Another directory of the same path is another workspace.
+    fs::rename(&bench.home.project, bench.home.path.join("moved")).unwrap();
+    fs::create_dir(&bench.home.project).unwrap();
+    let mut other = Shim::connected(&bench.home, "2025-11-25", json!({}));
+    assert_eq!(other.call("knowledge_list_collections", json!({})).unwrap()["collections"], json!([]));
 }
 
 #[test]
@@ -429,11 +466,14 @@ impl Bench {
 
     /// How many vectors this daemon made, once there are so many.
     fn embedded(&mut self, wanted: u64) -> u64 {
+        let mut before = u64::MAX;
         loop {
             let (_, vectors, embedded) = self.vectors();
-            if vectors >= wanted {
+            // They are counted a moment after they are there.
+            if vectors >= wanted && embedded == before {
                 return embedded;
             }
+            before = embedded;
         }
     }
 }
@@ -458,7 +498,7 @@ fn what_means_the_same_is_found_in_other_words_and_languages() {
         ("baking bread", "bakery.md"),
         ("spacecraft circling a gas giant", "orbit.md"),
         ("autoriser des connexions réseau entrantes", "pare-feu.md"),
-        ("backup quotidien", "sauvegarde.md"),
+        ("où les données sont-elles dupliquées tous les soirs", "sauvegarde.md"),
         ("remove repeated elements of an array", "src/list.py"),
     ] {
         let answer = bench.call("knowledge_search", json!({ "query": query }));

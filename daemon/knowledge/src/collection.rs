@@ -1,6 +1,7 @@
 //! One collection: what it is of, its indexes, and how far they are.
 
 use crate::{
+    analysis::ENGLISH,
     languages::Languages,
     lexical::{Hit, Lexical},
     ranking::{self, Candidate, Kind, Legs, Ranked},
@@ -74,8 +75,6 @@ pub struct Progress {
     pub failure: Option<String>,
     /// Why changes are not heard of as they happen.
     pub unwatched: Option<String>,
-    /// Vectors that were made since the daemon started.
-    pub embedded: u64,
 }
 
 /// What a question may be answered with.
@@ -246,7 +245,9 @@ impl Collection {
             .filter(|term| !term.is_empty())
             .map(str::to_lowercase)
             .collect();
-        Ok((kind, ranking::rank(candidates.collect(), kind, &terms, most)))
+        let is_foreign = skynet_documents::language(question).is_some_and(|language| language != ENGLISH);
+        let asked = ranking::Asked { kind, is_foreign, terms: &terms };
+        Ok((kind, ranking::rank(candidates.collect(), &asked, most)))
     }
 
     /// The passages that either leg found, with what words say of them.

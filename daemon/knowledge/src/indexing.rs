@@ -374,9 +374,8 @@ pub(crate) async fn embed(
             })
             .await?;
             let made = make(collection, &**embedder, texts.into_iter().flatten().collect()).await?;
-            let (count, kept) = (made.len() as u64, vectors.clone());
+            let kept = vectors.clone();
             blocking(move || kept.add(&made)).await?;
-            collection.progress.send_modify(|progress| progress.embedded += count);
         }
         blocking(move || vectors.save()).await?;
     }

@@ -57,6 +57,8 @@ pub struct Status {
     pub passages: u64,
     /// Passages that differ, and that have a vector, by each model that is installed.
     pub vectors: Vec<(String, u64)>,
+    /// Vectors that were made since it was opened.
+    pub embedded: u64,
     /// Languages of its prose, ISO 639-3, with passages of each.
     pub languages: Vec<(String, u64)>,
     /// What its index takes of the disk.
@@ -272,10 +274,16 @@ impl Knowledge {
             self.embedders().into_iter().map(|(_, embedder)| embedder.model().clone()).collect();
         blocking(move || {
             let (files, passages) = collection.lexical.count()?;
-            let vectors =
-                models.iter().map(|model| Ok((model.id.clone(), collection.vectors(model)?.len() as u64)));
+            let mut vectors = Vec::new();
+            let mut embedded = 0;
+            for model in models {
+                let (count, added) = collection.vectors(&model)?.counts();
+                embedded += added;
+                vectors.push((model.id, count));
+            }
             Ok(Status {
-                vectors: vectors.collect::<Result<_>>()?,
+                vectors,
+                embedded,
                 languages: lock(&collection.languages).counts(),
                 progress: collection.progress.borrow().clone(),
                 size_bytes: size_of(collection.directory()),

@@ -15,6 +15,9 @@ const VECTOR_WEIGHT_OF_SYMBOL: f32 = 0.3;
 /// Where a question's language has no passages, words find it by accident only.
 const VECTOR_WEIGHT_ACROSS: f32 = 0.85;
 
+/// What the cosines of the model for English count where the question is in another language: it hardly reads it.
+const UNREADABLE_FACTOR: f32 = 0.5;
+
 /// What a passage that defines a name of the question gains.
 const DEFINITION_BONUS: f32 = 0.2;
 
@@ -119,8 +122,17 @@ impl Span {
     }
 }
 
-/// Orders candidates, best first. `terms` are the words of the question as they are written, in lower case.
-pub(crate) fn rank(candidates: Vec<Candidate>, kind: Kind, terms: &[String], most: usize) -> Vec<Ranked> {
+/// What is known of a question.
+pub(crate) struct Asked<'question> {
+    pub(crate) kind: Kind,
+    /// Whether it is in another language than English.
+    pub(crate) is_foreign: bool,
+    /// Its words as they are written, in lower case.
+    pub(crate) terms: &'question [String],
+}
+
+/// Orders candidates, best first.
+pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -> Vec<Ranked> {
     let words = Span::of(candidates.iter().filter_map(|candidate| candidate.legs.words));
     // Each model has cosines of its own.
     let vectors = [false, true].map(|is_foreign| {
@@ -132,13 +144,15 @@ pub(crate) fn rank(candidates: Vec<Candidate>, kind: Kind, terms: &[String], mos
         .map(|Candidate { passage, legs, vector }| {
             let span = if passage.is_foreign() { &vectors[1] } else { &vectors[0] };
             let weight = match legs.vector {
-                Some(_) => vector_weight(kind, passage.format),
+                Some(_) => vector_weight(asked.kind, passage.format),
                 // Without a vector the words are all there is.
                 None if vector.is_none() && span.1 < span.0 => 0.0,
-                None => vector_weight(kind, passage.format),
+                None => vector_weight(asked.kind, passage.format),
             };
-            let score = weight * span.place(legs.vector) + (1.0 - weight) * words.place(legs.words);
-            let (score, rules) = by_rules(score, &passage, terms);
+            let is_readable = passage.is_foreign() || !asked.is_foreign;
+            let by_vector = span.place(legs.vector) * if is_readable { 1.0 } else { UNREADABLE_FACTOR };
+            let score = weight * by_vector + (1.0 - weight) * words.place(legs.words);
+            let (score, rules) = by_rules(score, &passage, asked.terms);
             (Ranked { passage, score, legs, rules }, vector)
         })
         .collect();

@@ -50,6 +50,8 @@ struct Graph {
     keys: HashSet<u64>,
     /// Of the log, when it was last saved.
     saved: usize,
+    /// Since it was opened.
+    added: u64,
 }
 
 impl Vectors {
@@ -104,9 +106,10 @@ impl Vectors {
         self.read().keys.contains(&key)
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.read().keys.len()
+    /// How many there are, and how many of them were made since this was opened.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let graph = self.read();
+        (graph.keys.len() as u64, graph.added)
     }
 
     /// Adds vectors; they are durable when this returns.
@@ -126,7 +129,11 @@ impl Vectors {
             log.write_all(&bytes).and_then(|()| log.sync_data()).map_err(cannot)?;
         }
         let mut graph = self.graph.write().unwrap_or_else(PoisonError::into_inner);
-        vectors.iter().try_for_each(|(key, vector)| graph.add(*key, vector))
+        for (key, vector) in vectors {
+            graph.add(*key, vector)?;
+            graph.added += 1;
+        }
+        Ok(())
     }
 
     /// The nearest to a vector: keys and cosines, best first.
@@ -202,7 +209,7 @@ impl Graph {
             expansion_search: EXPANSION_SEARCH,
             multi: false,
         };
-        Ok(Self { index: Index::new(&options).map_err(refused)?, keys: HashSet::new(), saved: 0 })
+        Ok(Self { index: Index::new(&options).map_err(refused)?, keys: HashSet::new(), saved: 0, added: 0 })
     }
 
     fn add(&mut self, key: u64, vector: &[f32]) -> Result<()> {

@@ -68,7 +68,7 @@ struct Vectors {
 
 impl From<Status> for Collection {
     fn from(status: Status) -> Self {
-        let Status { record, progress, files, passages, vectors, languages, size_bytes } = status;
+        let Status { record, progress, files, passages, vectors, embedded, languages, size_bytes } = status;
         let (done, all) = progress.done;
         Self {
             name: record.name,
@@ -84,7 +84,7 @@ impl From<Status> for Collection {
             checked_at: progress.checked_at.as_ref().map(Timestamp::to_string),
             failure: progress.failure,
             unwatched: progress.unwatched,
-            embedded: progress.embedded,
+            embedded,
         }
     }
 }

@@ -1,9 +1,6 @@
 //! Makes what an agent concluded count.
 
-use crate::{
-    Mind,
-    shown::{self, Shown},
-};
+use crate::{Mind, shown};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool};
@@ -19,10 +16,15 @@ pub(crate) struct Input {
     id: String,
 }
 
+/// Without any text, as that of memory_remember.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// As it is remembered now.
-    entry: Shown,
+    /// The entry.
+    id: String,
+    /// Whether it counts.
+    state: State,
+    /// Earlier texts that are kept with it.
+    past: usize,
 }
 
 impl Tool for MemoryAccept {
@@ -41,6 +43,6 @@ impl Tool for MemoryAccept {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let changes = Changes { state: Some(State::Accepted), ..Changes::default() };
         let entry = self.0.open()?.update(ctx, shown::id(&input.id)?, changes).await?;
-        Ok(Output { entry: entry.into() })
+        Ok(Output { id: entry.id.to_string(), state: entry.state, past: entry.past.len() })
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Input {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exported {
     /// Its id, so that it is not taken twice; new if absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// What it says.
     text: String,
@@ -37,15 +37,15 @@ pub(crate) struct Exported {
     #[serde(default)]
     tags: Vec<String>,
     /// Where it comes from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     /// How sure that is, from 0 to 1.
     confidence: f32,
     /// When it was first told, RFC 3339; now if absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     /// When it will be forgotten, RFC 3339; never if absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Mind,
-    shown::{DATA, Shown},
+    shown::{self, DATA, Shown},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,10 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
+    /// Only these entries, by id.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    ids: Vec<String>,
     /// Only of this kind.
     #[serde(default)]
     kind: Option<Kind>,
@@ -57,7 +61,9 @@ impl Tool for MemoryList {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let tags = input.tags.iter().map(|tag| tag.trim().to_lowercase()).collect();
         let filter = Filter { kind: input.kind, tags, state: input.state };
-        let all = self.0.open()?.list(ctx, &filter)?;
+        let ids: Vec<_> = input.ids.iter().map(|id| shown::id(id)).collect::<Result<_>>()?;
+        let mut all = self.0.open()?.list(ctx, &filter)?;
+        all.retain(|entry| ids.is_empty() || ids.contains(&entry.id));
         let total = all.len();
         let entries = all.into_iter().take(input.limit as usize).map(Shown::from).collect();
         Ok(Output { entries, total, note: DATA })

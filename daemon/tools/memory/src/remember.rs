@@ -1,9 +1,6 @@
 //! Keeps something.
 
-use crate::{
-    Mind,
-    shown::{DATA, Shown},
-};
+use crate::Mind;
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,16 +62,18 @@ pub(crate) struct Input {
     days: Option<u32>,
 }
 
+/// Without any text: what a call that changes something answers is kept in the call journal, which is not encrypted.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// As it is remembered now.
-    remembered: Shown,
+    /// Names it for other tools of this family.
+    id: String,
+    /// Whether it counts already.
+    state: State,
     /// Whether the same was known already; then it was told again.
     was_known: bool,
-    /// What is about the same and may say otherwise: compare, and update or forget what is wrong.
-    close: Vec<Shown>,
-    /// How to take what is quoted.
-    note: &'static str,
+    /// Ids of what is about the same and may say otherwise: read them with memory_list, and update or forget what is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    close: Vec<String>,
 }
 
 impl Tool for MemoryRemember {
@@ -99,10 +98,10 @@ impl Tool for MemoryRemember {
         };
         let remembered = self.0.open()?.remember(ctx, wanted).await?;
         Ok(Output {
-            remembered: remembered.entry.into(),
+            id: remembered.entry.id.to_string(),
+            state: remembered.entry.state,
             was_known: remembered.was_known,
-            close: remembered.close.into_iter().map(Shown::from).collect(),
-            note: DATA,
+            close: remembered.close.into_iter().map(|entry| entry.id.to_string()).collect(),
         })
     }
 }

@@ -1,13 +1,10 @@
 //! Changes what is remembered.
 
-use crate::{
-    Mind,
-    shown::{self, Shown},
-};
+use crate::{Mind, shown};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool};
-use skynet_memory::Changes;
+use skynet_memory::{Changes, State};
 use std::sync::Arc;
 
 pub(crate) struct MemoryUpdate(pub(crate) Arc<Mind>);
@@ -31,10 +28,15 @@ pub(crate) struct Input {
     confidence: Option<f32>,
 }
 
+/// Without any text, as that of memory_remember.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// As it is remembered now.
-    entry: Shown,
+    /// The entry.
+    id: String,
+    /// Whether it counts.
+    state: State,
+    /// Earlier texts that are kept with it.
+    past: usize,
 }
 
 impl Tool for MemoryUpdate {
@@ -50,6 +52,6 @@ impl Tool for MemoryUpdate {
         let changes =
             Changes { text: input.text, tags: input.tags, confidence: input.confidence, state: None };
         let entry = self.0.open()?.update(ctx, shown::id(&input.id)?, changes).await?;
-        Ok(Output { entry: entry.into() })
+        Ok(Output { id: entry.id.to_string(), state: entry.state, past: entry.past.len() })
     }
 }
