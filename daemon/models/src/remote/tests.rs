@@ -3,7 +3,6 @@ use serde_json::json;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
-    sync::Mutex,
     thread,
 };
 
