@@ -1,3 +1,5 @@
+//! Providers that are made for these tests, and check what they are asked.
+
 use super::*;
 use serde_json::json;
 use std::{
