@@ -2,6 +2,7 @@
 
 mod docker;
 mod factor;
+mod models;
 mod services;
 mod system;
 mod trust;

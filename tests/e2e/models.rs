@@ -5,7 +5,7 @@ mod source;
 use serde_json::{Value, json};
 use skynet_tests::{
     components,
-    programs::{Daemon, Home, give, wait_until},
+    programs::{Daemon, Home, give},
 };
 use source::Server;
 use std::{
@@ -49,6 +49,21 @@ fn check_pairs(home: &Home, id: &str, lines: &[&str]) {
     }
 }
 
+fn workers(home: &Home) -> Vec<i64> {
+    let listed = json_of(home, &["list"]);
+    listed["workers"].as_array().unwrap().iter().map(|pid| pid.as_i64().unwrap()).collect()
+}
+
+/// Which they were.
+fn kill_workers(home: &Home) -> Vec<i64> {
+    let workers = workers(home);
+    for pid in &workers {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    workers
+}
+
 #[test]
 fn models_are_installed_and_find_what_means_the_same() {
     let Some(from) = models() else { return };
@@ -83,7 +98,7 @@ fn models_are_installed_and_find_what_means_the_same() {
         OTHER,
         &[
             "redémarrer un service systemd",
-            "comment relancer un démon après un changement de configuration",
+            "relancer une unité avec systemctl",
             "le chat dort sur le canapé",
             "un chaton fait la sieste sur le divan",
             "ouvrir un port dans le pare-feu",
@@ -92,19 +107,11 @@ fn models_are_installed_and_find_what_means_the_same() {
     );
 
     // One stream of work has one worker; killed, it is replaced.
-    let workers = || -> Vec<u64> {
-        let listed = json_of(&home, &["list"]);
-        listed["workers"].as_array().unwrap().iter().map(|pid| pid.as_u64().unwrap()).collect()
-    };
-    let before = workers();
+    let before = kill_workers(&home);
     assert!(!before.is_empty());
-    for pid in &before {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    }
     let measured = json_of(&home, &["bench", ENGLISH]);
     assert_eq!(measured["texts"], 64, "{measured}");
-    let after = workers();
+    let after = workers(&home);
     assert!(!after.is_empty() && after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
 
     assert_eq!(json_of(&home, &["remove", OTHER]), json!({ "id": OTHER }));
@@ -116,6 +123,7 @@ fn models_are_installed_and_find_what_means_the_same() {
 fn a_damaged_model_is_found_and_refused_until_it_is_installed_again() {
     let Some(from) = models() else { return };
     let home = Home::new();
+    home.configure("[models]\nworkers = 1\n");
     let _daemon = Daemon::start(&home);
     json_of(&home, &["install", "onnxruntime", ENGLISH, "--from", &from]);
     let faults = json!([{ "id": "onnxruntime", "faults": [] }, { "id": ENGLISH, "faults": [] }]);
@@ -137,16 +145,10 @@ fn a_damaged_model_is_found_and_refused_until_it_is_installed_again() {
     json_of(&home, &["bench", ENGLISH]);
 
     // The same for what runs them, once no worker has it any more.
-    for pid in json_of(&home, &["list"])["workers"].as_array().unwrap() {
-        let pid = i32::try_from(pid.as_i64().unwrap()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    }
+    kill_workers(&home);
     damage(home.state.join("models/onnxruntime/libonnxruntime.so"));
-    wait_until(|| {
-        let (_, _, said) = home.ctl(&["models", "bench", ENGLISH]);
-        said.contains("`skynetctl models install onnxruntime` replaces it")
-    });
+    let (code, _, said) = home.ctl(&["models", "bench", ENGLISH]);
+    assert!(code == 1 && said.contains("`skynetctl models install onnxruntime` replaces it"), "{said}");
 }
 
 #[test]

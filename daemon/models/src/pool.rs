@@ -263,3 +263,60 @@ async fn sit(pool: Weak<Pool>, index: usize, mut changed: watch::Receiver<()>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Load;
+    use std::{num::NonZeroU32, path::PathBuf};
+
+    fn job(name: &str) -> (Job, oneshot::Receiver<Result<Done>>) {
+        let (reply, result) = oneshot::channel();
+        let files = Files { load: Load::default(), model: PathBuf::new(), tokenizer: PathBuf::new() };
+        let run = Run { texts: vec![name.to_owned()], ..Run::default() };
+        (Job { files: Arc::new(files), run, reply, _permit: None }, result)
+    }
+
+    #[test]
+    fn questions_go_first_to_the_first_free_seat() {
+        let directory = tempfile::tempdir().unwrap();
+        let slots = Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
+        let settings = Settings { workers: NonZeroU32::new(2), ..Settings::default() };
+        let pool = Pool::new(slots, Store::open(directory.path()).unwrap(), settings);
+        let mut waiting = Vec::new();
+        for (name, used_as) in
+            [("p1", Use::Passage), ("p2", Use::Passage), ("given up", Use::Query), ("q", Use::Query)]
+        {
+            let (job, result) = job(name);
+            let mut queue = pool.lock();
+            match used_as {
+                Use::Query => queue.queries.push_back(job),
+                Use::Passage => queue.passages.push_back(job),
+            }
+            if name != "given up" {
+                waiting.push(result);
+            }
+        }
+        let take = |seat| pool.take(seat).map(|job| job.run.texts[0].clone());
+        assert_eq!(take(1), None, "the first seat is free");
+        assert_eq!(take(0).as_deref(), Some("q"));
+        assert_eq!(take(1).as_deref(), Some("p1"));
+        pool.lock().set_busy(0, false);
+        pool.lock().set_busy(1, false);
+        assert_eq!(take(1), None);
+        assert_eq!(take(0).as_deref(), Some("p2"));
+        assert_eq!(take(1), None, "there is nothing more");
+        assert_eq!(waiting.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn without_a_library_a_text_is_not_read_and_why_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let slots = Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
+        let settings = Settings { onnxruntime: Some("/nonexistent".into()), ..Settings::default() };
+        let pool = Pool::new(slots, Store::open(directory.path()).unwrap(), settings);
+        let (job, _) = job("x");
+        let result = pool.put(&job.files, job.run, Use::Query).await.unwrap().await.unwrap();
+        assert!(result.unwrap_err().message.contains("`skynetctl models install`"));
+    }
+}

@@ -8,7 +8,7 @@ use skynet_sandbox::{
     protocol::{Kind, Limits},
 };
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fs::{File, OpenOptions},
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -50,8 +50,8 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     socket: AsyncSocket,
     buffer: Buffer,
-    /// By what they hash to.
-    loaded: HashSet<String>,
+    /// By their names, what they hash to.
+    loaded: HashMap<String, String>,
     /// Ended when dropped.
     _running: Running,
     /// Held here so that it is there once, as long as somebody uses it.
@@ -91,7 +91,7 @@ impl Process {
             pid,
             socket: AsyncSocket::new(ours).map_err(cannot)?,
             buffer: Buffer::default(),
-            loaded: HashSet::new(),
+            loaded: HashMap::new(),
             _running: running,
             _library: library.clone(),
         };
@@ -108,7 +108,8 @@ impl Process {
 
     /// Loads the model unless it is, and has it read.
     pub(crate) async fn run(&mut self, files: &Files, run: Run) -> std::result::Result<Done, Failure> {
-        if !self.loaded.contains(&files.load.model_sha256) {
+        // One that was installed anew takes the place of the other.
+        if self.loaded.get(&files.load.id) != Some(&files.load.model_sha256) {
             let open = |path: &Path| {
                 File::open(path).map_err(|err| {
                     Failure::Said(
@@ -122,7 +123,7 @@ impl Process {
             };
             let (model, tokenizer) = (open(&files.model)?, open(&files.tokenizer)?);
             self.ask(Request::Load(files.load.clone()), &[model.as_fd(), tokenizer.as_fd()]).await?;
-            self.loaded.insert(files.load.model_sha256.clone());
+            self.loaded.insert(files.load.id.clone(), files.load.model_sha256.clone());
         }
         match self.ask(Request::Run(run), &[]).await? {
             Reply::Done(done) => Ok(done),

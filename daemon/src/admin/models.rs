@@ -149,7 +149,9 @@ impl Models for Office {
                     }
                 };
                 let is_over = last.is_err();
-                if to.send(last).await.is_err() && is_over || is_over {
+                // Whoever asked may have left: the rest is installed all the same.
+                let _ = to.send(last).await;
+                if is_over {
                     return;
                 }
             }

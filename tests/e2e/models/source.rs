@@ -106,6 +106,9 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
 const WIDTH: usize = 32;
 const WORDS: [&str; 8] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "what", "is"];
 
+/// Adds a tensor of that name and shape, by what is at each place.
+type Add<'a> = &'a mut dyn FnMut(&str, &[usize], &dyn Fn(usize) -> f32);
+
 /// Puts a repository there whose model likes what has much of `good` and little of `bad` in it; the size of its weights.
 pub(super) fn cross_encoder(server: &Server, repository: &str) -> usize {
     let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
@@ -121,7 +124,7 @@ pub(super) fn cross_encoder(server: &Server, repository: &str) -> usize {
     add("bert.embeddings.word_embeddings.weight", &[WORDS.len(), WIDTH], &word);
     add("bert.embeddings.position_embeddings.weight", &[64, WIDTH], &zero);
     add("bert.embeddings.token_type_embeddings.weight", &[2, WIDTH], &zero);
-    let mut norm = |name: &str, add: &mut dyn FnMut(&str, &[usize], &dyn Fn(usize) -> f32)| {
+    let norm = |name: &str, add: Add<'_>| {
         add(&format!("{name}.weight"), &[WIDTH], &one);
         add(&format!("{name}.bias"), &[WIDTH], &zero);
     };

@@ -147,3 +147,39 @@ impl<W: Write> Counted<'_, W> {
         self.file.write_all(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_graph_are_read_as_one() {
+        let mut graph = Graph::new(Vec::new());
+        let long: Vec<f32> = (0_u8..200).map(f32::from).collect();
+        graph.floats("long", &[2, 100], &long).unwrap();
+        graph.integers("short", &[], &[-1]).unwrap();
+        let sum = graph.op("", "Add", &["long", "x"], vec![AttributeProto::int("axis", -1)]);
+        graph.node(MICROSOFT, "Gelu", &[&sum], vec!["y".into()], Vec::new());
+        let output = ValueInfoProto::new("y", DataType::Float, []);
+        let written = graph.finish(Vec::new(), vec![output]).unwrap();
+        let model = ModelProto::decode(written.as_slice()).unwrap();
+        let graph = model.graph.unwrap();
+        let tensors: Vec<_> = graph
+            .initializer
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor.dims.clone(), tensor.raw_data.len()))
+            .collect();
+        assert_eq!(tensors, [("long", vec![2, 100], 800), ("short", vec![], 8)]);
+        assert_eq!(graph.initializer[0].raw_data[4..8], 1.0_f32.to_le_bytes());
+        let nodes: Vec<_> = graph.node.iter().map(|node| (node.op_type.as_str(), &node.input[0])).collect();
+        assert_eq!(nodes, [("Add", &"long".to_owned()), ("Gelu", &sum)]);
+        assert_eq!((model.ir_version, model.opset_import.len(), graph.output.len()), (9, 2, 1));
+    }
+
+    #[test]
+    fn a_tensor_of_another_size_is_refused() {
+        let mut graph = Graph::new(Vec::new());
+        assert!(graph.tensor_with("few", DataType::Int8, &[2], 2, |file| file.write_all(&[1])).is_err());
+        assert!(graph.tensor_with("many", DataType::Int8, &[1], 1, |file| file.write_all(&[1, 2])).is_err());
+    }
+}

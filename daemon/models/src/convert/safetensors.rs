@@ -172,3 +172,71 @@ impl Weights for Safetensors {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::io::Write as _;
+
+    fn file(tensors: &[(&str, &str, &[u8])]) -> File {
+        let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+        for (name, kind, bytes) in tensors {
+            let begin = data.len();
+            data.extend_from_slice(bytes);
+            let count = bytes.len() / if *kind == "F32" { 4 } else { 2 };
+            let entry = json!({ "dtype": kind, "shape": [count], "data_offsets": [begin, data.len()] });
+            header.insert((*name).to_owned(), entry);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(&header).unwrap();
+        file.write_all(&data).unwrap();
+        file
+    }
+
+    fn config(kind: &str) -> Vec<u8> {
+        let config = json!({
+            "model_type": kind, "hidden_size": 2, "intermediate_size": 4, "layer_norm_eps": 1e-5,
+            "max_position_embeddings": 4, "num_attention_heads": 1, "num_hidden_layers": 1, "pad_token_id": 1,
+            "type_vocab_size": 1, "vocab_size": 2, "hidden_act": "gelu", "architectures": ["X"],
+        });
+        serde_json::to_vec(&config).unwrap()
+    }
+
+    #[test]
+    fn weights_are_found_under_the_names_of_their_kind() {
+        let words: Vec<u8> =
+            [1.0, 2.0, 3.0, -0.5].iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let bias = 7.0_f32.to_le_bytes();
+        for (kind, prefix, class, pool, first) in [
+            ("bert", "bert.", "classifier.bias", "bert.pooler.dense.bias", 0),
+            ("xlm-roberta", "roberta.", "classifier.out_proj.bias", "classifier.dense.bias", 2),
+            ("bert", "", "classifier.bias", "pooler.dense.bias", 0),
+        ] {
+            let (word, key) = (
+                format!("{prefix}embeddings.word_embeddings.weight"),
+                format!("{prefix}encoder.layer.3.attention.self.key.bias"),
+            );
+            let tensors = [
+                (word.as_str(), "F16", &words[..]),
+                (&key, "F32", &bias),
+                (class, "F32", &bias),
+                (pool, "F32", &bias),
+            ];
+            let weights = Safetensors::open(file(&tensors), &config(kind)).unwrap();
+            assert_eq!(weights.shape().first_position, first);
+            let mut row = [0.0; 2];
+            weights.word(1, &mut row).unwrap();
+            assert_eq!(row, [3.0, -0.5]);
+            assert!(weights.word(2, &mut row).is_err());
+            for name in ["l3.k.b", "class.b", "pool.b"] {
+                assert_eq!(weights.tensor(name).unwrap(), [7.0], "{kind} {name}");
+            }
+            assert!(weights.tensor("l4.k.b").unwrap_err().to_string().contains("encoder.layer.4"));
+        }
+        assert!(Safetensors::open(file(&[]), &config("gpt2")).is_err());
+        assert!(Safetensors::open(file(&[]), &config("bert")).is_err());
+    }
+}

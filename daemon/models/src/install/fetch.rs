@@ -110,7 +110,7 @@ impl Client {
             Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
             None => request,
         };
-        let response = request.call().map_err(|err| silent(url).with_source(err))?;
+        let response = request.call().map_err(|err| hub_silent(url).with_source(err))?;
         let status = response.status().as_u16();
         match status {
             200..=399 => {}
@@ -268,6 +268,13 @@ pub(super) fn shown(url: &str) -> String {
 fn silent(url: &str) -> Error {
     Error::unavailable(format!(
         "`{}` does not answer; name another index in pip.conf or PIP_INDEX_URL, or bring the files by `--from DIRECTORY`",
+        shown(url)
+    ))
+}
+
+fn hub_silent(url: &str) -> Error {
+    Error::unavailable(format!(
+        "`{}` does not answer; name a mirror of Hugging Face in `models.hub` or HF_ENDPOINT, or bring the model by `--from DIRECTORY`",
         shown(url)
     ))
 }

