@@ -126,7 +126,11 @@ impl Client {
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let hash = text("x-linked-etag").map(|hash| hash.trim_matches('"').to_owned());
         let size = text("x-linked-size").and_then(|size| size.parse().ok());
-        Ok(Some((hash.filter(|hash| hash.len() == 64), size)))
+        // It becomes the name of a file.
+        let is_hash = |hash: &String| {
+            hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        Ok(Some((hash.filter(is_hash), size)))
     }
 
     /// Has the file in `directory`, from an earlier attempt as far as that went; its path there.
@@ -140,10 +144,17 @@ impl Client {
         let (whole, part) = (directory.join(&key), directory.join(format!("{key}.part")));
         let cannot =
             |err: io::Error| Error::unavailable(format!("`{}` cannot be kept", wanted.name)).with_source(err);
-        if whole.exists() && wanted.sha256.is_some() {
+        // Of an attempt that got that far.
+        if let Some(expected) = &wanted.sha256
+            && hash_of(&whole).is_ok_and(|found| found == *expected)
+        {
             return Ok(whole);
         }
         fs::create_dir_all(directory).map_err(cannot)?;
+        if wanted.sha256.is_none() && part.exists() {
+            // It may be the beginning of another version, and nothing would tell.
+            fs::remove_file(&part).map_err(cannot)?;
+        }
         let mut failure = None;
         for _ in 0..ATTEMPTS {
             match self.go_on(wanted, &part, progress) {
