@@ -86,7 +86,7 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
     match arguments.command {
         Command::List => {
             let listed = asked.call("knowledge_list_collections", json!({})).await?;
-            let collections = listed["collections"].as_array().cloned().unwrap_or_default();
+            let collections = at(&listed, "collections").as_array().cloned().unwrap_or_default();
             output.show(&Value::Array(collections.clone()), || {
                 table(
                     ["collection", "path", "files", "passages", "vectors", "state"],
@@ -98,7 +98,7 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
             let mut input = json!({ "path": path, "include": include, "exclude": exclude });
             set(&mut input, "name", name.map(Value::from));
             let added = asked.call_with_progress("knowledge_add_collection", input).await?;
-            output.show(&added, || format!("`{}`: {}", text(&added["collection"]), counts(&added)))
+            output.show(&added, || format!("`{}`: {}", text(at(&added, "collection")), counts(&added)))
         }
         Command::Refresh { name } => {
             let refreshed =
@@ -149,7 +149,7 @@ impl Asked<'_> {
                 }
                 _ = ticks.tick() => {
                     let listed = self.call("knowledge_list_collections", json!({})).await.unwrap_or_default();
-                    let doing = listed["collections"].as_array().into_iter().flatten().find_map(|one| one["doing"].as_str());
+                    let doing = at(&listed, "collections").as_array().into_iter().flatten().find_map(|one| one["doing"].as_str());
                     if let Some(doing) = doing {
                         eprint!("\r\x1b[K{doing}");
                         // What cannot be shown is progress only.
@@ -165,6 +165,10 @@ fn set(input: &mut Value, key: &str, value: Option<Value>) {
     if let (Some(input), Some(value)) = (input.as_object_mut(), value) {
         Map::insert(input, key.to_owned(), value);
     }
+}
+
+fn at<'value>(value: &'value Value, key: &str) -> &'value Value {
+    value.get(key).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> &str {

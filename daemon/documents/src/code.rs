@@ -190,10 +190,7 @@ fn passage(text: &str, range: Range<usize>, lines: &Lines, found: &[Found]) -> O
     let range = prose::without_blank_ends(text, range)?;
     let inside = |found: &&Found| range.contains(&found.range.start);
     let defines: Vec<&Found> = found.iter().filter(inside).collect();
-    let around = found
-        .iter()
-        .filter(|found| found.range.start < range.start && range.start < found.range.end)
-        .next_back();
+    let around = found.iter().rfind(|found| found.range.start < range.start && range.start < found.range.end);
     let chain = match around {
         Some(found) => [&found.definition.parents[..], std::slice::from_ref(&found.definition.name)].concat(),
         None => defines.first().map(|found| found.definition.parents.clone()).unwrap_or_default(),

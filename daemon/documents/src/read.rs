@@ -109,7 +109,7 @@ async fn read(ctx: &CallCtx, files: &[(&str, &File)], max_bytes: u64) -> Result<
                 todo.extend([second, first]);
             }
             Err(err) if err.kind == ErrorKind::InvalidInput => {
-                readings.push(Reading::Skipped(err.to_string()))
+                readings.push(Reading::Skipped(err.to_string()));
             }
             Err(err) => return Err(err),
         }

@@ -36,6 +36,9 @@ const SAVE_AFTER: usize = 1000;
 /// Room for so many more is made at once.
 const GROWTH: usize = 4096;
 
+/// The key of a passage, and its vector.
+pub(crate) type Keyed = (u64, Vec<f32>);
+
 /// The vectors of one model.
 pub(crate) struct Vectors {
     model: Model,
@@ -116,7 +119,7 @@ impl Vectors {
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses, `Internal` for vectors of another length.
-    pub(crate) fn add(&self, vectors: &[(u64, Vec<f32>)]) -> Result<()> {
+    pub(crate) fn add(&self, vectors: &[Keyed]) -> Result<()> {
         let mut bytes = Vec::with_capacity(vectors.len() * record_bytes(&self.model));
         for (key, vector) in vectors {
             if vector.len() != self.model.dimensions {
@@ -227,7 +230,7 @@ impl Graph {
 }
 
 /// The graph as it was saved and what the log has besides, or all of the log.
-fn restore(directory: &Path, model: &Model, vectors: &[(u64, Vec<f32>)]) -> Result<Graph> {
+fn restore(directory: &Path, model: &Model, vectors: &[Keyed]) -> Result<Graph> {
     let mut graph = Graph::new(model)?;
     let saved = graphs(directory).into_iter().find(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -279,7 +282,7 @@ fn append(bytes: &mut Vec<u8>, key: u64, vector: &[f32]) {
 }
 
 /// All whole records, and how many bytes they take with the header.
-fn read_log(path: &Path, model: &Model) -> io::Result<(Vec<(u64, Vec<f32>)>, u64)> {
+fn read_log(path: &Path, model: &Model) -> io::Result<(Vec<Keyed>, u64)> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let expected = header(model);
     let mut found = vec![0; expected.len()];

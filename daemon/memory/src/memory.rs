@@ -238,12 +238,12 @@ impl Memory {
     }
 
     fn read(&self, uid: u32) -> Result<Vec<Entry>> {
-        let (sealed, damaged) = self.sealed.all(uid).map_err(cannot)?;
-        for err in damaged {
+        let sealed = self.sealed.all(uid).map_err(cannot)?;
+        for err in sealed.damaged {
             tracing::error!(uid, "something remembered cannot be read: {err}");
         }
         let mut entries = Vec::new();
-        for (id, json) in sealed {
+        for (id, json) in sealed.found {
             match serde_json::from_slice(&json) {
                 Ok(entry) => entries.push(entry),
                 Err(err) => tracing::error!(uid, %id, "something remembered is of another version: {err}"),

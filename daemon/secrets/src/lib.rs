@@ -28,7 +28,7 @@ pub use name::Name;
 pub use purpose::{Git, Purpose};
 pub use reference::Reference;
 pub use scan::{Redacted, Scanner, has_mark};
-pub use sealed::{LONGEST_ENTRY, SealedEntries};
+pub use sealed::{LONGEST_ENTRY, SealedEntries, SealedEntry};
 pub use store::{Existing, Metadata, Secrets};
 
 use std::{io, path::PathBuf};

@@ -12,7 +12,7 @@
 //! the directory of somebody else, cannot be decrypted. To forget an entry is to overwrite its key: what a disk or a
 //! backup of later still has of the file says nothing then.
 
-use crate::{Error, MasterKey, Result, at, cipher, cipher::OVERHEAD_BYTES};
+use crate::{Error, MasterKey, Result, at, cipher, cipher::OVERHEAD_BYTES, store::Readable};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -34,6 +34,9 @@ pub const LONGEST_ENTRY: usize = 1 << 20;
 
 /// What files are called while they are written.
 const TEMPORARY: &str = ".new-";
+
+/// The name of an entry, and what it says.
+pub type SealedEntry = (Uuid, Zeroizing<Vec<u8>>);
 
 /// Entries of all users.
 pub struct SealedEntries {
@@ -91,11 +94,13 @@ impl SealedEntries {
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
-    pub fn all(&self, owner: u32) -> Result<(Vec<(Uuid, Zeroizing<Vec<u8>>)>, Vec<Error>)> {
+    pub fn all(&self, owner: u32) -> Result<Readable<SealedEntry>> {
         let home = self.home(owner);
         let entries = match fs::read_dir(&home) {
             Ok(entries) => entries,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                return Ok(Readable { found: Vec::new(), damaged: Vec::new() });
+            }
             Err(err) => return Err(at(home)(err)),
         };
         let (mut found, mut damaged) = (Vec::new(), Vec::new());
@@ -110,11 +115,11 @@ impl SealedEntries {
                 Some((id, Ok(entry))) => found.push((id, entry)),
                 Some((_, Err(err))) => damaged.push(err),
                 None => {
-                    damaged.push(Error::Damaged { name, reason: "its name is none of an entry's".into() })
+                    damaged.push(Error::Damaged { name, reason: "its name is none of an entry's".into() });
                 }
             }
         }
-        Ok((found, damaged))
+        Ok(Readable { found, damaged })
     }
 
     fn read(&self, owner: u32, id: Uuid) -> Result<Zeroizing<Vec<u8>>> {
@@ -196,8 +201,7 @@ mod tests {
         entries.put(1, one, b"second").unwrap();
         entries.put(1, other, b"other").unwrap();
         let texts = |owner| {
-            let (mut all, damaged) = entries.all(owner).unwrap();
-            all.sort();
+            let Readable { found: all, damaged } = entries.all(owner).unwrap();
             let all: Vec<_> = all.into_iter().map(|(_, entry)| entry.to_vec()).collect();
             (all.len(), all.concat().len(), damaged.len())
         };
