@@ -41,8 +41,10 @@ struct Scores {
 }
 
 pub(crate) fn run(data: &Path, models: &Path) -> Result<()> {
-    let built =
-        build::cargo(&["build", "--release", "--package", "skynet-sandbox", "--package", "skynet-models"])?;
+    let mut arguments = vec!["build", "--workspace", "--bins"];
+    // As this program was built.
+    arguments.extend((!cfg!(debug_assertions)).then_some("--release"));
+    let built = build::cargo(&arguments)?;
     let broker = built.into_iter().find(|built| built.name == "skynet-sandbox").context("no broker")?.path;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(measure(data, models, broker))
