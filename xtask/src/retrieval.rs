@@ -52,8 +52,9 @@ pub(crate) fn run(data: &Path, models: &Path) -> Result<()> {
 
 async fn measure(data: &Path, models: &Path, broker: PathBuf) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let models =
-        Models::open(Slots::new(broker, 1, scratch.path().join("homes")), models, Settings::default())?;
+    let homes = scratch.path().join("homes");
+    fs::create_dir(&homes)?;
+    let models = Models::open(Slots::new(broker, 1, homes), models, Settings::default())?;
     let languages = [Language::English, Language::Other].into_iter();
     let embedders: Vec<(Language, Arc<dyn Embedder>)> =
         languages.filter_map(|language| Some((language, models.embedder(language)?))).collect();
