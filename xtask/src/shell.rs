@@ -45,6 +45,9 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// What parts of the product are compiled with that are not Rust.
+pub(crate) const COMPILERS: [(&str, &str); 2] = [("c++", "g++"), ("cc", "gcc")];
+
 /// Installs Debian packages that are missing; without root it prints the one line that would.
 pub(crate) fn install_packages(wanted: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> =

@@ -59,6 +59,7 @@ fn is_wanted(options: &Options, of_root: &str) -> bool {
 
 /// Builds and runs the tests with more variables.
 pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Result<()> {
+    shell::install_packages(&shell::COMPILERS)?;
     let account = Account::unprivileged("skynet-test")?;
     if shell::is_root() {
         Account::unprivileged(OTHER_ACCOUNT)?;

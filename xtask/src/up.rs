@@ -20,6 +20,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     shell::install_packages(&[("git", "git")])?;
+    shell::install_packages(&shell::COMPILERS)?;
     let prefix = options.prefix.clone().unwrap_or_else(|| {
         if shell::is_root() { "/usr/local".into() } else { Account::Own.home().join(".local") }
     });
