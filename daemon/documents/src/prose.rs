@@ -5,8 +5,8 @@ use std::{ops::Range, sync::LazyLock};
 use text_splitter::{ChunkConfig, TextSplitter};
 use whatlang::{Detector, Lang};
 
-/// Characters of a passage. About what models of 256 tokens read of English.
-const LONGEST: usize = 1200;
+/// Characters of a passage: an abstract is one. Models of 256 tokens read about two thirds of it.
+const LONGEST: usize = 2000;
 
 /// What is left over at the end of a text joins the passage before it, up to so many characters.
 const LEAST: usize = 500;

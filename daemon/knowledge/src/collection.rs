@@ -28,7 +28,7 @@ use tokio::{
 use uuid::Uuid;
 
 /// Passages that words, and vectors, put forward. With a filter more, as some of them do not fit.
-const CANDIDATES: usize = 200;
+const CANDIDATES: usize = 100;
 const CANDIDATES_TO_FILTER: usize = 2000;
 
 /// A question waits for its vector for so long; then words are all there is.
@@ -238,7 +238,8 @@ impl Collection {
         }
         let candidates = found.into_iter().map(|(passage, words)| {
             let (vector, cosine) = known.get(&passage.key).cloned().unzip();
-            Candidate { legs: Legs { words, vector: cosine, reranker: None }, passage, vector }
+            let is_near = nearest.contains_key(&passage.key);
+            Candidate { legs: Legs { words, vector: cosine, reranker: None }, passage, vector, is_near }
         });
         let terms: Vec<String> = question
             .split(|c: char| !c.is_alphanumeric() && c != '_')

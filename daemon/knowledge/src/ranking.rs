@@ -103,6 +103,8 @@ pub(crate) struct Candidate {
     pub(crate) passage: StoredPassage,
     pub(crate) legs: Legs,
     pub(crate) vector: Option<Vec<f32>>,
+    /// Whether its vector put it forward.
+    pub(crate) is_near: bool,
 }
 
 /// Spread of the scores of one leg.
@@ -134,14 +136,14 @@ pub(crate) struct Asked<'question> {
 /// Orders candidates, best first.
 pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -> Vec<Ranked> {
     let words = Span::of(candidates.iter().filter_map(|candidate| candidate.legs.words));
-    // Each model has cosines of its own.
+    // Each model has cosines of its own. What only words put forward is farther than all of these, and counts nothing for it.
     let vectors = [false, true].map(|is_foreign| {
         let of_model = candidates.iter().filter(|candidate| candidate.passage.is_foreign() == is_foreign);
-        Span::of(of_model.filter_map(|candidate| candidate.legs.vector))
+        Span::of(of_model.filter(|candidate| candidate.is_near).filter_map(|candidate| candidate.legs.vector))
     });
     let mut ranked: Vec<(Ranked, Option<Vec<f32>>)> = candidates
         .into_iter()
-        .map(|Candidate { passage, legs, vector }| {
+        .map(|Candidate { passage, legs, vector, .. }| {
             let span = if passage.is_foreign() { &vectors[1] } else { &vectors[0] };
             let weight = match legs.vector {
                 Some(_) => vector_weight(asked.kind, passage.format),
