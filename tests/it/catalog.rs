@@ -138,6 +138,7 @@ fn every_tool_is_called_by_a_test() {
         include_str!("../e2e/host/docker/run.rs"),
         include_str!("../e2e/jobs.rs"),
         include_str!("../e2e/knowledge.rs"),
+        include_str!("../e2e/knowledge/meaning.rs"),
         include_str!("../e2e/memory.rs"),
         include_str!("../e2e/jobs/terminal.rs"),
         include_str!("../e2e/preview.rs"),

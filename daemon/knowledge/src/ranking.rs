@@ -117,6 +117,11 @@ impl Span {
         })
     }
 
+    /// Whether there was no score.
+    fn is_empty(&self) -> bool {
+        self.1 < self.0
+    }
+
     /// Between 0 and 1.
     fn place(&self, score: Option<f32>) -> f32 {
         let Some(score) = score else { return 0.0 };
@@ -145,12 +150,8 @@ pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -
         .into_iter()
         .map(|Candidate { passage, legs, vector, .. }| {
             let span = if passage.is_foreign() { &vectors[1] } else { &vectors[0] };
-            let weight = match legs.vector {
-                Some(_) => vector_weight(asked.kind, passage.format),
-                // Without a vector the words are all there is.
-                None if vector.is_none() && span.1 < span.0 => 0.0,
-                None => vector_weight(asked.kind, passage.format),
-            };
+            // Without a vector that is near, words are all there is.
+            let weight = if span.is_empty() { 0.0 } else { vector_weight(asked.kind, passage.format) };
             let is_readable = passage.is_foreign() || !asked.is_foreign;
             let by_vector = span.place(legs.vector) * if is_readable { 1.0 } else { UNREADABLE_FACTOR };
             let score = weight * by_vector + (1.0 - weight) * words.place(legs.words);

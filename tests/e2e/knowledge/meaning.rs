@@ -1,0 +1,131 @@
+//! What is found by meaning, with the models that `cargo xtask env up models` installed, and that nothing is embedded twice.
+
+use super::Bench;
+use serde_json::{Value, json};
+use skynet_tests::{
+    components,
+    programs::{Daemon, Home, Shim},
+};
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt as _, symlink},
+};
+
+impl Bench {
+    /// With the models that were installed for the tests; `None` without them.
+    fn with_models() -> Option<Self> {
+        let record = components::find("models", "multilingual-e5-small/installed.json")?;
+        let installed = record.parent()?.parent()?;
+        let home = Home::new();
+        fs::DirBuilder::new().mode(0o700).create(&home.state).unwrap();
+        symlink(installed, home.state.join("models")).unwrap();
+        let daemon = Daemon::start(&home);
+        let shim = Shim::connected(&home, "2025-11-25", json!({}));
+        Some(Self { shim, daemon: Some(daemon), home })
+    }
+
+    /// Passages, those of them that have a vector, and vectors made since the daemon started.
+    fn vectors(&mut self) -> (u64, u64, u64) {
+        let listed = self.call("knowledge_list_collections", json!({}));
+        let one = &listed["collections"][0];
+        let vectors = one["vectors"].as_array().unwrap().iter().map(|of| of["count"].as_u64().unwrap()).sum();
+        (one["passages"].as_u64().unwrap(), vectors, one["embedded"].as_u64().unwrap())
+    }
+
+    /// How many vectors this daemon made, once there are so many.
+    fn embedded(&mut self, wanted: u64) -> u64 {
+        let mut before = u64::MAX;
+        loop {
+            let (_, vectors, embedded) = self.vectors();
+            // They are counted a moment after they are there.
+            if vectors >= wanted && embedded == before {
+                return embedded;
+            }
+            before = embedded;
+        }
+    }
+}
+
+#[test]
+fn what_means_the_same_is_found_in_other_words_and_languages() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    bench.write("garage.md", "The mechanic replaced the brake pads of her car and changed the oil.");
+    bench.write("bakery.md", "Sourdough needs flour, water, salt and a night of patience.");
+    bench.write("orbit.md", "The probe entered an elliptical path around the planet Saturn.");
+    bench.write(
+        "pare-feu.md",
+        "Pour laisser passer le trafic du serveur, ouvrez le port dans la configuration du pare-feu.",
+    );
+    bench.write("sauvegarde.md", "Chaque nuit, toutes les données sont copiées vers un deuxième disque dur.");
+    bench.write("src/list.py", "def deduplicate(items):\n    seen = set()\n    return [item for item in items if not (item in seen or seen.add(item))]\n");
+    bench.add();
+    let made = bench.embedded(6);
+    assert_eq!(made, 6);
+    for (query, path) in [
+        ("automobile repair", "garage.md"),
+        ("baking bread", "bakery.md"),
+        ("spacecraft circling a gas giant", "orbit.md"),
+        ("autoriser des connexions réseau entrantes", "pare-feu.md"),
+        ("où les données sont-elles dupliquées tous les soirs", "sauvegarde.md"),
+        ("remove repeated elements of an array", "src/list.py"),
+    ] {
+        let answer = bench.call("knowledge_search", json!({ "query": query }));
+        assert_eq!(answer["found"][0]["path"], path, "{query}: {answer}");
+        assert_eq!(answer["notes"], Value::Null, "{answer}");
+    }
+    let similar = bench.call("knowledge_find_similar", json!({ "collection": "all", "id": "garage.md#0" }));
+    assert!(similar["found"].as_array().unwrap().iter().all(|one| one["path"] != "garage.md"), "{similar}");
+    let why = bench.call(
+        "knowledge_explain_result",
+        json!({ "collection": "all", "id": "garage.md#0", "query": "automobile repair" }),
+    );
+    assert!(why["parts"]["vector"].as_f64().unwrap() > 0.2, "{why}");
+}
+
+#[test]
+fn nothing_is_embedded_twice() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    let section = |number: usize, word: &str| {
+        format!(
+            "## Part {number}\n\n{} {}\n\n",
+            word,
+            format!("Part {number} tells of matter {number}. ").repeat(30)
+        )
+    };
+    let book = |word: &str| {
+        (0..40).map(|number| section(number, if number == 7 { word } else { "Words." })).collect::<String>()
+    };
+    bench.write("book.md", book("first"));
+    bench.add();
+    let (passages, ..) = bench.vectors();
+    assert_eq!(bench.embedded(passages), passages);
+    bench.write("book.md", book("second"));
+    bench.wait_for("second", Some("book.md"));
+    assert_eq!(bench.embedded(passages + 1), passages + 1, "one passage changed");
+    fs::rename(bench.path("book.md"), bench.path("volume.md")).unwrap();
+    bench.wait_for("second", Some("volume.md"));
+    assert_eq!(bench.vectors(), (passages, passages + 1, passages + 1), "a new name changes no meaning");
+
+    // What was made is there after any kill.
+    for number in 0..20 {
+        bench.write(
+            &format!("more/{number}.md"),
+            book(&format!("more{number}")).replace("matter", &format!("subject{number}")),
+        );
+    }
+    bench.call("knowledge_refresh_collection", json!({ "name": "all" }));
+    let (all, ..) = bench.vectors();
+    let mut kept = 0;
+    for _ in 0..5 {
+        bench.embedded(kept + 64);
+        bench.restart();
+        let (_, vectors, made) = bench.vectors();
+        assert!(vectors - made >= kept, "{vectors} of {kept} are left");
+        kept = vectors - made;
+        bench.search("subject3");
+    }
+    let made = bench.embedded(all + 1);
+    let (_, vectors, _) = bench.vectors();
+    assert_eq!(vectors, all + 1);
+    assert_eq!(kept + made, all + 1, "what was made before the last kill was not made again");
+}
