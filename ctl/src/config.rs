@@ -42,7 +42,7 @@ pub(crate) fn check() -> Result<(), Failure> {
 }
 
 /// What the daemon's program says.
-fn ask(arguments: &[&str]) -> Result<String, Failure> {
+pub(crate) fn ask(arguments: &[&str]) -> Result<String, Failure> {
     let program = std::env::current_exe()?.with_file_name("skynetd");
     let ran = process::Command::new(&program)
         .args(arguments)

@@ -3,6 +3,7 @@
 mod agent;
 mod approvals;
 mod audit;
+mod backup;
 mod client;
 mod config;
 mod daemon;
@@ -15,6 +16,7 @@ mod models;
 mod output;
 mod policy;
 mod quota;
+mod reload;
 mod replay;
 mod secret;
 mod sessions;
@@ -98,6 +100,11 @@ enum Command {
     /// Check, show or locate the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// Make, verify and restore backups of what the daemon keeps.
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Have the daemon read its configuration again; no connection notices.
+    Reload,
     /// Examine this installation and say what is wrong with it.
     Doctor,
     /// Print a completion script.
@@ -147,6 +154,8 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Models(command) => models::run(&daemon, command, output).await,
         Command::Trust(wanted) => trust::run(&daemon, wanted, output).await,
         Command::Config(command) => config::run(&command, output),
+        Command::Backup(command) => backup::run(&daemon, command, output).await,
+        Command::Reload => reload::run(&daemon, output).await,
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Completion { shell } => generate::completion(shell, output),
         Command::Man { directory } => generate::man(&directory, output),

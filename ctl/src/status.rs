@@ -34,6 +34,7 @@ fn to_json(status: &StatusResponse) -> Value {
         "mode": status.mode,
         "socket": status.socket,
         "http": (!status.http.is_empty()).then_some(&status.http),
+        "metrics": (!status.metrics.is_empty()).then_some(&status.metrics),
         "sessions": status.sessions,
         "running_calls": status.running_calls,
         "pending_approvals": status.pending_approvals,
@@ -64,6 +65,9 @@ fn text(status: &StatusResponse) -> String {
     // Writing to a String cannot fail.
     if !status.http.is_empty() {
         let _ = writeln!(text, "http      {}", status.http);
+    }
+    if !status.metrics.is_empty() {
+        let _ = writeln!(text, "metrics   {}", status.metrics);
     }
     for warning in &status.warnings {
         let _ = writeln!(text, "warning   {warning}");

@@ -15,6 +15,9 @@ pub(crate) enum Command {
     Create {
         /// What to call it.
         name: String,
+        /// Let it read the metrics, and nothing else.
+        #[arg(long, conflicts_with_all = ["workspace", "effect"])]
+        metrics: bool,
         /// A directory it may work in; the first is the default. May be given more than once. Default: the current one.
         #[arg(long, value_name = "DIR")]
         workspace: Vec<PathBuf>,
@@ -60,7 +63,7 @@ impl Effect {
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
     let mut client = daemon.tokens().await?;
     match command {
-        Command::Create { name, workspace, effect, expires_in_days } => {
+        Command::Create { name, metrics, workspace, effect, expires_in_days } => {
             let here = std::env::current_dir()?;
             let workspaces = if workspace.is_empty() { vec![PathBuf::new()] } else { workspace };
             let workspaces = workspaces.iter().map(|given| here.join(given).to_string_lossy().into_owned());
@@ -69,6 +72,7 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                 workspaces: workspaces.map(|path| path.trim_end_matches('/').to_owned()).collect(),
                 effects: effect.into_iter().map(|effect| effect.name().to_owned()).collect(),
                 lives_for_seconds: expires_in_days.unwrap_or(0) * 24 * 3600,
+                metrics,
             };
             let created = client.create(request).await?.into_inner();
             let token = created.token.unwrap_or_default();
@@ -79,7 +83,12 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
             }
             output.show(&json, || {
                 let url = if created.url.is_empty() {
-                    "HTTP is off; set `http.listen` in the configuration, like `127.0.0.1:7345`".to_owned()
+                    let [what, key, example] = if metrics {
+                        ["metrics are", "metrics.listen", "127.0.0.1:9464"]
+                    } else {
+                        ["HTTP is", "http.listen", "127.0.0.1:7345"]
+                    };
+                    format!("{what} off; set `{key}` in the configuration, like `{example}`")
                 } else {
                     created.url.clone()
                 };
@@ -102,7 +111,7 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                     [
                         token.id.clone(),
                         token.name.clone(),
-                        token.effects.join(" "),
+                        if token.metrics { "metrics".into() } else { token.effects.join(" ") },
                         ends,
                         token.workspaces.join(" "),
                     ]
@@ -118,6 +127,9 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
 }
 
 fn bounds(token: &Token) -> String {
+    if token.metrics {
+        return "may     read the metrics".into();
+    }
     format!("may     {} in {}", token.effects.join(", "), token.workspaces.join(", "))
 }
 
@@ -127,6 +139,7 @@ fn to_json(token: &Token) -> Value {
         "name": token.name,
         "workspaces": token.workspaces,
         "effects": token.effects,
+        "metrics": token.metrics,
         "created_at": time(token.created_at.as_ref()),
         "expires_at": token.expires_at.as_ref().map(|at| time(Some(at))),
     })

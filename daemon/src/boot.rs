@@ -7,16 +7,19 @@ use crate::{
     claims::Claims,
     config::Config,
     door::{Door, Site},
+    health::Health,
     http,
     jobs::Jobs,
-    mcp, notify,
+    mcp, metrics, notify,
     people::People,
     purse::Purse,
     readers::Readers,
     relay::Desk,
+    reload::{LogFilter, Reload},
     sessions::Sessions,
     socket::{self, Clients},
     state::State,
+    supervisor::{self, Inherited},
     tokens::Tokens,
 };
 use anyhow::{Context as _, Result, bail};
@@ -55,13 +58,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Stands for `~` in lists of commands where there are many users: nothing is below it, so a list for `~` is refused.
 pub(crate) const NO_HOME: &str = "/nonexistent";
 
-/// Calls under way have that long to end when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Calls under way have that long to end when the daemon stops; the units give it two seconds more.
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// The home directory of this user; clients strip the environment, but a daemon has `HOME`.
 pub(crate) fn home() -> Result<PathBuf> {
@@ -83,9 +86,15 @@ pub(crate) fn refuse_root() -> Result<()> {
     Ok(())
 }
 
-/// Serves until a signal ends it.
-pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> Result<()> {
-    start_log(&config.log.filter)?;
+/// Serves until a signal ends it, by the configuration of that file.
+pub(crate) async fn run(
+    config: Config,
+    file: PathBuf,
+    site: Site,
+    state: Option<PathBuf>,
+    mut inherited: Inherited,
+) -> Result<()> {
+    let log = start_log(&config.log.filter)?;
     raise_open_files()?;
     forbid_cores();
     let uid = rustix::process::getuid().as_raw();
@@ -100,7 +109,11 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
                 "`http.listen` is for a daemon of one user: for whom a token acts, the broker of a host cannot know yet"
             )
         }
-        Some(address) => Some(http::bind(address).await?),
+        Some(address) => Some(http::bind(address, &mut inherited).await?),
+        None => None,
+    };
+    let scraped = match config.metrics.listen {
+        Some(address) => Some(metrics::bind(address, &mut inherited).await?),
         None => None,
     };
     if config.confirm.factor == Some(Factor::Polkit) && !door.is_host() {
@@ -116,12 +129,27 @@ pub(crate) async fn run(config: Config, site: Site, state: Option<PathBuf>) -> R
         tokio::spawn(notify::run(house.services.approvals.clone()));
     }
     let path = door.path.clone();
-    let (clients, own_socket) = door.open(uid)?;
+    let reload = Reload::new(
+        file,
+        door.home(),
+        config,
+        house.services.clone(),
+        house.desk.calls.registry().clone(),
+        log,
+    );
+    let slots = door.slots.clone();
+    let passed = inherited.clients();
+    inherited.drop_rest();
+    let (clients, own_socket) = door.open(uid, passed)?;
     if let Some(http) = &http {
         tracing::info!(address = %http.local_addr()?, "serving MCP over HTTP at /mcp");
     }
+    if let Some(scraped) = &scraped {
+        tracing::info!(address = %scraped.local_addr()?, "serving metrics at /metrics");
+    }
     tracing::info!(socket = %path.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
-    serve(house, clients, http, &path).await?;
+    let listeners = Listeners { http, scraped };
+    serve(house, clients, listeners, (path, state), reload, slots).await?;
     if let Some(socket) = own_socket {
         // A socket left behind would only be replaced at the next start.
         let _ = std::fs::remove_file(socket);
@@ -188,8 +216,15 @@ struct House {
     tokens: Arc<Tokens>,
     choices: Stored,
     models: Arc<Models>,
+    knowledge: Arc<Knowledge>,
     keep: Keep,
     started_at: Timestamp,
+}
+
+/// Where others than clients by the socket are served.
+struct Listeners {
+    http: Option<TcpListener>,
+    scraped: Option<TcpListener>,
 }
 
 impl House {
@@ -199,7 +234,7 @@ impl House {
         let keyring = Arc::new(keyring);
         let factor = config.confirm.factor.unwrap_or(door.factor());
         let services = Services {
-            rules: Arc::new(config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?),
+            rules: config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?.in_force(),
             projects: Arc::new(projects(door, &tables)),
             quotas: Arc::new(Quotas::new(config.plan()?, &tables, blobs.clone())),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
@@ -287,14 +322,25 @@ impl House {
             tokens,
             choices,
             models,
+            knowledge,
             keep,
             started_at: Timestamp::now(),
         })
     }
 }
 
-async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket: &Path) -> Result<()> {
-    let House { desk, services, hands, commands, tokens, choices, models, keep, started_at } = house;
+async fn serve(
+    house: House,
+    clients: Clients,
+    listeners: Listeners,
+    (socket, state): (PathBuf, PathBuf),
+    reload: Reload,
+    slots: Arc<Slots>,
+) -> Result<()> {
+    let House { desk, services, hands, commands, tokens, choices, models, knowledge, keep, started_at } =
+        house;
+    let Listeners { http, scraped } = listeners;
+    let address = |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
@@ -304,9 +350,12 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         choices,
         models,
         polkit: Arc::default(),
-        http: http.as_ref().and_then(|http| http.local_addr().ok()),
+        http: address(&http),
+        metrics: address(&scraped),
+        reload: reload.clone(),
         started_at,
         socket: socket.display().to_string(),
+        state,
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<RelayServer<Desk>>().await;
@@ -316,6 +365,8 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
     let relay = RelayServer::new(desk.clone())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let serving_metrics =
+        scraped.map(|listener| tokio::spawn(metrics::serve(listener, office.clone(), knowledge, slots)));
     let server = office.add_to(
         Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -327,14 +378,26 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
     );
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // Until the runtime ends.
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let reload = reload.clone();
+            // What is wrong was told, to whoever reads the log.
+            let _ = tokio::task::spawn_blocking(move || reload.run_and_tell()).await;
+        }
+    });
+    tokio::spawn(supervisor::feed_watchdog(Health::new(&services.tables, services.audit.clone())));
     let sweeper = tokio::spawn(hands.sweep());
     let retention = tokio::spawn(drop_old_records(services.audit.clone(), keep));
     let serving_http = http.map(|listener| tokio::spawn(http::serve(listener, desk.clone(), tokens)));
+    supervisor::say_ready();
     tokio::select! {
         result = server.serve_with_incoming(clients) => result?,
         _ = terminate.recv() => tracing::info!("asked to terminate"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
+    supervisor::say_stopping();
     // Shims dial the next daemon and ask it again for what is unanswered; what runs is finished and recorded.
     desk.stop.cancel();
     if tokio::time::timeout(DRAIN, desk.calls.finished()).await.is_err() {
@@ -344,6 +407,10 @@ async fn serve(house: House, clients: Clients, http: Option<TcpListener>, socket
         && tokio::time::timeout(DRAIN, &mut serving).await.is_err()
     {
         tracing::warn!("stopped while clients over HTTP were still reading");
+        serving.abort();
+    }
+    if let Some(serving) = serving_metrics {
+        // Whoever scrapes asks again.
         serving.abort();
     }
     sweeper.abort();
@@ -440,22 +507,24 @@ fn raise_open_files() -> Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).context("the limit of open files")
 }
 
-/// To journald under systemd, otherwise to stderr for people.
-fn start_log(filter: &str) -> Result<()> {
-    // rmcp writes whole requests at debug, secrets included, and at warning what a client did wrong, which is answered.
-    let filter = EnvFilter::try_new(format!("{filter},rmcp=error"))
-        .with_context(|| format!("`log.filter` is `{filter}`"))?;
-    let registry = tracing_subscriber::registry();
+/// rmcp writes whole requests at debug, secrets included, and at warning what a client did wrong, which is answered.
+pub(crate) fn log_filter(filter: &str) -> Result<EnvFilter> {
+    EnvFilter::try_new(format!("{filter},rmcp=error")).with_context(|| format!("`log.filter` is `{filter}`"))
+}
+
+/// To journald under systemd, otherwise to stderr for people. The filter can be replaced.
+fn start_log(filter: &str) -> Result<LogFilter> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(filter)?);
+    let registry = tracing_subscriber::registry().with(filter);
     if is_journal_stderr() {
-        registry.with(tracing_journald::layer()?.with_field_prefix(None).with_filter(filter)).init();
+        registry.with(tracing_journald::layer()?.with_field_prefix(None)).init();
     } else {
         let to_stderr = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_filter(filter);
+            .with_ansi(std::io::stderr().is_terminal());
         registry.with(to_stderr).init();
     }
-    Ok(())
+    Ok(handle)
 }
 
 /// systemd names device and inode of the journal's stream (systemd.exec(5), `JOURNAL_STREAM`).

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     pub(crate) mcp: Mcp,
     pub(crate) http: Http,
+    pub(crate) metrics: Metrics,
     pub(crate) network: Network,
     pub(crate) secrets: Secrets,
     pub(crate) git: Git,
@@ -103,6 +104,14 @@ pub(crate) struct Mcp {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Http {
     /// Serve MCP over HTTP on this loopback address, like `127.0.0.1:7345`; off if absent. Port 0 takes any.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    /// Serve metrics for Prometheus at `/metrics` of this loopback address, like `127.0.0.1:9464`, to whoever shows a token of
+    /// `skynetctl token create --metrics`; off if absent. Port 0 takes any.
     pub(crate) listen: Option<SocketAddr>,
 }
 

@@ -10,6 +10,7 @@ use skynet_policy::Factor;
 use skynet_proto::socket::{SOCKET_NAME, SYSTEM_SOCKET, user_directory};
 use skynet_sandbox::{Arrival, Slots, WARM};
 use std::{
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -119,10 +120,14 @@ impl Door {
         }
     }
 
-    /// The clients as they come, and the socket that is removed at the end.
-    pub(crate) fn open(self, uid: u32) -> Result<(Clients, Option<PathBuf>)> {
+    /// The clients as they come, also by a socket that was `passed`, and the socket that is removed at the end.
+    pub(crate) fn open(self, uid: u32, passed: Option<UnixListener>) -> Result<(Clients, Option<PathBuf>)> {
         match self.kind {
             Kind::User { .. } => {
+                if let Some(passed) = passed {
+                    // It is there before the daemon, and after it.
+                    return Ok((socket::accept_own(socket::adopt(passed)?, uid), None));
+                }
                 let listener = socket::bind(&self.path)?;
                 Ok((socket::accept_own(listener, uid), Some(self.path)))
             }

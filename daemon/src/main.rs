@@ -3,6 +3,7 @@
 
 mod admin;
 mod agent;
+mod backup;
 mod boot;
 mod calls;
 mod choices;
@@ -10,19 +11,24 @@ mod claims;
 mod config;
 mod credentials;
 mod door;
+mod format;
+mod health;
 mod http;
 mod jobs;
 mod mcp;
+mod metrics;
 mod notify;
 mod people;
 mod polkit;
 mod purse;
 mod readers;
 mod relay;
+mod reload;
 mod sessions;
 mod shelf;
 mod socket;
 mod state;
+mod supervisor;
 mod tokens;
 
 use anyhow::Result;
@@ -32,6 +38,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use supervisor::Inherited;
 
 /// The Skynet daemon.
 #[derive(Parser)]
@@ -62,6 +69,32 @@ enum Command {
     /// Check, show or locate the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Verify a backup, or restore one while no daemon runs.
+    #[command(subcommand)]
+    Backup(BackupCommand),
+}
+
+#[derive(Subcommand)]
+enum BackupCommand {
+    /// Say what a backup holds, or what is wrong with it.
+    Verify {
+        /// The backup.
+        file: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the state of a backup in the place of the one there is.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Rename a state that is there; without, it is refused.
+        #[arg(long)]
+        replace: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -97,11 +130,15 @@ fn run(arguments: Arguments) -> Result<()> {
     let file = arguments.config.unwrap_or_else(|| site.config_file());
     match arguments.command {
         Some(Command::Config(command)) => show_config(&command, &file, site.home()),
+        Some(Command::Backup(command)) => {
+            use_backup(&command, &arguments.state.unwrap_or_else(|| site.state()))
+        }
         None => {
             boot::refuse_root()?;
             let config = config::load(&file)?;
+            let inherited = Inherited::take();
             let runtime = runtime()?;
-            runtime.block_on(boot::run(config, site, arguments.state))
+            runtime.block_on(boot::run(config, file, site, arguments.state, inherited))
         }
     }
 }
@@ -116,6 +153,39 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     builder.enable_all().worker_threads(threads).build()
+}
+
+#[allow(clippy::print_stdout, reason = "the output of a command")]
+fn use_backup(command: &BackupCommand, state: &Path) -> Result<()> {
+    let (verified, replaced, as_json) = match command {
+        BackupCommand::Verify { file, json } => (backup::verify(file, &std::env::temp_dir())?, None, *json),
+        BackupCommand::Restore { file, replace, json } => {
+            let restored = backup::restore(file, state, *replace)?;
+            (restored.verified, restored.replaced, *json)
+        }
+    };
+    let backup::Verified { about, files, bytes, audit_records } = verified;
+    if as_json {
+        let told = serde_json::json!({
+            "created_at": about.created_at,
+            "version": about.format.version,
+            "format": about.format.format,
+            "files": files,
+            "bytes": bytes,
+            "audit_records": audit_records,
+            "replaced": replaced,
+        });
+        println!("{told}");
+        return Ok(());
+    }
+    println!(
+        "of {} by skynetd {}: {files} files, {bytes} bytes, {audit_records} records of the audit log; whole",
+        about.created_at, about.format.version
+    );
+    if let Some(replaced) = replaced {
+        println!("the state that was there is `{}` now", replaced.display());
+    }
+    Ok(())
 }
 
 #[allow(clippy::print_stdout, reason = "the output of a command")]

@@ -21,7 +21,7 @@ impl Judge for Readers {
         let tool = self.registry.find("files_read")?;
         let input = Canonical::from_map(Map::from_iter([("path".to_owned(), json!(path))]))?;
         let (who, at) = (Who::of(caller), Timestamp::now());
-        if self.services.rules.explain(&who, tool, &input, at)?.verdict != Verdict::Allow {
+        if self.services.rules.load().explain(&who, tool, &input, at)?.verdict != Verdict::Allow {
             return Ok(false);
         }
         let facts = Facts { at, ..Facts::now(&who, tool, tool.effect_of(&input)?, Some(&input)) };

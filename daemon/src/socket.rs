@@ -69,6 +69,12 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Takes over a socket that somebody else listens on for this daemon.
+pub(crate) fn adopt(listener: std::os::unix::net::UnixListener) -> Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(listener)?)
+}
+
 /// A client's connection, and who is at the other end.
 pub(crate) struct Client {
     stream: QuietStream,

@@ -1,13 +1,14 @@
 //! Opens what the daemon keeps. What is damaged and can do without is set aside, and said; what cannot is refused, with the
 //! file and what to do about it.
 
+use crate::format;
 use anyhow::{Context as _, Result};
 use skynet_secrets::{Keyring, MasterKey, SealedEntries, Secrets};
 use skynet_store::{Blobs, Journal, Ledger, Seal, Tables, aside};
 use std::{fs, path::Path};
 
 /// The audit log is split into files of that size.
-const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
+pub(crate) const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Everything that is kept, but jobs, which nobody opens before they are asked for.
 pub(crate) struct State {
@@ -25,6 +26,7 @@ impl State {
     /// # Errors
     /// What cannot be read and must be, and what to do about it.
     pub(crate) fn open(directory: &Path, blobs_max_bytes: u64) -> Result<Self> {
+        format::migrate(directory)?;
         let at = |name: &str| directory.join(name);
         let tables = Tables::open(&at("state")).with_context(|| {
             refusal(

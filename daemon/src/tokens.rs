@@ -25,6 +25,9 @@ pub(crate) struct Record {
     hash: String,
     pub(crate) workspaces: Vec<String>,
     pub(crate) effects: Vec<Effect>,
+    /// Whether it reads the metrics. Then it does nothing else.
+    #[serde(default)]
+    pub(crate) scrapes: bool,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -40,6 +43,7 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) workspaces: Vec<String>,
     pub(crate) effects: Vec<Effect>,
+    pub(crate) scrapes: bool,
     pub(crate) lives_for: Option<Duration>,
 }
 
@@ -79,6 +83,7 @@ impl Tokens {
             hash: hash(&secret),
             workspaces: wanted.workspaces,
             effects: wanted.effects,
+            scrapes: wanted.scrapes,
             created_at: now,
             expires_at: wanted.lives_for.map(|time| now + time),
         };
@@ -173,6 +178,7 @@ mod tests {
             name: name.into(),
             workspaces: vec!["/w".into()],
             effects: vec![Effect::Read],
+            scrapes: false,
             lives_for,
         };
         let (id, record, secret) = tokens.create(wanted("a", None)).unwrap();

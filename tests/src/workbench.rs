@@ -129,7 +129,7 @@ impl Workbench {
         let audit = Ledger::open(&root.join("audit"), 1 << 30).unwrap();
         let keyring = keyring(&root.join("secrets"));
         let services = Services {
-            rules: Arc::new(Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands)),
+            rules: Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands).in_force(),
             projects: Arc::new(Projects::new(Some(Box::new(OfWorkspace)), Trust::open(&tables))),
             quotas: Arc::new(Quotas::new(plan, &tables, blobs.clone())),
             confirm_wait: setup.confirm_wait,
@@ -156,7 +156,7 @@ impl Workbench {
     /// When the rules are wrong.
     pub fn restart(&mut self, rules: Vec<Rule>) {
         let on = &mut self.services;
-        on.rules = Arc::new(Rules::new(rules, &Roles::new()).unwrap());
+        on.rules = Rules::new(rules, &Roles::new()).unwrap().in_force();
         on.approvals = Arc::new(Approvals::default());
         on.grants = Arc::new(Grants::open(&on.tables, on.audit.clone(), on.keyring.clone()));
         self.pipeline = skynet_policy::pipeline(&self.registry, on).unwrap();

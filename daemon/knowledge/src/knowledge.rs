@@ -65,6 +65,19 @@ pub struct Status {
     pub size_bytes: u64,
 }
 
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Collections of all users.
+    pub collections: u64,
+    /// Passages of those that are in use.
+    pub passages: u64,
+    /// Files and passages of those that are still to be read or embedded.
+    pub backlog: u64,
+    /// What the indexes take of the disk.
+    pub size_bytes: u64,
+}
+
 /// A collection that is in use.
 pub(crate) struct Open {
     /// Opened by the first who needs it; the others wait for just that.
@@ -293,6 +306,25 @@ impl Knowledge {
             })
         })
         .await
+    }
+
+    /// Of all users together. Blocks.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let open: Vec<Arc<Collection>> =
+            lock(&self.open).values().filter_map(|open| open.cell.get().cloned()).collect();
+        let mut totals = Totals {
+            collections: self.table.iter().count() as u64,
+            size_bytes: size_of(&self.directory),
+            ..Totals::default()
+        };
+        for collection in open {
+            // One that cannot be counted just now counts again when it can.
+            totals.passages += collection.lexical.count().map_or(0, |(_, passages)| passages);
+            let (done, all) = collection.progress.borrow().done;
+            totals.backlog += all.saturating_sub(done);
+        }
+        totals
     }
 
     /// Lets go of a collection that nobody asked for a while, unless somebody is at it.

@@ -19,7 +19,7 @@ pub use analysis::Words;
 pub use answers::{Answer, Question};
 pub use collection::{Filter, Progress, Record};
 pub use indexing::Refreshed;
-pub use knowledge::{Judge, Knowledge, Status, Wanted};
+pub use knowledge::{Judge, Knowledge, Status, Totals, Wanted};
 pub use ranking::{Kind, Legs, Ranked};
 pub use sample::{Leg, Sample};
 pub use stored::{FileState, StoredPassage};

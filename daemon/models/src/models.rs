@@ -81,6 +81,12 @@ impl Models {
         self.embedder.iter().chain(&self.reranker).map(|provider| provider.usage()).collect()
     }
 
+    /// How many questions and how many batches of passages wait for a worker.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        self.pool.waiting()
+    }
+
     /// The model for texts of that language; `None` if it is not installed, or what runs it is not.
     #[must_use]
     pub fn embedder(&self, language: Language) -> Option<Arc<dyn Embedder>> {

@@ -96,6 +96,12 @@ impl Pool {
         self.lock().pids.iter().flatten().copied().collect()
     }
 
+    /// How many questions and how many batches of passages wait for a worker.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let queue = self.lock();
+        (queue.queries.len(), queue.passages.len())
+    }
+
     /// Puts a batch into the queue; where its result arrives.
     pub(crate) async fn put(
         self: &Arc<Self>,

@@ -1,7 +1,7 @@
 //! Answers of tools that say how long theirs stay true; and, on a miss, the turn of a call that changes something, and its
 //! intent, durable before its effect.
 
-use crate::turns::Turns;
+use crate::{Metrics, turns::Turns};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -15,11 +15,12 @@ pub(crate) struct Cache {
     journal: Arc<Journal>,
     audit: Ledger,
     turns: Turns,
+    metrics: Arc<Metrics>,
 }
 
 impl Cache {
-    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger) -> Self {
-        Self { answers: tables.table("cache"), journal, audit, turns: Turns::default() }
+    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger, metrics: Arc<Metrics>) -> Self {
+        Self { answers: tables.table("cache"), journal, audit, turns: Turns::default(), metrics }
     }
 
     fn find(&self, key: &str) -> Option<Answer> {
@@ -93,7 +94,9 @@ impl Layer for Cache {
             return next.run(call).await;
         };
         let key = key(call)?;
-        if let Some(answer) = self.find(&key) {
+        let found = self.find(&key);
+        self.metrics.looked_into_cache(found.is_some());
+        if let Some(answer) = found {
             call.notes.from_cache = true;
             return Ok(answer);
         }

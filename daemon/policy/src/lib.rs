@@ -35,7 +35,9 @@ pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
 pub use question::Detail;
 pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
 pub use reconcile::reconcile;
-pub use rules::{Decision, Explanation, Facts, Hours, Lend, Matcher, Role, Roles, Rule, Rules, Verdict};
+pub use rules::{
+    Decision, Explanation, Facts, Hours, InForce, Lend, Matcher, Role, Roles, Rule, Rules, Verdict,
+};
 pub use trust::{Trust, Trusted};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
@@ -47,7 +49,7 @@ use std::{sync::Arc, time::Duration};
 #[derive(Clone)]
 pub struct Services {
     /// Who may do what.
-    pub rules: Arc<Rules>,
+    pub rules: InForce,
     /// What projects forbid besides.
     pub projects: Arc<Projects>,
     /// How much of it.
@@ -80,7 +82,7 @@ pub struct Services {
 /// `Internal` when a tool's schema does not compile or a table does not open, `InvalidInput` when a rule is about a tool or
 /// an argument that there is not.
 pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
-    on.rules.check(registry)?;
+    on.rules.load().check(registry)?;
     let layers: Vec<Box<dyn Layer>> = vec![
         // One span, count and duration for every call, denied ones too.
         Box::new(trace::Trace::new(on.metrics.clone())),
@@ -95,7 +97,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.approvals.clone(), on.grants.clone(), on.confirm_wait, on.factor)),
         // A miss writes the intent of a mutating call, durably, before its effect.
-        Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone())),
+        Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone(), on.metrics.clone())),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.
         Box::new(bound::Bound::new(on.blobs.clone(), on.keyring.clone())),
         // Innermost: measures the tool alone; below it a panic becomes an error.

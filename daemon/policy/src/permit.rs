@@ -1,17 +1,16 @@
 //! By who calls, when and where, tool and effect, before anything that costs. Rules about arguments come later, when there
 //! are any.
 
-use crate::rules::Rules;
+use crate::rules::InForce;
 use async_trait::async_trait;
 use skynet_core::{Answer, Call, Layer, Next, Result};
-use std::sync::Arc;
 
 pub(crate) struct Permit {
-    rules: Arc<Rules>,
+    rules: InForce,
 }
 
 impl Permit {
-    pub(crate) const fn new(rules: Arc<Rules>) -> Self {
+    pub(crate) const fn new(rules: InForce) -> Self {
         Self { rules }
     }
 }
@@ -23,12 +22,12 @@ impl Layer for Permit {
     }
 
     fn describe(&self) -> String {
-        format!("{} rules and the defaults", self.rules.len())
+        format!("{} rules and the defaults", self.rules.load().len())
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         // A rule that asks costs a human's time, so that waits until the input is known to be valid.
-        self.rules.judge(call)?;
+        self.rules.load_full().judge(call)?;
         next.run(call).await
     }
 }

@@ -33,7 +33,7 @@ impl Layer for Trace {
         let result = next.run(call).instrument(span.clone()).await;
         let took = started.elapsed();
         let outcome = result.as_ref().map_or_else(|err| err.kind.as_str(), |_| "ok");
-        self.metrics.record(call.tool.name, outcome, took);
+        self.metrics.record(call.tool.name, outcome, &call.caller, took);
         let _entered = span.enter();
         match &result {
             Ok(_) if !call.effect.is_mutating() => tracing::debug!(outcome, ?took, "call"),

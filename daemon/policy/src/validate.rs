@@ -1,6 +1,6 @@
 //! The tool's own schema decides whether an input is one, and how far it goes.
 
-use crate::{project::Projects, rules::Rules};
+use crate::{project::Projects, rules::InForce};
 use async_trait::async_trait;
 use jsonschema::{Draft, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value};
@@ -12,12 +12,12 @@ const MOST_BYTES: u64 = 4 << 20;
 
 pub(crate) struct Validate {
     validators: HashMap<&'static str, Validator>,
-    rules: Arc<Rules>,
+    rules: InForce,
     projects: Arc<Projects>,
 }
 
 impl Validate {
-    pub(crate) fn new(registry: &Registry, rules: Arc<Rules>, projects: Arc<Projects>) -> Result<Self> {
+    pub(crate) fn new(registry: &Registry, rules: InForce, projects: Arc<Projects>) -> Result<Self> {
         let compile = |entry: &Arc<Entry>| {
             let schema = Value::Object(Map::clone(&entry.input_schema));
             let validator =
@@ -96,11 +96,12 @@ impl Layer for Validate {
         }
         call.input = Some(input.clone());
         // The input may go further than the tool's declared effect, and rules may be about it: they judge it again.
-        let verdict = self.rules.judge(call)?;
+        let rules = self.rules.load_full();
+        let verdict = rules.judge(call)?;
         if call.has_lent_engine {
             check_names(&input)?;
         }
-        let verdict = self.rules.judge_command(call, &input, verdict)?;
+        let verdict = rules.judge_command(call, &input, verdict)?;
         self.projects.judge(call, &input, verdict).await?;
         // Last, because nothing that is said before it takes it back.
         if let Some(why) = call.tool.must_ask(&input, Some(call.caller.pid))? {

@@ -169,7 +169,7 @@ impl Broker<'_> {
         if let Some(system) = &mut self.system {
             for Event { reply, descriptor } in system.attend(&of_system) {
                 let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(|one| one.as_fd()).collect();
-                self.daemon.send(&FromBroker { reply: Some(reply) }, &descriptors)?;
+                self.daemon.send(&FromBroker::from(reply), &descriptors)?;
             }
         }
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
@@ -355,7 +355,7 @@ impl Broker<'_> {
                 Ok(Some((Reply::Network(_), sockets))) => {
                     let reply = Some(Reply::Network(Network { id: busy.id }));
                     let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-                    return self.daemon.send(&FromBroker { reply }, &sockets);
+                    return self.daemon.send(&FromBroker { reply, warm: Some(self.warm()) }, &sockets);
                 }
                 Ok(Some((reply, _))) => reply,
                 // The kernel ended it, for lack of memory of the whole host.
@@ -376,7 +376,11 @@ impl Broker<'_> {
         Ok(())
     }
 
+    fn warm(&self) -> u32 {
+        u32::try_from(self.warm.len()).unwrap_or(u32::MAX)
+    }
+
     fn tell(&self, reply: Reply) -> io::Result<()> {
-        self.daemon.send(&FromBroker { reply: Some(reply) }, &[])
+        self.daemon.send(&FromBroker { reply: Some(reply), warm: Some(self.warm()) }, &[])
     }
 }

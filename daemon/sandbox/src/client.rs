@@ -121,6 +121,26 @@ enum Source {
 pub struct Slots {
     source: Source,
     broker: AsyncMutex<Option<Arc<Broker>>>,
+    counts: Arc<Counts>,
+}
+
+/// Of all brokers, one after the other.
+#[derive(Default)]
+struct Counts {
+    warm: AtomicU64,
+    in_use: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How slots stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Those that waited for a command when the broker last said something.
+    pub warm: u64,
+    /// Those with a command or hands in them; jobs are their keepers'.
+    pub in_use: u64,
+    /// Commands that could not begin, since the daemon started.
+    pub refused: u64,
 }
 
 impl Slots {
@@ -128,7 +148,11 @@ impl Slots {
     /// `homes`.
     #[must_use]
     pub fn new(program: PathBuf, warm: usize, homes: PathBuf) -> Arc<Self> {
-        Arc::new(Self { source: Source::Own { program, warm, homes }, broker: AsyncMutex::default() })
+        Arc::new(Self {
+            source: Source::Own { program, warm, homes },
+            broker: AsyncMutex::default(),
+            counts: Arc::default(),
+        })
     }
 
     /// Slots of the broker of the whole host that listens on `socket`, and the clients that connect to it.
@@ -136,15 +160,32 @@ impl Slots {
     pub fn of_host(socket: PathBuf) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
         let (arrivals, arrived) = mpsc::channel(ARRIVALS);
         let source = Source::Host { socket, arrivals };
-        (Arc::new(Self { source, broker: AsyncMutex::default() }), arrived)
+        (Arc::new(Self { source, broker: AsyncMutex::default(), counts: Arc::default() }), arrived)
+    }
+
+    /// How they stand.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { warm, in_use, refused } = &*self.counts;
+        Standing { warm: read(warm), in_use: read(in_use), refused: read(refused) }
     }
 
     /// Keeps the connection to the broker of the whole host, for as long as it is polled.
     pub async fn attend(self: Arc<Self>) {
+        let mut is_told = false;
         loop {
             match self.broker().await {
-                Ok(broker) => broker.is_gone.cancelled().await,
-                Err(err) => tracing::warn!(error = %err, "the broker cannot be reached"),
+                Ok(broker) => {
+                    is_told = false;
+                    broker.is_gone.cancelled().await;
+                }
+                // Once is enough, however long it stays away.
+                Err(err) if !is_told => {
+                    tracing::warn!(error = %err, "the broker cannot be reached; it is tried again");
+                    is_told = true;
+                }
+                Err(_) => {}
             }
             tokio::time::sleep(AGAIN_AFTER).await;
         }
@@ -162,6 +203,7 @@ impl Slots {
         let run = command.run(id);
         let (waiter, early, replied) = Waiter::new();
         broker.expect(id, waiter)?;
+        self.counts.in_use.fetch_add(1, Ordering::Relaxed);
         let running = Running { broker, id, early, replied };
         running.broker.hand_over(Request::Run(run), &descriptors).await?;
         Ok(running)
@@ -210,8 +252,8 @@ impl Slots {
             return Ok(broker.clone());
         }
         let new = match &self.source {
-            Source::Own { program, warm, homes } => Broker::start(program, *warm, homes)?,
-            Source::Host { socket, arrivals } => Broker::connect(socket, arrivals.clone())?,
+            Source::Own { program, warm, homes } => Broker::start(program, *warm, homes, &self.counts)?,
+            Source::Host { socket, arrivals } => Broker::connect(socket, arrivals.clone(), &self.counts)?,
         };
         Ok(broker.insert(new).clone())
     }
@@ -249,19 +291,21 @@ struct Broker {
     /// `None` once it is gone.
     waiting: Mutex<Option<HashMap<u64, Waiter>>>,
     is_gone: CancellationToken,
+    counts: Arc<Counts>,
 }
 
 impl Broker {
-    fn new(socket: OwnedFd) -> io::Result<Arc<Self>> {
+    fn new(socket: OwnedFd, counts: &Arc<Counts>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             socket: AsyncSocket::new(socket)?,
             next: AtomicU64::new(1),
             waiting: Mutex::new(Some(HashMap::new())),
             is_gone: CancellationToken::new(),
+            counts: counts.clone(),
         }))
     }
 
-    fn start(program: &Path, warm: usize, homes: &Path) -> io::Result<Arc<Self>> {
+    fn start(program: &Path, warm: usize, homes: &Path, counts: &Arc<Counts>) -> io::Result<Arc<Self>> {
         let (ours, theirs) = channel::pair()?;
         let mut child = Process::new(program)
             .args(["serve", &warm.to_string()])
@@ -273,7 +317,7 @@ impl Broker {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id();
-        let broker = Self::new(ours)?;
+        let broker = Self::new(ours, counts)?;
         let reader = broker.clone();
         tokio::spawn(async move {
             let reason = reader.pump(None).await;
@@ -287,8 +331,8 @@ impl Broker {
         Ok(broker)
     }
 
-    fn connect(path: &Path, arrivals: mpsc::Sender<Arrival>) -> io::Result<Arc<Self>> {
-        let broker = Self::new(channel::connect(path)?)?;
+    fn connect(path: &Path, arrivals: mpsc::Sender<Arrival>, counts: &Arc<Counts>) -> io::Result<Arc<Self>> {
+        let broker = Self::new(channel::connect(path)?, counts)?;
         let reader = broker.clone();
         tokio::spawn(async move {
             let reason = reader.pump(Some(&arrivals)).await;
@@ -316,7 +360,13 @@ impl Broker {
     async fn pump(&self, arrivals: Option<&mpsc::Sender<Arrival>>) -> io::Result<()> {
         let mut buffer = Buffer::default();
         while let Some((message, mut descriptors)) = self.socket.receive::<FromBroker>(&mut buffer).await? {
+            if let Some(warm) = message.warm {
+                self.counts.warm.store(warm.into(), Ordering::Relaxed);
+            }
             let Some(reply) = message.reply else { continue };
+            if matches!(reply, Reply::Refused(Refused { has_run: false, .. })) {
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            }
             let id = match &reply {
                 Reply::Ended(Ended { id, .. })
                 | Reply::Refused(Refused { id, .. })
@@ -428,6 +478,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.broker.counts.in_use.fetch_sub(1, Ordering::Relaxed);
         let is_under_way =
             self.broker.waiting().as_mut().is_some_and(|waiting| waiting.remove(&self.id).is_some());
         if is_under_way {

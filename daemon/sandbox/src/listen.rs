@@ -80,6 +80,8 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
     std::os::unix::fs::chown(&options.daemon_socket, Some(daemon.as_raw()), None)?;
     broker::settle_in()?;
     let mut system = System::new(settings, clients);
+    // What starts after the broker finds its sockets (sd_notify(3)).
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     writeln!(io::stderr(), "ready at `{}`", options.socket.display())?;
     loop {
         let socket = accept_with(&daemons, SocketFlags::CLOEXEC)?;

@@ -193,6 +193,15 @@ pub struct FromBroker {
     /// What it is.
     #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub reply: Option<Reply>,
+    /// How many slots wait for a command, where the broker says so.
+    #[prost(uint32, optional, tag = "10")]
+    pub warm: Option<u32>,
+}
+
+impl From<Reply> for FromBroker {
+    fn from(reply: Reply) -> Self {
+        Self { reply: Some(reply), warm: None }
+    }
 }
 
 /// What is answered.

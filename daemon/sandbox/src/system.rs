@@ -297,7 +297,7 @@ impl System {
             descriptor: None,
         };
         Some(match received {
-            Ok(Some((FromBroker { reply: Some(Reply::Opened(_)) }, mut descriptors))) => {
+            Ok(Some((FromBroker { reply: Some(Reply::Opened(_)), .. }, mut descriptors))) => {
                 let opened = descriptors.pop();
                 let directory = opened.as_ref().filter(|_| is_directory);
                 let place = directory.and_then(|opened| place_of(opened.as_fd()).ok());
@@ -306,7 +306,7 @@ impl System {
                 }
                 Event { reply: Reply::Opened(Opened { id }), descriptor: opened }
             }
-            Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)) }, _))) => {
+            Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)), .. }, _))) => {
                 Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptor: None }
             }
             Ok(Some(_)) | Err(_) => refused(format!("{what} cannot be opened"), ErrorKind::Internal),
@@ -340,11 +340,11 @@ fn start_opening(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result<(P
     let _ = match opened {
         Ok(opened) => {
             let reply = Some(Reply::Opened(Opened { id }));
-            socket.send(&FromBroker { reply }, &[opened.as_fd()])
+            socket.send(&FromBroker { reply, warm: None }, &[opened.as_fd()])
         }
         Err(err) => {
             let refused = Refusal::command(err.kind, err.message.into_owned()).of(id);
-            socket.send(&FromBroker { reply: Some(Reply::Refused(refused)) }, &[])
+            socket.send(&FromBroker::from(Reply::Refused(refused)), &[])
         }
     };
     syscall::exit(0)

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod backup;
 mod filter;
 mod grants;
 mod models;
@@ -18,6 +19,7 @@ use crate::{
     choices::Stored,
     polkit::Polkit,
     relay::{Desk, peer},
+    reload::Reload,
     tokens::Tokens,
 };
 use jiff::Timestamp;
@@ -32,7 +34,7 @@ use skynet_proto::{
     tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
     trust_server::TrustServer,
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
 
 /// What the services answer from.
@@ -47,8 +49,11 @@ pub(crate) struct Office {
     pub(crate) models: Arc<Models>,
     pub(crate) polkit: Arc<Polkit>,
     pub(crate) http: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) reload: Reload,
     pub(crate) started_at: Timestamp,
     pub(crate) socket: String,
+    pub(crate) state: PathBuf,
 }
 
 impl Office {

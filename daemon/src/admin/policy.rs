@@ -86,7 +86,7 @@ impl Office {
     async fn explain(&self, inquiry: &Inquiry<'_>) -> Result<Explanation, Error> {
         let Inquiry { caller, tool, input, at } = *inquiry;
         let who = Who::of(caller);
-        let explained = self.services.rules.explain(&who, tool, input, at)?;
+        let explained = self.services.rules.load().explain(&who, tool, input, at)?;
         let facts = Facts { at, ..Facts::now(&who, tool, tool.effect_of(input)?, Some(input)) };
         // Of no session: what is wrong with a file is told to none.
         let said = self.services.projects.matching(Uuid::nil(), caller, &facts).await?;
@@ -181,7 +181,8 @@ impl Policy for Office {
         // Any command: asked for is only where its tool finds programs.
         let any = Self::input(&ExplainCommandRequest { command: vec!["true".into()], ..Default::default() });
         let command = any.and_then(|input| tool.command_of(&input)).map_err(refused)?;
-        let commands = self.services.rules.commands();
+        let rules = self.services.rules.load_full();
+        let commands = rules.commands();
         let missing = command.map(|command| commands.missing(&command.programs)).unwrap_or_default();
         let missing = missing.into_iter().map(|(entry, reason)| MissingProgram { entry, reason });
         Ok(Response::new(CheckCommandsResponse {

@@ -1,10 +1,10 @@
 //! What the daemon is and how it fares.
 
-use super::{Office, timestamp};
+use super::{Office, backup, for_administrators, internal, timestamp};
 use crate::{relay::peer, sessions};
 use skynet_proto::{
-    CallCount, LayerStatus, Session, SessionsRequest, SessionsResponse, StatusRequest, StatusResponse,
-    daemon_server::Daemon,
+    BackupRequest, CallCount, LayerStatus, ReloadRequest, ReloadResponse, Session, SessionsRequest,
+    SessionsResponse, StatusRequest, StatusResponse, daemon_server::Daemon,
 };
 use tonic::{Request, Response, Status};
 
@@ -53,7 +53,27 @@ impl Daemon for Office {
             warnings: self.warnings(),
             calls: calls.collect(),
             http: self.http.map_or_else(String::new, |address| format!("http://{address}/mcp")),
+            metrics: self.metrics.map_or_else(String::new, |address| format!("http://{address}/metrics")),
         }))
+    }
+
+    type BackupStream = backup::Parts;
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<backup::Parts>, Status> {
+        if !self.desk.people.is_administrator(peer(&request)?.uid) {
+            return Err(for_administrators());
+        }
+        Ok(Response::new(backup::send(self.clone())))
+    }
+
+    async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        if !self.desk.people.is_administrator(peer(&request)?.uid) {
+            return Err(for_administrators());
+        }
+        let reload = self.reload.clone();
+        let done = tokio::task::spawn_blocking(move || reload.run_and_tell()).await.map_err(internal)?;
+        let need_restart = done.map_err(|err| Status::failed_precondition(format!("{err:#}")))?;
+        Ok(Response::new(ReloadResponse { need_restart }))
     }
 
     async fn sessions(

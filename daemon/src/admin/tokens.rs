@@ -19,6 +19,7 @@ fn show((id, record): (String, Record)) -> Token {
         effects: record.effects.iter().map(|effect| effect.as_str().to_owned()).collect(),
         created_at: Some(timestamp(record.created_at)),
         expires_at: record.expires_at.map(timestamp),
+        metrics: record.scrapes,
     }
 }
 
@@ -32,6 +33,12 @@ fn effect(name: &str) -> Result<Effect, Error> {
 
 impl Office {
     async fn wanted(&self, peer: &Peer, request: CreateTokenRequest) -> Result<Wanted, Error> {
+        let lives_for =
+            (request.lives_for_seconds > 0).then(|| Duration::from_secs(request.lives_for_seconds));
+        if request.metrics {
+            let (workspaces, effects) = (Vec::new(), Vec::new());
+            return Ok(Wanted { name: request.name, workspaces, effects, scrapes: true, lives_for });
+        }
         if request.workspaces.is_empty() || request.effects.is_empty() {
             return Err(Error::invalid_input("a token is bound to at least one workspace and one effect"));
         }
@@ -45,9 +52,7 @@ impl Office {
             workspaces.push(workspace.path().display().to_string());
         }
         let effects = request.effects.iter().map(|name| effect(name)).collect::<Result<_, _>>()?;
-        let lives_for =
-            (request.lives_for_seconds > 0).then(|| Duration::from_secs(request.lives_for_seconds));
-        Ok(Wanted { name: request.name, workspaces, effects, lives_for })
+        Ok(Wanted { name: request.name, workspaces, effects, scrapes: false, lives_for })
     }
 }
 
@@ -61,8 +66,16 @@ impl Tokens for Office {
         let wanted = self.wanted(&peer, request.into_inner()).await.map_err(refused)?;
         let (id, record, secret) = self.tokens.create(wanted).map_err(refused)?;
         tracing::info!(token = record.name, "a token was created");
-        let url = self.http.map_or_else(String::new, |address| format!("http://{address}/mcp"));
-        Ok(Response::new(CreateTokenResponse { token: Some(show((id, record))), secret, url }))
+        let url = if record.scrapes {
+            self.metrics.map(|address| format!("http://{address}/metrics"))
+        } else {
+            self.http.map(|address| format!("http://{address}/mcp"))
+        };
+        Ok(Response::new(CreateTokenResponse {
+            token: Some(show((id, record))),
+            secret,
+            url: url.unwrap_or_default(),
+        }))
     }
 
     async fn list(

@@ -75,12 +75,15 @@ fn is_own_origin(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The secret that a request shows (RFC 6750, section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = single(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+}
+
 async fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
-    let secret = single(headers, header::AUTHORIZATION.as_str())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, secret)| secret.trim());
-    let Some((id, record)) = secret.and_then(|secret| front.tokens.verify(secret)) else {
+    let shown = bearer(headers).and_then(|secret| front.tokens.verify(secret));
+    let Some((id, record)) = shown.filter(|(_, record)| !record.scrapes) else {
         // RFC 6750, section 3.
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"skynet\"")];
         let message =

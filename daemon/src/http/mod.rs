@@ -8,7 +8,9 @@ mod replay;
 mod session;
 mod stream;
 
-use crate::{mcp::Turns, relay::Desk, tokens::Tokens};
+pub(crate) use gate::bearer;
+
+use crate::{mcp::Turns, relay::Desk, supervisor::Inherited, tokens::Tokens};
 use anyhow::{Context as _, Result, bail};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use session::Sessions;
@@ -28,6 +30,9 @@ const MOST_REQUESTS: usize = 1024;
 
 /// The same for one token, so that no token takes the place of all others.
 const MOST_REQUESTS_OF_TOKEN: usize = 256;
+
+/// What systemd knows the socket by while it keeps it.
+pub(crate) const SOCKET_NAME: &str = "http";
 
 /// What every request needs.
 #[derive(Clone)]
@@ -70,13 +75,14 @@ impl Front {
 ///
 /// # Errors
 /// For an address that others than this host could reach, or that is taken.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener> {
     if !address.ip().is_loopback() {
         bail!(
             "`http.listen` is `{address}`, which is not a loopback address; put a proxy with TLS in front instead"
         );
     }
-    TcpListener::bind(address).await.with_context(|| format!("`http.listen` is `{address}`"))
+    let bound = inherited.listen(address, SOCKET_NAME).await;
+    bound.with_context(|| format!("`http.listen` is `{address}`"))
 }
 
 /// Serves until the daemon stops.

@@ -155,6 +155,12 @@ impl Blobs {
         }
     }
 
+    /// How much is stored, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.lock().stored_bytes
+    }
+
     /// How much is stored for the user of that number, in bytes: all of what owners like `result/<uid>` have.
     #[must_use]
     pub fn bytes_of_user(&self, uid: u32) -> u64 {

@@ -7,7 +7,7 @@ use crate::{
     promises::{PROMISES, Promises},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -131,6 +131,18 @@ impl Database {
         let after = change(state.get(table, key)?.as_deref());
         state.keep(table, key, after.as_deref())?;
         Ok(after)
+    }
+
+    /// The tables there are, also those that could not be stored yet.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.repair_if_due();
+        let state = self.reading();
+        // sled's own tree is nobody's.
+        let stored = state.db.iter().flat_map(sled::Db::tree_names);
+        let stored = stored.filter_map(|name| String::from_utf8(name.to_vec()).ok());
+        let kept =
+            state.failure.iter().flat_map(|failure| failure.kept.keys()).map(|(table, _)| table.clone());
+        stored.filter(|name| name != "__sled__default").chain(kept).collect()
     }
 
     /// All entries of a table, in order of key.

@@ -11,6 +11,7 @@ use crate::{
     unsigned::Unsigned,
     verify::{self, Expected},
 };
+use prometheus_client::metrics::histogram::Histogram;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
@@ -30,6 +31,9 @@ const SYNC_WITHIN: Duration = Duration::from_millis(20);
 
 /// Room on the disk that is taken in advance; enough for what is recorded of 500 calls, when half of it is left.
 const ROOM_BYTES: u64 = 1 << 20;
+
+/// Upper bounds in seconds of what a sync takes: from memory that keeps its content to a disk that seeks under load.
+const SYNC_BUCKETS: [f64; 10] = [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) writer: Mutex<Writer>,
     wake: Condvar,
     synced: watch::Sender<std::result::Result<u64, String>>,
+    /// How long syncs took, in seconds.
+    sync_seconds: Histogram,
     /// The newest sequence written, for followers.
     written: watch::Sender<u64>,
     /// The number of the newest segment, for who drops old ones.
@@ -145,6 +151,7 @@ impl Ledger {
             writer: Mutex::new(writer),
             wake: Condvar::new(),
             synced: watch::Sender::new(Ok(sequence)),
+            sync_seconds: Histogram::new(SYNC_BUCKETS),
             written: watch::Sender::new(sequence),
             newest_segment: watch::Sender::new(current),
             upkeep: Mutex::default(),
@@ -220,6 +227,18 @@ impl Ledger {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.shared().written.subscribe()
+    }
+
+    /// Whether what is written can still be synced: after a failure it never can again.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.shared().synced.borrow().is_ok()
+    }
+
+    /// How long syncs took since the ledger was opened, in seconds.
+    #[must_use]
+    pub fn sync_seconds(&self) -> Histogram {
+        self.shared().sync_seconds.clone()
     }
 
     /// The number of records.
@@ -400,7 +419,9 @@ fn sync_once(shared: &Shared) -> bool {
     drop(guard);
     // After a failed fsync the kernel may have dropped the dirty pages: trying again would report success
     // for data that is gone. So the ledger stops for good.
+    let begun = Instant::now();
     let result = file.sync_data().map(|()| sequence).map_err(|err| err.to_string());
+    shared.sync_seconds.observe(begun.elapsed().as_secs_f64());
     let is_broken = result.is_err();
     if let Err(reason) = &result {
         tracing::error!(reason, "the ledger cannot be synced; mutating calls are refused from now on");

@@ -2,11 +2,16 @@
 //! and a database that does not open is set aside.
 
 use crate::{
-    Error, Result,
+    Error, Result, at,
     database::{Database, Unstored},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, path::Path, sync::Arc};
+use std::{
+    io::{self, BufRead as _, BufReader, Read, Write},
+    marker::PhantomData,
+    path::Path,
+    sync::Arc,
+};
 
 /// The layout of values: version byte, CRC-32 of the JSON (little-endian), JSON.
 const VERSION: u8 = 1;
@@ -34,6 +39,51 @@ impl Tables {
         Table { database: self.database.clone(), name, value: PhantomData }
     }
 
+    /// Writes every row of every table, each as it is at one moment: the lengths in bytes of the table's name, of the key and of the
+    /// value, 32 bits each, little-endian, then these three.
+    ///
+    /// # Errors
+    /// When they cannot be read, or what `out` says.
+    pub fn export(&self, out: &mut dyn Write) -> Result<()> {
+        for table in self.database.names() {
+            for (key, value) in self.database.iter(&table) {
+                let parts = [table.as_bytes(), key.as_bytes(), &value];
+                for part in parts {
+                    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+                    out.write_all(&length.to_le_bytes()).map_err(at("the rows"))?;
+                }
+                for part in parts {
+                    out.write_all(part).map_err(at("the rows"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the rows that [`Tables::export`] wrote, over those of the same key.
+    ///
+    /// # Errors
+    /// When they are cut off or none, or cannot be stored.
+    pub fn import(&self, rows: &mut dyn Read) -> Result<()> {
+        let mut rows = BufReader::new(rows);
+        while !rows.fill_buf().map_err(at("the rows"))?.is_empty() {
+            let mut length = [[0; 4]; 3];
+            for bytes in &mut length {
+                rows.read_exact(bytes).map_err(at("the rows"))?;
+            }
+            let [table, key, value] = length.map(|bytes| {
+                let length = u64::from(u32::from_le_bytes(bytes));
+                let mut part = Vec::new();
+                let read = rows.by_ref().take(length).read_to_end(&mut part);
+                let is_whole = |read: usize| if read as u64 == length { Ok(part) } else { Err(cut_off()) };
+                read.and_then(is_whole).map_err(at("the rows"))
+            });
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| at("the rows")(cut_off()));
+            self.database.write(&text(table?)?, &text(key?)?, Some(&value?), Unstored::Kept)?;
+        }
+        Ok(())
+    }
+
     /// Makes everything written so far survive a power cut.
     ///
     /// # Errors
@@ -41,6 +91,10 @@ impl Tables {
     pub fn sync(&self) -> Result<()> {
         self.database.sync(None)
     }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "cut off, or no rows")
 }
 
 /// Values of one type by text key. While the disk takes no writes they are kept in memory.

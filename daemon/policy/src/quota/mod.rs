@@ -53,7 +53,8 @@ impl Layer for Quota {
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         let uid = call.caller.uid;
         let who = Who::of(&call.caller);
-        let holding = self.quotas.plan().holding(&who);
+        let plan = self.quotas.plan();
+        let holding = plan.holding(&who);
         // Before it is counted: a call that has no place is none.
         let slot = self.quotas.slot(uid)?;
         self.quotas.begin(&who, &holding)?;

@@ -7,6 +7,7 @@ use super::{
     plan::{Holding, Plan},
 };
 use crate::commands::Who;
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use skynet_core::{Error, Meter, Result, Usage, call::Slot};
 use skynet_store::{Blobs, Table, Tables};
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 
 /// The limits, and what counts against them.
 pub struct Quotas {
-    plan: Plan,
+    plan: ArcSwap<Plan>,
     /// By uid.
     accounts: Table<Account>,
     blobs: Blobs,
@@ -47,11 +48,23 @@ impl Quotas {
     /// Goes on with what is counted in `tables`.
     #[must_use]
     pub fn new(plan: Plan, tables: &Tables, blobs: Blobs) -> Self {
-        Self { plan, accounts: tables.table("quota"), blobs, running: Mutex::default() }
+        Self {
+            plan: ArcSwap::from_pointee(plan),
+            accounts: tables.table("quota"),
+            blobs,
+            running: Mutex::default(),
+        }
     }
 
-    pub(super) const fn plan(&self) -> &Plan {
-        &self.plan
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    /// Puts other limits in force for the calls that come after. What was counted counts against them too; calls that run
+    /// by now are not among those of `concurrent_calls` any more.
+    pub fn replace_plan(&self, plan: Plan) {
+        self.plan.store(Arc::new(plan));
+        self.lock().clear();
     }
 
     /// How each limit stands that holds for that user, of whom so many background jobs run.
@@ -62,7 +75,8 @@ impl Quotas {
         let now = Timestamp::now().as_second();
         let account = self.accounts.get(&who.uid.to_string());
         let account = account.map_err(unreadable)?.unwrap_or_default();
-        let holding = self.plan.holding(who);
+        let plan = self.plan();
+        let holding = plan.holding(who);
         let mut all: Vec<_> = holding.caps.iter().map(|cap| standing(&account, cap, now)).collect();
         let at_once = |name: &str, what, most, used: u64| Standing {
             name: name.to_owned(),
@@ -72,7 +86,7 @@ impl Quotas {
             used: used as f64,
             free_at: None,
         };
-        let most = self.plan.concurrent_calls().get();
+        let most = plan.concurrent_calls().get();
         let running = self
             .lock()
             .get(&who.uid)
@@ -92,7 +106,7 @@ impl Quotas {
     /// # Errors
     /// `NotFound` and `InvalidInput` for what is no limit that counts, `Unavailable` when the account cannot be read.
     pub fn reset(&self, uid: u32, name: &str) -> Result<()> {
-        let window = self.plan.window_of(name)?;
+        let window = self.plan().window_of(name)?;
         let now = Timestamp::now().as_second();
         let forgiven = self.accounts.update(&uid.to_string(), |old| {
             let mut account = old.unwrap_or_default();
@@ -104,7 +118,8 @@ impl Quotas {
 
     /// Counts a call that starts, unless a limit is used up. A call that is refused counts against none.
     pub(super) fn begin(&self, who: &Who<'_>, holding: &Holding<'_>) -> Result<()> {
-        if self.plan.windows().is_empty() {
+        let plan = self.plan();
+        if plan.windows().is_empty() {
             return Ok(());
         }
         let now = Timestamp::now().as_second();
@@ -113,7 +128,7 @@ impl Quotas {
             let mut account = old.unwrap_or_default();
             let exhausted = account.exhausted(holding.caps.iter().copied(), now);
             if exhausted.is_none() {
-                account.charge(Counts { calls: 1, ..Counts::default() }, self.plan.windows(), now);
+                account.charge(Counts { calls: 1, ..Counts::default() }, plan.windows(), now);
             }
             // Of the last try, if another call changed the account meanwhile.
             refusal.replace(exhausted.map(|cap| refused(&account, cap, who.uid, now)));
@@ -129,13 +144,14 @@ impl Quotas {
 
     /// Counts what a user has used.
     pub(super) fn add(&self, uid: u32, counts: Counts) {
-        if !self.plan.counts_usage() || counts == Counts::default() {
+        let plan = self.plan();
+        if !plan.counts_usage() || counts == Counts::default() {
             return;
         }
         let now = Timestamp::now().as_second();
         let counted = self.accounts.update(&uid.to_string(), |old| {
             let mut account = old.unwrap_or_default();
-            account.charge(counts, self.plan.windows(), now);
+            account.charge(counts, plan.windows(), now);
             Some(account)
         });
         if let Err(err) = counted {
@@ -145,7 +161,7 @@ impl Quotas {
 
     /// A place among the calls of that user.
     pub(super) fn slot(&self, uid: u32) -> Result<Slot> {
-        let limit = self.plan.concurrent_calls();
+        let limit = self.plan().concurrent_calls();
         let all = || Arc::new(Semaphore::new(limit.get() as usize));
         let semaphore = self.lock().entry(uid).or_insert_with(all).clone();
         let permit = semaphore.clone().try_acquire_owned().map_err(|_| {

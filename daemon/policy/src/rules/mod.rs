@@ -16,6 +16,7 @@ pub use rule::{Lend, Role, Roles, Rule};
 pub(crate) use rule::{grantable, is_grantable, is_in, is_user, times};
 
 use crate::commands::{Commands, Judgement, Who};
+use arc_swap::ArcSwap;
 use compiled::Compiled;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use serde_json::{Map, Value};
 use skynet_core::{
     Call, Canonical, Effect, Entry, Error, Registry, Result, call::AskedBy, registry::nearest,
 };
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 /// The tools of what can be lent.
 const LENT_FAMILY: &str = "docker";
@@ -116,6 +117,9 @@ pub struct Explanation {
     pub change: Option<String>,
 }
 
+/// The rules by which calls are judged now. Others may take their place while calls run, and count for those that come after.
+pub type InForce = Arc<ArcSwap<Rules>>;
+
 /// All rules and lists of commands, ready to judge.
 pub struct Rules {
     rules: Vec<Compiled>,
@@ -136,6 +140,12 @@ impl Rules {
         }
         let rules = rules.into_iter().map(|rule| Compiled::new(rule, roles)).collect::<Result<_>>()?;
         Ok(Self { rules, commands: Commands::default() })
+    }
+
+    /// Puts them in force.
+    #[must_use]
+    pub fn in_force(self) -> InForce {
+        Arc::new(ArcSwap::from_pointee(self))
     }
 
     /// Looks whether the rules are about tools, families and arguments that there are.

@@ -291,7 +291,7 @@ fn live(maker: &Maker, socket: OwnedFd, uid: Uid, gid: Gid, group: Option<&Group
 }
 
 fn tell(socket: &BlockingSocket, reply: Reply) -> io::Result<()> {
-    socket.send(&FromBroker { reply: Some(reply) }, &[])
+    socket.send(&FromBroker::from(reply), &[])
 }
 
 /// A slot that lacks only what it is for.
@@ -360,7 +360,7 @@ fn serve(
     drop((workspace, home));
     if let Some(size) = run.terminal {
         let (theirs, ours) = terminal::open(size).layer("terminal")?;
-        let message = FromBroker { reply: Some(Reply::Terminal(size)) };
+        let message = FromBroker::from(Reply::Terminal(size));
         socket.send(&message, &[theirs.as_fd()]).layer("terminal")?;
         let copy = || ours.try_clone().layer("terminal");
         stdio = [copy()?, copy()?, copy()?];

@@ -29,7 +29,7 @@ pub(super) fn open(socket: &BlockingSocket, run: &Run) -> io::Result<Option<Dial
         sockets.push(theirs);
     }
     let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    let message = FromBroker { reply: Some(Reply::Network(Network { id: run.id })) };
+    let message = FromBroker::from(Reply::Network(Network { id: run.id }));
     socket.send(&message, &sockets)?;
     Ok(dialer)
 }

@@ -1,0 +1,109 @@
+//! `skynetctl backup`. One is made by the daemon that runs; its program reads one, also while no daemon runs.
+
+use crate::{
+    config::ask,
+    daemon::Daemon,
+    output::{Failure, Output},
+};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use skynet_proto::BackupRequest;
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Copy the audit log, secrets, memory, tokens and whatever else cannot be made anew into one file, while the daemon
+    /// serves. Whoever reads the file can read all secrets, unless their key is a credential of systemd.
+    Create {
+        /// The file, which must not exist. Default: `skynet-<time>.tar.gz` in the current directory.
+        file: Option<PathBuf>,
+    },
+    /// Say what a backup holds and whether it is whole.
+    Verify {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the state there is. The daemon must be stopped.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Rename a state that is there; without, it is refused.
+        #[arg(long)]
+        replace: bool,
+        /// Restore into this directory instead of the usual one.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+}
+
+pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Create { file } => create(daemon, file, output).await,
+        Command::Verify { file } => read(vec!["verify".into(), absolute(&file)?], None, output),
+        Command::Restore { file, replace, state } => {
+            let mut arguments = vec!["restore".into(), absolute(&file)?];
+            arguments.extend(replace.then(|| "--replace".into()));
+            read(arguments, state.as_deref(), output)
+        }
+    }
+}
+
+async fn create(daemon: &Daemon, file: Option<PathBuf>, output: &mut Output) -> Result<(), Failure> {
+    let file = match file {
+        Some(file) => file,
+        None => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            format!("skynet-{}.tar.gz", now.unwrap_or_default().as_secs()).into()
+        }
+    };
+    if file.exists() {
+        return Err(Failure::refused(format!("`{}` exists; name another file", file.display())));
+    }
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Readable for this user alone, and there under its name once it is whole.
+    let mut unfinished = tempfile::NamedTempFile::new_in(directory)?;
+    let mut parts = daemon.status().await?.backup(BackupRequest {}).await?.into_inner();
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    while let Some(part) = parts.message().await? {
+        unfinished.write_all(&part.content)?;
+        hash.update(&part.content);
+        bytes += part.content.len();
+    }
+    unfinished.as_file().sync_all()?;
+    unfinished.persist_noclobber(&file).map_err(|err| io::Error::from(err))?;
+    let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = fs::canonicalize(&file)?;
+    output.show(&json!({ "file": path, "bytes": bytes, "sha256": sum }), || {
+        format!("{sum}  {}\n{bytes} bytes; `skynetctl backup verify` reads it", path.display())
+    })
+}
+
+/// Has the daemon's program read one.
+fn read(arguments: Vec<String>, state: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    match state {
+        Some(state) => all.extend(["--state".into(), absolute(state)?]),
+        // That of the host is root's to restore.
+        None if rustix::process::geteuid().is_root() => all.push("--system".into()),
+        None => {}
+    }
+    all.push("backup".into());
+    all.extend(arguments);
+    all.extend(output.is_json().then(|| "--json".into()));
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let said = ask(&all)?;
+    if output.is_json() {
+        let told: Value = serde_json::from_str(&said).map_err(io::Error::from)?;
+        return output.show(&told, String::new);
+    }
+    output.line(said.trim_end())
+}
+
+fn absolute(path: &Path) -> Result<String, Failure> {
+    Ok(std::path::absolute(path)?.to_string_lossy().into_owned())
+}
