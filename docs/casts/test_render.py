@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import json
 import pathlib
+import re
 import unittest
 
 HERE = pathlib.Path(__file__).parent
@@ -34,6 +35,21 @@ class Rendering(unittest.TestCase):
             for event in events:
                 if event["kind"] == "remark":
                     self.assertIn(event["text"], shown)
+
+    def test_what_is_quoted_was_recorded(self):
+        for page in [HERE.parent / "quick-start.md", *sorted((HERE.parent / "use-cases").glob("*.md"))]:
+            text = page.read_text(encoding="utf-8")
+            names = re.findall(r"casts/([a-z-]+)\.jsonl", text) or ["first-session"]
+            recorded = "".join(render.as_text(render.read(HERE / f"{name}.jsonl")) for name in names).split("\n")
+            for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
+                if not block.startswith((">", "$", "[")):
+                    continue
+                at = 0
+                for line in block.split("\n"):
+                    if line.strip() in ("", "[...]"):
+                        continue
+                    self.assertIn(line, recorded[at:], page.name)
+                    at = recorded.index(line, at) + 1
 
     def test_every_cast_is_of_its_recording(self):
         render.check(HERE)
