@@ -37,7 +37,7 @@ class Rendering(unittest.TestCase):
                     self.assertIn(event["text"], shown)
 
     def test_what_is_quoted_was_recorded(self):
-        for page in [HERE.parent / "quick-start.md", *sorted((HERE.parent / "use-cases").glob("*.md"))]:
+        for page in [HERE.parent / "quick-start.md", HERE.parent / "fr/guide.md", *sorted((HERE.parent / "use-cases").glob("*.md"))]:
             text = page.read_text(encoding="utf-8")
             names = re.findall(r"casts/([a-z-]+)\.jsonl", text) or ["first-session"]
             recorded = "".join(render.as_text(render.read(HERE / f"{name}.jsonl")) for name in names).split("\n")
