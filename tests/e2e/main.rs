@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod book;
 mod clients;
 mod commands;
 mod crowd;

@@ -7,6 +7,7 @@
 
 mod account;
 mod bench;
+mod book;
 mod build;
 mod coverage;
 mod crowd;

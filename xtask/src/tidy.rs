@@ -177,6 +177,7 @@ pub(crate) fn run() -> Result<()> {
     }
     tools(&files, &mut faults)?;
     changelog(&files, &mut faults);
+    crate::book::check(&files, &mut faults)?;
     report(&faults)
 }
 
