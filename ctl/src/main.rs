@@ -20,7 +20,9 @@ mod reload;
 mod replay;
 mod secret;
 mod sessions;
+mod setup;
 mod status;
+mod support;
 mod terminal;
 mod token;
 mod tools;
@@ -105,6 +107,13 @@ enum Command {
     Backup(backup::Command),
     /// Have the daemon read its configuration again; no connection notices.
     Reload,
+    /// Set Skynet up for this user, or as root for the host: policy, daemon, clients, models. Asks in plain words.
+    Setup(Box<setup::Arguments>),
+    /// Collect what whoever helps you needs to know of this installation, without credentials, in one archive.
+    SupportBundle {
+        /// The file, which must not exist. Default: `skynet-support-<time>.tar.gz` in the current directory.
+        file: Option<PathBuf>,
+    },
     /// Examine this installation and say what is wrong with it.
     Doctor,
     /// Print a completion script.
@@ -156,6 +165,8 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Config(command) => config::run(&command, output),
         Command::Backup(command) => backup::run(&daemon, command, output).await,
         Command::Reload => reload::run(&daemon, output).await,
+        Command::Setup(arguments) => setup::run(&daemon, *arguments, output).await,
+        Command::SupportBundle { file } => support::run(daemon.given_socket(), file, output),
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Completion { shell } => generate::completion(shell, output),
         Command::Man { directory } => generate::man(&directory, output),

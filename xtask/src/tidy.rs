@@ -14,7 +14,7 @@ use std::{
 const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-proto", &[]),
     ("skynet-shim", &["skynet-proto"]),
-    ("skynetctl", &["skynet-proto"]),
+    ("skynetctl", &["skynet-proto", "skynet-secrets"]),
     ("skynet-core", &[]),
     ("skynet-store", &["skynet-core"]),
     ("skynet-policy", &["skynet-core", "skynet-secrets", "skynet-store"]),

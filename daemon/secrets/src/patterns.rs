@@ -7,7 +7,7 @@ use regex::bytes::{Regex, RegexSet};
 use std::{ops::Range, sync::LazyLock};
 
 /// What is in each of the shapes below. A text without any of these, as most are, is passed over at the speed of memory.
-const HALLMARKS: [&str; 27] = [
+const HALLMARKS: [&str; 28] = [
     "PRIVATE KEY",
     "AKIA",
     "ASIA",
@@ -35,10 +35,11 @@ const HALLMARKS: [&str; 27] = [
     "pypi-AgE",
     "eyJ",
     "sk-",
+    "skynet_",
 ];
 
 /// Names, as in marks, and shapes. Each is found at the border of a word only.
-const TABLE: [(&str, &str); 15] = [
+const TABLE: [(&str, &str); 16] = [
     // RFC 7468, sections 10 and 11, and RFC 1421 and OpenPGP armor (RFC 9580, section 6.2) for what comes before the
     // base64. Line breaks may be escaped, as in JSON. At least 64 bytes, or else it is an ellipsis in a manual. What
     // has no end is taken as far as it looks like base64.
@@ -46,6 +47,8 @@ const TABLE: [(&str, &str); 15] = [
         "pattern:private-key",
         r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:(?:[A-Za-z0-9+/=:,.()_\s]|-[A-Za-z0-9]|\\+[nrt]){64,}?-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----|(?:[A-Za-z0-9+/=\s]|\\+[nr]){64,})",
     ),
+    // Our own, of clients that come by HTTP: an id and 256 bits.
+    ("pattern:skynet-token", r"skynet_[0-9a-f]{8}_[0-9a-f]{64}"),
     // AWS IAM User Guide, "IAM identifiers", "Understanding unique ID prefixes": of users, and temporary ones of STS.
     ("pattern:aws-access-key", r"(?:AKIA|ASIA)[A-Z2-7]{16}"),
     // GitHub blog, "Behind GitHub's new authentication token formats" (2021); a checksum ends each.
