@@ -13,6 +13,7 @@ mod commands;
 mod files;
 mod git;
 mod grants;
+mod packages;
 mod pipeline;
 mod policy;
 mod skynet;

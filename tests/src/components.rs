@@ -62,7 +62,7 @@ pub fn font() -> Option<PathBuf> {
     None
 }
 
-fn requires_all() -> bool {
+pub(crate) fn requires_all() -> bool {
     std::env::var_os("SKYNET_REQUIRE_ALL").is_some_and(|value| value == "1")
 }
 

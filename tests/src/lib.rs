@@ -13,6 +13,7 @@ pub mod components;
 pub mod engine;
 pub mod host;
 pub mod machine;
+pub mod packages;
 pub mod polkit;
 pub mod programs;
 pub mod registry;

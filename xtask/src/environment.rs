@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, models, docker, systemd, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, packagers, models, docker, systemd, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -22,7 +22,8 @@ pub(crate) enum Command {
 }
 
 /// What the tests need.
-const FOR_TESTS: [&str; 5] = ["python-sdk", "typescript-sdk", "mcp-suites", "openbao", MODELS_NAME];
+const FOR_TESTS: [&str; 6] =
+    ["python-sdk", "typescript-sdk", "mcp-suites", "openbao", "packagers", MODELS_NAME];
 
 /// The component that is installed as users install it.
 const MODELS_NAME: &str = "models";
@@ -68,6 +69,16 @@ const TOOLCHAINS: [(&str, &str); 11] = [
     ("ruby", "ruby"),
 ];
 
+/// What packages are made and judged with.
+const PACKAGERS: [(&str, &str); 6] = [
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("lintian", "lintian"),
+    ("minisign", "minisign"),
+    ("mksquashfs", "squashfs-tools"),
+    ("shellcheck", "shellcheck"),
+];
+
 /// A server is started when it is installed, where there is systemd; there its administrator decides, and its tests are skipped
 /// without it.
 const SERVERS: [(&str, &str); 1] = [("/usr/sbin/sshd", "openssh-server")];
@@ -89,6 +100,7 @@ const MACHINE_NAME: &str = "systemd";
 /// Installs what the tests need.
 pub(crate) fn up_for_tests() -> Result<()> {
     shell::install_packages(&TOOLCHAINS)?;
+    shell::install_packages(&PACKAGERS)?;
     if !Path::new("/run/systemd/system").exists() {
         shell::install_packages(&SERVERS)?;
         shell::install_packages(&DOCKER)?;

@@ -9,6 +9,7 @@ mod account;
 mod bench;
 mod book;
 mod build;
+mod changelog;
 mod coverage;
 mod crowd;
 mod docs;
@@ -20,6 +21,7 @@ mod host;
 #[cfg(feature = "product")]
 mod layers;
 mod mcp;
+mod package;
 mod peers;
 mod processes;
 #[cfg(feature = "product")]
@@ -74,6 +76,10 @@ enum Command {
     Soak(soak::Options),
     /// Measure which lines the tests run.
     Coverage,
+    /// Make packages of what was built.
+    Package(package::Options),
+    /// Move the fragments in changelog.d into CHANGELOG.md, as the section of a release.
+    Changelog(changelog::Options),
     /// Run the tests of a whole host in a virtual machine: with systemd, one hierarchy of control groups, and AppArmor.
     Guest(guest::Options),
 }
@@ -91,12 +97,20 @@ fn main() -> Result<()> {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Coverage => coverage::run(),
+        Command::Package(options) => package::run(&options),
+        Command::Changelog(options) => changelog::run(&options),
         Command::Guest(options) => guest::run(&options),
     }
 }
 
+/// Names a copy of what packages are made of, for tests that may not enter the checkout.
+const SOURCE: &str = "SKYNET_SOURCE";
+
 /// The top of the checkout.
 fn root() -> PathBuf {
+    if let Some(source) = std::env::var_os(SOURCE) {
+        return source.into();
+    }
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map_or(manifest.clone(), PathBuf::from)
 }

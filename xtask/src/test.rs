@@ -1,7 +1,7 @@
 //! All tests, on a fresh machine too. As root, everything is built as root and run as an unprivileged account,
 //! because the daemon refuses root.
 
-use crate::{account::Account, build, environment, shell};
+use crate::{account::Account, build, environment, package, shell};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rustix::process::{Pid, Signal};
@@ -47,6 +47,9 @@ const OF_ROOT: [&str; 2] = ["daemon::root_is_refused", "host::"];
 /// Whom the daemon of a whole host runs as.
 pub(crate) const HOST_ACCOUNT: &str = "skynet";
 
+/// This program: tests make packages with it.
+const PACKAGER: &str = "xtask";
+
 /// A second user of that host.
 const OTHER_ACCOUNT: &str = "skynet-other";
 
@@ -82,10 +85,11 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
             let name =
                 program.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             tests.push((program.name, stage.add(&program.path, &name)?));
-        } else if build::PROGRAMS.contains(&program.name.as_str()) {
+        } else if build::PROGRAMS.contains(&program.name.as_str()) || program.name == PACKAGER {
             stage.add(&program.path, &program.name)?;
         }
     }
+    package::copy_source(&stage.0.join("source"))?;
     build::make_readable(&stage.0)?;
     let small_disk = SmallDisk::mount(&stage.0.join(SmallDisk::NAME), &account);
     let mut variables = variables.to_vec();

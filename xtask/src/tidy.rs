@@ -1,6 +1,6 @@
 //! The rules of the house that no compiler checks. Each finding names the file and the rule.
 
-use crate::shell;
+use crate::{changelog, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::{
@@ -176,7 +176,7 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     tools(&files, &mut faults)?;
-    changelog(&files, &mut faults);
+    fragments(&files, &mut faults);
     crate::book::check(&files, &mut faults)?;
     report(&faults)
 }
@@ -286,12 +286,11 @@ fn tools(files: &[&str], faults: &mut Vec<String>) -> Result<()> {
 }
 
 /// `<slug>.<kind>.md`, one sentence to the user.
-fn changelog(files: &[&str], faults: &mut Vec<String>) {
-    let kinds = ["added", "changed", "fixed", "removed", "security"];
+fn fragments(files: &[&str], faults: &mut Vec<String>) {
     for path in files.iter().filter(|path| path.starts_with("changelog.d/")) {
         let parts: Vec<&str> = path.trim_start_matches("changelog.d/").split('.').collect();
-        if !matches!(parts.as_slice(), [_, kind, "md"] if kinds.contains(kind)) {
-            faults.push(format!("{path}: must be named <slug>.<added|changed|fixed|removed|security>.md"));
+        if !matches!(parts.as_slice(), [_, kind, "md"] if changelog::KINDS.contains(kind)) {
+            faults.push(format!("{path}: {}", changelog::named()));
         }
     }
 }
