@@ -4,6 +4,7 @@ mod docker;
 mod factor;
 mod models;
 mod services;
+mod shipped;
 mod system;
 mod trust;
 mod v1;

@@ -185,10 +185,9 @@ fn the_configuration_that_is_installed_is_the_default() {
     assert_eq!(show(&installed), default);
     // What is commented out is valid as well, and the values that stand alone are the defaults.
     let text = fs::read_to_string(&installed).unwrap();
-    let setting = |line: &str| {
-        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
-    };
-    let all: Vec<&str> = text.lines().map(|line| setting(line).unwrap_or(line)).collect();
+    let is_setting = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let all: Vec<&str> =
+        text.lines().map(|line| line.strip_prefix('#').filter(is_setting).unwrap_or(line)).collect();
     let file = deb.shop.path("all.toml");
     fs::write(&file, all.join("\n")).unwrap();
     let shown = show(&file);
