@@ -18,6 +18,8 @@ use prometheus_client::{
 use skynet_knowledge::Knowledge;
 use skynet_sandbox::Slots;
 use std::{
+    collections::HashMap,
+    fmt::Write as _,
     net::SocketAddr,
     sync::{
         Arc,
@@ -27,8 +29,11 @@ use std::{
 };
 use tokio::net::TcpListener;
 
-/// OpenMetrics 1.0, "Overall Structure".
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// OpenMetrics 1.0, "Overall Structure"; for those who ask for it, as Prometheus does.
+const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Prometheus, "Exposition formats", "Text-based format"; for everybody else.
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What systemd knows the socket by while it keeps it.
 pub(crate) const SOCKET_NAME: &str = "metrics";
@@ -74,12 +79,49 @@ async fn scrape(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response
         }
     }
     match board.text().await {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(text) if wants_open(&headers) => ([(header::CONTENT_TYPE, OPEN)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, CLASSIC)], classic(&text)).into_response(),
         Err(err) => {
             tracing::error!(error = %err, "the metrics cannot be told");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+fn wants_open(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.into_iter().any(|value| value.contains("application/openmetrics-text"))
+}
+
+/// The same in the older format, which names a counter as its sample is named, knows no units, and `info` only as a gauge.
+fn classic(open: &str) -> String {
+    let mut suffixes = HashMap::new();
+    for line in open.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) {
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            suffixes.insert(name, suffix);
+        }
+    }
+    let mut text = String::with_capacity(open.len());
+    for line in open.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(what), Some(name), Some(rest)) => {
+                let suffix = suffixes.get(name).copied().unwrap_or_default();
+                let rest = if what == "TYPE" && rest == "info" { "gauge" } else { rest };
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "# {what} {name}{suffix} {rest}");
+            }
+            _ => {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+    }
+    text
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -5,6 +5,7 @@ mod factor;
 mod image;
 mod models;
 mod services;
+mod shipped;
 mod system;
 mod trust;
 mod v1;

@@ -27,6 +27,7 @@ mod image;
 mod jobs;
 mod knowledge;
 mod memory;
+mod metrics;
 mod models;
 mod network;
 mod offers;

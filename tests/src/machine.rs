@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -31,6 +31,22 @@ impl Machine {
     /// that possible.
     #[must_use]
     pub fn boot() -> Option<Self> {
+        Self::boot_with(&[])
+    }
+
+    /// Boots one in which a whole host can be served: with control groups to make, and with what sandboxes are made of.
+    #[must_use]
+    pub fn boot_for_host() -> Option<Self> {
+        let calls = "--system-call-filter=@sandbox @mount @privileged @keyring @debug landlock_create_ruleset landlock_add_rule landlock_restrict_self";
+        let machine = Self::boot_with(&["--capability=all", calls])?;
+        // With version 1 of control groups they are those of this host, read-only unless somebody says otherwise.
+        machine.sh(
+            "for name in memory pids; do [ ! -d /sys/fs/cgroup/$name ] || mount -o remount,bind,rw /sys/fs/cgroup/$name; done",
+        );
+        Some(machine)
+    }
+
+    fn boot_with(arguments: &[&str]) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("SKIP machine: only root boots one");
             return None;
@@ -44,7 +60,7 @@ impl Machine {
         // Nothing of it outlives it, and the tree stays as it is.
         command.args(["--volatile=overlay", "--kill-signal=SIGRTMIN+3", "--console=pipe", "--boot"]);
         command.arg("--directory").arg(tree).arg(format!("--machine=skynet-{}", std::process::id()));
-        command.arg(format!("--bind-ro={}:{PROGRAMS}", programs.parent().unwrap().display()));
+        command.arg(format!("--bind-ro={}:{PROGRAMS}", programs.parent().unwrap().display())).args(arguments);
         let log = fs::File::create(scratch.path().join("console")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let container = command.spawn().unwrap();
@@ -125,12 +141,12 @@ impl Machine {
     ///
     /// # Panics
     /// When it cannot be written.
-    pub fn write(&self, path: &str, content: &str) {
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         use std::io::Write as _;
         let mut command =
             self.command("root", &["sh", "-ec", "mkdir -p \"$(dirname \"$1\")\"; cat > \"$1\"", "sh", path]);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(content.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
         assert!(child.wait().unwrap().success(), "{path}");
     }
 
@@ -156,6 +172,16 @@ impl Machine {
         self.daemons.push(daemon.spawn().unwrap());
         let shim = format!("{PROGRAMS}/skynet-shim");
         Shim::of(self.command(USER, &[&shim]), &socket, &workspace).shaken("2025-11-25", json!({}))
+    }
+}
+
+impl Machine {
+    /// A client of that user's, of the daemon that serves the whole machine.
+    #[must_use]
+    pub fn client_of_host(&self, user: &str, workspace: &str) -> Shim {
+        let socket = Path::new("/run/skynet/skynet.sock");
+        let command = self.command(user, &["/usr/bin/skynet-shim"]);
+        Shim::of(command, socket, Path::new(workspace)).shaken("2025-11-25", json!({}))
     }
 }
 

@@ -30,9 +30,9 @@ impl Workshop {
         Self::with(|name| if name == "skynetctl" { name } else { "skynet-shim" })
     }
 
-    /// One with the programs as they are. `None` as above.
+    /// One whose programs work.
     #[must_use]
-    pub fn of_all() -> Option<Self> {
+    pub fn open_working() -> Option<Self> {
         Self::with(|name| name)
     }
 

@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, packagers, models, docker, systemd, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, packagers, prometheus, models, docker, systemd, bench-node, bench-python.
         names: Vec<String>,
     },
     /// Print where they are.
@@ -22,8 +22,11 @@ pub(crate) enum Command {
 }
 
 /// What the tests need.
-const FOR_TESTS: [&str; 6] =
-    ["python-sdk", "typescript-sdk", "mcp-suites", "openbao", "packagers", MODELS_NAME];
+const FOR_TESTS: [&str; 7] =
+    ["python-sdk", "typescript-sdk", "mcp-suites", "openbao", "packagers", PROMETHEUS_NAME, MODELS_NAME];
+
+/// The component that is a package of the system, taken apart instead of installed: no service of it is started.
+const PROMETHEUS_NAME: &str = "prometheus";
 
 /// The component that is installed as users install it.
 const MODELS_NAME: &str = "models";
@@ -183,6 +186,10 @@ pub(crate) fn up(names: &[&str]) -> Result<()> {
                 plant_machine()?;
                 continue;
             }
+            PROMETHEUS_NAME => {
+                unpack(PROMETHEUS_NAME, &directory().join(PROMETHEUS_NAME))?;
+                continue;
+            }
             MODELS_NAME => {
                 install_models(&directory().join(MODELS_NAME))?;
                 continue;
@@ -215,6 +222,28 @@ pub(crate) fn up(names: &[&str]) -> Result<()> {
         fs::write(&stamp, wanted)?;
     }
     Ok(())
+}
+
+/// Takes a package of the system apart.
+fn unpack(package: &str, target: &Path) -> Result<()> {
+    if target.join("usr").exists() {
+        shell::step(&format!("{package}: there"));
+        return Ok(());
+    }
+    shell::step(&format!("{package}: installing into {}", target.display()));
+    fs::create_dir_all(target).with_context(|| format!("making `{}`", target.display()))?;
+    let room = tempfile::tempdir()?;
+    let download =
+        || shell::run(Process::new("apt-get").args(["download", package]).current_dir(room.path()));
+    if download().is_err() {
+        // The lists of a fresh machine are empty.
+        shell::run(Process::new("apt-get").args(["update", "--quiet=2"]))?;
+        download()?;
+    }
+    for entry in fs::read_dir(room.path())? {
+        shell::run(Process::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(target))?;
+    }
+    crate::build::make_readable(target)
 }
 
 /// What `skynetctl models install` installs, from the index that this host's pip asks, by the program that runs them.
