@@ -2,6 +2,7 @@
 
 mod docker;
 mod factor;
+mod image;
 mod models;
 mod services;
 mod shipped;

@@ -66,10 +66,21 @@ impl Dockerd {
     /// What Docker's own program prints.
     #[must_use]
     pub fn docker(&self, arguments: &[&str]) -> String {
+        self.try_docker(arguments).unwrap_or_else(|said| panic!("docker {arguments:?}: {said}"))
+    }
+
+    /// The same; all that it said where it fails.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
         let output = self.command(arguments).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "docker {arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&[output.stdout, output.stderr].concat()))
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

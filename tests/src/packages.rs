@@ -27,6 +27,16 @@ impl Workshop {
     /// packing them takes no time. `None` after saying on stderr what is missing.
     #[must_use]
     pub fn open() -> Option<Self> {
+        Self::with(|name| if name == "skynetctl" { name } else { "skynet-shim" })
+    }
+
+    /// One whose programs work.
+    #[must_use]
+    pub fn open_working() -> Option<Self> {
+        Self::with(|name| name)
+    }
+
+    fn with(standing_in: impl Fn(&str) -> &str) -> Option<Self> {
         let built = std::env::current_exe().unwrap().parent().unwrap().with_file_name("xtask");
         let Some(xtask) = [program("xtask"), built].into_iter().find(|path| path.is_file()) else {
             assert!(!components::requires_all(), "there is no `xtask`");
@@ -37,20 +47,9 @@ impl Workshop {
         let programs = directory.path().join("programs");
         fs::create_dir(&programs).unwrap();
         for name in PROGRAMS {
-            let from = if name == "skynetctl" { name } else { "skynet-shim" };
-            fs::copy(program(from), programs.join(name)).unwrap();
+            fs::copy(program(standing_in(name)), programs.join(name)).unwrap();
         }
         Some(Self { xtask, directory })
-    }
-
-    /// One whose programs work.
-    #[must_use]
-    pub fn open_working() -> Option<Self> {
-        let shop = Self::open()?;
-        for name in PROGRAMS {
-            fs::copy(program(name), shop.path("programs").join(name)).unwrap();
-        }
-        Some(shop)
     }
 
     /// A place in it.

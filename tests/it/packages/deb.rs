@@ -59,6 +59,11 @@ fn everything_is_in_its_place_and_roots() {
     for (source, place) in [
         ("systemd/skynetd.service", "usr/lib/systemd/system/skynetd.service"),
         ("systemd/skynet-sandbox.service", "usr/lib/systemd/system/skynet-sandbox.service"),
+        ("systemd/skynet.socket", "usr/lib/systemd/system/skynet.socket"),
+        ("systemd/user/skynetd.service", "usr/lib/systemd/user/skynetd.service"),
+        ("systemd/skynet.sysusers", "usr/lib/sysusers.d/skynet.conf"),
+        ("systemd/skynet.tmpfiles", "usr/lib/tmpfiles.d/skynet.conf"),
+        ("systemd/10-skynet.rules", "usr/share/polkit-1/rules.d/10-skynet.rules"),
         ("systemd/org.skynet.policy", "usr/share/polkit-1/actions/org.skynet.policy"),
         ("packaging/config.toml", "etc/skynet/config.toml"),
     ] {
@@ -107,7 +112,7 @@ fn control_says_what_it_is_and_needs() {
 #[test]
 fn maintainer_scripts_are_scripts_of_any_shell() {
     let Some(deb) = Deb::get() else { return };
-    for name in ["postinst", "prerm", "postrm"] {
+    for name in ["preinst", "postinst", "prerm", "postrm"] {
         let script = deb.path("DEBIAN").join(name);
         assert_eq!(mode(&script), 0o755, "{name}");
         run("sh", &[Path::new("-n"), &script]);
@@ -116,8 +121,12 @@ fn maintainer_scripts_are_scripts_of_any_shell() {
         assert!(!text.contains("debconf"), "{name} asks nobody");
     }
     // Whatever dpkg says, without systemd and without anything there to act on.
-    for arguments in [&["postrm", "upgrade", "1"][..], &["prerm", "upgrade", "1"], &["postinst", "triggered"]]
-    {
+    for arguments in [
+        &["postrm", "upgrade", "1"][..],
+        &["prerm", "upgrade", "1"],
+        &["preinst", "upgrade", "1"],
+        &["postinst", "triggered"],
+    ] {
         run(deb.path("DEBIAN").join(arguments[0]).to_str().unwrap(), &arguments[1..]);
     }
 }
@@ -185,15 +194,19 @@ fn the_configuration_that_is_installed_is_the_default() {
     assert_eq!(show(&installed), default);
     // What is commented out is valid as well, and the values that stand alone are the defaults.
     let text = fs::read_to_string(&installed).unwrap();
-    let is_setting = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
-    let all: Vec<&str> =
-        text.lines().map(|line| line.strip_prefix('#').filter(is_setting).unwrap_or(line)).collect();
+    let all: Vec<&str> = text.lines().map(|line| setting(line).unwrap_or(line)).collect();
     let file = deb.shop.path("all.toml");
     fs::write(&file, all.join("\n")).unwrap();
     let shown = show(&file);
     for line in default.lines().filter(|line| line.contains(" = ") && !line.contains("= []")) {
         assert!(shown.contains(line), "the default is `{line}`, and the file says something else:\n{shown}");
     }
+}
+
+/// A line of the configuration that is commented out: no blank after the sign, unlike prose.
+fn setting(line: &str) -> Option<&str> {
+    line.strip_prefix('#')
+        .filter(|rest| rest.starts_with(|char: char| char.is_ascii_lowercase() || char == '['))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use std::{fs, process::Command};
 
 /// Which of them `dpkg` runs.
-const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+const SCRIPTS: [&str; 4] = ["preinst", "postinst", "prerm", "postrm"];
 
 /// Who makes the account, where there is systemd and where there is none.
 const ACCOUNTS: &str = "systemd-sysusers | adduser";
@@ -73,6 +73,8 @@ fn control(tree: &Tree) -> Result<()> {
     sums.current_dir(tree.path(""));
     let regular = files.iter().filter(|path| !tree.path(&path.to_string_lossy()).is_symlink());
     let sums = shell::capture(sums.args(regular))?;
+    // By this directory dpkg-shlibdeps knows that the programs are where they will be.
+    tree.directory("DEBIAN")?;
     let programs: Vec<_> =
         build::PROGRAMS.iter().map(|name| tree.path(&format!("{}/{name}", tree::PROGRAMS))).collect();
     let text = format!(

@@ -2,23 +2,20 @@
 //! of the OCI (<https://github.com/opencontainers/image-spec>) and that of `docker load`, which share their blobs.
 
 use super::{
-    Compression, Material, VERSION, copyright, libraries, require,
+    Material, VERSION, archive, copyright, libraries, require,
     tree::{self, Tree},
 };
 use crate::shell;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::{fs, io::Read as _, path::Path, process::Command};
+use std::{fs, io::Read as _, path::Path};
 
 /// Who the programs run as, unless the engine is told another.
 const USER: u32 = 65532;
 
 /// Where he is at home.
 const HOME: &str = "home/skynet";
-
-/// How layers and the archive are written: sorted, with one time and no names of this host.
-const SORTED: [&str; 3] = ["--sort=name", "--numeric-owner", "--format=gnu"];
 
 /// Makes it; says where it is.
 pub(crate) fn make(material: &Material) -> Result<()> {
@@ -77,7 +74,7 @@ pub(crate) fn make(material: &Material) -> Result<()> {
         layout.put(name, serde_json::to_vec(&content)?, 0o644)?;
     }
     let file = material.out.join(format!("skynet_{VERSION}_{}.image.tar", super::deb::architecture()));
-    archive(material, &layout.path(""), &file, 0)?;
+    archive::write(material, &layout.path(""), &file, 0)?;
     shell::step(&format!("made {}", file.display()));
     Ok(())
 }
@@ -132,32 +129,14 @@ fn layer(material: &Material, trees: &[(Tree, u32)], layout: &Tree, scratch: &Pa
         fs::remove_file(&file)?;
     }
     for (tree, owner) in trees {
-        archive(material, &tree.path(""), &file, *owner)?;
+        archive::write(material, &tree.path(""), &file, *owner)?;
     }
     let content = format!("sha256:{}", digest(&file)?);
-    let level = match material.compression {
-        Compression::Best => "-9n",
-        Compression::Fast => "-1n",
-    };
-    shell::run(Command::new("gzip").arg(level).arg(&file))?;
+    archive::compress(material, &file)?;
     let packed = fs::read(scratch.join("layer.tar.gz"))?;
     fs::remove_file(scratch.join("layer.tar.gz"))?;
     let descriptor = blob(layout, &packed, "application/vnd.oci.image.layer.v1.tar+gzip")?;
     Ok(Layer { content, descriptor })
-}
-
-/// Writes a directory into an archive, or to the end of it.
-fn archive(material: &Material, directory: &Path, file: &Path, owner: u32) -> Result<()> {
-    let mut command = material.command("tar");
-    command.args(SORTED).arg(format!("--mtime=@{}", material.epoch));
-    command.args([format!("--owner={owner}"), format!("--group={owner}")]);
-    command.arg(if file.exists() { "--append" } else { "--create" }).arg("--file").arg(file);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        names.push(entry?.file_name());
-    }
-    names.sort();
-    shell::run(command.arg("--directory").arg(directory).args(names))
 }
 
 /// Stores bytes by what they are; how others refer to them.

@@ -1,5 +1,6 @@
 //! Packages of what was built: `cargo xtask package deb`. One file per kind of package.
 
+mod archive;
 mod copyright;
 mod crates;
 mod deb;
@@ -42,6 +43,8 @@ enum Command {
     Snap,
     /// Containers: an archive for `docker load`, Podman and registries.
     Image,
+    /// What `install.sh` unpacks, for one user.
+    Archive,
     /// What is compiled in, as CycloneDX lists it; no package.
     Sbom,
     /// All of them.
@@ -86,10 +89,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Command::Deb => deb::make(&material),
         Command::Snap => snap::make(&material),
         Command::Image => image::make(&material),
+        Command::Archive => archive::make(&material),
         Command::Sbom => sbom::make(&material),
-        Command::All => {
-            [deb::make, snap::make, image::make, sbom::make].iter().try_for_each(|make| make(&material))
-        }
+        Command::All => [deb::make, snap::make, image::make, archive::make, sbom::make]
+            .iter()
+            .try_for_each(|make| make(&material)),
     }
 }
 
