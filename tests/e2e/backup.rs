@@ -109,7 +109,7 @@ fn a_backup_that_is_not_whole_is_refused_and_touches_nothing() {
     let mut bad: Vec<Vec<u8>> =
         vec![Vec::new(), b"no backup".to_vec(), bytes[..end / 2].to_vec(), bytes[..end - 9].to_vec()];
     bad.extend((1..8).map(|part| changed(end * part / 8)));
-    bad.push(archive(&home, "sed -i 's/read/reed/' state/ledger/audit/*.jsonl", &backup));
+    bad.push(archive(&home, "sed -i 's/write/wrote/' state/ledger/audit/*.jsonl", &backup));
     bad.push(archive(&home, "rm state/keys/audit.pub", &backup));
     bad.push(archive(&home, "touch state/keys/more", &backup));
     bad.push(archive(&home, "ln -s /etc/passwd state/keys/link", &backup));
