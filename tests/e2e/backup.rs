@@ -71,7 +71,7 @@ fn a_backup_brings_everything_back() {
     let running = Daemon::start(&home);
     let (code, _, said) = restore(&home, &backup, &["--replace"]);
     assert!(code == 1 && said.contains("another skynetd uses"), "{said}");
-    running.terminate();
+    assert!(running.terminate().success());
     let (code, out, said) = restore(&home, &backup, &["--replace"]);
     assert_eq!(code, 0, "{said}");
     assert!(out.contains("before-restore"), "{out}");
@@ -167,7 +167,7 @@ fn states_of_every_release_are_brought_up() {
 #[test]
 fn a_state_of_a_later_release_is_left_alone() {
     let home = Home::new();
-    Daemon::start(&home).terminate();
+    assert!(Daemon::start(&home).terminate().success());
     let file = home.state.join("format.json");
     let later = r#"{"format":2,"version":"3.0.0"}"#;
     fs::write(&file, later).unwrap();

@@ -119,7 +119,8 @@ fn extract(file: &Path, into: &Path) -> Result<Verified> {
                 tables.sync().context("the state database")?;
             }
             _ => {
-                write(&place(into, &name).with_context(damaged)?, mode, &mut hashing).with_context(damaged)?
+                let place = place(into, &name).with_context(damaged)?;
+                write(&place, mode, &mut hashing).with_context(damaged)?;
             }
         }
         io::copy(&mut hashing, &mut io::sink()).with_context(damaged)?;
