@@ -68,11 +68,15 @@ async fn create(daemon: &Daemon, file: Option<PathBuf>, output: &mut Output) -> 
     // Readable for this user alone, and there under its name once it is whole.
     let mut unfinished = tempfile::NamedTempFile::new_in(directory)?;
     let mut parts = daemon.status().await?.backup(BackupRequest {}).await?.into_inner();
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let (mut hash, mut bytes, mut is_whole) = (Sha256::new(), 0, false);
     while let Some(part) = parts.message().await? {
         unfinished.write_all(&part.content)?;
         hash.update(&part.content);
         bytes += part.content.len();
+        is_whole = part.is_last;
+    }
+    if !is_whole {
+        return Err(Failure::refused("the daemon broke off; its log says why"));
     }
     unfinished.as_file().sync_all()?;
     unfinished.persist_noclobber(&file).map_err(|err| io::Error::from(err))?;
@@ -86,11 +90,8 @@ async fn create(daemon: &Daemon, file: Option<PathBuf>, output: &mut Output) -> 
 /// Has the daemon's program read one.
 fn read(arguments: Vec<String>, state: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
     let mut all = Vec::new();
-    match state {
-        Some(state) => all.extend(["--state".into(), absolute(state)?]),
-        // That of the host is root's to restore.
-        None if rustix::process::geteuid().is_root() => all.push("--system".into()),
-        None => {}
+    if let Some(state) = state {
+        all.extend(["--state".into(), absolute(state)?]);
     }
     all.push("backup".into());
     all.extend(arguments);

@@ -44,7 +44,12 @@ pub(crate) fn check() -> Result<(), Failure> {
 /// What the daemon's program says.
 pub(crate) fn ask(arguments: &[&str]) -> Result<String, Failure> {
     let program = std::env::current_exe()?.with_file_name("skynetd");
-    let ran = process::Command::new(&program)
+    let mut command = process::Command::new(&program);
+    // Root has no daemon of his own: what he asks about is that of the host.
+    if rustix::process::geteuid().is_root() && !arguments.contains(&"--state") {
+        command.arg("--system");
+    }
+    let ran = command
         .args(arguments)
         .output()
         .map_err(|err| Failure::refused(format!("`{}`: {err}", program.display())))?;

@@ -75,13 +75,14 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
     setup.clients()?;
     setup.models()?;
     let failed = setup.doctor()?;
+    let is_dry = setup.arguments.dry_run;
     let steps = setup
         .steps
         .iter()
         .map(|step| json!({ "step": step.name, "outcome": step.outcome, "detail": step.detail }));
     if output.is_json() {
         output.json(&steps.collect())?;
-    } else if !failed {
+    } else if !failed && !is_dry {
         output.line(
             "\nDone. Open your client and ask it for something; `skynetctl audit query` shows what it did.",
         )?;
@@ -256,18 +257,20 @@ impl Setup<'_> {
         let mut unfinished = unfinished.permissions(mode).tempfile_in(directory)?;
         unfinished.write_all(chosen.toml().as_bytes())?;
         unfinished.persist(&file).map_err(io::Error::from)?;
-        if let Err(failure) = config::check() {
+        let mut refused = config::check().err().map(|failure| failure.message().to_owned());
+        // A daemon that is not there reads it when it starts.
+        if let (None, Ok(mut client)) = (&refused, self.daemon.status().await) {
+            let reloaded = client.reload(skynet_proto::ReloadRequest {}).await;
+            refused = reloaded.err().map(|status| status.message().to_owned());
+        }
+        if let Some(reason) = refused {
             // As it was.
             match before {
                 Some(text) => fs::write(&file, text)?,
                 None => fs::remove_file(&file)?,
             }
-            self.note("policy", "failed", failure.message().to_owned());
+            self.note("policy", "failed", reason);
             return Ok(());
-        }
-        if let Ok(mut client) = self.daemon.status().await {
-            // One that is not there reads it when it starts.
-            let _ = client.reload(skynet_proto::ReloadRequest {}).await;
         }
         self.note("policy", "done", format!("`{}`: {}", file.display(), chosen.in_words()));
         Ok(())
@@ -344,8 +347,12 @@ impl Setup<'_> {
     }
 
     fn models(&mut self) -> Result<(), Failure> {
+        if is_host() && !self.is_root {
+            self.note("models", "skipped", "they are the administrator's to install on this host");
+            return Ok(());
+        }
         if self.arguments.without_models
-            || !self.confirm("Install the models for searching by meaning (about 175 MB)?")?
+            || !self.confirm("Install the models for searching by meaning (about 190 MB)?")?
         {
             self.note("models", "skipped", "`skynetctl models install` does it later");
             return Ok(());

@@ -1,5 +1,5 @@
 //! `skynetctl support-bundle`: what somebody needs who is asked what is wrong with an installation, in one archive. What looks
-//! like a credential is taken out, and nothing that agents read or wrote is in it.
+//! like a credential is taken out. What agents read or wrote is not in it, but for what an error in the journal quotes.
 
 use crate::output::{Failure, Output};
 use flate2::{Compression, write::GzEncoder};
@@ -86,16 +86,16 @@ pub(crate) fn run(
     let mut bundle = Bundle::new(unfinished.as_file(), now)?;
     let this = std::env::current_exe()?;
     for (name, arguments) in ASKED {
-        let mut command = Command::new(&this);
+        let mut command = in_time(&this);
         if let Some(socket) = socket {
             command.arg("--socket").arg(socket);
         }
         bundle.add_output(name, command.args(arguments))?;
     }
-    bundle.add_output("sandbox.txt", Command::new(this.with_file_name("skynet-sandbox")).arg("check"))?;
+    bundle.add_output("sandbox.txt", in_time(&this.with_file_name("skynet-sandbox")).arg("check"))?;
     for (name, words) in HOST {
         if let Some((program, arguments)) = words.split_first() {
-            bundle.add_output(name, Command::new(program).args(arguments))?;
+            bundle.add_output(name, in_time(Path::new(program)).args(arguments))?;
         }
     }
     for (name, path) in FILES {
@@ -116,6 +116,13 @@ pub(crate) fn run(
             names.join(" ")
         )
     })
+}
+
+/// A program that is given up when it hangs: what is asked may be why somebody asks for help.
+fn in_time(program: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("20s").arg(program);
+    command
 }
 
 struct Bundle<'a> {
@@ -155,9 +162,9 @@ impl<'a> Bundle<'a> {
     }
 
     fn add(&mut self, name: &str, content: &[u8]) -> Result<(), Failure> {
-        let from = content.len().saturating_sub(MOST_BYTES);
-        let redacted = self.scanner.redact(content.get(from..).unwrap_or_default());
-        let bytes = &*redacted.bytes;
+        // Before it is cut: half a credential is known by nothing.
+        let redacted = self.scanner.redact(content);
+        let bytes = redacted.bytes.get(redacted.bytes.len().saturating_sub(MOST_BYTES)..).unwrap_or_default();
         let mut header = Header::new_gnu();
         header.set_mode(0o600);
         header.set_size(bytes.len() as u64);

@@ -3,6 +3,7 @@
 use crate::{
     admin,
     calls::Calls,
+    check,
     choices::Stored,
     claims::Claims,
     config::Config,
@@ -10,12 +11,12 @@ use crate::{
     health::Health,
     http,
     jobs::Jobs,
-    mcp, metrics, notify,
+    log, mcp, metrics, notify,
     people::People,
     purse::Purse,
     readers::Readers,
     relay::Desk,
-    reload::{LogFilter, Reload},
+    reload::Reload,
     sessions::Sessions,
     socket::{self, Clients},
     state::State,
@@ -46,19 +47,16 @@ use skynet_secrets::{Keyring, Name};
 use skynet_store::{Keep, Ledger, Tables};
 use skynet_vault::Vault;
 use std::{
-    io::IsTerminal as _,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Stands for `~` in lists of commands where there are many users: nothing is below it, so a list for `~` is refused.
 pub(crate) const NO_HOME: &str = "/nonexistent";
@@ -94,7 +92,7 @@ pub(crate) async fn run(
     state: Option<PathBuf>,
     mut inherited: Inherited,
 ) -> Result<()> {
-    let log = start_log(&config.log.filter)?;
+    let log = log::start(&config.log.filter)?;
     raise_open_files()?;
     forbid_cores();
     let uid = rustix::process::getuid().as_raw();
@@ -102,14 +100,14 @@ pub(crate) async fn run(
     socket::private_directory(&state, uid)?;
     let _lock = socket::lock(&state)?;
     let door = Door::prepare(site, uid, &state)?;
-    check_mode(&config, door.is_host())?;
+    check::mode(&config, door.is_host())?;
     let house = House::build(&config, &door, uid, &state)?;
     let http = match config.http.listen {
         Some(address) => Some(http::bind(address, &mut inherited).await?),
         None => None,
     };
     let scraped = match config.metrics.listen {
-        Some(address) => Some(metrics::bind(address, &mut inherited).await?),
+        Some(address) => metrics::bind(address, &mut inherited).await,
         None => None,
     };
     if config.confirm.notify {
@@ -126,6 +124,8 @@ pub(crate) async fn run(
         log,
     );
     let slots = door.slots.clone();
+    // Whoever finds the socket may already want it to end.
+    let signals = Signals::expect()?;
     let passed = inherited.clients();
     inherited.drop_rest();
     let (clients, own_socket) = door.open(uid, passed)?;
@@ -137,7 +137,7 @@ pub(crate) async fn run(
     }
     tracing::info!(socket = %path.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
     let listeners = Listeners { http, scraped };
-    serve(house, clients, listeners, (path, state), reload, slots).await?;
+    serve(house, clients, listeners, (path, state), reload, slots, signals).await?;
     if let Some(socket) = own_socket {
         // A socket left behind would only be replaced at the next start.
         let _ = std::fs::remove_file(socket);
@@ -146,7 +146,7 @@ pub(crate) async fn run(
 }
 
 /// Every tool, run in this process.
-fn product(
+pub(crate) fn product(
     catalog: &Arc<Catalog>,
     commands: &Arc<skynet_exec::Host>,
     engine: &Arc<Engine>,
@@ -172,56 +172,6 @@ fn projects(door: &Door, tables: &Tables) -> Projects {
     Projects::new(source, Trust::open(tables))
 }
 
-/// Refuses what is for a daemon of another kind, and addresses that are not this host's alone.
-fn check_mode(config: &Config, is_host: bool) -> Result<()> {
-    if config.http.listen.is_some() && is_host {
-        bail!(
-            "`http.listen` is for a daemon of one user: for whom a token acts, the broker of a host cannot know yet"
-        );
-    }
-    if config.confirm.factor == Some(Factor::Polkit) && !is_host {
-        bail!(
-            "`confirm.factor = \"polkit\"` is for a daemon of a whole host: agents of the one user could end his and start another"
-        );
-    }
-    if config.confirm.notify && is_host {
-        bail!("`confirm.notify` is for a daemon of one user: that of a whole host has no desktop");
-    }
-    for (key, address) in [("http.listen", config.http.listen), ("metrics.listen", config.metrics.listen)] {
-        if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
-            bail!(
-                "`{key}` is `{address}`, which is not a loopback address: tokens would be told to the network; put a proxy with TLS in front instead"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Says whether a daemon could start with the configuration, as far as that can be said without starting one. `home` is that of
-/// the one user that is served.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
-    check_mode(config, home == Path::new(NO_HOME))?;
-    log_filter(&config.log.filter)?;
-    // Of slots that nobody fills and a state that nobody writes: only the names of the tools are asked for.
-    let slots = Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
-    let engine = Engine::new(slots.clone(), Vec::new());
-    let commands = skynet_exec::Host::new(slots, None, Path::new(NO_HOME), Vec::new());
-    let catalog = Catalog::new(config.mcp.toolsets.clone());
-    let registry = product(&catalog, &commands, &engine, &Arc::default(), &Arc::default())?;
-    catalog.fill(&registry).context("`mcp.toolsets`")?;
-    config.policy.rules(home)?.check(&registry)?;
-    config.plan()?;
-    config.secrets.check(home)?;
-    config.git.agent(home)?;
-    config.docker.check(home)?;
-    config.models.check()?;
-    Claims::new(&config.policy.workspaces)?;
-    Ok(())
-}
-
 /// Everything that was opened and wired.
 struct House {
     desk: Desk,
@@ -240,6 +190,24 @@ struct House {
 struct Listeners {
     http: Option<TcpListener>,
     scraped: Option<TcpListener>,
+}
+
+/// What is asked of the daemon from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on they no longer end the process.
+    fn expect() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 impl House {
@@ -351,6 +319,7 @@ async fn serve(
     (socket, state): (PathBuf, PathBuf),
     reload: Reload,
     slots: Arc<Slots>,
+    signals: Signals,
 ) -> Result<()> {
     let House { desk, services, hands, commands, tokens, choices, models, knowledge, keep, started_at } =
         house;
@@ -391,9 +360,7 @@ async fn serve(
             .add_service(health_service)
             .add_service(reflection),
     );
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     // Until the runtime ends.
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -402,7 +369,7 @@ async fn serve(
             let _ = tokio::task::spawn_blocking(move || reload.run_and_tell()).await;
         }
     });
-    tokio::spawn(supervisor::feed_watchdog(Health::new(&services.tables, services.audit.clone())));
+    tokio::spawn(supervisor::feed_watchdog(Health::new(&services.tables, services.audit.clone())?));
     let sweeper = tokio::spawn(hands.sweep());
     let retention = tokio::spawn(drop_old_records(services.audit.clone(), keep));
     let serving_http = http.map(|listener| tokio::spawn(http::serve(listener, desk.clone(), tokens)));
@@ -415,11 +382,12 @@ async fn serve(
     supervisor::say_stopping();
     // Shims dial the next daemon and ask it again for what is unanswered; what runs is finished and recorded.
     desk.stop.cancel();
-    if tokio::time::timeout(DRAIN, desk.calls.finished()).await.is_err() {
+    let end = tokio::time::Instant::now() + DRAIN;
+    if tokio::time::timeout_at(end, desk.calls.finished()).await.is_err() {
         tracing::warn!(calls = desk.calls.count(), "stopped while calls were under way");
     }
     if let Some(mut serving) = serving_http
-        && tokio::time::timeout(DRAIN, &mut serving).await.is_err()
+        && tokio::time::timeout_at(end, &mut serving).await.is_err()
     {
         tracing::warn!("stopped while clients over HTTP were still reading");
         serving.abort();
@@ -520,33 +488,4 @@ fn forbid_cores() {
 fn raise_open_files() -> Result<()> {
     let most = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).context("the limit of open files")
-}
-
-/// rmcp writes whole requests at debug, secrets included, and at warning what a client did wrong, which is answered.
-pub(crate) fn log_filter(filter: &str) -> Result<EnvFilter> {
-    EnvFilter::try_new(format!("{filter},rmcp=error")).with_context(|| format!("`log.filter` is `{filter}`"))
-}
-
-/// To journald under systemd, otherwise to stderr for people. The filter can be replaced.
-fn start_log(filter: &str) -> Result<LogFilter> {
-    let (filter, handle) = tracing_subscriber::reload::Layer::new(log_filter(filter)?);
-    let registry = tracing_subscriber::registry().with(filter);
-    if is_journal_stderr() {
-        registry.with(tracing_journald::layer()?.with_field_prefix(None)).init();
-    } else {
-        let to_stderr = tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal());
-        registry.with(to_stderr).init();
-    }
-    Ok(handle)
-}
-
-/// systemd names device and inode of the journal's stream (systemd.exec(5), `JOURNAL_STREAM`).
-fn is_journal_stderr() -> bool {
-    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
-        return false;
-    };
-    std::fs::metadata("/proc/self/fd/2")
-        .is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
 }

@@ -6,6 +6,7 @@ mod agent;
 mod backup;
 mod boot;
 mod calls;
+mod check;
 mod choices;
 mod claims;
 mod config;
@@ -15,6 +16,7 @@ mod format;
 mod health;
 mod http;
 mod jobs;
+mod log;
 mod mcp;
 mod metrics;
 mod notify;
@@ -157,14 +159,18 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 #[allow(clippy::print_stdout, reason = "the output of a command")]
 fn use_backup(command: &BackupCommand, state: &Path) -> Result<()> {
-    let (verified, replaced, as_json) = match command {
-        BackupCommand::Verify { file, json } => (backup::verify(file, &std::env::temp_dir())?, None, *json),
+    let (contents, verdict, replaced, as_json) = match command {
+        BackupCommand::Verify { file, json } => {
+            let (contents, verdict) = backup::verify(file)?;
+            (contents, Some(verdict), None, *json)
+        }
         BackupCommand::Restore { file, replace, json } => {
             let restored = backup::restore(file, state, *replace)?;
-            (restored.verified, restored.replaced, *json)
+            (restored.contents, None, restored.replaced, *json)
         }
     };
-    let backup::Verified { about, files, bytes, audit_records } = verified;
+    let backup::Contents { about, files, bytes } = contents;
+    let (records, faults) = verdict.map(|verdict| (verdict.records, verdict.faults)).unzip();
     if as_json {
         let told = serde_json::json!({
             "created_at": about.created_at,
@@ -172,16 +178,23 @@ fn use_backup(command: &BackupCommand, state: &Path) -> Result<()> {
             "format": about.format.format,
             "files": files,
             "bytes": bytes,
-            "audit_records": audit_records,
+            "audit_records": records,
+            "audit_faults": faults,
             "replaced": replaced,
         });
         println!("{told}");
         return Ok(());
     }
     println!(
-        "of {} by skynetd {}: {files} files, {bytes} bytes, {audit_records} records of the audit log; whole",
+        "of {} by skynetd {}: {files} files, {bytes} bytes; whole",
         about.created_at, about.format.version
     );
+    if let (Some(records), Some(faults)) = (records, faults) {
+        println!("{records} records of the audit log, {} faults", faults.len());
+        for fault in faults {
+            println!("  {fault}");
+        }
+    }
     if let Some(replaced) = replaced {
         println!("the state that was there is `{}` now", replaced.display());
     }
@@ -197,7 +210,7 @@ fn show_config(command: &ConfigCommand, file: &Path, home: &Path) -> Result<()> 
             }
         }
         ConfigCommand::Check => {
-            boot::check(&config::load(file)?, home)?;
+            check::all(&config::load(file)?, home)?;
             println!("the configuration is valid");
         }
         ConfigCommand::Show { json: true } => {

@@ -2,7 +2,7 @@
 //! OpenMetrics 1.0. On loopback, and for a token that may do nothing else.
 
 use crate::{admin::Office, http::bearer, supervisor::Inherited};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use axum::{
     Router,
     extract::State,
@@ -25,9 +25,9 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Mutex};
 
 /// OpenMetrics 1.0, "Overall Structure"; for those who ask for it, as Prometheus does.
 const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,16 +35,22 @@ const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Prometheus, "Exposition formats", "Text-based format"; for everybody else.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What was looked up so lately is told again.
+const FRESH: Duration = Duration::from_millis(500);
+
 /// What systemd knows the socket by while it keeps it.
 pub(crate) const SOCKET_NAME: &str = "metrics";
 
-/// Binds the address.
-///
-/// # Errors
-/// When it is taken.
-pub(crate) async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener> {
-    let bound = inherited.listen(address, SOCKET_NAME).await;
-    bound.with_context(|| format!("`metrics.listen` is `{address}`"))
+/// Binds the address; `None` if it is taken. Any user of the host can take a port, and must not keep the daemon from its users
+/// by that.
+pub(crate) async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Option<TcpListener> {
+    match inherited.listen(address, SOCKET_NAME).await {
+        Ok(listener) => Some(listener),
+        Err(err) => {
+            tracing::error!(%address, error = %err, "no metrics are served: `metrics.listen` cannot be had");
+            None
+        }
+    }
 }
 
 /// Serves until the daemon stops.
@@ -55,14 +61,33 @@ pub(crate) async fn serve(
     slots: Arc<Slots>,
 ) -> Result<()> {
     let stop = office.desk.stop.clone();
-    let board = Arc::new(Board::new(office, knowledge, slots));
+    let board = Arc::new(Front { board: Board::new(office, knowledge, slots), latest: Mutex::default() });
     let router = Router::new().route("/metrics", get(scrape)).with_state(board);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
 }
 
-async fn scrape(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response {
-    let shown = bearer(&headers).and_then(|secret| board.office.tokens.verify(secret));
+/// The board, and what it showed last: whoever asks often is no reason to look often.
+struct Front {
+    board: Board,
+    latest: Mutex<Option<(Instant, String)>>,
+}
+
+impl Front {
+    async fn text(&self) -> Result<String> {
+        // Held while it is looked: of many who ask at once, one looks.
+        let mut latest = self.latest.lock().await;
+        if let Some((_, text)) = latest.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(text.clone());
+        }
+        let text = self.board.text().await?;
+        *latest = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
+}
+
+async fn scrape(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
+    let shown = bearer(&headers).and_then(|secret| front.board.office.tokens.verify(secret));
     match shown {
         Some((_, record)) if record.scrapes => {}
         Some(_) => return (StatusCode::FORBIDDEN, "this token is not for metrics").into_response(),
@@ -73,7 +98,7 @@ async fn scrape(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response
             return (StatusCode::UNAUTHORIZED, challenge, message).into_response();
         }
     }
-    match board.text().await {
+    match front.text().await {
         Ok(text) if wants_open(&headers) => ([(header::CONTENT_TYPE, OPEN)], text).into_response(),
         Ok(text) => ([(header::CONTENT_TYPE, CLASSIC)], classic(&text)).into_response(),
         Err(err) => {

@@ -2,9 +2,10 @@
 //! and what is logged count from the next call on, and no connection notices. The rest is told to need another start.
 
 use crate::{
-    boot::{self, NO_HOME},
+    boot::NO_HOME,
+    check,
     config::{self, Config},
-    supervisor,
+    log, supervisor,
 };
 use anyhow::{Context as _, Result};
 use skynet_core::Registry;
@@ -13,10 +14,6 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
-use tracing_subscriber::{EnvFilter, Registry as Subscribers, reload::Handle};
-
-/// What decides which lines are logged.
-pub(crate) type LogFilter = Handle<EnvFilter, Subscribers>;
 
 /// Sections that need another start: what they say is built into connections, sockets or stores.
 const FIXED: [&str; 11] = [
@@ -30,9 +27,9 @@ pub(crate) struct Reload {
     home: Option<PathBuf>,
     services: Services,
     registry: Arc<Registry>,
-    log: LogFilter,
-    /// What is in force; the lock is held while it is replaced.
-    config: Arc<Mutex<Config>>,
+    log: log::Filter,
+    /// What the daemon started with. The lock is held while something else is put in force.
+    started_with: Arc<Mutex<Config>>,
 }
 
 impl Reload {
@@ -42,7 +39,7 @@ impl Reload {
         config: Config,
         services: Services,
         registry: Arc<Registry>,
-        log: LogFilter,
+        log: log::Filter,
     ) -> Self {
         Self {
             file,
@@ -50,7 +47,7 @@ impl Reload {
             services,
             registry,
             log,
-            config: Arc::new(Mutex::new(config)),
+            started_with: Arc::new(Mutex::new(config)),
         }
     }
 
@@ -60,20 +57,19 @@ impl Reload {
     /// # Errors
     /// What is wrong with the files; what was in force stays so.
     pub(crate) fn run(&self) -> Result<Vec<String>> {
-        let mut now = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let started_with = self.started_with.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = config::load(&self.file)?;
         let home = self.home.as_deref().unwrap_or(Path::new(NO_HOME));
-        boot::check(&wanted, home)?;
+        check::all(&wanted, home)?;
         let rules = wanted.policy.rules(home)?;
         rules.check(&self.registry)?;
         let plan = wanted.plan()?;
-        let filter = boot::log_filter(&wanted.log.filter)?;
+        let filter = log::filter(&wanted.log.filter)?;
+        let unmoved = differing(&started_with, &wanted)?;
         // From here on nothing fails, but for a log that is gone, and without one nobody would hear of it.
         self.log.reload(filter).context("the log")?;
         self.services.rules.store(Arc::new(rules));
         self.services.quotas.replace_plan(plan);
-        let unmoved = differing(&now, &wanted)?;
-        *now = wanted;
         Ok(unmoved)
     }
 
@@ -93,7 +89,8 @@ impl Reload {
                 );
             }
             Err(err) => {
-                tracing::error!(error = format!("{err:#}"), "the configuration stays as it was");
+                // In the line itself: whoever sent a signal hears of it nowhere else.
+                tracing::error!("the configuration stays as it was: {err:#}");
             }
         }
         supervisor::say_ready();

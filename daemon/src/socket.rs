@@ -3,14 +3,14 @@
 
 use crate::people::Peer;
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
 use skynet_core::Connection;
 use skynet_proto::{socket::check_private, stream::QuietStream};
 use skynet_sandbox::{Arrival, Slots};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -46,8 +46,16 @@ pub(crate) fn lock(state: &Path) -> Result<File> {
         .truncate(false)
         .write(true)
         .mode(0o600)
+        // Not where a link leads: root takes the lock of others too.
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .with_context(|| format!("opening `{}`", path.display()))?;
+    if rustix::process::geteuid().is_root() {
+        // Its daemon opens it too.
+        let owner = fs::metadata(state)?;
+        let (uid, gid) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -65,6 +65,7 @@ fn a_backup_brings_everything_back() {
     assert!(code == 1 && said.contains("exists"), "{said}");
     let verified = told(&home, &["backup", "verify", backup.to_str().unwrap()]);
     assert!(verified["audit_records"].as_u64().unwrap() >= 3, "{verified}");
+    assert_eq!(verified["audit_faults"], json!([]));
 
     let (code, _, said) = restore(&home, &backup, &[]);
     assert!(code == 1 && said.contains("--replace"), "{said}");

@@ -36,6 +36,7 @@ mod preview;
 mod projects;
 mod protocol;
 mod relay;
+mod reload;
 mod remotes;
 mod restart;
 mod rounds;

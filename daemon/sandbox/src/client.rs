@@ -2,6 +2,9 @@
 //! replaced when it dies; that of the whole host is there before the daemon, and hands it the clients.
 
 mod opening;
+mod standing;
+
+pub use standing::Standing;
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
@@ -12,6 +15,7 @@ use crate::{
     },
 };
 use skynet_core::{Error, ErrorKind, Result, Workspace};
+use standing::Counts;
 use std::{
     collections::HashMap,
     io,
@@ -124,25 +128,6 @@ pub struct Slots {
     counts: Arc<Counts>,
 }
 
-/// Of all brokers, one after the other.
-#[derive(Default)]
-struct Counts {
-    warm: AtomicU64,
-    in_use: AtomicU64,
-    refused: AtomicU64,
-}
-
-/// How slots stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Those that waited for a command when the broker last said something.
-    pub warm: u64,
-    /// Those with a command or hands in them; jobs are their keepers'.
-    pub in_use: u64,
-    /// Commands that could not begin, since the daemon started.
-    pub refused: u64,
-}
-
 impl Slots {
     /// Slots of the broker `program`, of which it keeps `warm` ready. What commands keep in their home is kept below
     /// `homes`.
@@ -161,14 +146,6 @@ impl Slots {
         let (arrivals, arrived) = mpsc::channel(ARRIVALS);
         let source = Source::Host { socket, arrivals };
         (Arc::new(Self { source, broker: AsyncMutex::default(), counts: Arc::default() }), arrived)
-    }
-
-    /// How they stand.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { warm, in_use, refused } = &*self.counts;
-        Standing { warm: read(warm), in_use: read(in_use), refused: read(refused) }
     }
 
     /// Keeps the connection to the broker of the whole host, for as long as it is polled.

@@ -23,7 +23,11 @@ pub(super) fn send(office: Office) -> Parts {
     tokio::task::spawn_blocking(move || {
         let out = BufWriter::with_capacity(PART_BYTES, Sender(to.clone()));
         match backup::create(&office.state, &office.services.tables, out) {
-            Ok(()) => tracing::info!("a backup was made"),
+            Ok(()) => {
+                // A client that left has no use for it.
+                let _ = to.blocking_send(Ok(BackupPart { content: Bytes::new(), is_last: true }));
+                tracing::info!("a backup was made");
+            }
             Err(_) if to.is_closed() => tracing::warn!("a backup was given up by whom it was for"),
             Err(err) => {
                 let reason = format!("{err:#}");
@@ -40,7 +44,7 @@ struct Sender(mpsc::Sender<Result<BackupPart, Status>>);
 
 impl Write for Sender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let part = BackupPart { content: Bytes::copy_from_slice(bytes) };
+        let part = BackupPart { content: Bytes::copy_from_slice(bytes), is_last: false };
         self.0.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe)?;
         Ok(bytes.len())
     }

@@ -4,13 +4,16 @@
 
 mod restore;
 
-pub(crate) use restore::{Verified, restore, verify};
+pub(crate) use restore::{Contents, restore, verify};
 
 use crate::format::Format;
 use anyhow::{Context as _, Result};
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
@@ -21,7 +24,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek as _, Write},
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use tar::{Builder, EntryType, Header};
 
@@ -32,10 +35,12 @@ const SUMS: &str = "SHA256SUMS";
 /// Where the rows of the state database are: its own files change while they are read.
 const TABLES: &str = "state/tables";
 
-/// What of the state is copied, in this order: what says how far a log goes comes before the log, or the log would seem to
-/// have lost its end. Not indexes and models, which are made anew.
-const PARTS: [&str; 8] =
-    [crate::format::FILE, "ledger/audit.newest", "ledger", "keys", "blobs", "secrets", "memory", "jobs"];
+/// The logs, in this order. What says how far a log goes comes before it, or it would seem to have lost its end; and what the
+/// call journal knows the audit log knows too, or the next daemon would take that for lost.
+const LOGS: [&str; 3] = ["ledger/audit.newest", "ledger/journal", "ledger/audit"];
+
+/// What else is copied. Not indexes and models, which are made anew.
+const PARTS: [&str; 6] = [crate::format::FILE, "keys", "secrets", "memory", "blobs", "jobs"];
 
 /// What the first entry says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,12 +50,17 @@ pub(crate) struct About {
     pub(crate) created_at: Timestamp,
 }
 
-/// Writes a backup of the state in that directory, which may be in use, to `out`. Each file is as it was at one moment, and
-/// logs go at least as far as they did when this began.
+/// Writes a backup of the state in that directory, which may be in use, to `out`. Logs are as they were when this began,
+/// however long `out` takes; each other file is as it was at one moment after that.
 ///
 /// # Errors
 /// What cannot be read, or what `out` says.
 pub(crate) fn create(directory: &Path, tables: &Tables, out: impl Write) -> Result<()> {
+    // Held open, so that nothing of them is dropped meanwhile.
+    let mut logs = Vec::new();
+    for log in LOGS {
+        hold_below(&mut logs, directory, Path::new(log))?;
+    }
     let about = About { format: Format::current(), created_at: Timestamp::now() };
     let mut archive = Archive::new(out);
     archive.add_bytes(ABOUT, &serde_json::to_vec_pretty(&about)?)?;
@@ -60,50 +70,87 @@ pub(crate) fn create(directory: &Path, tables: &Tables, out: impl Write) -> Resu
     rows.rewind()?;
     let length = rows.metadata()?.len();
     archive.add(TABLES, 0o600, length, &mut rows)?;
+    for log in &mut logs {
+        log.add_to(&mut archive)?;
+    }
     for part in PARTS {
-        add_below(&mut archive, directory, Path::new(part))?;
+        // One after the other: there may be more blobs than files may be open.
+        let mut files = Vec::new();
+        list_below(&mut files, directory, Path::new(part))?;
+        for file in files {
+            if let Some(mut held) = Held::open(directory, &file)? {
+                held.add_to(&mut archive)?;
+            }
+        }
     }
     archive.finish()
 }
 
-/// Adds a file, or all files of a directory and below it, once each.
-fn add_below<W: Write>(archive: &mut Archive<W>, root: &Path, relative: &Path) -> Result<()> {
-    let path = root.join(relative);
-    let found = match fs::symlink_metadata(&path) {
-        Ok(found) => found,
-        // Not every state has everything, and a blob may just have been let go.
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err).with_context(|| format!("`{}`", path.display())),
-    };
-    if found.is_dir() {
-        let mut names: Vec<_> =
-            fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
-        names.sort();
-        for name in names {
-            add_below(archive, root, &relative.join(name))?;
-        }
-        return Ok(());
-    }
-    let name = format!("state/{}", relative.to_str().context("a name in the state is not UTF-8")?);
-    // Sockets of jobs are of no use elsewhere.
-    if !found.is_file() || archive.has(&name) {
-        return Ok(());
-    }
-    let mut file = match open(&path) {
-        Ok(file) => file,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err).with_context(|| format!("`{}`", path.display())),
-    };
-    let metadata = file.metadata()?;
-    archive
-        .add(&name, metadata.mode() & 0o777, metadata.len(), &mut file)
-        .with_context(|| format!("`{}`", path.display()))
+/// A file, and how long it is to be.
+struct Held {
+    name: String,
+    file: File,
+    mode: u32,
+    length: u64,
 }
 
-/// Not through a link that took its place meanwhile.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+impl Held {
+    /// `None` for what is gone by now, or is no file: sockets of jobs are of no use elsewhere.
+    fn open(root: &Path, relative: &Path) -> Result<Option<Self>> {
+        let path = root.join(relative);
+        let name = format!("state/{}", relative.to_str().context("a name in the state is not UTF-8")?);
+        // Not through a link that took its place meanwhile, and without waiting for a pipe.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(err) => return Err(err).with_context(|| format!("`{}`", path.display())),
+        };
+        let metadata = file.metadata()?;
+        let (mode, length) = (metadata.mode() & 0o777, metadata.len());
+        Ok(metadata.is_file().then_some(Self { name, file, mode, length }))
+    }
+
+    fn add_to<W: Write>(&mut self, archive: &mut Archive<W>) -> Result<()> {
+        let added = archive.add(&self.name, self.mode, self.length, &mut self.file);
+        added.with_context(|| format!("`{}`", self.name))
+    }
+}
+
+/// Opens a file, or all files of a directory and below it.
+fn hold_below(held: &mut Vec<Held>, root: &Path, relative: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    list_below(&mut files, root, relative)?;
+    for file in files {
+        held.extend(Held::open(root, &file)?);
+    }
+    Ok(())
+}
+
+/// The path of a file, or of all files of a directory and below it, in order. Not every state has everything.
+fn list_below(files: &mut Vec<PathBuf>, root: &Path, relative: &Path) -> Result<()> {
+    let path = root.join(relative);
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::NotADirectory => {
+            files.push(relative.to_owned());
+            return Ok(());
+        }
+        Err(err) => return Err(err).with_context(|| format!("`{}`", path.display())),
+    };
+    let mut found: Vec<_> = entries.collect::<io::Result<_>>()?;
+    found.sort_by_key(fs::DirEntry::file_name);
+    for entry in found {
+        let relative = relative.join(entry.file_name());
+        // Not what links lead to.
+        if entry.file_type()?.is_dir() {
+            list_below(files, root, &relative)?;
+        } else {
+            files.push(relative);
+        }
+    }
+    Ok(())
 }
 
 /// A backup that is being written.
@@ -116,10 +163,6 @@ struct Archive<W: Write> {
 impl<W: Write> Archive<W> {
     fn new(out: W) -> Self {
         Self { tar: Builder::new(GzEncoder::new(out, Compression::fast())), sums: BTreeMap::new() }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.sums.contains_key(name)
     }
 
     fn add_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {

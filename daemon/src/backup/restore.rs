@@ -5,9 +5,10 @@ use crate::{format, socket};
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags};
 use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
-use skynet_store::{Ledger, Seal, Tables};
+use skynet_store::{Ledger, Seal, Tables, Verdict};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -18,65 +19,92 @@ use std::{
 };
 use tar::{Archive, EntryType};
 
+/// Sums of some hundred thousand files.
+const MOST_TOLD_BYTES: u64 = 64 << 20;
+
 /// What a backup holds.
 #[derive(Clone, Debug)]
-pub(crate) struct Verified {
+pub(crate) struct Contents {
     pub(crate) about: About,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    pub(crate) audit_records: u64,
 }
 
 /// What was restored.
 pub(crate) struct Restored {
-    pub(crate) verified: Verified,
+    pub(crate) contents: Contents,
     /// Where the state is now that was there before.
     pub(crate) replaced: Option<PathBuf>,
 }
 
-/// Reads a backup as a whole: whether all of its files are what they were, whether its audit log is unbroken, and whether this
-/// release can restore it. Takes room for it beside `scratch`.
+/// Reads a backup as a whole: whether all of its files are what they were, whether this release can restore it, and what is
+/// wrong with the audit log in it. Takes room for all of it beside the backup.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(crate) fn verify(file: &Path, scratch: &Path) -> Result<Verified> {
-    let room = private(".backup", scratch);
-    let room = room.with_context(|| format!("room beside `{}`", scratch.display()))?;
-    extract(file, room.path())
+/// Why it cannot be restored.
+pub(crate) fn verify(file: &Path) -> Result<(Contents, Verdict)> {
+    let file = std::path::absolute(file)?;
+    let beside = file.parent().context("a backup is a file")?;
+    let room = private(".backup", beside).with_context(|| format!("room in `{}`", beside.display()))?;
+    let contents = extract(&file, room.path())?;
+    Ok((contents, check_audit(room.path())?))
 }
 
 /// Puts the state of a backup into that directory, whose owner shall own it. Nothing is touched unless the backup is whole;
 /// what was there is renamed, if that `may_replace` is so.
 ///
 /// # Errors
-/// What is wrong with the backup, a daemon that runs, or a state that is there.
+/// What is wrong with the backup, a daemon that runs, a state that is there, or a place where somebody else could have a
+/// hand in it.
 pub(crate) fn restore(file: &Path, directory: &Path, may_replace: bool) -> Result<Restored> {
+    let directory = &std::path::absolute(directory)?;
+    let shown = directory.display();
     let parent = directory.parent().context("the directory of the state has none above it")?;
-    DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     let is_used = fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
-    // As long as this runs, no daemon starts there.
-    let _lock = directory.is_dir().then(|| socket::lock(directory)).transpose()?;
     if is_used && !may_replace {
-        bail!(
-            "`{}` has a state; with --replace it is renamed and the backup takes its place",
-            directory.display()
-        );
+        bail!("`{shown}` has a state; with --replace it is renamed and the backup takes its place");
     }
+    let is_root = rustix::process::geteuid().is_root();
+    let owner = fs::symlink_metadata(directory).ok();
+    if is_root {
+        // Who may write there could lead root elsewhere while this runs.
+        let above = fs::symlink_metadata(parent).with_context(|| format!("`{}`", parent.display()))?;
+        ensure!(
+            above.is_dir() && above.uid() == 0 && above.mode() & 0o022 == 0,
+            "`{}` is not root's alone; restore as the user whose state it is",
+            parent.display()
+        );
+        ensure!(owner.is_some(), "`{shown}` is not there; make it for the user whose state it is to be");
+    } else {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    // As long as this runs, no daemon starts there.
+    let _lock = owner.is_some().then(|| socket::lock(directory)).transpose()?;
     let new = private(".restoring", parent)?;
-    let verified = extract(file, new.path())?;
-    if let Ok(owner) = fs::metadata(directory) {
+    let contents = extract(file, new.path())?;
+    let Some(owner) = owner else {
+        fs::rename(new.keep(), directory)?;
+        File::open(parent)?.sync_all()?;
+        return Ok(Restored { contents, replaced: None });
+    };
+    if is_root {
         give_to(new.path(), owner.uid(), owner.gid())?;
     }
-    let replaced = directory.exists().then(|| -> Result<PathBuf> {
+    // In one step, so that there is a state at every moment.
+    rustix::fs::renameat_with(CWD, new.path(), CWD, directory, RenameFlags::EXCHANGE)
+        .with_context(|| format!("exchanging `{shown}` and `{}`", new.path().display()))?;
+    let old = new.keep();
+    let replaced = if is_used {
         let mut aside = OsString::from(directory);
         aside.push(format!(".before-restore-{}", Timestamp::now().as_second()));
-        fs::rename(directory, &aside)?;
-        Ok(aside.into())
-    });
-    let replaced = replaced.transpose()?;
-    fs::rename(new.keep(), directory)?;
+        fs::rename(&old, &aside)?;
+        Some(aside.into())
+    } else {
+        fs::remove_dir_all(old)?;
+        None
+    };
     File::open(parent)?.sync_all()?;
-    Ok(Restored { verified, replaced: replaced.filter(|_| is_used) })
+    Ok(Restored { contents, replaced })
 }
 
 /// A new directory for this user alone.
@@ -86,7 +114,7 @@ fn private(prefix: &str, parent: &Path) -> io::Result<tempfile::TempDir> {
 }
 
 /// Extracts an archive into an empty directory and checks it.
-fn extract(file: &Path, into: &Path) -> Result<Verified> {
+fn extract(file: &Path, into: &Path) -> Result<Contents> {
     let shown = file.display();
     let opened = File::open(file).with_context(|| format!("`{shown}`"))?;
     let mut archive = Archive::new(GzDecoder::new(io::BufReader::new(opened)));
@@ -101,14 +129,15 @@ fn extract(file: &Path, into: &Path) -> Result<Verified> {
         let mut hashing = Hashing { from: &mut entry, hash: Sha256::new(), read: 0 };
         match &*name {
             ABOUT => {
-                let read: About = serde_json::from_reader(&mut hashing).with_context(damaged)?;
+                let read: About =
+                    serde_json::from_reader((&mut hashing).take(MOST_TOLD_BYTES)).with_context(damaged)?;
                 // Before anything else of it is understood.
                 read.format.check(&format!("the backup `{shown}`"))?;
                 about = Some(read);
             }
             SUMS => {
                 let mut text = String::new();
-                hashing.read_to_string(&mut text).with_context(damaged)?;
+                (&mut hashing).take(MOST_TOLD_BYTES).read_to_string(&mut text).with_context(damaged)?;
                 told = Some(text);
                 continue;
             }
@@ -135,9 +164,10 @@ fn extract(file: &Path, into: &Path) -> Result<Verified> {
     ensure!(told == sums, damaged());
     // What the compression says of the whole comes last.
     io::copy(&mut archive.into_inner(), &mut io::sink()).with_context(damaged)?;
-    let audit_records = check_audit(into)?;
     format::migrate(into)?;
-    Ok(Verified { about, files: sums.len() as u64, bytes, audit_records })
+    // All of it at once, names included.
+    rustix::fs::syncfs(File::open(into)?)?;
+    Ok(Contents { about, files: sums.len() as u64, bytes })
 }
 
 /// Where a file of the state goes: below `into`, whatever its name.
@@ -152,31 +182,23 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     let mut file = File::options().write(true).create_new(true).mode(mode & 0o700).open(path)?;
     io::copy(from, &mut file)?;
-    file.sync_all()?;
     Ok(())
 }
 
-/// The number of records, if none was changed, removed or added since they were written.
-fn check_audit(state: &Path) -> Result<u64> {
-    let log = state.join("ledger/audit");
-    if !log.is_dir() {
-        return Ok(0);
-    }
-    // Verified on a copy of its keys and notes: opening notes how far it goes.
+/// What can be said of the audit log. That of a host that was attacked is to be restored as well, so faults are told and keep
+/// nobody from it.
+fn check_audit(state: &Path) -> Result<Verdict> {
     let seal = Seal::open(&state.join("keys"), &state.join("ledger/audit.newest"))?;
-    let verdict = Ledger::open_sealed(&log, crate::state::AUDIT_SEGMENT_BYTES, seal)?.verify()?;
-    ensure!(verdict.faults.is_empty(), "its audit log is not whole: {}", verdict.faults.join("; "));
-    Ok(verdict.records)
+    let log = Ledger::open_sealed(&state.join("ledger/audit"), crate::state::AUDIT_SEGMENT_BYTES, seal)?;
+    Ok(log.verify()?)
 }
 
+/// Gives away what is below first: as long as root has the top, nobody else comes in.
 fn give_to(path: &Path, uid: u32, gid: u32) -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
-        if path.is_dir() {
-            for entry in fs::read_dir(path)? {
-                give_to(&entry?.path(), uid, gid)?;
-            }
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give_to(&entry?.path(), uid, gid)?;
         }
     }
-    Ok(())
+    Ok(std::os::unix::fs::lchown(path, Some(uid), Some(gid))?)
 }

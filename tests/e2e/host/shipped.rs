@@ -136,8 +136,17 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
     assert!(machine.sh("stat --format=%U /var/lib/skynet/keys/*").lines().all(|owner| owner == "skynet"));
     assert_eq!(shim.call("files_read", json!({ "path": "kept" })).unwrap()["content"], "after");
 
+    // A job outlives broker and daemon, but not the package.
+    let script = "while :; do date > alive; sleep 0.1; done";
+    shim.call("exec_start_job", json!({ "script": script })).unwrap();
+    machine.sh("systemctl restart skynet-sandbox");
+    let alive = format!(
+        "rm -f {WORKSPACE}/alive; for i in $(seq 20); do sleep 0.1; test ! -e {WORKSPACE}/alive || echo yes; done | head -1"
+    );
+    assert_eq!(machine.sh(&alive), "yes");
     drop(shim);
     machine.sh("dpkg --remove skynet");
+    assert_eq!(machine.sh(&alive), "");
     assert_eq!(machine.sh("test ! -e /usr/lib/skynet; test -d /var/lib/skynet && echo state"), "state");
     machine.sh("dpkg --purge skynet");
     let left = "find / -xdev -name '*skynet*' -not -path '/proc/*' -not -path '/opt/*' -not -path '/root/*' -not -path '/sys/*'";
@@ -145,4 +154,16 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
     let left = machine
         .sh(&format!("{left} -not -path '/var/log/*' -not -path '/var/lib/dpkg/*' -not -path '/etc/skel/*'"));
     assert_eq!(left, "");
+
+    // A new host, the key of whose secrets systemd keeps: it is in no file of the state.
+    let credential =
+        "systemd-creds encrypt --name=skynet-master-key /run/key /etc/credstore.encrypted/skynet-master-key";
+    machine
+        .sh(&format!("mkdir -p /etc/credstore.encrypted; head -c 32 /dev/urandom > /run/key; {credential}"));
+    machine.sh("dpkg --install /root/next.deb; echo hunter2hunter2 | skynetctl secret set shop-db");
+    machine.sh("systemctl restart skynetd; skynetctl secret list | grep shop-db");
+    assert_eq!(
+        machine.sh("test -d /var/lib/skynet/keys; ls /var/lib/skynet/keys | grep secrets || true"),
+        ""
+    );
 }

@@ -161,9 +161,12 @@ impl Quotas {
 
     /// A place among the calls of that user.
     pub(super) fn slot(&self, uid: u32) -> Result<Slot> {
+        let mut running = self.lock();
+        // Under the lock, so that a plan that is replaced now is not remembered.
         let limit = self.plan().concurrent_calls();
         let all = || Arc::new(Semaphore::new(limit.get() as usize));
-        let semaphore = self.lock().entry(uid).or_insert_with(all).clone();
+        let semaphore = running.entry(uid).or_insert_with(all).clone();
+        drop(running);
         let permit = semaphore.clone().try_acquire_owned().map_err(|_| {
             Error::quota_exceeded(format!(
                 "{limit} calls of this user are running (`quota.concurrent_calls`); wait for one to end"
