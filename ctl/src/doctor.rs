@@ -1,6 +1,7 @@
 //! `skynetctl doctor`: examines an installation from outside.
 
 use crate::{
+    config,
     daemon::Daemon,
     output::{Failure, Output},
     terminal::{Tone, paint},
@@ -17,7 +18,7 @@ struct Finding {
 
 pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let is_host = daemon.socket().parent().is_some_and(is_roots);
-    let mut findings = vec![programs(), git(), if is_host { broker() } else { sandbox() }];
+    let mut findings = vec![programs(), git(), if is_host { broker() } else { sandbox() }, configuration()];
     findings.push(socket(daemon.socket(), is_host));
     findings.extend(ask_daemon(daemon).await);
     let json = findings
@@ -96,6 +97,14 @@ fn broker() -> Finding {
     Finding { is_good: true, what: "sandbox", detail: detail.into() }
 }
 
+/// That of whoever asks; a daemon refuses to start with one that cannot be used.
+fn configuration() -> Finding {
+    match config::check() {
+        Ok(()) => Finding { is_good: true, what: "config", detail: "the configuration can be used".into() },
+        Err(failure) => Finding { is_good: false, what: "config", detail: failure.message().to_owned() },
+    }
+}
+
 fn socket(socket: &Path, is_host: bool) -> Finding {
     let finding = |is_good, detail| Finding { is_good, what: "socket", detail };
     let Some(directory) = socket.parent() else {
@@ -105,6 +114,9 @@ fn socket(socket: &Path, is_host: bool) -> Finding {
     match checked {
         Ok(()) if socket.exists() => finding(true, format!("`{}`", socket.display())),
         Ok(()) => finding(false, format!("`{}` does not exist; start `skynetd`", socket.display())),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+            finding(false, format!("`{}` does not exist; start `skynetd`", directory.display()))
+        }
         Err(err) => finding(false, err.to_string()),
     }
 }

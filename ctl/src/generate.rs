@@ -14,7 +14,8 @@ pub(crate) fn completion(shell: clap_complete::Shell, output: &mut Output) -> Re
 }
 
 pub(crate) fn man(directory: &Path, output: &mut Output) -> Result<(), Failure> {
-    clap_mangen::generate_to(Arguments::command(), directory)?;
+    clap_mangen::generate_to(Arguments::command(), directory)
+        .map_err(|err| Failure::refused(format!("`{}`: {err}", directory.display())))?;
     output.show(&serde_json::json!({ "directory": directory.to_string_lossy() }), || {
         format!("man pages written to `{}`", directory.display())
     })

@@ -327,8 +327,14 @@ impl Setup<'_> {
             );
         }
         for (client, state) in found {
-            if state == "configured" {
+            if state == "yes" {
                 self.note("clients", "is so", client);
+            } else if !["no", ""].contains(&&*state) {
+                self.note(
+                    "clients",
+                    "skipped",
+                    format!("{client}: its file is {state}; `skynetctl client list` says more"),
+                );
             } else if self.confirm(&format!("Register Skynet with {client}?"))? {
                 let mut command = self.own(&["client", "add", &client])?;
                 self.carry_out("clients", &mut command)?;

@@ -102,13 +102,9 @@ pub(crate) async fn run(
     socket::private_directory(&state, uid)?;
     let _lock = socket::lock(&state)?;
     let door = Door::prepare(site, uid, &state)?;
+    check_mode(&config, door.is_host())?;
     let house = House::build(&config, &door, uid, &state)?;
     let http = match config.http.listen {
-        Some(_) if door.is_host() => {
-            bail!(
-                "`http.listen` is for a daemon of one user: for whom a token acts, the broker of a host cannot know yet"
-            )
-        }
         Some(address) => Some(http::bind(address, &mut inherited).await?),
         None => None,
     };
@@ -116,15 +112,7 @@ pub(crate) async fn run(
         Some(address) => Some(metrics::bind(address, &mut inherited).await?),
         None => None,
     };
-    if config.confirm.factor == Some(Factor::Polkit) && !door.is_host() {
-        bail!(
-            "`confirm.factor = \"polkit\"` is for a daemon of a whole host: agents of the one user could end his and start another"
-        );
-    }
     if config.confirm.notify {
-        if door.is_host() {
-            bail!("`confirm.notify` is for a daemon of one user: that of a whole host has no desktop");
-        }
         // Until the runtime ends.
         tokio::spawn(notify::run(house.services.approvals.clone()));
     }
@@ -184,12 +172,39 @@ fn projects(door: &Door, tables: &Tables) -> Projects {
     Projects::new(source, Trust::open(tables))
 }
 
+/// Refuses what is for a daemon of another kind, and addresses that are not this host's alone.
+fn check_mode(config: &Config, is_host: bool) -> Result<()> {
+    if config.http.listen.is_some() && is_host {
+        bail!(
+            "`http.listen` is for a daemon of one user: for whom a token acts, the broker of a host cannot know yet"
+        );
+    }
+    if config.confirm.factor == Some(Factor::Polkit) && !is_host {
+        bail!(
+            "`confirm.factor = \"polkit\"` is for a daemon of a whole host: agents of the one user could end his and start another"
+        );
+    }
+    if config.confirm.notify && is_host {
+        bail!("`confirm.notify` is for a daemon of one user: that of a whole host has no desktop");
+    }
+    for (key, address) in [("http.listen", config.http.listen), ("metrics.listen", config.metrics.listen)] {
+        if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+            bail!(
+                "`{key}` is `{address}`, which is not a loopback address: tokens would be told to the network; put a proxy with TLS in front instead"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Says whether a daemon could start with the configuration, as far as that can be said without starting one. `home` is that of
 /// the one user that is served.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn check(config: &Config, home: &Path) -> Result<()> {
+    check_mode(config, home == Path::new(NO_HOME))?;
+    log_filter(&config.log.filter)?;
     // Of slots that nobody fills and a state that nobody writes: only the names of the tools are asked for.
     let slots = Slots::new("skynet-sandbox".into(), 0, PathBuf::new());
     let engine = Engine::new(slots.clone(), Vec::new());

@@ -113,6 +113,7 @@ impl Desk {
             groups: person.groups,
             pid: peer.pid,
             client: client.into(),
+            no_workspace: workspace.as_ref().err().map(|reason| reason.as_str().into()),
             workspace: workspace.ok().flatten(),
             token: None,
             home: person.home,

@@ -8,8 +8,10 @@ use skynet_proto::{
     stream::QuietStream,
 };
 use std::{
-    io,
-    path::Path,
+    fs::{self, DirBuilder, File},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 use tokio::{net::UnixStream, sync::mpsc};
@@ -18,6 +20,12 @@ use tonic::{Status, Streaming, transport::Endpoint};
 
 /// Frames on their way to the daemon.
 const OUTBOUND_FRAMES: usize = 16;
+
+/// A daemon logs each call that changes something in some hundred bytes.
+const LARGEST_LOG_BYTES: u64 = 4 << 20;
+
+/// Of what is told of why there is no daemon.
+const LONGEST_REASON_BYTES: u64 = 2 << 10;
 
 /// Why a connection did not come about.
 #[derive(Debug)]
@@ -101,6 +109,37 @@ fn explain(status: &Status) -> DialError {
     }
 }
 
+/// Where a daemon that a shim starts says what it does, and why it does not start.
+fn log() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    home.join(".local/state/skynet/skynetd.log")
+}
+
+/// The log, begun anew once it is large; the one before is kept.
+fn open_log() -> io::Result<File> {
+    let path = log();
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    if path.metadata().is_ok_and(|found| found.len() > LARGEST_LOG_BYTES) {
+        fs::rename(&path, path.with_extension("log.1"))?;
+    }
+    File::options().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Why the last daemon did not start, if it said so.
+pub(crate) fn why_not() -> Option<String> {
+    let mut file = File::open(log()).ok()?;
+    let end = file.seek(SeekFrom::End(0)).ok()?;
+    file.seek(SeekFrom::Start(end.saturating_sub(LONGEST_REASON_BYTES))).ok()?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).ok()?;
+    let tail = String::from_utf8_lossy(&tail);
+    // What a daemon that serves writes begins with the time.
+    let reason = tail.trim_end().rsplit('\n').next()?.strip_prefix("skynetd: ")?;
+    Some(reason.to_owned())
+}
+
 /// Starts the user's daemon in the background, if its program lies beside this one.
 pub(crate) fn start(arguments: &Arguments) {
     let is_system = arguments.socket == Path::new(skynet_proto::socket::SYSTEM_SOCKET);
@@ -111,8 +150,9 @@ pub(crate) fn start(arguments: &Arguments) {
         return;
     };
     let mut command = Command::new("setsid");
-    // Its own session: it must not die with the client's terminal. The log is for journald or nobody.
-    command.arg("--fork").arg(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Its own session: it must not die with the client's terminal.
+    command.arg("--fork").arg(program).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(open_log().map_or_else(|_| Stdio::null(), Stdio::from));
     // If it does not start, the next dial says that there is no daemon, and how to start one.
     if let Ok(mut child) = command.spawn() {
         let _ = child.wait();

@@ -117,8 +117,9 @@ impl Relay {
     }
 
     fn no_daemon(&self, reason: &str) -> String {
+        let said = daemon::why_not().map_or_else(String::new, |why| format!("; skynetd said: {why}"));
         format!(
-            "no skynetd answers at `{}` ({reason}); start it with `skynetd`, or `systemctl start skynetd` where it is installed as a service, then call again",
+            "no skynetd answers at `{}` ({reason}){said}; start it with `skynetd`, or `systemctl start skynetd` where it is installed as a service, then call again",
             self.arguments.socket.display()
         )
     }

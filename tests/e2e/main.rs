@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod backup;
 mod book;
 mod clients;
 mod commands;
@@ -42,6 +43,7 @@ mod rust_client;
 mod sandbox;
 mod sdk;
 mod secrets;
+mod setup;
 mod suites;
 mod toolchains;
 mod undo;

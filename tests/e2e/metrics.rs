@@ -109,12 +109,8 @@ fn promtool(arguments: &[&str], directory: &Path, input: &str) {
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
-    assert_eq!(
-        arguments[..2] == ["check", "metrics"] && !said.is_empty(),
-        false,
-        "{}",
-        String::from_utf8_lossy(&said)
-    );
+    let is_silent = arguments[..2] == ["check", "metrics"];
+    assert!(!is_silent || said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
 
 #[test]
@@ -224,8 +220,11 @@ fn whatever_is_drawn_or_alerted_about_can_be_computed() {
     }
     assert!(drawn >= 16);
     let rules = fs::read_to_string(packages::source().join("packaging/grafana/alerts.yml")).unwrap();
-    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
-    assert!(alerts.map(|expression| server.results(expression)).count() >= 7);
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    for expression in &alerts {
+        let _ = server.results(expression);
+    }
+    assert!(alerts.len() >= 7);
 }
 
 /// Calls that end well and one that does not.

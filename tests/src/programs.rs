@@ -361,6 +361,18 @@ impl Shim {
         }
     }
 
+    /// Waits for the answers to all of these, in whatever order they come.
+    pub fn answers(&mut self, ids: &[i64]) -> Vec<Value> {
+        let mut answers = Vec::new();
+        while answers.len() < ids.len() {
+            let message = self.receive();
+            if message.get("method").is_none() && message["id"].as_i64().is_some_and(|id| ids.contains(&id)) {
+                answers.push(message);
+            }
+        }
+        answers
+    }
+
     /// Calls a tool: its structured output, or the text of its error.
     pub fn call(&mut self, tool: &str, arguments: Value) -> Result<Value, String> {
         outcome(&self.request("tools/call", json!({ "name": tool, "arguments": arguments })))

@@ -184,6 +184,7 @@ impl Workbench {
             groups: Arc::default(),
             pid: std::process::id(),
             client: "test 1".into(),
+            no_workspace: None,
             workspace: Some(self.workspace.clone()),
             token: None,
             home: Path::new("/nonexistent").into(),

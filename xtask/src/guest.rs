@@ -126,7 +126,7 @@ fn ours(place: &Path, kernel: &Path) -> Result<PathBuf> {
             symlink(format!("../lib/skynet/{}", program.name), tree.join("usr/bin").join(&program.name))?;
         }
     }
-    for unit in ["skynet-sandbox.service", "skynetd.service"] {
+    for unit in ["skynet.socket", "skynet-sandbox.service", "skynetd.service"] {
         fs::copy(crate::root().join("systemd").join(unit), units.join(unit))?;
     }
     for module in MODULES {

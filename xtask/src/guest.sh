@@ -7,13 +7,12 @@ fault() { echo "FAULT $*"; }
 echo "guest: Linux $(uname -r), $(stat -fc %T /sys/fs/cgroup): $(cat /sys/fs/cgroup/cgroup.controllers); $(cat /sys/kernel/security/lsm)"
 for module in /skynet/*.ko; do insmod "$module" || fault "$module cannot be loaded"; done
 printf '127.0.0.1 localhost\n::1 localhost\n' > /etc/hosts
-useradd --system --create-home skynet
-for user in skynet-test skynet-other; do useradd --create-home "$user"; done
+useradd --system --user-group --create-home skynet
+for user in skynet-test skynet-other; do useradd --create-home --groups skynet "$user"; done
 
 echo "guest: units"
-systemd-analyze verify --man=no /usr/lib/systemd/system/skynet-sandbox.service /usr/lib/systemd/system/skynetd.service || fault "the units are wrong"
-systemctl start skynetd || fault "the units do not start"
-until [ -S /run/skynet/skynet.sock ]; do sleep 0.1; done
+systemd-analyze verify --man=no /usr/lib/systemd/system/skynet*.service /usr/lib/systemd/system/skynet.socket || fault "the units are wrong"
+systemctl start skynet.socket skynetd || fault "the units do not start"
 as_user() { runuser -u skynet-test -- env HOME=/home/skynet-test "$@"; }
 as_user mkdir /home/skynet-test/project
 call() { as_user skynetctl tools call "$1" "$2" --workspace /home/skynet-test/project; }
@@ -23,8 +22,8 @@ systemctl restart skynet-sandbox || fault "the broker does not start again besid
 until call exec_list_jobs '{}' > /dev/null 2>&1; do sleep 0.2; done
 call exec_list_jobs '{}' | grep -q running || fault "the job is gone"
 call exec_signal_job "{\"job\":\"$job\",\"signal\":\"KILL\"}" > /dev/null || fault "the job cannot be ended"
-systemctl stop skynetd skynet-sandbox
-[ -e /run/skynet ] && fault "the sockets stay"
+systemctl stop skynet.socket skynetd skynet-sandbox
+[ -e /run/skynet/skynet.sock ] && fault "the sockets stay"
 systemctl --failed --no-legend | grep skynet && fault "a unit failed"
 systemd-analyze security --no-pager skynetd | tail -1
 

@@ -19,16 +19,18 @@ const STATE: &str = "/var/lib/skynet";
 const LOGS: &str = "/var/log/skynet";
 
 /// In order of their start.
-const UNITS: [&str; 2] = ["skynet-sandbox.service", "skynetd.service"];
+const UNITS: [&str; 3] = ["skynet.socket", "skynet-sandbox.service", "skynetd.service"];
 
 /// A start takes milliseconds; on a busy machine more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Serves the host with the programs in that directory, in place of what served it before.
-pub(crate) fn serve(programs: &Path) -> Result<()> {
+/// Serves the host with the programs in that directory, in place of what served it before, and lets that account in.
+pub(crate) fn serve(programs: &Path, member: &Account) -> Result<()> {
     let daemon = Account::system(HOST_ACCOUNT)?;
     action()?;
     if Path::new("/run/systemd/system").is_dir() {
+        // Without systemd there is no socket of a group: everybody may come.
+        shell::run(Command::new("usermod").args(["--append", "--groups", HOST_ACCOUNT, member.name().as_str()]))?;
         units(programs)?;
     } else {
         processes(programs, &daemon)?;

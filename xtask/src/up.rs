@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let account = Account::unprivileged("skynet-demo")?;
     let project = clone_for(&account)?;
     if shell::is_root() {
-        host::serve(&programs)?;
+        host::serve(&programs, &account)?;
         println!(
             "The whole host is served now, each user with his own rights and root with none. The session below is that of the account `{}`, in a clone of its own.",
             account.name()

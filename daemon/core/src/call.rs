@@ -63,6 +63,8 @@ pub struct Caller {
     pub client: Arc<str>,
     /// Where it works.
     pub workspace: Option<Arc<Workspace>>,
+    /// Why it works nowhere, if it claimed a workspace that is none.
+    pub no_workspace: Option<Arc<str>>,
     /// The token it showed, if it came without a process of its own.
     pub token: Option<Arc<Token>>,
     /// The home directory of that uid.

@@ -275,9 +275,11 @@ impl CallCtx {
     /// `InvalidInput` when the session has none.
     pub fn workspace(&self) -> Result<&Arc<Workspace>> {
         self.workspace.as_ref().ok_or_else(|| {
-            Error::invalid_input(
-                "this session has no workspace; start the shim in a project directory or with `--workspace DIR`",
-            )
+            let reason = self.origin.as_ref().and_then(|origin| origin.caller.no_workspace.as_deref());
+            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            Error::invalid_input(format!(
+                "this session has no workspace{reason}; start the shim in a project directory or with `--workspace DIR`",
+            ))
         })
     }
 

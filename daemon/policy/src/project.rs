@@ -347,6 +347,7 @@ mod tests {
             groups: Arc::default(),
             pid: 1,
             client: "test".into(),
+            no_workspace: None,
             workspace: Some(Arc::new(workspace)),
             token: None,
             home: Path::new("/nonexistent").into(),

@@ -9,6 +9,9 @@ use skynet_proto::AuditQueryRequest;
 use std::borrow::Cow;
 use tonic::Status;
 
+/// As many digits of a session as tables show.
+const SHORTEST_SESSION: usize = 8;
+
 /// All conditions of a query, ready to be applied.
 pub(super) struct Filter {
     query: AuditQueryRequest,
@@ -97,7 +100,7 @@ impl Filter {
             && is_wanted(&query.outcome, &fields.outcome)
             && is_wanted(&query.effect, &fields.effect)
             && is_wanted(&query.call_id, &fields.call)
-            && (query.session.is_empty() || fields.call.split('.').next() == Some(&query.session))
+            && (query.session.is_empty() || is_session(&query.session, &fields.call))
             && (query.client.is_empty() || is_client(&query.client, &fields.client))
             && (uid.is_none() || *uid == fields.uid)
             && since.as_ref().is_none_or(|since| *fields.at >= **since)
@@ -120,6 +123,12 @@ fn as_recorded(time: prost_types::Timestamp) -> Result<String, Status> {
     jiff::Timestamp::new(time.seconds, time.nanos)
         .map(|at| format!("{at:.6}"))
         .map_err(|err| Status::invalid_argument(err.to_string()))
+}
+
+/// Calls are numbered within their session, whose number may be shortened to what tables show.
+fn is_session(wanted: &str, call: &str) -> bool {
+    let session = call.split('.').next().unwrap_or_default();
+    session == wanted || (wanted.len() >= SHORTEST_SESSION && session.starts_with(wanted))
 }
 
 /// Clients say who they are as `name version`.

@@ -13,7 +13,7 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 use tar::{Archive, EntryType};
@@ -40,7 +40,7 @@ pub(crate) struct Restored {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn verify(file: &Path, scratch: &Path) -> Result<Verified> {
-    let room = tempfile::Builder::new().prefix(".backup").tempdir_in(scratch);
+    let room = private(".backup", scratch);
     let room = room.with_context(|| format!("room beside `{}`", scratch.display()))?;
     extract(file, room.path())
 }
@@ -62,7 +62,7 @@ pub(crate) fn restore(file: &Path, directory: &Path, may_replace: bool) -> Resul
             directory.display()
         );
     }
-    let new = tempfile::Builder::new().prefix(".restoring").tempdir_in(parent)?;
+    let new = private(".restoring", parent)?;
     let verified = extract(file, new.path())?;
     if let Ok(owner) = fs::metadata(directory) {
         give_to(new.path(), owner.uid(), owner.gid())?;
@@ -77,6 +77,12 @@ pub(crate) fn restore(file: &Path, directory: &Path, may_replace: bool) -> Resul
     fs::rename(new.keep(), directory)?;
     File::open(parent)?.sync_all()?;
     Ok(Restored { verified, replaced: replaced.filter(|_| is_used) })
+}
+
+/// A new directory for this user alone.
+fn private(prefix: &str, parent: &Path) -> io::Result<tempfile::TempDir> {
+    let permissions = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(parent)
 }
 
 /// Extracts an archive into an empty directory and checks it.
@@ -113,7 +119,8 @@ fn extract(file: &Path, into: &Path) -> Result<Verified> {
                 tables.sync().context("the state database")?;
             }
             _ => {
-                write(&place(into, &name).with_context(damaged)?, mode, &mut hashing).with_context(damaged)?
+                let place = place(into, &name).with_context(damaged)?;
+                write(&place, mode, &mut hashing).with_context(damaged)?;
             }
         }
         io::copy(&mut hashing, &mut io::sink()).with_context(damaged)?;
@@ -126,6 +133,8 @@ fn extract(file: &Path, into: &Path) -> Result<Verified> {
         .filter_map(|line| line.split_once("  ").map(|(sum, name)| (name.to_owned(), sum.to_owned())))
         .collect();
     ensure!(told == sums, damaged());
+    // What the compression says of the whole comes last.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).with_context(damaged)?;
     let audit_records = check_audit(into)?;
     format::migrate(into)?;
     Ok(Verified { about, files: sums.len() as u64, bytes, audit_records })

@@ -11,7 +11,7 @@ mod stream;
 pub(crate) use gate::bearer;
 
 use crate::{mcp::Turns, relay::Desk, supervisor::Inherited, tokens::Tokens};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use session::Sessions;
 use skynet_proto::MAX_FRAME_BYTES;
@@ -74,13 +74,8 @@ impl Front {
 /// Binds the address.
 ///
 /// # Errors
-/// For an address that others than this host could reach, or that is taken.
+/// When it is taken.
 pub(crate) async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener> {
-    if !address.ip().is_loopback() {
-        bail!(
-            "`http.listen` is `{address}`, which is not a loopback address; put a proxy with TLS in front instead"
-        );
-    }
     let bound = inherited.listen(address, SOCKET_NAME).await;
     bound.with_context(|| format!("`http.listen` is `{address}`"))
 }

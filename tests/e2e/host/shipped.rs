@@ -76,11 +76,8 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
         })
         .collect();
     machine.sh("systemctl restart skynetd");
-    let mut answered = 0;
-    for id in ids {
-        let answer = shim.answer(id);
-        answered += usize::from(answer["result"]["isError"] != true && answer["error"].is_null());
-    }
+    let done = |answer: &&Value| answer["result"]["isError"] != true && answer["error"].is_null();
+    let answered = shim.answers(&ids).iter().filter(done).count();
     let lines = machine.sh(&format!("sort -n {WORKSPACE}/done | uniq -d; wc -l < {WORKSPACE}/done"));
     assert_eq!(lines, answered.to_string(), "no command ran twice, and what is said to have run did");
     assert_ne!(pid(&machine), before);
