@@ -4,6 +4,7 @@ class Skynet < Formula
   desc "Hands for AI agents: relay and administration of a daemon on Linux"
   homepage "https://github.com/@REPOSITORY@"
   url "https://github.com/@REPOSITORY@/releases/download/v@VERSION@/skynet_@VERSION@_source.tar.gz"
+  version "@VERSION@"
   sha256 "@SHA256_SOURCE@"
   license "MIT"
 

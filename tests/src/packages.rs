@@ -43,7 +43,9 @@ impl Workshop {
             eprintln!("SKIP packages: cargo build --package xtask");
             return None;
         };
-        let directory = tempfile::Builder::new().prefix("skp").tempdir().unwrap();
+        sweep();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
         let programs = directory.path().join("programs");
         fs::create_dir(&programs).unwrap();
         for name in PROGRAMS {
@@ -79,6 +81,21 @@ impl Workshop {
         let files: Vec<PathBuf> = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
         let [file] = files.as_slice() else { panic!("{files:?}") };
         file.clone()
+    }
+}
+
+/// How workshops are called, before the process they are of.
+const PREFIX: &str = "skp-";
+
+/// Removes what runs before this one have left: what is shared by all tests of a process is not dropped at its end.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
+            // It may be another user's, or be swept by somebody else right now.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -27,6 +27,9 @@ const HEAD: &str = "\
 What users notice, newest first. `cargo xtask changelog VERSION` makes a section of the fragments in `changelog.d`.
 ";
 
+/// Sentences by the kind of change they tell.
+type Changes = BTreeMap<String, Vec<String>>;
+
 /// One release.
 #[derive(Debug, Default, PartialEq)]
 struct Section {
@@ -34,7 +37,7 @@ struct Section {
     /// As `2026-11-27`; nothing before it is released.
     date: String,
     /// What changed, by kind.
-    changes: BTreeMap<String, Vec<String>>,
+    changes: Changes,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -103,7 +106,7 @@ fn sections() -> Result<Vec<Section>> {
 }
 
 /// Changes by kind, and the files that say so.
-fn fragments() -> Result<(BTreeMap<String, Vec<String>>, Vec<String>)> {
+fn fragments() -> Result<(Changes, Vec<String>)> {
     let mut files = Vec::new();
     let directory = crate::root().join(FRAGMENTS);
     // Git keeps no empty directory, as it is after a release.
@@ -113,7 +116,7 @@ fn fragments() -> Result<(BTreeMap<String, Vec<String>>, Vec<String>)> {
         }
     }
     files.sort();
-    let mut changes = BTreeMap::<String, Vec<String>>::new();
+    let mut changes = Changes::new();
     for file in &files {
         let parts: Vec<&str> = file.split('.').collect();
         let [_, kind, "md"] = parts.as_slice() else { bail!("{FRAGMENTS}/{file}: {}", named()) };

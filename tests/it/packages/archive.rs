@@ -9,8 +9,10 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 /// A release in a directory, signed by a key of its own.
@@ -23,10 +25,20 @@ struct Release {
 
 impl Release {
     fn publish() -> Option<Self> {
+        // Made once; each test has a copy that it may spoil.
+        static MADE: OnceLock<Option<(Workshop, PathBuf)>> = OnceLock::new();
         components::program("minisign")?;
+        let made = MADE.get_or_init(|| {
+            let shop = Workshop::open()?;
+            let file = shop.make("archive", "release");
+            Some((shop, file))
+        });
+        let (_, file) = made.as_ref()?;
         let shop = Workshop::open()?;
         let directory = shop.path("release");
-        let archive = shop.make("archive", "release").file_name().unwrap().to_str().unwrap().to_owned();
+        fs::create_dir(&directory).unwrap();
+        let archive = file.file_name().unwrap().to_str().unwrap().to_owned();
+        fs::copy(file, directory.join(&archive)).unwrap();
         let release = Self { key: generate(&shop, "key"), shop, directory, archive };
         release.sum();
         release.sign("key");
@@ -60,7 +72,10 @@ impl Release {
         let script = packages::source().join("packaging/install.sh");
         let mut command = Command::new("sh");
         command.arg(script).args(["--user", "--key", &self.key, "--base-url", base]).args(more);
-        command.env_clear().env("HOME", &home).env("PATH", components::path());
+        let mut path = self.shop.path("bin").into_os_string();
+        path.push(":");
+        path.push(components::path());
+        command.env_clear().env("HOME", &home).env("PATH", path);
         let output = command.output().unwrap();
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         (output.status.success(), said, home.join(".local"))
@@ -142,6 +157,38 @@ fn what_is_not_as_it_was_signed_is_refused() {
     release.refused(&base, &[], "is not what was signed");
     fs::write(&archive, whole).unwrap();
     assert!(release.install(&base, &[]).0, "as it was");
+}
+
+#[test]
+fn without_a_key_the_workflow_vouches_or_nobody_does() {
+    let Some(release) = Release::publish() else { return };
+    let identity = ["--cosign-identity", "https://forge/owner/name/release.yml"];
+    fs::write(release.path("SHA256SUMS.sigstore.json"), "{}").unwrap();
+    let programs = release.shop.path("bin");
+    fs::create_dir(&programs).unwrap();
+    let cosign = programs.join("cosign");
+    // What it is asked, and what is made of its answer: here is none that could answer by itself.
+    let answer = |code: i32| {
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in 'verify-blob --bundle '*' --certificate-identity {} '*) exit {code} ;; esac\nexit 9\n",
+            identity[1]
+        );
+        fs::write(&cosign, script).unwrap();
+        fs::set_permissions(&cosign, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    answer(1);
+    release.refused(&release.base(), &identity, "the signature is wrong");
+    answer(0);
+    let (done, said, _) = release.install(&release.base(), &identity);
+    assert!(done, "{said}");
+    fs::remove_file(release.path("SHA256SUMS.sigstore.json")).unwrap();
+    release.refused(&release.base(), &identity, "there is no");
+    fs::remove_file(&cosign).unwrap();
+    let is_here =
+        std::env::split_paths(&components::path()).any(|directory| directory.join("cosign").exists());
+    if !is_here {
+        release.refused(&release.base(), &identity, "cosign is needed");
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ const PREFERRED: [&str; 10] = [
 /// Those that every Debian host has in `/usr/share/common-licenses`.
 const COMMON: [&str; 2] = ["Apache-2.0", "CC0-1.0"];
 
+/// Licences, who holds the rights, and what is passed on.
+type Rights<'a> = (Vec<&'a str>, &'a [String], Option<&'a str>);
+
 /// The whole file.
 pub(crate) fn file(crates: &Crates) -> Result<String> {
     let mut text = String::from(
@@ -37,19 +40,20 @@ pub(crate) fn file(crates: &Crates) -> Result<String> {
     text += &format!("Files: *\nCopyright: {holder}\nLicense: MIT\n\n");
     let mut licences = BTreeSet::from(["MIT"]);
     // Those of one project are many, with the same lines.
-    let mut alike: BTreeMap<(Vec<&str>, &[String]), Vec<&Crate>> = BTreeMap::new();
+    let mut alike: BTreeMap<Rights, Vec<&Crate>> = BTreeMap::new();
     for one in crates.0.iter().filter(|one| !one.is_ours()) {
         let used = used(&one.licence).with_context(|| format!("the licence of {}", one.key()))?;
         licences.extend(&used);
-        alike.entry((used, &one.holders)).or_default().push(one);
+        alike.entry((used, &one.holders, one.notice.as_deref())).or_default().push(one);
     }
-    for ((used, holders), crates) in alike {
+    for ((used, holders, notice), crates) in alike {
         let files: Vec<String> = crates.iter().map(|one| format!("{}/*", one.key())).collect();
         text += &format!(
-            "Files: {}\nCopyright: {}\nLicense: {}\n\n",
+            "Files: {}\nCopyright: {}\nLicense: {}\n{}\n",
             files.join("\n "),
             holders.join("\n "),
-            used.join(" and ")
+            used.join(" and "),
+            notice.map(|notice| format!("Comment:\n{}", indented(notice))).unwrap_or_default(),
         );
     }
     for licence in licences {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// A list that was made where the sources are, beside the copy of this source that is packaged from.
@@ -25,6 +25,8 @@ pub(crate) struct Crate {
     pub(crate) licence: String,
     /// Lines that say who holds the rights, without the word.
     pub(crate) holders: Vec<String>,
+    /// What a crate under the licence of Apache asks to be passed on (section 4 d); of others nobody asks for it.
+    pub(crate) notice: Option<String>,
     pub(crate) repository: Option<String>,
     /// SHA-256 of what the registry delivered; none of our own.
     pub(crate) checksum: Option<String>,
@@ -58,7 +60,7 @@ struct Package {
     license: Option<String>,
     authors: Vec<String>,
     repository: Option<String>,
-    manifest_path: std::path::PathBuf,
+    manifest_path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -130,14 +132,15 @@ impl Crates {
                 }
             }
             uses.sort();
+            let licence =
+                package.license.clone().with_context(|| format!("{} has no licence", package.name))?;
+            let files = legal_files(package)?;
             crates.push(Crate {
                 name: package.name.clone(),
                 version: package.version.clone(),
-                licence: package
-                    .license
-                    .clone()
-                    .with_context(|| format!("{} has no licence", package.name))?,
-                holders: holders(package)?,
+                notice: notice(&files, &licence)?,
+                licence,
+                holders: holders(package, &files)?,
                 repository: package.repository.clone(),
                 checksum: checksums.get(&(package.name.clone(), package.version.clone())).cloned(),
                 uses,
@@ -167,19 +170,32 @@ fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
         .collect()
 }
 
-/// Who holds the rights, by the files that say so; else its authors.
-fn holders(package: &Package) -> Result<Vec<String>> {
+/// The files in which a crate says what may be done with it, in order.
+fn legal_files(package: &Package) -> Result<Vec<PathBuf>> {
     let directory = package.manifest_path.parent().context("a manifest in no directory")?;
     let mut files: Vec<_> = fs::read_dir(directory)
         .with_context(|| format!("reading `{}`", directory.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy().to_uppercase()).unwrap_or_default();
-            path.is_file()
-                && ["LICEN", "COPY", "NOTICE", "UNLICEN"].iter().any(|start| name.starts_with(start))
+            let is_legal = ["LICEN", "COPY", "NOTICE", "UNLICEN"].iter().any(|start| is_called(path, start));
+            is_legal && path.is_file()
         })
         .collect();
     files.sort();
+    Ok(files)
+}
+
+fn is_called(path: &Path, start: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().to_uppercase().starts_with(start))
+}
+
+fn notice(files: &[PathBuf], licence: &str) -> Result<Option<String>> {
+    let file = files.iter().find(|path| is_called(path, "NOTICE") && licence == "Apache-2.0");
+    Ok(file.map(fs::read).transpose()?.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
+}
+
+/// Who holds the rights, by the files that say so; else its authors.
+fn holders(package: &Package, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for file in files {
         for line in String::from_utf8_lossy(&fs::read(file)?).lines() {
