@@ -30,7 +30,12 @@ pub(crate) fn serve(programs: &Path, member: &Account) -> Result<()> {
     action()?;
     if Path::new("/run/systemd/system").is_dir() {
         // Without systemd there is no socket of a group: everybody may come.
-        shell::run(Command::new("usermod").args(["--append", "--groups", HOST_ACCOUNT, member.name().as_str()]))?;
+        shell::run(Command::new("usermod").args([
+            "--append",
+            "--groups",
+            HOST_ACCOUNT,
+            member.name().as_str(),
+        ]))?;
         units(programs)?;
     } else {
         processes(programs, &daemon)?;
