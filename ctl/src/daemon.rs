@@ -2,6 +2,7 @@
 
 use crate::output::Failure;
 use hyper_util::rt::TokioIo;
+use rustix::{fs::Access, io::Errno};
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
     daemon_client::DaemonClient, grants_client::GrantsClient, models_client::ModelsClient,
@@ -95,6 +96,12 @@ impl Daemon {
         });
         // The address is not used: the connector dials the socket.
         Endpoint::from_static("http://skynet").connect_with_connector(connector).await.map_err(|_| {
+            if rustix::fs::access(&self.socket, Access::WRITE_OK) == Err(Errno::ACCESS) {
+                return Failure::unreachable(format!(
+                    "this user may not use `{}`; an administrator lets him by `usermod --append --groups skynet USER`, which counts from the next login on",
+                    self.socket.display()
+                ));
+            }
             Failure::unreachable(format!(
                 "no skynetd answers at `{}`; start it with `skynetd`, or `systemctl start skynetd` where it is a service",
                 self.socket.display()
