@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skynet_proto::BackupRequest;
 use std::{
-    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -79,9 +78,9 @@ async fn create(daemon: &Daemon, file: Option<PathBuf>, output: &mut Output) -> 
         return Err(Failure::refused("the daemon broke off; its log says why"));
     }
     unfinished.as_file().sync_all()?;
-    unfinished.persist_noclobber(&file).map_err(|err| io::Error::from(err))?;
+    unfinished.persist_noclobber(&file).map_err(io::Error::from)?;
     let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = fs::canonicalize(&file)?;
+    let path = std::path::absolute(&file)?;
     output.show(&json!({ "file": path, "bytes": bytes, "sha256": sum }), || {
         format!("{sum}  {}\n{bytes} bytes; `skynetctl backup verify` reads it", path.display())
     })

@@ -63,7 +63,8 @@ struct Step {
 }
 
 pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
-    if !arguments.yes && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    let has_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !arguments.yes && !has_terminal {
         return Err(Failure::usage("setup asks on a terminal; without one give `--yes`"));
     }
     let is_root = rustix::process::geteuid().is_root();

@@ -107,7 +107,7 @@ pub(crate) fn run(
     let names = bundle.finish()?;
     unfinished.as_file().sync_all()?;
     unfinished.persist_noclobber(&file).map_err(io::Error::from)?;
-    let path = fs::canonicalize(&file)?;
+    let path = std::path::absolute(&file)?;
     output.show(&json!({ "file": path, "parts": names }), || {
         format!(
             "{}\n{} parts: {}\nCredentials of known shapes are taken out. Names of users, hosts and directories are in it: look through it before you pass it on.",

@@ -36,7 +36,7 @@ use skynet_memory::Memory;
 use skynet_memory_tools::Mind;
 use skynet_models::Models;
 use skynet_policy::{
-    Approvals, Factor, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
+    Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
 };
 use skynet_proto::{
     CONNECTION_WINDOW_BYTES, FILE_DESCRIPTOR_SET, HTTP2_FRAME_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES,

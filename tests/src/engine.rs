@@ -26,6 +26,10 @@ impl Dockerd {
     /// is systemd, installing one would start one, so that is its administrator's to do.
     #[must_use]
     pub fn start(socket: &Path, group: u32) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP docker: only root starts one");
+            return None;
+        }
         if Path::new("/run/systemd/system").exists() && !Path::new(PROGRAM).exists() {
             eprintln!("SKIP docker: there is no {PROGRAM} (docker.io)");
             return None;

@@ -247,7 +247,7 @@ mod tests {
         let tables = Tables::open(directory.path()).unwrap();
         let table = tables.table::<u32>("numbers");
         table.put_durably("synced", &1).unwrap();
-        let reason = || sled::Error::Io(std::io::Error::other("on purpose"));
+        let reason = || sled::Error::Io(io::Error::other("on purpose"));
         let epoch = table.database.write("numbers", "before", Some(&[]), Unstored::Kept).unwrap();
         let reader = table.iter();
         table.database.fail(epoch, reason());
