@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Of `knowledge`: where models are installed; those of the user's daemon by default.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
+    /// Of `knowledge`: where vectors are kept for the next run; nowhere by default.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -67,7 +70,7 @@ fn of_product(options: &Options) -> Result<()> {
             let data = options.data.as_deref().context("`--data DIR` names the sets")?;
             let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
             let models = options.models.clone().unwrap_or_else(|| home.join(".local/state/skynet/models"));
-            crate::retrieval::run(data, &models)
+            crate::retrieval::run(data, &models, options.keep.as_deref())
         }
         Part::Sandbox | Part::Servers | Part::Host => crate::spawns::run(options.runs),
     }
@@ -85,7 +88,9 @@ fn of_product(options: &Options) -> Result<()> {
     command.arg("run").args((part != "sandbox").then_some("--release"));
     command.args(["--package", "xtask", "--features", "product", "--", "bench", part, "--runs"]);
     command.arg(options.runs.to_string());
-    for (name, directory) in [("--data", &options.data), ("--models", &options.models)] {
+    for (name, directory) in
+        [("--data", &options.data), ("--models", &options.models), ("--keep", &options.keep)]
+    {
         if let Some(directory) = directory {
             command.arg(name).arg(std::path::absolute(directory)?);
         }

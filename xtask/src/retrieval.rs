@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use skynet_documents::{Reading, work::Reader};
 use skynet_knowledge::{Leg, Sample};
-use skynet_models::{Embedder, Language, Models, Settings};
+use skynet_models::{Embedder, Language, Models, Settings, Use};
 use skynet_sandbox::Slots;
 use std::{
     collections::HashMap,
@@ -19,8 +19,12 @@ use std::{
 /// Answers that count.
 const DEPTH: usize = 10;
 
-/// What a document may be, if it is code: the first that a definition is found in.
+/// What documents may be if they are code, and if they are not.
 const EXTENSIONS: [&str; 7] = ["py", "js", "java", "go", "rb", "php", "rs"];
+const PROSE: &str = "md";
+
+/// Documents that tell what all of a set are.
+const LOOKED_AT: usize = 200;
 
 #[derive(Deserialize)]
 struct Line {
@@ -40,17 +44,18 @@ struct Scores {
     questions: f64,
 }
 
-pub(crate) fn run(data: &Path, models: &Path) -> Result<()> {
+/// Vectors are kept in `keep`, so that the next run need not make them again.
+pub(crate) fn run(data: &Path, models: &Path, keep: Option<&Path>) -> Result<()> {
     let mut arguments = vec!["build", "--workspace", "--bins"];
     // As this program was built.
     arguments.extend((!cfg!(debug_assertions)).then_some("--release"));
     let built = build::cargo(&arguments)?;
     let broker = built.into_iter().find(|built| built.name == "skynet-sandbox").context("no broker")?.path;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(data, models, broker))
+    runtime.block_on(measure(data, models, keep, broker))
 }
 
-async fn measure(data: &Path, models: &Path, broker: PathBuf) -> Result<()> {
+async fn measure(data: &Path, models: &Path, keep: Option<&Path>, broker: PathBuf) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let homes = scratch.path().join("homes");
     fs::create_dir(&homes)?;
@@ -61,10 +66,15 @@ async fn measure(data: &Path, models: &Path, broker: PathBuf) -> Result<()> {
     if let Some(why) = models.why_not() {
         println!("without vectors: {why}");
     }
+    for (_, embedder) in &embedders {
+        let began = Instant::now();
+        embedder.embed(&["a first text".to_owned()], Use::Query).await?;
+        eprintln!("{}: first vector after {} ms", embedder.model().id, began.elapsed().as_millis());
+    }
     println!("{:<14} {:<8} {:>8} {:>8} {:>8}", "set", "leg", "nDCG@10", "rec@10", "MRR");
     for set in sets(data)? {
         let name = set.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let sample = index(&set, scratch.path()).await?;
+        let sample = index(&set, &keep.unwrap_or(scratch.path()).join(&name)).await?;
         let began = Instant::now();
         sample.embed(&embedders).await?;
         if !embedders.is_empty() {
@@ -109,27 +119,32 @@ fn sets(data: &Path) -> Result<Vec<PathBuf>> {
     Ok(sets)
 }
 
-async fn index(set: &Path, scratch: &Path) -> Result<Sample> {
+async fn index(set: &Path, directory: &Path) -> Result<Sample> {
     shell::step(&format!("indexing {}", set.display()));
+    let lines = lines(&set.join("corpus.jsonl"))?;
     let mut reader = Reader::new()?;
-    let mut documents = Vec::new();
-    for line in lines(&set.join("corpus.jsonl"))? {
-        documents.push((line.id.clone(), read(&mut reader, &line)));
-    }
-    Ok(Sample::of(scratch, documents).await?)
+    let extension = extension(&mut reader, &lines);
+    eprintln!("{} documents, read as .{extension}", lines.len());
+    let documents = lines.iter().map(|line| {
+        let is_titled = extension == PROSE && !line.title.is_empty();
+        let text = if is_titled { format!("# {}\n\n{}", line.title, line.text) } else { line.text.clone() };
+        (line.id.clone(), reader.read(&format!("document.{extension}"), text.as_bytes()))
+    });
+    Ok(Sample::of(directory, documents.collect()).await?)
 }
 
-/// As the file that it would be.
-fn read(reader: &mut Reader, line: &Line) -> Reading {
-    for extension in EXTENSIONS {
-        let reading = reader.read(&format!("document.{extension}"), line.text.as_bytes());
-        if matches!(&reading, Reading::Document(document) if !document.outline.is_empty()) {
-            return reading;
-        }
-    }
-    let text =
-        if line.title.is_empty() { line.text.clone() } else { format!("# {}\n\n{}", line.title, line.text) };
-    reader.read("document.md", text.as_bytes())
+/// What the files of a set would be called: it does not tell. Parsers recover from anything and find a definition in prose now and
+/// then, so it is code only if there is one in most of its documents.
+fn extension(reader: &mut Reader, lines: &[Line]) -> &'static str {
+    let some: Vec<&Line> = lines.iter().take(LOOKED_AT).collect();
+    let mut is_code = |extension: &&str| {
+        let defines = |line: &&&Line| {
+            let reading = reader.read(&format!("document.{extension}"), line.text.as_bytes());
+            matches!(reading, Reading::Document(document) if !document.outline.is_empty())
+        };
+        some.iter().filter(defines).count() * 4 > some.len() * 3
+    };
+    EXTENSIONS.into_iter().find(|extension| is_code(extension)).unwrap_or(PROSE)
 }
 
 async fn ask(

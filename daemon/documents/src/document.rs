@@ -81,12 +81,17 @@ pub struct Passage {
 
 impl Passage {
     /// What a model is shown: where the passage stands, then the passage. It does not name the file, so that a file that is
-    /// renamed keeps its vectors.
+    /// renamed keeps its vectors. A heading that the passage begins with is not said twice: models read the beginning of long
+    /// texts only.
     #[must_use]
     pub fn in_context(&self) -> String {
         let mut shown = String::with_capacity(self.text.len() + 80);
-        if !self.chain.is_empty() {
-            shown.push_str(&self.chain.join(" > "));
+        let above = match self.chain.split_last() {
+            Some((last, above)) if self.begins_with_heading(last) => above,
+            _ => &self.chain,
+        };
+        if !above.is_empty() {
+            shown.push_str(&above.join(" > "));
             shown.push('\n');
         }
         if let Some(signature) = &self.signature {
@@ -95,6 +100,11 @@ impl Passage {
         }
         shown.push_str(&self.text);
         shown
+    }
+
+    fn begins_with_heading(&self, heading: &str) -> bool {
+        let line = self.text.trim_start().lines().next().unwrap_or_default();
+        line.strip_prefix('#').is_some_and(|line| line.trim_matches(['#', ' ']) == heading)
     }
 }
 
@@ -128,4 +138,23 @@ pub enum Reading {
     Document(Document),
     /// It was not, and why.
     Skipped(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heading_is_shown_once_with_those_above_it() {
+        let of = |chain: &[&str], text: &str| {
+            let chain = chain.iter().map(|name| (*name).to_owned()).collect();
+            Passage { chain, text: text.into(), ..Passage::default() }.in_context()
+        };
+        assert_eq!(
+            of(&["Manual", "Backups"], "## Backups\n\nEvery night."),
+            "Manual\n## Backups\n\nEvery night."
+        );
+        assert_eq!(of(&["Manual", "Backups"], "Every night."), "Manual > Backups\nEvery night.");
+        assert_eq!(of(&["Backups"], "# Backups"), "# Backups");
+    }
 }

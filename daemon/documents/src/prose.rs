@@ -8,9 +8,6 @@ use whatlang::{Detector, Lang};
 /// Characters of a passage: an abstract is one. Models of 256 tokens read about two thirds of it.
 const LONGEST: usize = 2000;
 
-/// What is left over at the end of a text joins the passage before it, up to so many characters.
-const LEAST: usize = 500;
-
 /// Shorter texts say too little of their language.
 const LEAST_FOR_LANGUAGE: usize = 24;
 
@@ -77,18 +74,32 @@ pub fn language(text: &str) -> Option<String> {
     found.is_reliable().then(|| found.lang().code().to_owned())
 }
 
-/// The same range, or parts of it of at most so many characters.
+/// The same range, or as few parts of it as are at most so many characters, of about the same length: what is cut into many says
+/// little in each.
 pub(crate) fn no_longer_than(text: &str, range: Range<usize>, longest: usize) -> Vec<Range<usize>> {
     let Some(part) = text.get(range.clone()) else { return Vec::new() };
     if part.len() <= longest {
         return vec![range];
     }
-    let config = ChunkConfig::new(LEAST.min(longest)..longest).with_trim(false);
-    let splitter = TextSplitter::new(config);
-    splitter
-        .chunk_indices(part)
-        .map(|(offset, chunk)| range.start + offset..range.start + offset + chunk.len())
-        .collect()
+    let length = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default().chars().count();
+    let characters = length(&range);
+    let even = characters / characters.div_ceil(longest).max(1);
+    // A part ends where the text does once it is that long; and before that, if the paragraph after it is too long.
+    let splitter = TextSplitter::new(ChunkConfig::new(even..longest).with_trim(false));
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    for (offset, chunk) in splitter.chunk_indices(part) {
+        let next = range.start + offset..range.start + offset + chunk.len();
+        match parts.last_mut() {
+            // Such as a heading, or the last sentence.
+            Some(last)
+                if length(last).min(length(&next)) < even / 2 && length(last) + length(&next) <= longest =>
+            {
+                last.end = next.end;
+            }
+            _ => parts.push(next),
+        }
+    }
+    parts
 }
 
 /// Without blank lines before and after; an indentation of the first line is kept. `None` if nothing is left.
@@ -102,4 +113,26 @@ pub(crate) fn without_blank_ends(text: &str, range: Range<usize>) -> Option<Rang
     let line = text.get(..start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let is_indentation = text.get(line..start).is_some_and(|before| before.trim().is_empty());
     Some(if is_indentation { line..end } else { start..end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_into_few_parts_and_none_is_a_heading_alone() {
+        let sentence = "The pressure on the plate was measured at eight places. ";
+        let check = |text: &str, expected: usize| {
+            let parts = no_longer_than(text, 0..text.len(), LONGEST);
+            let lengths: Vec<usize> = parts.iter().map(Range::len).collect();
+            assert_eq!(parts.len(), expected, "{lengths:?}");
+            assert!(lengths.iter().all(|length| (LONGEST / 3..=LONGEST).contains(length)), "{lengths:?}");
+            assert_eq!(lengths.iter().sum::<usize>(), text.len(), "{lengths:?}");
+        };
+        check(&sentence.repeat(LONGEST / sentence.len()), 1);
+        check(&sentence.repeat(45), 2);
+        check(&format!("# Pressure\n\n{}", sentence.repeat(45)), 2);
+        check(&format!("{}\n\nIn short: it was high.", sentence.repeat(45)), 2);
+        check(&sentence.repeat(100), 3);
+    }
 }

@@ -34,6 +34,15 @@ const LANGUAGES: [(&str, Language); 18] = [
 /// What code is taken for: its names and comments are English more often than not.
 pub(crate) const ENGLISH: &str = "eng";
 
+/// What English questions are made of. Lucene's list of common words, which tantivy has for English, is for what is written; those of
+/// other languages have these words.
+const ASKING: [&str; 52] = [
+    "about", "been", "being", "can", "could", "did", "do", "does", "doing", "from", "had", "has", "have",
+    "having", "he", "her", "his", "how", "i", "its", "may", "me", "might", "must", "my", "our", "shall",
+    "she", "should", "so", "than", "them", "those", "too", "us", "very", "we", "were", "what", "when",
+    "where", "whether", "which", "who", "whom", "whose", "why", "would", "you", "your", "am", "ought",
+];
+
 /// Makes words of texts. Analyzers are kept, one for each language that was met.
 #[derive(Default)]
 pub struct Words(HashMap<String, TextAnalyzer>);
@@ -42,6 +51,23 @@ impl Words {
     /// The words of a text in a language by ISO 639-3; of one whose endings are unknown, the words as they are.
     pub fn list(&mut self, text: &str, language: &str) -> Vec<String> {
         self.of(text, language).into_iter().map(|token| token.text).collect()
+    }
+
+    /// What a question asks for: its words without those that it asks with, unless it has no others.
+    pub(crate) fn of_question(&mut self, question: &str, language: &str) -> Vec<Token> {
+        let words = self.of(question, language);
+        if language != ENGLISH {
+            return words;
+        }
+        let is_asking = |word: &Token| {
+            let written = question.get(word.offset_from..word.offset_to).unwrap_or_default();
+            ASKING.contains(&written.to_lowercase().as_str())
+        };
+        if words.iter().all(is_asking) {
+            words
+        } else {
+            words.into_iter().filter(|word| !is_asking(word)).collect()
+        }
     }
 
     pub(crate) fn of(&mut self, text: &str, language: &str) -> Vec<Token> {
@@ -174,6 +200,17 @@ mod tests {
         check("_ -- __", "", &[]);
         // As many as a file may have: no call for each.
         check(&"_,".repeat(200_000), "eng", &[]);
+    }
+
+    #[test]
+    fn a_question_is_what_it_asks_for() {
+        let of = |question: &str| {
+            let words = Words::default().of_question(question, ENGLISH).into_iter();
+            words.map(|word| word.text).collect::<Vec<_>>()
+        };
+        assert_eq!(of("How does he retry what failed?"), ["retri", "fail"]);
+        assert_eq!(of("can i"), ["can", "i"], "nothing else is there");
+        assert_eq!(Words::default().list("can", ENGLISH), ["can"], "what is written is kept");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     Knowledge,
-    collection::{self, Filter, blocking},
+    collection::{self, EMBED_FOR, Filter, blocking},
     ranking::{Kind, Ranked},
     stored::{FileState, StoredPassage},
 };
@@ -51,7 +51,7 @@ impl Knowledge {
             answer.notes.extend(self.freshen(collection, ctx).await);
         }
         let embedders = self.embedders();
-        let asked = collection::vectors_of(&embedders, &question.text).await;
+        let asked = collection::vectors_of(&collections, &embedders, &question.text, EMBED_FOR).await;
         if embedders.is_empty() {
             let why = self.models.why_not().unwrap_or_else(|| "no embedding model can be used".into());
             answer.notes.push(format!("found by words alone: {why}"));

@@ -28,11 +28,11 @@ use tokio::{
 use uuid::Uuid;
 
 /// Passages that words, and vectors, put forward. With a filter more, as some of them do not fit.
-const CANDIDATES: usize = 100;
+const CANDIDATES: usize = 200;
 const CANDIDATES_TO_FILTER: usize = 2000;
 
 /// A question waits for its vector for so long; then words are all there is.
-const EMBED_FOR: Duration = Duration::from_secs(3);
+pub(crate) const EMBED_FOR: Duration = Duration::from_secs(3);
 
 /// What a collection is: kept until it is removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -220,7 +220,11 @@ impl Collection {
             counts.is_empty() || counts.iter().any(|(known, _)| known == language)
         });
         let candidates = if filter.is_empty() { CANDIDATES } else { CANDIDATES_TO_FILTER };
-        let by_words = self.lexical.search(question, &languages.of_question(question), candidates)?;
+        let by_words = self.lexical.search(
+            &languages.without_common_code(question),
+            &languages.of_question(question),
+            candidates,
+        )?;
         let mut nearest: HashMap<u64, f32> = HashMap::new();
         let opened = asked.iter().map(|(model, vector)| Ok((self.vectors(model)?, vector)));
         let asked: Vec<(Arc<Vectors>, &Vec<f32>)> = opened.collect::<Result<_>>()?;
@@ -247,7 +251,8 @@ impl Collection {
             .map(str::to_lowercase)
             .collect();
         let is_foreign = skynet_documents::language(question).is_some_and(|language| language != ENGLISH);
-        let asked = ranking::Asked { kind, is_foreign, terms: &terms };
+        let names = ranking::names(question);
+        let asked = ranking::Asked { kind, is_foreign, terms: &terms, names: &names };
         Ok((kind, ranking::rank(candidates.collect(), &asked, most)))
     }
 
@@ -304,23 +309,29 @@ fn is_damage(err: &tantivy::TantivyError) -> bool {
 /// A question's vector, and the model that made it.
 pub(crate) type Asked = (Model, Vec<f32>);
 
-/// A question's vector by each model, in time or not at all.
+/// A question's vector by each model that is for what is in one of the collections, in time or not at all.
 ///
 /// # Errors
 /// Those of a model, `TimedOut` when one takes too long.
 pub(crate) async fn vectors_of(
+    collections: &[Arc<Collection>],
     embedders: &[(Language, Arc<dyn Embedder>)],
     question: &str,
+    patience: Duration,
 ) -> Result<Vec<Asked>> {
     let mut asked: Vec<Asked> = Vec::new();
-    for (_, embedder) in embedders {
+    for (language, embedder) in embedders {
+        // A model that is not needed is not even loaded.
+        if !collections.iter().any(|collection| lock(&collection.languages).is_for(*language)) {
+            continue;
+        }
         let model = embedder.model();
         // One model may be for all languages.
         if asked.iter().any(|(known, _)| known == model) {
             continue;
         }
         let text = [question.to_owned()];
-        let made = timeout(EMBED_FOR, embedder.embed(&text, Use::Query)).await;
+        let made = timeout(patience, embedder.embed(&text, Use::Query)).await;
         let made =
             made.map_err(|_| Error::timed_out(format!("`{}` takes too long for a question", model.id)))??;
         asked.extend(made.into_iter().next().map(|vector| (model.clone(), vector)));

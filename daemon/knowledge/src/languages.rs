@@ -4,6 +4,7 @@
 use crate::analysis::{ENGLISH, is_known};
 use serde::{Deserialize, Serialize};
 use skynet_documents::{Document, Passage};
+use skynet_models::Language as Model;
 use std::collections::BTreeMap;
 
 /// A language that fewer passages are in, of a hundred, was probably told wrong.
@@ -22,6 +23,9 @@ pub(crate) struct Languages {
     told: BTreeMap<String, u64>,
     /// By which the words were taken.
     taken: BTreeMap<String, u64>,
+    /// Passages of code by programming language.
+    #[serde(default)]
+    code: BTreeMap<String, u64>,
 }
 
 impl Languages {
@@ -29,6 +33,9 @@ impl Languages {
     pub(crate) fn place(&mut self, document: &Document, passage: &Passage) -> String {
         let language =
             if document.code.is_some() { ENGLISH.to_owned() } else { self.of_prose(document, passage) };
+        if let Some(code) = &document.code {
+            *self.code.entry(code.clone()).or_default() += 1;
+        }
         *self.taken.entry(language.clone()).or_default() += 1;
         language
     }
@@ -55,12 +62,29 @@ impl Languages {
         languages
     }
 
+    /// A question without the name of the programming language that most of the collection is written in: it says nothing of where to
+    /// look, and what has the word is about that language.
+    pub(crate) fn without_common_code(&self, question: &str) -> String {
+        let all: u64 = self.taken.values().sum();
+        let is_common = |word: &str| {
+            let name = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+            self.code.get(&name).is_some_and(|count| count * 2 > all)
+        };
+        let left: Vec<&str> = question.split_whitespace().filter(|word| !is_common(word)).collect();
+        if left.is_empty() { question.to_owned() } else { left.join(" ") }
+    }
+
     /// The languages, most common first, with passages of each.
     pub(crate) fn counts(&self) -> Vec<(String, u64)> {
         let mut counts: Vec<_> =
             self.taken.iter().map(|(language, count)| (language.clone(), *count)).collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counts
+    }
+
+    /// Whether anything is for the model of that language.
+    pub(crate) fn is_for(&self, language: Model) -> bool {
+        self.taken.keys().any(|taken| (taken == ENGLISH) == (language == Model::English))
     }
 
     fn is_rare(&self, language: &str) -> bool {
@@ -84,4 +108,46 @@ fn of_most(document: &Document) -> Option<&str> {
         .filter(|(language, _)| is_known(language))
         .max_by_key(|(_, count)| *count)
         .map(|(language, _)| language)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skynet_documents::Format;
+
+    fn placed(all: &[(Option<&str>, Option<&str>)]) -> Languages {
+        let mut languages = Languages::default();
+        for (code, spoken) in all {
+            let passage = Passage { language: spoken.map(str::to_owned), ..Passage::default() };
+            let document = Document {
+                format: if code.is_some() { Format::Code } else { Format::Text },
+                code: code.map(str::to_owned),
+                title: None,
+                hash: String::new(),
+                passages: vec![passage.clone()],
+                outline: Vec::new(),
+                secrets: 0,
+            };
+            languages.place(&document, &passage);
+        }
+        languages
+    }
+
+    #[test]
+    fn the_language_that_all_is_written_in_is_no_word_of_a_question() {
+        let python = placed(&[(Some("python"), None), (Some("python"), None), (None, Some("eng"))]);
+        assert_eq!(python.without_common_code("sort a list in Python?"), "sort a list in");
+        assert_eq!(python.without_common_code("python"), "python", "nothing else is asked");
+        let mixed = placed(&[(Some("python"), None), (Some("go"), None)]);
+        assert_eq!(mixed.without_common_code("sort in python"), "sort in python");
+    }
+
+    #[test]
+    fn a_model_is_asked_only_if_something_is_for_it() {
+        let is_for =
+            |languages: &Languages| [Model::English, Model::Other].map(|model| languages.is_for(model));
+        assert_eq!(is_for(&placed(&[])), [false, false]);
+        assert_eq!(is_for(&placed(&[(Some("go"), None)])), [true, false]);
+        assert_eq!(is_for(&placed(&[(None, Some("fra"))])), [false, true]);
+    }
 }

@@ -7,6 +7,7 @@ use crate::{
     stored::{FileState, StoredPassage},
 };
 use skynet_core::{Error, Result};
+use skynet_documents::Passage;
 use std::{collections::HashMap, path::Path, sync::Arc};
 use tantivy::{
     DocAddress, DocId, Index, IndexReader, IndexWriter, ReloadPolicy, Score, Searcher, SegmentReader,
@@ -25,8 +26,9 @@ use tantivy::{
 /// What a writer may keep in memory, in bytes.
 const WRITER_BYTES: usize = 64 << 20;
 
-/// How much a word counts in the name of a file or of what is defined, where one in the text counts 1.
-const NAME_WEIGHT: Score = 0.5;
+/// How much a word counts in the name of a file or of what is defined, where one in the text counts 1. Names are short, which makes
+/// much of each of their words, and many are those of directories.
+const NAME_WEIGHT: Score = 0.25;
 
 #[derive(Clone, Copy)]
 struct Fields {
@@ -133,7 +135,7 @@ impl Lexical {
         let mut words = Words::default();
         let mut terms: Vec<String> = Vec::new();
         for language in languages {
-            for token in words.of(question, language) {
+            for token in words.of_question(question, language) {
                 if !terms.contains(&token.text) {
                     terms.push(token.text);
                 }
@@ -301,8 +303,10 @@ impl Writing {
                 text: String::new(),
                 tokens: words.of(text, &passage.words),
             };
-            document
-                .add_pre_tokenized_text(fields.text, words(&mut self.words, &passage.passage.in_context()));
+            // Headings count twice where the passage begins with them.
+            let Passage { chain, signature, text, .. } = &passage.passage;
+            let text = format!("{}\n{}\n{text}", chain.join("\n"), signature.as_deref().unwrap_or_default());
+            document.add_pre_tokenized_text(fields.text, words(&mut self.words, &text));
             let name = format!("{} {}", file.path, passage.passage.defines.join(" "));
             document.add_pre_tokenized_text(fields.name, words(&mut self.words, &name));
             for symbol in &passage.passage.defines {

@@ -3,10 +3,10 @@
 
 use crate::stored::StoredPassage;
 use skynet_documents::Format;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How much of a passage's score its vector makes, by what it is: names in code are often other words than those of the question.
-const VECTOR_WEIGHT_OF_CODE: f32 = 0.7;
+const VECTOR_WEIGHT_OF_CODE: f32 = 0.8;
 const VECTOR_WEIGHT_OF_PROSE: f32 = 0.5;
 
 /// The same for a question that is a name.
@@ -18,7 +18,7 @@ const VECTOR_WEIGHT_ACROSS: f32 = 0.85;
 /// What the cosines of the model for English count where the question is in another language: it hardly reads it.
 const UNREADABLE_FACTOR: f32 = 0.5;
 
-/// What a passage that defines a name of the question gains.
+/// What a passage that defines a name of the question gains. A plain word is none, unless it is all of the question: much is called `open`.
 const DEFINITION_BONUS: f32 = 0.2;
 
 /// What one loses that is a test, an example, or made by a program, unless the question is about those.
@@ -27,8 +27,10 @@ const ASIDE_FACTOR: f32 = 0.8;
 /// What each passage of a file loses for one of the same file that is shown before it.
 const SATURATION: f32 = 0.9;
 
-/// Passages that are that similar (cosine) say the same.
+/// Passages that are that similar (cosine), and have that part of all their words in common, say the same. Cosines alone do not tell:
+/// those of the multilingual model are above 0.7 for any two texts.
 const SAME: f32 = 0.97;
+const SAME_WORDS: f32 = 0.8;
 
 /// What a question looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,17 @@ fn is_name(word: &str) -> bool {
     let inside = word.trim_end_matches("()");
     let is_compound = inside.contains(['_', ':']) || inside.chars().skip(1).any(char::is_uppercase);
     word.ends_with("()") || is_compound
+}
+
+/// The names of a question as they are defined, in lower case: `read` of `fs::read()`.
+pub(crate) fn names(question: &str) -> Vec<String> {
+    let is_edge = |c: char| !c.is_alphanumeric() && c != '_';
+    let words: Vec<&str> = question.split_whitespace().collect();
+    let is_alone = words.len() == 1;
+    let without_quotes = words.iter().map(|word| word.trim_matches(|c| is_edge(c) && !"()".contains(c)));
+    let named = without_quotes.filter(|word| is_alone || is_name(word));
+    let last = named.map(|word| word.trim_matches(is_edge).rsplit(is_edge).next().unwrap_or_default());
+    last.filter(|name| !name.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// What the legs of a search say of one passage.
@@ -136,11 +149,14 @@ pub(crate) struct Asked<'question> {
     pub(crate) is_foreign: bool,
     /// Its words as they are written, in lower case.
     pub(crate) terms: &'question [String],
+    /// The names in it, in lower case.
+    pub(crate) names: &'question [String],
 }
 
 /// Orders candidates, best first.
 pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -> Vec<Ranked> {
-    let words = Span::of(candidates.iter().filter_map(|candidate| candidate.legs.words));
+    // BM25 begins at 0 (Bruch et al. 2023, "An Analysis of Fusion Functions for Hybrid Retrieval", theoretical minimum).
+    let words = Span::of(candidates.iter().filter_map(|candidate| candidate.legs.words).chain([0.0]));
     // Each model has cosines of its own. What only words put forward is farther than all of these, and counts nothing for it.
     let vectors = [false, true].map(|is_foreign| {
         let of_model = candidates.iter().filter(|candidate| candidate.passage.is_foreign() == is_foreign);
@@ -155,7 +171,7 @@ pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -
             let is_readable = passage.is_foreign() || !asked.is_foreign;
             let by_vector = span.place(legs.vector) * if is_readable { 1.0 } else { UNREADABLE_FACTOR };
             let score = weight * by_vector + (1.0 - weight) * words.place(legs.words);
-            let (score, rules) = by_rules(score, &passage, asked.terms);
+            let (score, rules) = by_rules(score, &passage, asked);
             (Ranked { passage, score, legs, rules }, vector)
         })
         .collect();
@@ -174,16 +190,15 @@ const fn vector_weight(kind: Kind, format: Format) -> f32 {
     }
 }
 
-fn by_rules(score: f32, passage: &StoredPassage, terms: &[String]) -> (f32, Vec<(&'static str, f32)>) {
+fn by_rules(score: f32, passage: &StoredPassage, asked: &Asked<'_>) -> (f32, Vec<(&'static str, f32)>) {
     let mut score = score;
     let mut rules = Vec::new();
-    let names_one = |name: &String| terms.iter().any(|term| term.len() > 2 && *term == name.to_lowercase());
-    if passage.passage.defines.iter().any(names_one) {
+    if passage.passage.defines.iter().any(|name| asked.names.contains(&name.to_lowercase())) {
         score += DEFINITION_BONUS;
         rules.push(("definition", DEFINITION_BONUS));
     }
     if let Some(word) = aside(&passage.path)
-        && !terms.iter().any(|term| term.starts_with(word))
+        && !asked.terms.iter().any(|term| term.starts_with(word))
     {
         score *= ASIDE_FACTOR;
         rules.push((word, ASIDE_FACTOR));
@@ -214,7 +229,7 @@ fn aside(path: &str) -> Option<&'static str> {
 fn spread(ranked: Vec<(Ranked, Option<Vec<f32>>)>, most: usize) -> Vec<Ranked> {
     let mut left = ranked;
     let mut taken: Vec<Ranked> = Vec::new();
-    let mut vectors: Vec<Vec<f32>> = Vec::new();
+    let mut vectors: Vec<Option<Vec<f32>>> = Vec::new();
     let mut of_file: HashMap<String, i32> = HashMap::new();
     while taken.len() < most && !left.is_empty() {
         let factor =
@@ -224,9 +239,12 @@ fn spread(ranked: Vec<(Ranked, Option<Vec<f32>>)>, most: usize) -> Vec<Ranked> {
         });
         let Some(number) = best.map(|(number, _)| number) else { break };
         let (mut next, vector) = left.remove(number);
-        let says_the_same = |other: &Ranked| other.passage.key == next.passage.key;
-        let is_similar = |vector: &Vec<f32>| vectors.iter().any(|other| cosine(vector, other) > SAME);
-        if taken.iter().any(says_the_same) || vector.as_ref().is_some_and(is_similar) {
+        let says_the_same = |other: &Ranked, of_other: &Option<Vec<f32>>| {
+            other.passage.key == next.passage.key
+                || matches!((&vector, of_other), (Some(a), Some(b)) if cosine(a, b) > SAME
+                    && have_the_same_words(&next.passage.passage.text, &other.passage.passage.text))
+        };
+        if taken.iter().zip(&vectors).any(|(other, of_other)| says_the_same(other, of_other)) {
             continue;
         }
         let factor = factor(&next);
@@ -235,13 +253,92 @@ fn spread(ranked: Vec<(Ranked, Option<Vec<f32>>)>, most: usize) -> Vec<Ranked> {
             next.rules.push(("same file", factor));
         }
         *of_file.entry(next.passage.path.clone()).or_default() += 1;
-        vectors.extend(vector);
+        vectors.push(vector);
         taken.push(next);
     }
     taken
 }
 
+fn have_the_same_words(a: &str, b: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<HashSet<String>>();
+    let (a, b) = (words(a), words(b));
+    let (both, all) = (a.intersection(&b).count(), a.union(&b).count());
+    #[expect(clippy::cast_precision_loss, reason = "words of a passage")]
+    let is_most = both as f32 >= all as f32 * SAME_WORDS;
+    is_most
+}
+
 /// Of vectors of length one.
 pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skynet_documents::Passage;
+
+    fn candidate(path: &str, text: &str, words: Option<f32>, vector: [f32; 2]) -> Candidate {
+        let passage = Passage { text: text.into(), defines: vec![path.into()], ..Passage::default() };
+        let passage = StoredPassage {
+            path: path.into(),
+            sequence: 0,
+            key: path.bytes().fold(0, |key, byte| key * 31 + u64::from(byte)),
+            words: "eng".into(),
+            format: Format::Text,
+            code: None,
+            passage,
+        };
+        let legs = Legs { words, vector: Some(vector[0]), reranker: None };
+        Candidate { passage, legs, vector: Some(vector.to_vec()), is_near: true }
+    }
+
+    fn ranked(candidates: Vec<Candidate>, question: &str) -> Vec<(String, f32)> {
+        let names = names(question);
+        let asked =
+            Asked { kind: Kind::of(question, |_| true), is_foreign: false, terms: &[], names: &names };
+        let ranked = rank(candidates, &asked, 10).into_iter();
+        ranked.map(|ranked| (ranked.passage.path, ranked.score)).collect()
+    }
+
+    #[test]
+    fn a_passage_with_few_words_of_a_question_counts_for_those() {
+        let all = vec![
+            candidate("best", "a b c", Some(10.0), [0.9, 0.1]),
+            candidate("least", "d e f", Some(5.0), [0.1, 0.9]),
+        ];
+        // Half of the words' half, nothing for the vector.
+        assert_eq!(ranked(all, "some question"), [("best".into(), 1.0), ("least".into(), 0.25)]);
+    }
+
+    #[test]
+    fn only_names_of_a_question_find_definitions() {
+        assert_eq!(names("how do I open a file"), Vec::<String>::new());
+        assert_eq!(names("what does `fs::readFile()` do?"), ["readfile"]);
+        assert_eq!(names("open"), ["open"]);
+        let all = || {
+            vec![
+                candidate("open", "a", Some(1.0), [0.5, 0.5]),
+                candidate("zip_it", "b", Some(1.0), [0.5, 0.4]),
+            ]
+        };
+        let of =
+            |question: &str| ranked(all(), question).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        assert_eq!(of("zip_it or else"), ["zip_it", "open"]);
+        let scores: Vec<f32> = ranked(all(), "open it or else").into_iter().map(|(_, score)| score).collect();
+        assert_eq!(scores, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn near_vectors_of_other_words_are_both_shown() {
+        let near = |second: &str| {
+            let all = vec![
+                candidate("first", "open the port of the firewall", Some(2.0), [0.9, 0.435]),
+                candidate("second", second, Some(1.0), [0.9, 0.43]),
+            ];
+            ranked(all, "some question").len()
+        };
+        assert_eq!(near("open the port of the firewall now"), 1);
+        assert_eq!(near("close a port in that wall"), 2);
+    }
 }

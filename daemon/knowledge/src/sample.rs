@@ -7,15 +7,20 @@ use crate::{
     languages::Languages,
 };
 use jiff::Timestamp;
-use skynet_core::Result;
+use skynet_core::{Error, Result};
 use skynet_documents::{Entry, Reading};
 use skynet_models::{Embedder, Language};
 use std::{
     collections::HashMap,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use uuid::Uuid;
+
+/// Measures wait for vectors, whatever else the machine does.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which part of a search answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +37,21 @@ pub enum Leg {
 pub struct Sample(Arc<Collection>);
 
 impl Sample {
-    /// Indexes the words of documents, by the names that answers give them.
+    /// Indexes the words of documents, by the names that answers give them. Vectors that were made in this directory before are
+    /// used again.
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses.
     pub async fn of(directory: &Path, documents: Vec<(String, Reading)>) -> Result<Self> {
+        let id = Uuid::nil();
+        match fs::remove_dir_all(directory.join(id.as_simple().to_string()).join("words")) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::unavailable("an old index cannot be removed").with_source(err));
+            }
+            _ => {}
+        }
         let record = Record {
-            id: Uuid::now_v7(),
+            id,
             name: "sample".into(),
             uid: 0,
             workspace: PathBuf::new(),
@@ -94,7 +107,9 @@ impl Sample {
     ) -> Result<Vec<String>> {
         let asked = match leg {
             Leg::Words => Vec::new(),
-            Leg::Vectors | Leg::Both => vectors_of(embedders, question).await?,
+            Leg::Vectors | Leg::Both => {
+                vectors_of(std::slice::from_ref(&self.0), embedders, question, PATIENCE).await?
+            }
         };
         let (collection, question) = (self.0.clone(), question.to_owned());
         let found =
