@@ -182,6 +182,7 @@ mod tests {
             ("pattern:private-key", pem("OPENSSH PRIVATE KEY")),
             ("pattern:private-key", pem("ENCRYPTED PRIVATE KEY").replace('\n', "\\n")),
             ("pattern:private-key", pem("PGP PRIVATE KEY BLOCK").replace('\n', "\\\\r\\\\n")),
+            ("pattern:skynet-token", format!("skynet_{}_{}", digits(8), digits(64))),
             ("pattern:aws-access-key", format!("AKIA{}", "ABCDEFGH234567QZ")),
             ("pattern:aws-access-key", format!("ASIA{}", "ABCDEFGH234567QZ")),
             ("pattern:github-token", format!("ghp_{}", random(36))),
