@@ -122,9 +122,15 @@ impl Client {
     pub async fn run_apart(&self, engine: &Engine, ctx: &CallCtx, apart: &Apart) -> Result<Went> {
         self.remove_overdue().await;
         let volumes = self.volumes_of(&apart.image).await?;
-        let created = self.docker.create_container(None::<CreateContainerOptions>, body(apart, &volumes)?);
-        let id = Name::try_from(self.ask(About::Image(&apart.image), created).await?.id)?;
-        let removal = Removal(Some((self.docker.clone(), id.clone())));
+        let (docker, body) = (self.docker.clone(), body(apart, &volumes)?);
+        // By itself, because the engine makes it whether or not somebody still waits: what nobody takes over removes itself.
+        let creating = tokio::spawn(async move {
+            let created = docker.create_container(None::<CreateContainerOptions>, body).await?;
+            Ok(Removal(Some((docker, created.id))))
+        });
+        let created = async { creating.await.unwrap_or_else(|err| Err(std::io::Error::other(err).into())) };
+        let removal: Removal = self.ask(About::Image(&apart.image), created).await?;
+        let id = Name::try_from(removal.id())?;
         let went = self.run_made_apart(engine, ctx, &id, apart).await;
         removal.now().await;
         went
@@ -259,9 +265,13 @@ impl Client {
 }
 
 /// Removes a container, also if nobody waits any more for the call that made it.
-struct Removal(Option<(Docker, Name)>);
+struct Removal(Option<(Docker, String)>);
 
 impl Removal {
+    fn id(&self) -> String {
+        self.0.as_ref().map(|(_, id)| id.clone()).unwrap_or_default()
+    }
+
     async fn now(mut self) {
         if let Some((docker, id)) = self.0.take() {
             // What cannot be removed is overdue one day.

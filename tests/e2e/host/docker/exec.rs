@@ -139,10 +139,25 @@ fn a_container_is_gone_whatever_becomes_of_its_call() {
     let input = json!({ "backend": "docker", "image": IMAGE, "command": ["sleep", "600"] });
     shim.send(&json!({ "jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": { "name": "exec_run", "arguments": input } }));
     let running = || stage.engine.docker(&["ps", "--format", "{{.Command}} {{.Names}}"]);
-    wait_until(|| running().lines().count() == 2 && !running().contains(" left"));
+    wait_until(|| {
+        let now = running();
+        now.lines().count() == 2 && !now.contains(" left")
+    });
     shim.send(
         &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "x" } }),
     );
+    wait_until(|| stage.engine.docker(&["ps", "-a", "--format", "{{.Names}}"]).trim() == "other");
+    // Given up at any moment, also while the engine makes the container.
+    for number in 0..8 {
+        let input = json!({ "backend": "docker", "image": IMAGE, "command": ["sleep", "600"] });
+        let id = format!("y{number}");
+        shim.send(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "exec_run", "arguments": input } }));
+        let before = stage.engine.docker(&["ps", "-aq"]).lines().count();
+        wait_until(|| number % 2 == 0 || stage.engine.docker(&["ps", "-aq"]).lines().count() > before.min(1));
+        shim.send(
+            &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }),
+        );
+    }
     wait_until(|| stage.engine.docker(&["ps", "-a", "--format", "{{.Names}}"]).trim() == "other");
     // No more of the workspace is copied than may be written.
     fs::File::create(stage.project.join("big")).unwrap().set_len(4 << 20).unwrap();
