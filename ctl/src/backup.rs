@@ -3,6 +3,7 @@
 use crate::{
     config::ask,
     daemon::Daemon,
+    new_file::NewFile,
     output::{Failure, Output},
 };
 use clap::Subcommand;
@@ -53,23 +54,11 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
 }
 
 async fn create(daemon: &Daemon, file: Option<PathBuf>, output: &mut Output) -> Result<(), Failure> {
-    let file = match file {
-        Some(file) => file,
-        None => {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            format!("skynet-{}.tar.gz", now.unwrap_or_default().as_secs()).into()
-        }
-    };
-    if file.exists() {
-        return Err(Failure::refused(format!("`{}` exists; name another file", file.display())));
-    }
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Readable for this user alone, and there under its name once it is whole.
-    let mut unfinished = tempfile::NamedTempFile::new_in(directory)?;
+    let new = NewFile::begin(file, "skynet")?;
     let mut parts = daemon.status().await?.backup(BackupRequest {}).await?.into_inner();
     let (mut hash, mut bytes, mut is_whole) = (Sha256::new(), 0, false);
     while let Some(part) = parts.message().await? {
-        unfinished.write_all(&part.content)?;
+        new.file().write_all(&part.content)?;
         hash.update(&part.content);
         bytes += part.content.len();
         is_whole = part.is_last;
@@ -77,10 +66,8 @@ async fn create(daemon: &Daemon, file: Option<PathBuf>, output: &mut Output) -> 
     if !is_whole {
         return Err(Failure::refused("the daemon broke off; its log says why"));
     }
-    unfinished.as_file().sync_all()?;
-    unfinished.persist_noclobber(&file).map_err(io::Error::from)?;
     let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = std::path::absolute(&file)?;
+    let path = new.finish()?;
     output.show(&json!({ "file": path, "bytes": bytes, "sha256": sum }), || {
         format!("{sum}  {}\n{bytes} bytes; `skynetctl backup verify` reads it", path.display())
     })

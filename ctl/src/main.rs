@@ -13,6 +13,7 @@ mod generate;
 mod grant;
 mod index;
 mod models;
+mod new_file;
 mod output;
 mod policy;
 mod quota;

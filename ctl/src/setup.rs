@@ -16,6 +16,7 @@ use skynet_proto::{StatusRequest, socket::SYSTEM_SOCKET};
 use std::{
     fs,
     io::{self, IsTerminal as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -118,11 +119,11 @@ impl Setup<'_> {
     }
 
     /// Runs a program, unless that is only to be said; what it complained about if it failed.
-    fn carry_out(&mut self, name: &'static str, command: &mut Command) -> Result<bool, Failure> {
+    fn carry_out(&mut self, name: &'static str, command: &mut Command) -> Result<(), Failure> {
         let shown = shown(command);
         if self.arguments.dry_run {
             self.note(name, "would", shown);
-            return Ok(true);
+            return Ok(());
         }
         let ran = command.stdin(Stdio::null()).output();
         let ran = ran.map_err(|err| Failure::refused(format!("`{shown}`: {err}")))?;
@@ -132,7 +133,7 @@ impl Setup<'_> {
             let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
             self.note(name, "failed", format!("{shown}: {said}"));
         }
-        Ok(ran.status.success())
+        Ok(())
     }
 
     /// Whether this user may connect at all.
@@ -194,17 +195,20 @@ impl Setup<'_> {
             let program = std::env::current_exe()?.with_file_name("skynetd");
             if self.arguments.dry_run {
                 self.note("daemon", "would", format!("start `{}`", program.display()));
-                return Ok(());
+            } else {
+                let mut command = Command::new(&program);
+                if let Some(socket) = self.daemon.given_socket() {
+                    command.arg("--socket").arg(socket);
+                }
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command.process_group(0).spawn()?;
             }
-            let mut command = Command::new(&program);
-            if let Some(socket) = self.daemon.given_socket() {
-                command.arg("--socket").arg(socket);
-            }
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn()?;
+        }
+        if self.arguments.dry_run {
+            return Ok(());
         }
         let begun = Instant::now();
-        while !self.arguments.dry_run && !self.answers().await {
+        while !self.answers().await {
             if begun.elapsed() > PATIENCE {
                 self.note("daemon", "failed", "it does not answer; `skynetctl doctor` tells more");
                 return Ok(());
@@ -224,7 +228,7 @@ impl Setup<'_> {
 
     /// What agents may do without asking.
     async fn policy(&mut self) -> Result<(), Failure> {
-        let Some(file) = drop_in(self.is_root)? else { return Ok(()) };
+        let file = drop_in(self.is_root)?;
         if is_host() && !self.is_root {
             // The administrator's to decide.
             return Ok(());
@@ -400,13 +404,13 @@ fn is_host() -> bool {
 }
 
 /// The file that holds what is decided here: root's for the host, or the user's own.
-fn drop_in(is_root: bool) -> Result<Option<PathBuf>, Failure> {
+fn drop_in(is_root: bool) -> Result<PathBuf, Failure> {
     if is_root {
-        return Ok(Some(Path::new("/etc/skynet/config.d").join(DROP_IN)));
+        return Ok(Path::new("/etc/skynet/config.d").join(DROP_IN));
     }
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let home = home.ok_or_else(|| Failure::usage("HOME is not set"))?;
-    Ok(Some(PathBuf::from(home).join(".config/skynet/config.d").join(DROP_IN)))
+    Ok(PathBuf::from(home).join(".config/skynet/config.d").join(DROP_IN))
 }
 
 /// As one would type it.

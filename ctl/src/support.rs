@@ -1,13 +1,16 @@
 //! `skynetctl support-bundle`: what somebody needs who is asked what is wrong with an installation, in one archive. What looks
 //! like a credential is taken out. What agents read or wrote is not in it, but for what an error in the journal quotes.
 
-use crate::output::{Failure, Output};
+use crate::{
+    new_file::NewFile,
+    output::{Failure, Output},
+};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use skynet_secrets::Scanner;
 use std::{
     fs,
-    io::{self, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -76,14 +79,8 @@ pub(crate) fn run(
     file: Option<PathBuf>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let file = file.unwrap_or_else(|| format!("skynet-support-{}.tar.gz", now.as_secs()).into());
-    if file.exists() {
-        return Err(Failure::refused(format!("`{}` exists; name another file", file.display())));
-    }
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unfinished = tempfile::NamedTempFile::new_in(directory)?;
-    let mut bundle = Bundle::new(unfinished.as_file(), now)?;
+    let new = NewFile::begin(file, "skynet-support")?;
+    let mut bundle = Bundle::new(new.file())?;
     let this = std::env::current_exe()?;
     for (name, arguments) in ASKED {
         let mut command = in_time(&this);
@@ -105,9 +102,7 @@ pub(crate) fn run(
         }
     }
     let names = bundle.finish()?;
-    unfinished.as_file().sync_all()?;
-    unfinished.persist_noclobber(&file).map_err(io::Error::from)?;
-    let path = std::path::absolute(&file)?;
+    let path = new.finish()?;
     output.show(&json!({ "file": path, "parts": names }), || {
         format!(
             "{}\n{} parts: {}\nCredentials of known shapes are taken out. Names of users, hosts and directories are in it: look through it before you pass it on.",
@@ -135,7 +130,8 @@ struct Bundle<'a> {
 }
 
 impl<'a> Bundle<'a> {
-    fn new(file: &'a fs::File, now: Duration) -> Result<Self, Failure> {
+    fn new(file: &'a fs::File) -> Result<Self, Failure> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Of no known values: shapes alone, and tokens of Skynet's own.
         let scanner =
             Scanner::new(Vec::<(String, Vec<u8>)>::new()).map_err(|err| Failure::refused(err.to_string()))?;

@@ -16,11 +16,10 @@ impl Health {
     /// # Errors
     /// When there can be no such thread.
     pub(crate) fn new(tables: &Tables, audit: Ledger) -> io::Result<Self> {
-        let (ask, mut asked) = mpsc::channel(1);
+        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<bool>>(1);
         let beats: Table<u64> = tables.table("health");
         std::thread::Builder::new().name("health".into()).spawn(move || {
             while let Some(reply) = asked.blocking_recv() {
-                let reply: oneshot::Sender<bool> = reply;
                 // That a disk is full is no illness, another daemon would have no more room: what counts is an answer.
                 let _ = beats.offer(ROW, &audit.len());
                 // Who asked may have given up.

@@ -10,10 +10,11 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 use skynet_knowledge::Knowledge;
 use skynet_sandbox::Slots;
@@ -159,14 +160,8 @@ struct OfModel {
     model: String,
 }
 
-type Seconds = Gauge<f64, AtomicU64>;
-
-/// What is told, and where it is looked up each time somebody asks.
-struct Board {
-    office: Office,
-    knowledge: Arc<Knowledge>,
-    pool: Arc<Slots>,
-    registry: Registry,
+/// The metrics of the rooms of the house, listed where they are read from.
+struct Rooms {
     sessions: Gauge,
     running: Gauge,
     slots: Family<OfState, Gauge>,
@@ -181,142 +176,62 @@ struct Board {
     index: Gauge,
     requests: Family<OfModel, Counter>,
     tokens: Family<OfModel, Counter>,
+}
+
+impl Rooms {
+    fn list(to: &mut Registry) -> Self {
+        Self {
+            sessions: plain(to, "sessions_attached", "Clients that are attached"),
+            running: plain(to, "calls_running", "Calls under way"),
+            slots: plain(to, "sandbox_slots", "Slots of the sandbox, without those of background jobs"),
+            refusals: plain(to, "sandbox_refusals", "Commands that could not begin for lack of a layer"),
+            hands: plain(to, "hands", "Processes that work for users"),
+            queues: plain(to, "queue_depth", "What waits, by what it waits for"),
+            records: plain(to, "audit_records", "Records of the audit log that are kept"),
+            kept: in_unit(to, "blobs", "Before-images and large results that are kept", Unit::Bytes),
+            collections: plain(to, "index_collections", "Collections of knowledge"),
+            passages: plain(to, "index_passages", "Passages of the collections that are in use"),
+            backlog: plain(
+                to,
+                "index_backlog",
+                "Files and passages of them that are still to be read or embedded",
+            ),
+            index: in_unit(
+                to,
+                "index_size",
+                "What the indexes of all collections take of the disk",
+                Unit::Bytes,
+            ),
+            requests: plain(to, "provider_requests", "Requests that providers of models answered"),
+            tokens: plain(
+                to,
+                "provider_tokens",
+                "Tokens as providers of models count, which is what they charge for",
+            ),
+        }
+    }
+}
+
+/// Those of the daemon itself, under the names that Prometheus' own client libraries use.
+struct Process {
     memory: Gauge,
     cpu: Counter<f64, AtomicU64>,
     files: Gauge,
 }
 
-impl Board {
-    fn new(office: Office, knowledge: Arc<Knowledge>, slots: Arc<Slots>) -> Self {
-        let mut all = Registry::default();
-        let registry = all.sub_registry_with_prefix("skynet");
-        office.services.metrics.register(registry);
-        let labels = vec![
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("mode", if office.desk.people.is_host() { "system" } else { "user" }),
-        ];
-        registry.register("build", "What runs", Info::new(labels));
-        registry.register_with_unit(
-            "audit_sync_duration",
-            "How long it took until records of the audit log were on the disk",
-            Unit::Seconds,
-            office.services.audit.sync_seconds(),
-        );
-        let board = Self {
-            office,
-            knowledge,
-            pool: slots,
-            registry: Registry::default(),
-            sessions: Gauge::default(),
-            running: Gauge::default(),
-            slots: Family::default(),
-            refusals: Counter::default(),
-            hands: Gauge::default(),
-            queues: Family::default(),
-            records: Counter::default(),
-            kept: Gauge::default(),
-            collections: Gauge::default(),
-            passages: Gauge::default(),
-            backlog: Gauge::default(),
-            index: Gauge::default(),
-            requests: Family::default(),
-            tokens: Family::default(),
-            memory: Gauge::default(),
-            cpu: Counter::default(),
-            files: Gauge::default(),
-        };
-        registry.register("sessions_attached", "Clients that are attached", board.sessions.clone());
-        registry.register("calls_running", "Calls under way", board.running.clone());
-        registry.register(
-            "sandbox_slots",
-            "Slots of the sandbox, without those of background jobs",
-            board.slots.clone(),
-        );
-        registry.register(
-            "sandbox_refusals",
-            "Commands that could not begin, also for lack of a layer",
-            board.refusals.clone(),
-        );
-        registry.register("hands", "Processes that work for users", board.hands.clone());
-        registry.register("queue_depth", "What waits, by what it waits for", board.queues.clone());
-        registry.register("audit_records", "Records of the audit log that are kept", board.records.clone());
-        registry.register_with_unit(
-            "blobs",
-            "Before-images and large results that are kept",
-            Unit::Bytes,
-            board.kept.clone(),
-        );
-        registry.register("index_collections", "Collections of knowledge", board.collections.clone());
-        registry.register(
-            "index_passages",
-            "Passages of the collections that are in use",
-            board.passages.clone(),
-        );
-        registry.register(
-            "index_backlog",
-            "Files and passages of them that are still to be read or embedded",
-            board.backlog.clone(),
-        );
-        registry.register_with_unit(
-            "index_size",
-            "What the indexes of all collections take of the disk",
-            Unit::Bytes,
-            board.index.clone(),
-        );
-        registry.register(
-            "provider_requests",
-            "Requests that providers of models answered",
-            board.requests.clone(),
-        );
-        registry.register(
-            "provider_tokens",
-            "Tokens as providers of models count, which is what they charge for",
-            board.tokens.clone(),
-        );
-        process(all.sub_registry_with_prefix("process"), &board);
-        Self { registry: all, ..board }
+impl Process {
+    fn list(to: &mut Registry, started_at: Timestamp) -> Self {
+        let started: Gauge<f64, AtomicU64> =
+            in_unit(to, "start_time", "When the daemon started, since 1970", Unit::Seconds);
+        started.set(started_at.as_millisecond() as f64 / 1000.0);
+        Self {
+            memory: in_unit(to, "resident_memory", "Memory that the daemon itself occupies", Unit::Bytes),
+            cpu: in_unit(to, "cpu", "Processor time of the daemon itself, user and system", Unit::Seconds),
+            files: plain(to, "open_fds", "Open file descriptors of the daemon itself"),
+        }
     }
 
-    /// Looks everything up.
-    async fn text(&self) -> Result<String> {
-        let Office { desk, services, hands, models, .. } = &self.office;
-        let attached = desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count();
-        set(&self.sessions, attached);
-        set(&self.running, desk.calls.count());
-        set(&self.hands, hands.pids().await.len());
-        let standing = self.pool.standing();
-        for (state, count) in [("warm", standing.warm), ("in_use", standing.in_use)] {
-            self.slots.get_or_create(&OfState { state }).set(whole(count));
-        }
-        self.refusals.inner().store(standing.refused, Ordering::Relaxed);
-        let (questions, passages) = models.waiting();
-        for (queue, count) in [
-            ("approvals", services.approvals.list().len()),
-            ("embedding_queries", questions),
-            ("embedding_passages", passages),
-        ] {
-            set(&self.queues.get_or_create(&OfQueue { queue }), count);
-        }
-        self.records.inner().store(services.audit.len(), Ordering::Relaxed);
-        self.kept.set(whole(services.blobs.size_bytes()));
-        let knowledge = self.knowledge.clone();
-        let totals = tokio::task::spawn_blocking(move || knowledge.totals()).await?;
-        self.collections.set(whole(totals.collections));
-        self.passages.set(whole(totals.passages));
-        self.backlog.set(whole(totals.backlog));
-        self.index.set(whole(totals.size_bytes));
-        for used in models.usage() {
-            let model = OfModel { model: used.model };
-            self.requests.get_or_create(&model).inner().store(used.requests, Ordering::Relaxed);
-            self.tokens.get_or_create(&model).inner().store(used.tokens, Ordering::Relaxed);
-        }
-        self.look_at_process();
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
-    }
-
-    fn look_at_process(&self) {
+    fn look(&self) {
         let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let used = Duration::try_from(used).unwrap_or_default();
         self.cpu.inner().store(used.as_secs_f64().to_bits(), Ordering::Relaxed);
@@ -328,24 +243,89 @@ impl Board {
     }
 }
 
-/// Under the names that Prometheus' own client libraries use.
-fn process(own: &mut Registry, board: &Board) {
-    own.register_with_unit(
-        "resident_memory",
-        "Memory that the daemon itself occupies",
-        Unit::Bytes,
-        board.memory.clone(),
-    );
-    own.register_with_unit(
-        "cpu",
-        "Processor time of the daemon itself, user and system",
-        Unit::Seconds,
-        board.cpu.clone(),
-    );
-    own.register("open_fds", "Open file descriptors of the daemon itself", board.files.clone());
-    let started: Seconds = Gauge::default();
-    started.set(board.office.started_at.as_millisecond() as f64 / 1000.0);
-    own.register_with_unit("start_time", "When the daemon started, since 1970", Unit::Seconds, started);
+/// A new metric on the list.
+fn plain<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    to.register(name, help, metric.clone());
+    metric
+}
+
+fn in_unit<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str, unit: Unit) -> M {
+    let metric = M::default();
+    to.register_with_unit(name, help, unit, metric.clone());
+    metric
+}
+
+/// What is told, and where it is looked up each time somebody asks.
+struct Board {
+    office: Office,
+    knowledge: Arc<Knowledge>,
+    pool: Arc<Slots>,
+    registry: Registry,
+    rooms: Rooms,
+    process: Process,
+}
+
+impl Board {
+    fn new(office: Office, knowledge: Arc<Knowledge>, pool: Arc<Slots>) -> Self {
+        let mut registry = Registry::default();
+        let own = registry.sub_registry_with_prefix("skynet");
+        office.services.metrics.register(own);
+        let labels = vec![
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("mode", if office.desk.people.is_host() { "system" } else { "user" }),
+        ];
+        own.register("build", "What runs", Info::new(labels));
+        own.register_with_unit(
+            "audit_sync_duration",
+            "How long it took until records of the audit log were on the disk",
+            Unit::Seconds,
+            office.services.audit.sync_seconds(),
+        );
+        let rooms = Rooms::list(own);
+        let process = Process::list(registry.sub_registry_with_prefix("process"), office.started_at);
+        Self { office, knowledge, pool, registry, rooms, process }
+    }
+
+    /// Looks everything up.
+    async fn text(&self) -> Result<String> {
+        let Self { office, rooms, .. } = self;
+        let Office { desk, services, hands, models, .. } = office;
+        let attached = desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count();
+        set(&rooms.sessions, attached);
+        set(&rooms.running, desk.calls.count());
+        set(&rooms.hands, hands.pids().await.len());
+        let standing = self.pool.standing();
+        for (state, count) in [("warm", standing.warm), ("in_use", standing.in_use)] {
+            rooms.slots.get_or_create(&OfState { state }).set(whole(count));
+        }
+        rooms.refusals.inner().store(standing.refused, Ordering::Relaxed);
+        let (questions, passages) = models.waiting();
+        for (queue, count) in [
+            ("approvals", services.approvals.list().len()),
+            ("embedding_queries", questions),
+            ("embedding_passages", passages),
+        ] {
+            set(&rooms.queues.get_or_create(&OfQueue { queue }), count);
+        }
+        rooms.records.inner().store(services.audit.len(), Ordering::Relaxed);
+        rooms.kept.set(whole(services.blobs.size_bytes()));
+        let knowledge = self.knowledge.clone();
+        let totals = tokio::task::spawn_blocking(move || knowledge.totals()).await?;
+        rooms.collections.set(whole(totals.collections));
+        rooms.passages.set(whole(totals.passages));
+        rooms.backlog.set(whole(totals.backlog));
+        rooms.index.set(whole(totals.size_bytes));
+        for used in models.usage() {
+            let model = OfModel { model: used.model };
+            rooms.requests.get_or_create(&model).inner().store(used.requests, Ordering::Relaxed);
+            rooms.tokens.get_or_create(&model).inner().store(used.tokens, Ordering::Relaxed);
+        }
+        self.process.look();
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
 }
 
 fn set(gauge: &Gauge, count: usize) {

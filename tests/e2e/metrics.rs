@@ -58,7 +58,10 @@ fn metrics_are_told_to_their_own_token_alone() {
     shim.call("files_read", json!({ "path": "f" })).unwrap();
     shim.call("files_read", json!({ "path": "none" })).unwrap_err();
 
+    // That is the command's own fault, and no layer's.
+    shim.call("exec_run", json!({ "command": ["there-is-no-such-program"] })).unwrap_err();
     let (status, text) = get(&scraper, "*/*");
+    assert_eq!(sample(&text, "skynet_sandbox_refusals_total "), 0.0);
     assert_eq!(status, 200, "{text}");
     let calls = |outcome: &str| {
         format!("skynet_calls_total{{tool=\"files_read\",outcome=\"{outcome}\",user_class=\"user\"}}")

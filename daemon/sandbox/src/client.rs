@@ -341,9 +341,6 @@ impl Broker {
                 self.counts.warm.store(warm.into(), Ordering::Relaxed);
             }
             let Some(reply) = message.reply else { continue };
-            if matches!(reply, Reply::Refused(Refused { has_run: false, .. })) {
-                self.counts.refused.fetch_add(1, Ordering::Relaxed);
-            }
             let id = match &reply {
                 Reply::Ended(Ended { id, .. })
                 | Reply::Refused(Refused { id, .. })
@@ -439,7 +436,12 @@ impl Running {
     pub async fn ended(&mut self) -> Result<Ended> {
         match (&mut self.replied).await {
             Ok((Reply::Ended(ended), _)) => Ok(ended),
-            Ok((Reply::Refused(refused), _)) => Err(refusal(refused)),
+            Ok((Reply::Refused(refused), _)) => {
+                if lacks_layer(&refused) {
+                    self.broker.counts.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(refusal(refused))
+            }
             Ok(_) | Err(_) => Err(Error::interrupted(
                 "the sandbox died under the command, so it did a part of its work; look before you call it again",
             )),
@@ -464,6 +466,11 @@ impl Drop for Running {
             tokio::spawn(async move { broker.send(Request::Kill(id), &[]).await });
         }
     }
+}
+
+/// Whether it is the sandbox that is at fault, and not the command.
+fn lacks_layer(refused: &Refused) -> bool {
+    !refused.has_run && refused.layer != "command"
 }
 
 /// What it means for the caller that a command was refused.

@@ -1,6 +1,6 @@
 //! Archives by `tar`, that are the same when their content is: the one that `install.sh` unpacks, and those in an image.
 
-use super::{Compression, Material, VERSION, copyright, require, tree::Tree};
+use super::{Compression, Material, VERSION, require, tree::Tree};
 use crate::shell;
 use anyhow::Result;
 use std::{fs, path::Path, process::Command};
@@ -13,10 +13,7 @@ pub(crate) fn make(material: &Material) -> Result<()> {
     require("tar", "tar")?;
     let scratch = tempfile::tempdir()?;
     let tree = Tree::new(&scratch.path().join("root"))?;
-    tree.programs(material)?;
-    tree.manual(material)?;
-    tree.put("usr/share/doc/skynet/copyright", copyright::file(&material.crates)?, 0o644)?;
-    tree.changes()?;
+    tree.of_one_user(material)?;
     let name = format!("skynet_{VERSION}_{}_{}.tar", std::env::consts::OS, super::deb::architecture());
     let file = scratch.path().join(&name);
     write(material, &tree.path("usr"), &file, 0)?;

@@ -1,6 +1,6 @@
 //! The snap, by `mksquashfs`: what `snapcraft` would make of `packaging/snap/snapcraft.yaml`, of programs that are there.
 
-use super::{Compression, Material, VERSION, copyright, require, tree::Tree};
+use super::{Compression, Material, VERSION, require, tree::Tree};
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -13,10 +13,7 @@ pub(crate) fn make(material: &Material) -> Result<()> {
     require("mksquashfs", "squashfs-tools")?;
     let scratch = tempfile::tempdir()?;
     let tree = Tree::new(&scratch.path().join("root"))?;
-    tree.programs(material)?;
-    tree.manual(material)?;
-    tree.put("usr/share/doc/skynet/copyright", copyright::file(&material.crates)?, 0o644)?;
-    tree.changes()?;
+    tree.of_one_user(material)?;
     let recipe = crate::root().join("packaging/snap/snapcraft.yaml");
     let recipe = fs::read_to_string(&recipe).with_context(|| format!("reading `{}`", recipe.display()))?;
     tree.put("meta/snap.yaml", metadata(&recipe, VERSION, super::deb::architecture())?, 0o644)?;

@@ -1,6 +1,6 @@
 //! Which file goes where on a host. Everything is written with its mode, whatever the umask is.
 
-use super::{Material, changelog};
+use super::{Material, changelog, copyright};
 use crate::{build, shell};
 use anyhow::{Context as _, Result};
 use std::{
@@ -79,6 +79,14 @@ impl Tree {
         self.put(path, content, 0o644)?;
         // Without its name and time, so that the same content is the same file.
         shell::run(Command::new("gzip").args(["-9n", "--force"]).arg(self.path(path)))
+    }
+
+    /// All that one user needs: programs, manual, and what is to be told of both.
+    pub(crate) fn of_one_user(&self, material: &Material) -> Result<()> {
+        self.programs(material)?;
+        self.manual(material)?;
+        self.put("usr/share/doc/skynet/copyright", copyright::file(&material.crates)?, 0o644)?;
+        self.changes()
     }
 
     /// The programs without symbols, and links for what is started by name.

@@ -18,7 +18,7 @@ pub struct Standing {
     pub warm: u64,
     /// Those with a command or hands in them; jobs are their keepers'.
     pub in_use: u64,
-    /// Commands that could not begin, since the daemon started.
+    /// Commands that could not begin for lack of a layer, since the daemon started.
     pub refused: u64,
 }
 
