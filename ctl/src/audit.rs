@@ -155,7 +155,9 @@ fn request(filter: Filter, default_limit: u32, proofs: Proofs) -> Result<AuditQu
 
 async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output) -> Result<(), Failure> {
     let mut records = daemon.audit().await?.query(request).await?.into_inner();
+    let mut is_empty = true;
     while let Some(record) = records.message().await? {
+        is_empty = false;
         let value: Value = serde_json::from_str(&record.json).unwrap_or_default();
         let field = |name: &str| {
             value.get(name).map_or_else(String::new, |field| {
@@ -168,6 +170,9 @@ async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output)
             kind @ ("grant" | "grant_revoked") => {
                 (kind.to_owned(), format!("{} for `{}` of {}", field("grant"), field("tool"), field("uid")))
             }
+            "decision" => {
+                (field("decision"), format!("`{}` of {} by {}", field("tool"), field("uid"), field("by")))
+            }
             kind => (kind.to_owned(), field("found")),
         };
         let separator = if message.is_empty() { "" } else { ": " };
@@ -179,6 +184,9 @@ async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output)
             field("outcome"),
             field("input"),
         ))?;
+    }
+    if is_empty {
+        eprintln!("skynetctl: no record meets all of these conditions");
     }
     Ok(())
 }

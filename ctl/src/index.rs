@@ -44,6 +44,15 @@ enum Command {
         #[arg(long, value_name = "GLOB")]
         exclude: Vec<String>,
     },
+    /// Index what is no file: commits, a branch, manual pages, the journal, pages of the web.
+    AddSource {
+        /// What it is of.
+        #[command(subcommand)]
+        source: Source,
+        /// How it is called; as its kind by default.
+        #[arg(long, global = true)]
+        name: Option<String>,
+    },
     /// Index what changed since.
     Refresh {
         /// The collection.
@@ -67,10 +76,78 @@ enum Command {
         /// Only code in this language.
         #[arg(long, value_name = "LANGUAGE")]
         language: Option<String>,
+        /// Only by an author whose name or address has this part.
+        #[arg(long)]
+        author: Option<String>,
+        /// Only what was written or changed on this day or later, such as 2026-01-31.
+        #[arg(long, value_name = "DATE")]
+        since: Option<String>,
+        /// Only what was written or changed before that.
+        #[arg(long, value_name = "DATE")]
+        until: Option<String>,
+        /// Only what is filed under this; may be given again.
+        #[arg(long)]
+        tag: Vec<String>,
         /// Most passages to show.
         #[arg(long, default_value_t = 8)]
         limit: u32,
     },
+}
+
+#[derive(Subcommand)]
+enum Source {
+    /// The files of a Git repository as a branch, tag or commit has them.
+    Revision {
+        /// The branch, tag or commit.
+        revision: String,
+        /// Any directory of the repository.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        repository: String,
+    },
+    /// The commits of a Git repository: messages, authors, dates, files.
+    Commits {
+        /// A branch, tag or commit that they lead to.
+        #[arg(default_value = "HEAD")]
+        revision: String,
+        /// Any directory of the repository.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        repository: String,
+    },
+    /// The manual pages of this host.
+    Manuals {
+        /// Sections, such as 1 or 3pm; 1, 5, 7 and 8 by default.
+        sections: Vec<String>,
+    },
+    /// The systemd journal of this host.
+    Journal {
+        /// Only these units; all by default.
+        units: Vec<String>,
+        /// How many days back.
+        #[arg(long, default_value_t = 7)]
+        days: u32,
+    },
+    /// Pages of the web. The same name again fetches them again.
+    Pages {
+        /// Their addresses.
+        #[arg(required = true)]
+        urls: Vec<String>,
+    },
+}
+
+impl Source {
+    fn input(self) -> Value {
+        match self {
+            Self::Revision { revision, repository } => {
+                json!({ "kind": "revision", "revision": revision, "repository": repository })
+            }
+            Self::Commits { revision, repository } => {
+                json!({ "kind": "commits", "revision": revision, "repository": repository })
+            }
+            Self::Manuals { sections } => json!({ "kind": "manuals", "sections": sections }),
+            Self::Journal { units, days } => json!({ "kind": "journal", "units": units, "days": days }),
+            Self::Pages { urls } => json!({ "kind": "pages", "urls": urls }),
+        }
+    }
 }
 
 /// A workspace, asked through the daemon.
@@ -100,6 +177,12 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
             let added = asked.call_with_progress("knowledge_add_collection", input).await?;
             output.show(&added, || format!("`{}`: {}", text(at(&added, "collection")), counts(&added)))
         }
+        Command::AddSource { source, name } => {
+            let mut input = source.input();
+            set(&mut input, "name", name.map(Value::from));
+            let added = asked.call_with_progress("knowledge_add_source", input).await?;
+            output.show(&added, || format!("`{}`: {}", text(at(&added, "collection")), counts(&added)))
+        }
         Command::Refresh { name } => {
             let refreshed =
                 asked.call_with_progress("knowledge_refresh_collection", json!({ "name": name })).await?;
@@ -109,10 +192,18 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
             let removed = asked.call("knowledge_remove_collection", json!({ "name": name })).await?;
             output.show(&removed, || format!("`{name}` is forgotten; its files are as they were"))
         }
-        Command::Search { query, collection, path, language, limit } => {
-            let mut input = json!({ "query": query, "collections": collection, "limit": limit });
-            set(&mut input, "path", path.map(Value::from));
-            set(&mut input, "language", language.map(Value::from));
+        Command::Search { query, collection, path, language, author, since, until, tag, limit } => {
+            let mut input = json!({ "query": query, "collections": collection, "tags": tag, "limit": limit });
+            let options = [
+                ("path", path),
+                ("language", language),
+                ("author", author),
+                ("since", since),
+                ("until", until),
+            ];
+            for (name, value) in options {
+                set(&mut input, name, value.map(Value::from));
+            }
             let answer = asked.call("knowledge_search", input).await?;
             output.show(&answer, || shown(&answer))
         }

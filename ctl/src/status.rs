@@ -8,18 +8,34 @@ use serde_json::{Value, json};
 use skynet_proto::{StatusRequest, StatusResponse};
 use std::{fmt::Write as _, time::Duration};
 
+/// How long an answer may take that takes a millisecond.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub(crate) async fn run(daemon: &Daemon, watch: Option<u64>, output: &mut Output) -> Result<(), Failure> {
     let Some(seconds) = watch else {
-        let status = daemon.status().await?.status(StatusRequest {}).await?.into_inner();
+        let status = ask(daemon).await?;
         return output.show(&to_json(&status), || text(&status));
     };
     let mut ticks = tokio::time::interval(Duration::from_secs(seconds));
     loop {
         ticks.tick().await;
         // Dialed anew each time, so that a daemon may be replaced meanwhile.
-        let status = daemon.status().await?.status(StatusRequest {}).await?.into_inner();
+        let status = ask(daemon).await?;
         output.show_again(&to_json(&status), || text(&status))?;
     }
+}
+
+/// A daemon that hangs is not waited for: that it does is the answer.
+async fn ask(daemon: &Daemon) -> Result<StatusResponse, Failure> {
+    let asked =
+        async { Ok::<_, Failure>(daemon.status().await?.status(StatusRequest {}).await?.into_inner()) };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+        Err(Failure::unreachable(format!(
+            "skynetd at `{}` does not answer within {} s: it hangs, or the machine is overloaded",
+            daemon.socket().display(),
+            PATIENCE.as_secs()
+        )))
+    })
 }
 
 fn to_json(status: &StatusResponse) -> Value {
@@ -76,10 +92,19 @@ fn text(status: &StatusResponse) -> String {
     let _ = writeln!(text, "\n{}", table(["layer", "enforces"], rows));
     if !status.calls.is_empty() {
         let rows = status.calls.iter().map(|call| {
-            let mean = call.duration_seconds * 1e6 / call.count.max(1) as f64;
-            [call.tool.clone(), call.outcome.clone(), call.count.to_string(), format!("{mean:.0} us")]
+            let mean = duration(call.duration_seconds / call.count.max(1) as f64);
+            [call.tool.clone(), call.outcome.clone(), call.count.to_string(), mean]
         });
         let _ = writeln!(text, "\n{}", table(["tool", "outcome", "calls", "mean"], rows));
     }
     text
+}
+
+/// In the unit that people would say it in.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.0} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
 }

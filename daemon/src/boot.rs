@@ -30,7 +30,7 @@ use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
-use skynet_knowledge::Knowledge;
+use skynet_knowledge::{Knowledge, Runners};
 use skynet_knowledge_tools::Library;
 use skynet_memory::Memory;
 use skynet_memory_tools::Mind;
@@ -245,8 +245,9 @@ impl House {
         let registry = product(&catalog, &commands, &engine, &library, &mind)?;
         mind.fill(Memory::new(memories, models.clone()));
         let keyring = services.keyring.clone();
-        let knowledge =
-            Knowledge::open(&state.join("index"), &tables, models.clone(), runner.clone(), keyring)?;
+        let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
+        let runners = Runners { workspace: runner.clone(), host: hands.host(), remote: remote.clone() };
+        let knowledge = Knowledge::open(&state.join("index"), &tables, models.clone(), runners, keyring)?;
         library.fill(knowledge.clone());
         commands.charge_to(services.quotas.clone());
         commands.contain_with(skynet_docker::containers(&engine));
@@ -255,7 +256,6 @@ impl House {
         tokio::spawn(commands.clone().sweep());
         models.read_keys_with(keys_of_providers(services.keyring.clone(), door.is_host(), uid));
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
-        let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let registry = registry.hosted(Place::Remote, &remote);
         let registry = Arc::new(registry);
         knowledge.judge_with(Arc::new(Readers { services: services.clone(), registry: registry.clone() }));

@@ -1,4 +1,4 @@
-//! What a caller may see of what an index holds: what he may read by `files_read`, by the rules of now.
+//! What a caller may see of what an index holds: what he may read by the tool that reads it, by the rules of now.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,9 +17,10 @@ pub(crate) struct Readers {
 
 #[async_trait]
 impl Judge for Readers {
-    async fn may_read(&self, caller: &Caller, path: &str) -> Result<bool> {
-        let tool = self.registry.find("files_read")?;
-        let input = Canonical::from_map(Map::from_iter([("path".to_owned(), json!(path))]))?;
+    async fn may_call(&self, caller: &Caller, tool: &str, members: &[(&str, &str)]) -> Result<bool> {
+        let tool = self.registry.find(tool)?;
+        let members = members.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let input = Canonical::from_map(members.collect::<Map<_, _>>())?;
         let (who, at) = (Who::of(caller), Timestamp::now());
         if self.services.rules.load().explain(&who, tool, &input, at)?.verdict != Verdict::Allow {
             return Ok(false);

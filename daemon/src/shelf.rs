@@ -110,11 +110,15 @@ impl Outbox for Shelf {
     }
 
     async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
-        self.purse.one(&self.wanting(audience)?, name).await
+        let value = self.purse.one(&self.wanting(audience)?, name).await?;
+        self.note_secret(name);
+        Ok(value)
     }
 
     async fn secrets(&self, file: &str, audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
-        self.purse.all(&self.wanting(audience)?, file).await
+        let values = self.purse.all(&self.wanting(audience)?, file).await?;
+        self.note_secret(file);
+        Ok(values)
     }
 
     async fn credential(&self, remote: &Remote) -> Result<Credential> {
@@ -122,8 +126,7 @@ impl Outbox for Shelf {
         let (keyring, uid, remote) = (self.keyring.clone(), self.caller.uid, remote.clone());
         let found = spawn_blocking(move || credentials::find(&keyring, uid, &remote)).await;
         let found = found.map_err(|err| Error::internal("reading a secret failed").with_source(err))??;
-        let mut noted = self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner);
-        *noted = Some(found.secret.clone());
+        self.note_secret(&found.secret);
         Ok(found)
     }
 
@@ -144,7 +147,7 @@ impl Outbox for Shelf {
             Error::unavailable(format!("the SSH agent at `{}` does not answer", socket.display()))
                 .with_source(err)
         })?;
-        *self.notes.secret.lock().unwrap_or_else(PoisonError::into_inner) = Some(AGENT.to_owned());
+        self.note_secret(AGENT);
         Ok(lent)
     }
 
@@ -167,6 +170,14 @@ impl Outbox for Shelf {
 }
 
 impl Shelf {
+    /// For the audit log.
+    fn note_secret(&self, name: &str) {
+        let mut secrets = self.notes.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if !secrets.iter().any(|known| known == name) {
+            secrets.push(name.to_owned());
+        }
+    }
+
     /// # Errors
     /// `Denied` for a token.
     fn wanting<'call>(&self, audience: &'call [String]) -> Result<Wanting<'call>> {

@@ -18,6 +18,7 @@ use tokio::{
 const READ_BYTES: usize = 64 << 10;
 
 /// Of the pipe to the client: the most that an ordinary user may ask for.
+#[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 1 << 20;
 
 /// A line of the client.
@@ -145,7 +146,8 @@ fn open_source(fd: OwnedFd) -> io::Result<Pin<Box<dyn AsyncRead>>> {
 fn open_sink(fd: OwnedFd) -> io::Result<Pin<Box<dyn AsyncWrite>>> {
     use rustix::fs::FileType;
     // A large answer then needs no turn of the client for every 64 KiB. Only speed is lost if the user's share of
-    // pipe memory is used up (pipe(7), `pipe-user-pages-soft`).
+    // pipe memory is used up (pipe(7), `pipe-user-pages-soft`). Other systems than Linux have no such call.
+    #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(&fd, PIPE_BYTES);
     Ok(match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
         FileType::Fifo => match pipe::OpenOptions::new().open_sender(proc_path(&fd)) {

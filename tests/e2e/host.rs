@@ -3,6 +3,7 @@
 mod docker;
 mod factor;
 mod image;
+mod knowledge;
 mod models;
 mod services;
 mod shipped;

@@ -139,6 +139,8 @@ fn every_tool_is_called_by_a_test() {
         include_str!("../e2e/jobs.rs"),
         include_str!("../e2e/knowledge.rs"),
         include_str!("../e2e/knowledge/meaning.rs"),
+        include_str!("../e2e/knowledge/sources.rs"),
+        include_str!("../e2e/host/knowledge.rs"),
         include_str!("../e2e/memory.rs"),
         include_str!("../e2e/jobs/terminal.rs"),
         include_str!("../e2e/preview.rs"),

@@ -1,6 +1,7 @@
 //! What is delivered: each kind of package, made of the staged programs, and what is told of a release.
 
 mod archive;
+mod casts;
 mod changelog;
 mod deb;
 mod elsewhere;

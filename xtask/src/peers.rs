@@ -2,6 +2,7 @@
 
 use crate::{account::Account, build, environment};
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -161,6 +162,14 @@ pub(crate) struct Daemon(std::process::Child);
 impl Daemon {
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Asks it to end, as a service manager does, and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_child(&self.0);
+        kill_process(pid, Signal::TERM).context("stopping skynetd")?;
+        self.0.wait().context("waiting for skynetd")?;
+        Ok(())
     }
 }
 

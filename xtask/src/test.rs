@@ -44,6 +44,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Tests that only root can run: that root is refused, and Skynet for a whole host.
 const OF_ROOT: [&str; 2] = ["daemon::root_is_refused", "host::"];
 
+/// The daemon with the fixtures of the official suites. As a part of the workspace, so that what it is made of is what the
+/// other programs are made of, and is compiled once.
+const CONFORMANCE: [&str; 6] =
+    ["build", "--workspace", "--bin", "skynetd", "--features", "skynetd/conformance"];
+
 /// Whom the daemon of a whole host runs as.
 pub(crate) const HOST_ACCOUNT: &str = "skynet";
 
@@ -70,7 +75,7 @@ pub(crate) fn run_with(options: &Options, variables: &[(&str, String)]) -> Resul
     }
     let stage = Stage::new()?;
     // First, because the ordinary build replaces it in the target directory.
-    for program in build::cargo(&["build", "--package", "skynetd", "--features", "skynetd/conformance"])? {
+    for program in build::cargo(&CONFORMANCE)? {
         if program.name == "skynetd" && !program.is_test {
             stage.add(&program.path, "skynetd-conformance")?;
         }

@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-exec", &["skynet-changes", "skynet-core", "skynet-egress", "skynet-sandbox"]),
     ("skynet-documents", &["skynet-core", "skynet-parser", "skynet-secrets"]),
     ("skynet-files", &["skynet-core"]),
-    ("skynet-git", &["skynet-core"]),
+    ("skynet-git", &["skynet-core", "skynet-documents"]),
     ("skynet-image", &["skynet-core", "skynet-parser"]),
     (
         "skynet-knowledge",
@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-models", &["skynet-core", "skynet-sandbox"]),
     ("skynet-parser", &["skynet-core", "skynet-sandbox"]),
     ("skynet-service", &["skynet-core", "skynet-system"]),
-    ("skynet-system", &["skynet-core"]),
+    ("skynet-system", &["skynet-core", "skynet-documents"]),
     ("skynet-v1", &["skynet-core"]),
     ("skynet-undo", &["skynet-changes", "skynet-core", "skynet-sandbox"]),
     ("skynet-catalog", &["skynet-core"]),

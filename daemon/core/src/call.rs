@@ -226,8 +226,8 @@ pub struct Notes {
     pub changes: Arc<Mutex<Vec<Changed>>>,
     /// What it used, as far as its tool has told by now.
     pub usage: Arc<Mutex<Usage>>,
-    /// The name of the secret that it was given without naming it.
-    pub secret: Arc<Mutex<Option<String>>>,
+    /// The names of the secrets that it was given.
+    pub secrets: Arc<Mutex<Vec<String>>>,
 }
 
 /// What a human is asked.

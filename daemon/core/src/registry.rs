@@ -90,7 +90,14 @@ impl Entry {
             changes_of: Arc::new(move |input| Ok(changer.changes(&input.to_typed()?))),
             acts_as: Arc::new(move |input| {
                 // What is no input does nothing.
-                input.to_typed().map(|input| actor.acts_as(&input)).unwrap_or_default()
+                let Ok(input) = input.to_typed() else { return &[] };
+                match actor.acts_as(&input) {
+                    // Of those that run commands, each is a permission of its own.
+                    [] if !T::NAME.starts_with("exec_") && matches!(actor.command(&input), Ok(Some(_))) => {
+                        &["exec_run"]
+                    }
+                    others => others,
+                }
             }),
             runner: Arc::new(Typed(tool)),
         }

@@ -132,7 +132,8 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
-    /// The names of other tools whose work this input does as well: rules that deny or ask about them are about it too.
+    /// The names of other tools whose work this input does as well: rules that deny or ask about them are about it too. A tool
+    /// outside of the exec family that starts a command does that of `exec_run`, unless it names others.
     fn acts_as(&self, _input: &Self::Input) -> &'static [&'static str] {
         &[]
     }

@@ -1,5 +1,6 @@
 //! What a document is once it was read and cut: what a parser answers, and what an index keeps.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a document is written, which decides how it is read and cut.
@@ -18,6 +19,8 @@ pub enum Format {
     Pdf,
     /// Comma- or tab-separated values.
     Table,
+    /// A page of the manual, as man(7) or mdoc(7) describe.
+    Manual,
     /// Anything else that is UTF-8, or Latin-1 with few exceptions.
     Text,
 }
@@ -33,6 +36,7 @@ impl Format {
             Self::Office => "office",
             Self::Pdf => "pdf",
             Self::Table => "table",
+            Self::Manual => "manual",
             Self::Text => "text",
         }
     }
@@ -108,6 +112,37 @@ impl Passage {
     }
 }
 
+/// What is known of a document besides what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct About {
+    /// Who wrote it: a name, with an address where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// When it was written or last changed, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
+    /// Words that it is filed under, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+impl About {
+    /// Whether nothing is known.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.author.is_none() && self.at.is_none() && self.tags.is_empty()
+    }
+
+    /// Adds what somebody else knows, who knows less well.
+    pub fn complete(&mut self, other: Self) {
+        self.author = self.author.take().or(other.author);
+        self.at = self.at.or(other.at);
+        self.tags.extend(other.tags);
+        self.tags.sort();
+        self.tags.dedup();
+    }
+}
+
 /// A document, cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
@@ -121,6 +156,9 @@ pub struct Document {
     pub title: Option<String>,
     /// SHA-256 of the file, in hexadecimal.
     pub hash: String,
+    /// What it says of itself, and what its source knows.
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub about: About,
     /// In order.
     pub passages: Vec<Passage>,
     /// In order.

@@ -1,42 +1,62 @@
-//! Documents: which files of a workspace are worth reading, what they say, and how they are cut into passages that can be
-//! found. All of it happens in hands as the caller, and what looks into a file is a parser.
+//! Documents: where they come from, which of them are worth reading, what they say, and how they are cut into passages
+//! that can be found. All of it happens in hands as the caller, and what looks into a document is a parser.
 
+mod about;
 mod code;
 mod document;
+mod files;
 mod languages;
 mod lines;
 mod list;
+mod manuals;
 mod markdown;
 mod office;
+mod pages;
 mod prose;
 mod read;
+mod roff;
+mod source;
 mod table;
 mod walk;
 mod watch;
 pub mod work;
 
-pub use document::{Definition, Document, Format, Passage, Reading};
+pub use document::{About, Definition, Document, Format, Passage, Reading};
 pub use list::{Entry, List, Listing};
+pub use pages::{Page, Visit};
 pub use prose::language;
-pub use read::{MOST_FILES, Read, Readings};
+pub use read::{Contents, Given, MOST_FILES, Read, Readings, held};
+pub use source::{Content, Fetched, Source, SourceKind};
+pub use walk::{IGNORE_FILE, Ignored, Scope};
 pub use watch::{Watch, Watched};
 
 use skynet_core::{Tool as _, Toolset};
 
-/// The name of what lists files: takes [`List`], answers [`Listing`].
-pub const LIST: &str = list::KnowledgeListFiles::NAME;
+/// The name of what lists documents: takes [`List`], answers [`Listing`].
+pub const LIST: &str = list::KnowledgeListDocuments::NAME;
 
-/// The name of what reads files: takes [`Read`], answers [`Readings`].
-pub const READ: &str = read::KnowledgeReadFiles::NAME;
+/// The name of what reads documents: takes [`Read`], answers [`Readings`].
+pub const READ: &str = read::KnowledgeReadDocuments::NAME;
+
+/// The name of what hands out documents unread, in hands of the host: takes [`Read`], answers [`Contents`].
+pub const FETCH: &str = read::KnowledgeFetchDocuments::NAME;
 
 /// The name of what watches files: takes [`Watch`], answers [`Watched`] when it cannot.
 pub const WATCH: &str = watch::KnowledgeWatchFiles::NAME;
 
-/// What of it is done in hands, for the daemon.
+/// The name of what fetches a page of the web, in hands that reach its host: takes [`Visit`], answers [`Page`].
+pub const VISIT: &str = pages::KnowledgeFetchPage::NAME;
+
+/// What of it is done in hands, for the daemon; `others` are sources besides those that are here.
 #[must_use]
-pub fn in_hands() -> Toolset {
+pub fn in_hands(others: impl IntoIterator<Item = Box<dyn Source>>) -> Toolset {
+    let here: [Box<dyn Source>; 2] = [Box::new(files::Files), Box::new(manuals::Manuals)];
+    let sources = source::Sources::new(here.into_iter().chain(others).collect());
     Toolset::new("knowledge", "collections of documents")
-        .with(list::KnowledgeListFiles)
-        .with(read::KnowledgeReadFiles)
+        .with(list::KnowledgeListDocuments(sources.clone()))
+        .with(read::KnowledgeFetchDocuments(sources.clone()))
+        .with(read::KnowledgeReadDocuments(sources))
         .with(watch::KnowledgeWatchFiles)
+        .with(pages::KnowledgeFindRemote)
+        .with(pages::KnowledgeFetchPage)
 }

@@ -1,33 +1,60 @@
-//! Has files of a workspace read and cut. Asked by the daemon, never by an agent.
+//! Has documents read and cut. Asked by the daemon, never by an agent.
 
 use crate::{
-    document::Reading,
+    document::{About, Document, Reading},
+    source::{Content, Fetched, SourceKind, Sources},
     work::{Batch, MOST_ANSWER_BYTES},
 };
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rustix::fs::{MemfdFlags, memfd_create};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, ErrorKind, Place, Result, Tool, Workspace, target::regular};
+use skynet_core::{CallCtx, Effect, Error, ErrorKind, Place, Result, Tool};
 use std::{
     fs::File,
-    io::{self, BufReader, Seek as _},
+    io::{self, BufReader, Read as _, Seek as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd},
     time::Duration,
 };
 
-pub(crate) struct KnowledgeReadFiles;
+pub(crate) struct KnowledgeReadDocuments(pub(crate) Sources);
 
-/// Files of one call; a parser takes [`skynet_parser::MOST_FILES`].
+/// Documents of one call; a parser takes [`skynet_parser::MOST_FILES`].
 pub const MOST_FILES: usize = 120;
 
 /// What is to be read.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Read {
-    /// Paths relative to the workspace; at most 120.
+    /// What they are of, as it was listed.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    pub source: SourceKind,
+    /// [`crate::List::path`].
+    #[serde(default)]
+    pub path: String,
+    /// [`crate::Listing::cursor`].
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// The names of documents in the listing; at most 120.
     pub paths: Vec<String>,
-    /// Larger files are skipped, in bytes.
+    /// Larger ones are skipped, in bytes.
     pub max_bytes: u64,
+    /// Their contents, where whoever asks has them; then no source is asked.
+    #[serde(default)]
+    pub given: Vec<Given>,
+}
+
+/// The content of a document that no source here has.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Given {
+    /// Tells by its extension how it is written.
+    pub name: String,
+    /// Itself, in base64.
+    pub base64: String,
+    /// What is known of it.
+    #[serde(default)]
+    pub about: About,
 }
 
 /// What became of each.
@@ -38,9 +65,9 @@ pub struct Readings {
     pub readings: Vec<Reading>,
 }
 
-impl Tool for KnowledgeReadFiles {
-    const NAME: &'static str = "knowledge_read_files";
-    const SUMMARY: &'static str = "Read files of any kind and cut them into passages.";
+impl Tool for KnowledgeReadDocuments {
+    const NAME: &'static str = "knowledge_read_documents";
+    const SUMMARY: &'static str = "Read documents of any kind and cut them into passages.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(600);
@@ -48,29 +75,86 @@ impl Tool for KnowledgeReadFiles {
     type Output = Readings;
 
     async fn call(&self, ctx: &CallCtx, input: Read) -> Result<Readings> {
-        let workspace = ctx.workspace()?;
-        let opened: Vec<Result<File, String>> =
-            input.paths.iter().map(|path| open(workspace, path).map_err(|err| err.to_string())).collect();
-        let good: Vec<(&str, &File)> = input
-            .paths
+        let contents = match input.given.as_slice() {
+            [] => self.0.find(&input.source)?.fetch(ctx, &input).await?,
+            given => given.iter().map(content).collect::<Result<_>>()?,
+        };
+        let good: Vec<(&str, &File)> = contents
             .iter()
-            .zip(&opened)
-            .filter_map(|(path, file)| Some((path.as_str(), file.as_ref().ok()?)))
+            .filter_map(|content| content.as_ref().ok())
+            .map(|content| (content.name.as_str(), &content.file))
             .collect();
         let mut read = read(ctx, &good, input.max_bytes).await?.into_iter();
-        let readings = opened.iter().map_while(|opened| match opened {
-            Ok(_) => read.next(),
-            Err(why) => Some(Reading::Skipped(why.clone())),
+        let is_file = input.given.is_empty() && input.source == SourceKind::Files;
+        let readings = contents.into_iter().map_while(|content| match content {
+            Ok(content) => read.next().map(|reading| known(reading, content.about, is_file)),
+            Err(why) => Some(Reading::Skipped(why)),
         });
         Ok(Readings { readings: readings.collect() })
     }
 }
 
-/// Links are not followed: what they lead to is read where it is.
-fn open(workspace: &Workspace, path: &str) -> Result<File> {
-    let path = workspace.relative(path)?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    regular(workspace.open_at(&path, flags, Mode::empty())?, &path)
+/// Hands out contents without reading them, for a source whose hands have no parser.
+pub(crate) struct KnowledgeFetchDocuments(pub(crate) Sources);
+
+/// Contents as they are.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Contents {
+    /// In the order of the paths; of what cannot be had, why.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub contents: Vec<Result<Given, String>>,
+}
+
+impl Tool for KnowledgeFetchDocuments {
+    const NAME: &'static str = "knowledge_fetch_documents";
+    const SUMMARY: &'static str = "Hand out documents as they are.";
+    const EFFECT: Effect = Effect::Read;
+    const PLACE: Place = Place::Host;
+    const TIMEOUT: Duration = Duration::from_secs(600);
+    type Input = Read;
+    type Output = Contents;
+
+    async fn call(&self, ctx: &CallCtx, input: Read) -> Result<Contents> {
+        let fetched = self.0.find(&input.source)?.fetch(ctx, &input).await?;
+        let given = |content: Content| {
+            let mut bytes = Vec::new();
+            let read = content.file.take(input.max_bytes + 1).read_to_end(&mut bytes);
+            read.map_err(|err| format!("it cannot be read: {err}"))?;
+            Ok(Given { name: content.name, base64: BASE64_STANDARD.encode(&bytes), about: content.about })
+        };
+        Ok(Contents { contents: fetched.into_iter().map(|content| content.and_then(given)).collect() })
+    }
+}
+
+/// What a source knows is truer than what a document says of itself; but when a file changed tells less than the date it bears.
+fn known(reading: Reading, known: About, is_file: bool) -> Reading {
+    match reading {
+        Reading::Document(document) => {
+            let own = document.about.clone();
+            let (mut about, other) = if is_file { (own, known) } else { (known, own) };
+            about.complete(other);
+            Reading::Document(Document { about, ..document })
+        }
+        skipped @ Reading::Skipped(_) => skipped,
+    }
+}
+
+fn content(given: &Given) -> Result<Fetched> {
+    let bytes = BASE64_STANDARD
+        .decode(&given.base64)
+        .map_err(|err| Error::invalid_input("the content of a document is no base64").with_source(err))?;
+    let file = held(&bytes)?;
+    Ok(Ok(Content { name: given.name.clone(), file, about: given.about.clone() }))
+}
+
+/// A file in memory that holds just that.
+///
+/// # Errors
+/// `Unavailable` when there is no memory for it.
+pub fn held(bytes: &[u8]) -> Result<File> {
+    let mut file = File::from(memfd_create("document", MemfdFlags::CLOEXEC).map_err(cannot_hold)?);
+    file.write_all(bytes).and_then(|()| file.rewind()).map_err(cannot_hold)?;
+    Ok(file)
 }
 
 /// One parser for all of them. If it dies, two for a half of them each: in the end, only the file that killed it is lost. Ends early when

@@ -7,10 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, Workspace};
 use std::{path::Path, time::Duration};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 
 /// An editor that saves writes, renames and removes; all of that is told once.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// What goes on without a pause is told after that time.
+const NEWS_WITHIN: Duration = Duration::from_millis(500);
 
 /// Events on their way; what is dropped would say the same.
 const EVENTS: usize = 1024;
@@ -34,8 +40,7 @@ pub struct Watched {
 
 impl Tool for KnowledgeWatchFiles {
     const NAME: &'static str = "knowledge_watch_files";
-    const SUMMARY: &'static str =
-        "Tell, as progress, each time that something below a directory changed, until canceled.";
+    const SUMMARY: &'static str = "Tell, as progress, each time that something below a directory changes: half a number when it begins, the next whole one when it is quiet. Until canceled.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     /// Its caller cancels it.
@@ -65,14 +70,24 @@ impl Tool for KnowledgeWatchFiles {
             let Some(first) = first else { return Err(Error::unavailable("files are not watched any more")) };
             let mut next = Some(first);
             let mut is_change = false;
+            let longest = Instant::now() + NEWS_WITHIN;
+            let mut quiet_at = Instant::now() + QUIET;
             while let Some(event) = next {
-                is_change |= is_news(&event);
+                // What only reads makes no noise.
+                if is_news(&event) {
+                    quiet_at = (Instant::now() + QUIET).min(longest);
+                    if !is_change {
+                        is_change = true;
+                        // Whoever asks now waits for what is about to be read.
+                        ctx.progress(changes + 0.5, None, "changing");
+                    }
+                }
                 for directory in new_directories(&event) {
                     if let Some(limit) = add_below(&mut watcher, &workspace, &directory)? {
                         return Ok(Watched { limit });
                     }
                 }
-                next = timeout(QUIET, events.recv()).await.ok().flatten();
+                next = timeout_at(quiet_at, events.recv()).await.ok().flatten();
             }
             if is_change {
                 changes += 1.0;

@@ -1,11 +1,13 @@
 //! The parser's end: files are read, turned into text if they are none, and cut.
 
 use crate::{
+    about,
     code::Cutter,
-    document::{Document, Format, Passage, Reading},
-    languages, markdown, office, prose, table,
+    document::{About, Document, Format, Passage, Reading},
+    languages, markdown, office, prose, roff, table,
 };
 use encoding_rs::{Encoding, WINDOWS_1252};
+use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Error, Result, canonical::hex};
@@ -115,7 +117,9 @@ impl Reader {
 
 fn read(name: &str, bytes: &[u8], scanner: &Scanner, cutter: &mut Cutter) -> Result<Reading, String> {
     let hash = hex(&Sha256::digest(bytes));
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let unpacked = unpack_manual(name, bytes)?;
+    let (name, bytes) = unpacked.as_ref().map_or((name, bytes), |(name, bytes)| (*name, bytes.as_slice()));
+    let extension = extension_of(name);
     let mut secrets = 0;
     let mut redact = |text: String| {
         let clean = scanner.redact(text.as_bytes());
@@ -138,8 +142,29 @@ fn read(name: &str, bytes: &[u8], scanner: &Scanner, cutter: &mut Cutter) -> Res
         passage.signature = passage.signature.take().map(&mut redact);
     }
     document.title = document.title.take().map(&mut redact);
+    document.about.author = document.about.author.take().map(&mut redact);
+    document.about.tags.iter_mut().for_each(|tag| *tag = redact(std::mem::take(tag)));
     (document.hash, document.secrets) = (hash, secrets);
     Ok(Reading::Document(document))
+}
+
+fn extension_of(name: &str) -> &str {
+    Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+/// A page of the manual that was packed by gzip, as distributions do: its name without that, and itself.
+fn unpack_manual<'n>(name: &'n str, bytes: &[u8]) -> Result<Option<(&'n str, Vec<u8>)>, String> {
+    let inner = name.strip_suffix(".gz");
+    let Some(inner) =
+        inner.filter(|name| extension_of(name).starts_with(|first: char| first.is_ascii_digit()))
+    else {
+        return Ok(None);
+    };
+    let mut unpacked = Vec::new();
+    // One byte more than a text may have says that it is too long.
+    let read = GzDecoder::new(bytes).take(MOST_TEXT_BYTES as u64 + 1).read_to_end(&mut unpacked);
+    read.map_err(|err| format!("it cannot be unpacked: {err}"))?;
+    Ok(Some((inner, unpacked)))
 }
 
 /// Cuts a text.
@@ -149,6 +174,7 @@ fn cut(name: &str, extension: &str, format: Format, text: &str, cutter: &mut Cut
         code: None,
         title: None,
         hash: String::new(),
+        about: About::default(),
         passages: Vec::new(),
         outline: Vec::new(),
         secrets: 0,
@@ -170,6 +196,11 @@ fn cut(name: &str, extension: &str, format: Format, text: &str, cutter: &mut Cut
         Format::Pdf => document.passages = pages(text),
         Format::Code | Format::Markdown | Format::Html | Format::Office => {
             (document.passages, document.outline, document.title) = markdown::cut(text);
+            document.about = about::of_front_matter(text);
+        }
+        Format::Manual => {
+            // Its title is above all of its sections.
+            (document.passages, document.outline, document.title) = markdown::cut(&roff::to_markdown(text));
         }
     }
     if document.passages.is_empty() && document.outline.is_empty() && !name.is_empty() {
@@ -199,6 +230,10 @@ fn text_of(
         }
         "md" | "markdown" | "mdx" => Ok((Format::Markdown, decode(bytes)?)),
         "csv" | "tsv" => Ok((Format::Table, decode(bytes)?)),
+        section if section.starts_with(|first: char| first.is_ascii_digit()) => {
+            let text = decode(bytes)?;
+            Ok((if roff::is_manual(&text) { Format::Manual } else { Format::Text }, text))
+        }
         _ => Ok((Format::Text, decode(bytes)?)),
     }
 }

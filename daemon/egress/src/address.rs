@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether it is an address of the internet that everybody may reach: none of this host, of its networks or of the
 /// services beside it, such as 169.254.169.254 (the IANA registries of special-purpose addresses, RFC 6890).
-pub(crate) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

@@ -8,6 +8,7 @@ mod grant;
 mod relay;
 mod request;
 
+pub use address::is_public;
 pub use gateway::Gateway;
 pub use grant::Grant;
 pub use ipnet::IpNet;

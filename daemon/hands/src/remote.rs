@@ -37,6 +37,16 @@ impl Run for Remote {
         let unusable = |err| Error::internal("hands found no remote").with_source(err);
         let remote: ctx::Remote = serde_json::from_slice(&found).map_err(unusable)?;
         let ctx::Remote { host, port, .. } = &remote;
+        // What Git asks is answered by Git alone; a page may be any service of this host and the networks beside it.
+        if family != "git"
+            && let Ok(address) = host.parse()
+            && !skynet_egress::is_public(address)
+            && !self.reachable.iter().any(|network| network.contains(&address))
+        {
+            return Err(Error::denied(format!(
+                "`{host}` is no address of the internet; an administrator lets it be reached by `network.reachable`"
+            )));
+        }
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let grant = format!("{host}:{port}").parse().map_err(Error::invalid_input)?;
         let gateway = Gateway::new(vec![grant], self.reachable.clone());

@@ -2,11 +2,12 @@
 
 use crate::{
     Knowledge,
-    collection::{self, EMBED_FOR, Filter, blocking},
+    collection::{self, Collection, EMBED_FOR, Filter, Record, blocking},
     ranking::{Kind, Ranked},
     stored::{FileState, StoredPassage},
 };
 use skynet_core::{CallCtx, Error, Result};
+use skynet_documents::SourceKind;
 use skynet_models::Language;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -14,6 +15,9 @@ use tokio::time::timeout;
 /// Passages that a re-ranker reads, and how long it may take.
 const RERANKED: usize = 30;
 const RERANK_FOR: Duration = Duration::from_millis(1500);
+
+/// Passages that words found, told before vectors are there.
+const TOLD_FIRST: usize = 8;
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -51,7 +55,12 @@ impl Knowledge {
             answer.notes.extend(self.freshen(collection, ctx).await);
         }
         let embedders = self.embedders();
-        let asked = collection::vectors_of(&collections, &embedders, &question.text, EMBED_FOR).await;
+        let asked = collection::vectors_of(&collections, &embedders, &question.text, EMBED_FOR);
+        let (asked, first) = tokio::join!(asked, async {
+            // Without a model this is the answer itself.
+            if embedders.is_empty() { Ok(()) } else { self.tell_first(ctx, &collections, &question).await }
+        });
+        first?;
         if embedders.is_empty() {
             let why = self.models.why_not().unwrap_or_else(|| "no embedding model can be used".into());
             answer.notes.push(format!("found by words alone: {why}"));
@@ -69,10 +78,14 @@ impl Knowledge {
             answer.kind = kind;
             answer.found.extend(found.into_iter().map(|ranked| (collection.record.name.clone(), ranked)));
         }
-        let paths = answer.found.iter().map(|(_, ranked)| ranked.passage.path.clone());
-        let seen = self.seen(ctx, paths.collect()).await?;
         let all = answer.found.len();
-        answer.found.retain(|(_, ranked)| seen.contains(&ranked.passage.path));
+        for collection in &collections {
+            let name = &collection.record.name;
+            let own = answer.found.iter().filter(|(of, _)| of == name);
+            let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
+            let seen = self.seen(ctx, &collection.record, paths).await?;
+            answer.found.retain(|(of, ranked)| of != name || seen.contains(&ranked.passage.path));
+        }
         if answer.found.len() < all {
             answer
                 .notes
@@ -84,24 +97,70 @@ impl Knowledge {
         Ok(answer)
     }
 
-    /// The paths among these that the caller may see.
-    async fn seen(&self, ctx: &CallCtx, paths: HashSet<String>) -> Result<HashSet<String>> {
+    /// Tells, as progress, what words alone find, while a model reads the question.
+    async fn tell_first(
+        &self,
+        ctx: &CallCtx,
+        collections: &[Arc<Collection>],
+        question: &Question,
+    ) -> Result<()> {
+        let mut places = Vec::new();
+        for collection in collections {
+            let (searched, text, filter) =
+                (collection.clone(), question.text.clone(), question.filter.clone());
+            let (_, found) = blocking(move || searched.search(&text, &filter, &[], TOLD_FIRST)).await?;
+            let paths = found.iter().map(|ranked| ranked.passage.path.clone()).collect();
+            let seen = self.seen(ctx, &collection.record, paths).await?;
+            places.extend(found.into_iter().filter(|ranked| seen.contains(&ranked.passage.path)));
+        }
+        places.sort_by(|a, b| b.score.total_cmp(&a.score));
+        places.truncate(TOLD_FIRST);
+        let places = places.iter().map(|ranked| {
+            let StoredPassage { path, passage, .. } = &ranked.passage;
+            format!("{path}:{}-{}", passage.first_line, passage.last_line)
+        });
+        let places: Vec<String> = places.collect();
+        if !places.is_empty() {
+            ctx.progress(1.0, Some(2.0), format!("by words: {}", places.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// The documents among these of a collection that the caller may see: what he may read by the tool that reads it.
+    async fn seen(&self, ctx: &CallCtx, of: &Record, paths: HashSet<String>) -> Result<HashSet<String>> {
         let caller = &ctx.origin()?.caller;
         let judge = self.judge.get().ok_or_else(|| Error::unavailable("nobody says yet what may be seen"))?;
-        let mut seen = HashSet::new();
-        for path in paths {
-            if judge.may_read(caller, &path).await? {
-                seen.insert(path);
+        let may_see_any = match &of.source {
+            SourceKind::Files | SourceKind::Revision(_) => {
+                let mut seen = HashSet::new();
+                if let SourceKind::Revision(revision) = &of.source {
+                    let members = [("repository", &*of.path), ("revision", revision)];
+                    if !judge.may_call(caller, "git_show", &members).await? {
+                        return Ok(seen);
+                    }
+                }
+                for path in paths {
+                    if judge.may_call(caller, "files_read", &[("path", &path)]).await? {
+                        seen.insert(path);
+                    }
+                }
+                return Ok(seen);
             }
-        }
-        Ok(seen)
+            SourceKind::Commits(_) => judge.may_call(caller, "git_log", &[("repository", &of.path)]).await?,
+            SourceKind::Journal { .. } => judge.may_call(caller, "system_read_journal", &[]).await?,
+            // Everybody on the host can read the manual, and the pages are what anybody is shown.
+            SourceKind::Manuals(_) | SourceKind::Pages(_) => true,
+        };
+        Ok(if may_see_any { paths } else { HashSet::new() })
     }
 
     /// # Errors
-    /// `Denied` for a file that the caller may not read.
-    async fn check_seen(&self, ctx: &CallCtx, path: &str) -> Result<()> {
-        if self.seen(ctx, HashSet::from([path.to_owned()])).await?.is_empty() {
-            return Err(Error::denied(format!("`{path}` may not be read: a rule says so of `files_read`")));
+    /// `Denied` for a document that the caller may not read.
+    async fn check_seen(&self, ctx: &CallCtx, of: &Record, path: &str) -> Result<()> {
+        if self.seen(ctx, of, HashSet::from([path.to_owned()])).await?.is_empty() {
+            return Err(Error::denied(format!(
+                "`{path}` may not be read: a rule says so of the tool that reads it"
+            )));
         }
         Ok(())
     }
@@ -152,6 +211,7 @@ impl Knowledge {
             return Err(Error::unavailable(format!("passages cannot be compared: {why}")));
         };
         let model = embedder.model().clone();
+        let record = collection.record.clone();
         let found: Vec<(StoredPassage, f32)> = blocking(move || {
             let vectors = collection.vectors(&model)?;
             let own = vectors.vectors_of([passage.key]).remove(&passage.key).ok_or_else(|| {
@@ -174,7 +234,8 @@ impl Knowledge {
             Ok(found)
         })
         .await?;
-        let seen = self.seen(ctx, found.iter().map(|(passage, _)| passage.path.clone()).collect()).await?;
+        let paths = found.iter().map(|(passage, _)| passage.path.clone()).collect();
+        let seen = self.seen(ctx, &record, paths).await?;
         Ok(found.into_iter().filter(|(passage, _)| seen.contains(&passage.path)).take(most).collect())
     }
 
@@ -201,7 +262,7 @@ impl Knowledge {
         let collection = self.find(ctx, name).await?;
         let (path, sequence) = id.rsplit_once('#').ok_or_else(|| no_passage(id))?;
         let sequence: u32 = sequence.parse().map_err(|_| no_passage(id))?;
-        self.check_seen(ctx, path).await?;
+        self.check_seen(ctx, &collection.record, path).await?;
         let path = path.to_owned();
         let passages = blocking(move || collection.lexical.passages_of(&path)).await?;
         if !passages.iter().any(|passage| passage.sequence == sequence) {
@@ -221,13 +282,21 @@ impl Knowledge {
         collections: &[String],
         path: &str,
     ) -> Result<(String, FileState)> {
-        let clean = ctx.workspace()?.relative(path)?.to_string();
-        self.check_seen(ctx, &clean).await?;
+        let workspace = ctx.workspace()?;
         for collection in self.asked(ctx, collections).await? {
-            let name = collection.record.name.clone();
-            let path = clean.clone();
+            let record = collection.record.clone();
+            // What is not of the workspace has its path from its source.
+            let is_of_workspace = matches!(record.source, SourceKind::Files | SourceKind::Revision(_));
+            let path = match workspace.relative(path) {
+                Ok(relative) if is_of_workspace => relative.to_string(),
+                // Another collection may have it.
+                Err(_) if is_of_workspace => continue,
+                _ => path.to_owned(),
+            };
+            // Also where there is no such document: that there is one is not told either.
+            self.check_seen(ctx, &record, &path).await?;
             if let Some(file) = blocking(move || collection.lexical.file(&path)).await? {
-                return Ok((name, file));
+                return Ok((record.name, file));
             }
         }
         Err(Error::not_found(format!("`{path}` is in no collection; see `knowledge_list_collections`")))
@@ -248,7 +317,7 @@ impl Knowledge {
         for collection in self.asked(ctx, collections).await? {
             // What is not told is told by searches.
             drop(self.freshen(&collection, ctx).await);
-            let named = collection.record.name.clone();
+            let record = collection.record.clone();
             let wanted = name.to_lowercase();
             let found = blocking(move || {
                 let mut found = Vec::new();
@@ -267,10 +336,12 @@ impl Knowledge {
                 Ok(found)
             })
             .await?;
-            all.extend(found.into_iter().map(|(path, definition)| (named.clone(), path, definition)));
+            let found: Vec<(String, skynet_documents::Definition)> = found;
+            let paths = found.iter().map(|(path, _)| path.clone()).collect();
+            let seen = self.seen(ctx, &record, paths).await?;
+            let found = found.into_iter().filter(|(path, _)| seen.contains(path));
+            all.extend(found.map(|(path, definition)| (record.name.clone(), path, definition)));
         }
-        let seen = self.seen(ctx, all.iter().map(|(_, path, _)| path.clone()).collect()).await?;
-        all.retain(|(_, path, _)| seen.contains(path));
         let exactness = |definition: &skynet_documents::Definition| {
             if definition.name == name {
                 0

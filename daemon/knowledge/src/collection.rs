@@ -12,7 +12,7 @@ use globset::GlobMatcher;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skynet_core::{Error, Result};
-use skynet_documents::Format;
+use skynet_documents::{About, Format, SourceKind};
 use skynet_models::{Embedder, Language, Model, Use};
 use std::{
     collections::{HashMap, HashSet},
@@ -48,7 +48,10 @@ pub struct Record {
     /// Which directory that was: its inode, and when that was made (statx(2), `stx_btime`, 0 where it is not told). Another directory of
     /// the same path is another workspace.
     pub place: (u64, i64),
-    /// The directory or file, relative to the workspace.
+    /// What it is of.
+    #[serde(default)]
+    pub source: SourceKind,
+    /// The directory or file, relative to the workspace; of a repository any directory.
     pub path: String,
     /// Globs of what is in it; empty for all.
     #[serde(default)]
@@ -86,17 +89,38 @@ pub struct Filter {
     pub formats: Vec<Format>,
     /// A programming language.
     pub code: Option<String>,
+    /// A part of the name or address of who wrote it, in lower case.
+    pub author: Option<String>,
+    /// Written at that time or later, in seconds since 1970.
+    pub since: Option<i64>,
+    /// Written before that.
+    pub until: Option<i64>,
+    /// Words that it is filed under, in lower case; all of them.
+    pub tags: Vec<String>,
 }
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.path.is_none() && self.formats.is_empty() && self.code.is_none()
+        let Self { path, formats, code, author, since, until, tags } = self;
+        let is_about_text = path.is_none() && formats.is_empty() && code.is_none();
+        is_about_text && author.is_none() && since.is_none() && until.is_none() && tags.is_empty()
     }
 
     fn holds(&self, passage: &StoredPassage) -> bool {
         self.path.as_ref().is_none_or(|path| path.is_match(&passage.path))
             && (self.formats.is_empty() || self.formats.contains(&passage.format))
             && self.code.as_ref().is_none_or(|code| passage.code.as_ref() == Some(code))
+            && self.holds_about(&passage.about)
+    }
+
+    /// Of what is not known, nothing can be said.
+    fn holds_about(&self, about: &About) -> bool {
+        let is_by =
+            |author: &String| about.author.as_ref().is_some_and(|by| by.to_lowercase().contains(author));
+        self.author.as_ref().is_none_or(is_by)
+            && self.since.is_none_or(|since| about.at.is_some_and(|at| at >= since))
+            && self.until.is_none_or(|until| about.at.is_some_and(|at| at < until))
+            && self.tags.iter().all(|tag| about.tags.contains(tag))
     }
 }
 

@@ -3,9 +3,11 @@
 use crate::{
     Knowledge,
     collection::{Collection, lock},
+    gathering::look_again_after,
     indexing, watching,
 };
 use skynet_core::CallCtx;
+use skynet_documents::SourceKind;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,9 +17,6 @@ use tokio::{task::JoinHandle, time::timeout};
 /// A search waits for changes that are being read up to that time, and then answers without them.
 const WAIT_FOR_CHANGES: Duration = Duration::from_millis(1500);
 
-/// A collection whose files are not watched is looked through at a search, unless it was within that time.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
-
 impl Knowledge {
     /// Waits a little for changes that are being read. What an answer may lack then, in sentences.
     pub(crate) async fn freshen(
@@ -26,11 +25,12 @@ impl Knowledge {
         ctx: &CallCtx,
     ) -> Vec<String> {
         self.watch(collection, ctx);
-        let is_due = {
+        let (is_due, mut news) = {
             let open = lock(&self.open);
-            open.get(&collection.record.id).is_some_and(|open| {
-                !open.watch.is_on() && open.looked_at.is_none_or(|at| at.elapsed() > LOOK_AGAIN_AFTER)
-            })
+            let Some(open) = open.get(&collection.record.id) else { return Vec::new() };
+            let look_again_after = look_again_after(&collection.record.source);
+            let is_old = |after| open.looked_at.is_none_or(|at| at.elapsed() > after);
+            (!open.watch.is_on() && look_again_after.is_some_and(is_old), open.watch.news())
         };
         let looking = is_due.then(|| {
             self.note_look(collection);
@@ -40,17 +40,28 @@ impl Knowledge {
             match looking.flatten() {
                 // It tells itself what went wrong.
                 Some(looking) => drop(looking.await),
-                // Whoever refreshes it holds this.
-                None => drop(collection.writing.lock().await),
+                None => {
+                    let heard = news.borrow().heard;
+                    // Who watches is there for as long as the collection is.
+                    let _ = news.wait_for(|news| news.looked >= heard).await;
+                    // Whoever refreshes it holds this.
+                    drop(collection.writing.lock().await);
+                }
             }
         });
         let is_quiet = is_quiet.await.is_ok();
         let progress = collection.progress.borrow().clone();
         let mut notes = Vec::new();
         let name = &collection.record.name;
-        if !is_quiet && let Some(doing) = progress.doing {
-            let (done, all) = progress.done;
-            notes.push(format!("`{name}` is not complete: {doing}, {done} of {all}"));
+        match progress.doing {
+            Some(doing) if !is_quiet => {
+                let (done, all) = progress.done;
+                notes.push(format!("`{name}` is not complete: {doing}, {done} of {all}"));
+            }
+            None if !is_quiet => {
+                notes.push(format!("files of `{name}` are changing; the last may be missing"));
+            }
+            _ => {}
         }
         if let Some(failure) = progress.failure {
             notes.push(format!("`{name}` may be out of date: {failure}"));
@@ -66,7 +77,14 @@ impl Knowledge {
         let (knowledge, collection) = (self.clone(), collection.clone());
         let ctx = self.of_its_own(&collection, ctx)?;
         Some(tokio::spawn(async move {
-            if let Err(err) = indexing::refresh(&collection, &knowledge.hands, &knowledge.keyring, &ctx).await
+            if let Err(err) = indexing::refresh(
+                &collection,
+                collection.record.clone(),
+                &knowledge.runners,
+                &knowledge.keyring,
+                &ctx,
+            )
+            .await
             {
                 tracing::warn!(collection = collection.record.name, error = %err, "a collection is out of date");
             }
@@ -97,15 +115,22 @@ impl Knowledge {
 
     /// Hears of changes from now on, for as long as somebody asks now and then.
     pub(crate) fn watch(self: &Arc<Self>, collection: &Arc<Collection>, ctx: &CallCtx) {
+        if collection.record.source != SourceKind::Files {
+            return;
+        }
         let Some(ctx) = self.of_its_own(collection, ctx) else { return };
         let mut open = lock(&self.open);
         let Some(open) = open.get_mut(&collection.record.id) else { return };
         open.watch.keep(self, collection, ctx);
     }
 
-    /// Looks at what changed. Asked by what watches.
-    pub(crate) fn changed(self: &Arc<Self>, collection: &Arc<Collection>, ctx: &CallCtx) {
-        self.refresh_in_background(collection, ctx);
+    /// Looks at what changed. Asked by what watches; it is done when the task is.
+    pub(crate) fn changed(
+        self: &Arc<Self>,
+        collection: &Arc<Collection>,
+        ctx: &CallCtx,
+    ) -> Option<JoinHandle<()>> {
+        self.refresh_in_background(collection, ctx)
     }
 
     /// The context of what goes on after a call has ended, on behalf of the same caller.

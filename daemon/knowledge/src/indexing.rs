@@ -2,16 +2,16 @@
 //! takes seconds. Vectors follow, in a task of their own.
 
 use crate::{
-    collection::{Collection, blocking, lock},
+    collection::{Collection, Record, blocking, lock},
+    gathering::Runners,
     languages::Languages,
     lexical::Writing,
     stored::{FileState, StoredPassage, key_of},
 };
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
-use skynet_core::{CallCtx, Canonical, Error, Result, Run};
-use skynet_documents::{Document, Entry, LIST, List, Listing, MOST_FILES, READ, Read, Reading, Readings};
+use skynet_core::{CallCtx, Error, Result};
+use skynet_documents::{About, Document, Entry, MOST_FILES, Reading};
 use skynet_models::{Embedder, Language, Use};
 use skynet_secrets::{Keyring, Scanner};
 use std::{
@@ -39,6 +39,13 @@ const MOST_NAMES: usize = 100;
 const LONGEST_TEXT: usize = 8192;
 const LONGEST_NAME: usize = 300;
 
+/// Of one document, which each of its passages repeats: tags, and bytes of one.
+const MOST_TAGS: usize = 20;
+const LONGEST_TAG: usize = 100;
+
+/// Names of documents are terms of the index, in bytes; a path is no longer (limits.h, `PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
+
 /// Texts that a model gets at once. Of similar length, as it takes them in order of that.
 const TEXTS: usize = 64;
 
@@ -55,34 +62,20 @@ pub struct Refreshed {
     pub skipped: u64,
 }
 
-/// Runs what hands do for the daemon.
-pub(crate) async fn ask<T: Serialize + Sync, D: DeserializeOwned>(
-    hands: &dyn Run,
-    ctx: &CallCtx,
-    name: &'static str,
-    input: &T,
-) -> Result<D> {
-    let unusable = |err: serde_json::Error| {
-        Error::internal(format!("`{name}` answered something else")).with_source(err)
-    };
-    let json = serde_json::to_vec(input).map_err(unusable)?;
-    let answer = hands.run(ctx, name, &Canonical::parse(&json)?).await?;
-    serde_json::from_slice(&answer).map_err(unusable)
-}
-
-/// Makes the words of a collection those of its files. One at a time; what was written when it fails stays. It is a task of its own, so
+/// Makes the words of a collection those of its files, as `record` says which these are. One at a time; what was written when it fails stays. It is a task of its own, so
 /// that whoever no longer waits for it leaves nobody writing behind its back: it is canceled then, and ends by itself.
 ///
 /// # Errors
 /// Those of hands, `Canceled`, and `Unavailable` when the disk refuses.
 pub(crate) async fn refresh(
     collection: &Arc<Collection>,
-    hands: &Arc<dyn Run>,
+    record: Record,
+    runners: &Runners,
     keyring: &Arc<Keyring>,
     ctx: &CallCtx,
 ) -> Result<Refreshed> {
-    let (collection, hands, keyring, mut ctx) =
-        (collection.clone(), hands.clone(), keyring.clone(), ctx.clone());
+    let (collection, runners, keyring, mut ctx) =
+        (collection.clone(), runners.clone(), keyring.clone(), ctx.clone());
     ctx.cancel = ctx.cancel.child_token();
     let _canceled_with_this = ctx.cancel.clone().drop_guard();
     let task = tokio::spawn(async move {
@@ -96,7 +89,7 @@ pub(crate) async fn refresh(
         })
         .await;
         let refreshed = match scanner {
-            Ok(scanner) => look(&collection, &*hands, &scanner, &ctx).await,
+            Ok(scanner) => look(&collection, &record, &runners, &scanner, &ctx).await,
             Err(err) => Err(err),
         };
         collection.progress.send_modify(|progress| {
@@ -114,34 +107,48 @@ pub(crate) async fn refresh(
 
 async fn look(
     collection: &Arc<Collection>,
-    hands: &dyn Run,
+    record: &Record,
+    runners: &Runners,
     scanner: &Arc<Scanner>,
     ctx: &CallCtx,
 ) -> Result<Refreshed> {
-    let record = &collection.record;
     collection
         .progress
         .send_modify(|progress| (progress.doing, progress.done) = (Some("listing files"), (0, 0)));
-    let list =
-        List { path: record.path.clone(), include: record.include.clone(), exclude: record.exclude.clone() };
-    let listing: Listing = ask(hands, ctx, LIST, &list).await?;
-    let (opened, max_bytes) = (collection.lexical.clone(), record.max_file_bytes);
+    let cursor = collection.lexical.cursor();
+    let mut gathered = runners.list(ctx, record, cursor.clone()).await?;
+    let mut listed = std::mem::take(&mut gathered.listing.files);
+    listed.retain(|entry| entry.path.len() <= LONGEST_PATH);
+    let listing = &gathered.listing;
+    if listing.is_partial && listed.is_empty() && listing.cursor == cursor {
+        let opened = collection.lexical.clone();
+        let (files, _) = blocking(move || opened.count()).await?;
+        return Ok(Refreshed { files, ..Refreshed::default() });
+    }
+    let opened = collection.lexical.clone();
     let known = blocking(move || opened.files()).await?;
     let mut known: HashMap<String, FileState> =
         known.into_iter().map(|file| (file.path.clone(), file)).collect();
-    let files = listing.files.len() as u64;
+    let mut files = listed.len() as u64;
     let mut skipped = listing.unreadable;
     let mut changed = Vec::new();
-    for entry in listing.files {
+    for entry in listed {
         match known.remove(&entry.path) {
             Some(file) if file.stamp == entry.stamp => skipped += u64::from(file.skipped.is_some()),
             _ => changed.push(entry),
         }
     }
-    let removed: Vec<String> = known.into_keys().collect();
+    let removed: Vec<String> = if listing.is_partial {
+        // Of what was not listed nothing changed.
+        files += known.len() as u64;
+        skipped += known.values().filter(|file| file.skipped.is_some()).count() as u64;
+        Vec::new()
+    } else {
+        known.into_keys().collect()
+    };
     let mut refreshed =
         Refreshed { changed: changed.len() as u64, removed: removed.len() as u64, files, skipped };
-    if changed.is_empty() && removed.is_empty() {
+    if changed.is_empty() && removed.is_empty() && listing.cursor == cursor {
         return Ok(refreshed);
     }
     let total = changed.len() as u64;
@@ -156,13 +163,14 @@ async fn look(
     let mut draft = Draft {
         writer: collection.lexical.write()?,
         languages: lock(&collection.languages).clone(),
+        cursor,
         scanner: Some(scanner.clone()),
     };
     for path in &removed {
         draft.writer.remove(path);
     }
-    let mut reading =
-        stream::iter(batches(changed)).map(|batch| read(hands, ctx, batch, max_bytes)).buffered(BATCHES);
+    let read = |batch| runners.read(ctx, record, &gathered, batch);
+    let mut reading = stream::iter(batches(changed)).map(read).buffered(BATCHES);
     let (mut done, mut committed_at) = (0, Instant::now());
     let written = loop {
         let read = match reading.next().await {
@@ -191,6 +199,10 @@ async fn look(
         }
         tell(done);
     };
+    if written.is_ok() {
+        // Only now there is nothing left of what it began with.
+        draft.cursor.clone_from(&gathered.listing.cursor);
+    }
     let opened = collection.clone();
     blocking(move || {
         // What was read before it failed is as good as the rest.
@@ -199,29 +211,6 @@ async fn look(
     })
     .await?;
     written.map(|()| refreshed)
-}
-
-/// Has hands read some files; they may answer with a part of them, and are asked for the rest.
-async fn read(
-    hands: &dyn Run,
-    ctx: &CallCtx,
-    batch: Vec<Entry>,
-    max_bytes: u64,
-) -> Result<Vec<(Entry, Reading)>> {
-    let mut left = batch;
-    let mut read = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        ctx.check_canceled()?;
-        let paths = left.iter().map(|entry| entry.path.clone()).collect();
-        let Readings { readings } = ask(hands, ctx, READ, &Read { paths, max_bytes }).await?;
-        if readings.is_empty() {
-            return Err(Error::internal("hands read nothing"));
-        }
-        let rest = left.split_off(readings.len().min(left.len()));
-        read.extend(left.into_iter().zip(readings));
-        left = rest;
-    }
-    Ok(read)
 }
 
 /// As many files at once as hands take, and not too many bytes of them.
@@ -248,6 +237,8 @@ fn batches(changed: Vec<Entry>) -> Vec<Vec<Entry>> {
 pub(crate) struct Draft {
     pub(crate) writer: Writing,
     pub(crate) languages: Languages,
+    /// [`skynet_documents::Listing::cursor`].
+    pub(crate) cursor: Option<String>,
     /// Finds the values of the user's secrets; none where documents are nobody's.
     pub(crate) scanner: Option<Arc<Scanner>>,
 }
@@ -267,6 +258,7 @@ impl Draft {
                 outline: Vec::new(),
                 passages: 0,
                 secrets: 0,
+                about: About::default(),
                 skipped: None,
             };
             let passages = match reading {
@@ -275,7 +267,13 @@ impl Draft {
                     file.skipped = Some(why);
                     Vec::new()
                 }
-                Reading::Document(document) => self.take(&mut file, document),
+                Reading::Document(mut document) => {
+                    // What a source knows is truer than what a document says.
+                    let mut about = entry.about;
+                    about.complete(std::mem::take(&mut document.about));
+                    document.about = about;
+                    self.take(&mut file, document)
+                }
             };
             file.passages = u32::try_from(passages.len()).unwrap_or(u32::MAX);
             self.writer.put(&file, &passages)?;
@@ -301,7 +299,10 @@ impl Draft {
             let names = [&mut definition.name, &mut definition.signature, &mut definition.kind];
             names.into_iter().chain(&mut definition.parents).for_each(|name| self.clean(name, LONGEST_NAME));
         }
-        for name in document.title.iter_mut().chain(&mut document.code) {
+        document.about.tags.truncate(MOST_TAGS);
+        document.about.tags.iter_mut().for_each(|tag| tag.truncate(tag.floor_char_boundary(LONGEST_TAG)));
+        let about = document.about.author.iter_mut().chain(&mut document.about.tags);
+        for name in document.title.iter_mut().chain(&mut document.code).chain(about) {
             self.clean(name, LONGEST_NAME);
         }
         document.hash.truncate(document.hash.floor_char_boundary(64));
@@ -315,12 +316,13 @@ impl Draft {
                 words,
                 format: document.format,
                 code: document.code.clone(),
+                about: document.about.clone(),
                 passage,
             });
         let stored = stored.collect();
         file.format = Some(document.format);
         (file.hash, file.title, file.outline) = (document.hash, document.title, document.outline);
-        (file.code, file.secrets) = (document.code, document.secrets);
+        (file.code, file.secrets, file.about) = (document.code, document.secrets, document.about);
         stored
     }
 
@@ -336,7 +338,7 @@ impl Draft {
 
     /// Makes it durable and visible.
     pub(crate) fn commit(&mut self, collection: &Collection) -> Result<()> {
-        self.writer.commit(&self.languages)?;
+        self.writer.commit(&self.languages, self.cursor.as_deref())?;
         lock(&collection.languages).clone_from(&self.languages);
         Ok(())
     }

@@ -2,13 +2,15 @@
 
 use crate::{
     collection::{Collection, Progress, Record, blocking, lock},
+    gathering::Runners,
     indexing::{self, Refreshed},
     watching,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, StatxFlags, statx};
-use skynet_core::{CallCtx, Caller, Error, Result, Run, Workspace};
+use skynet_core::{CallCtx, Caller, Error, Result, Workspace};
+use skynet_documents::SourceKind;
 use skynet_models::{Embedder, Language, Models};
 use skynet_secrets::Keyring;
 use skynet_store::{Table, Tables};
@@ -34,6 +36,8 @@ const MOST_COLLECTIONS: usize = 64;
 pub struct Wanted {
     /// Its name; that of the directory if absent.
     pub name: Option<String>,
+    /// What it is of.
+    pub source: SourceKind,
     /// A directory or file, relative to the workspace.
     pub path: String,
     /// [`Record::include`].
@@ -91,8 +95,8 @@ pub(crate) struct Open {
 /// Says what a caller may see of what is found: an index may be older than a rule.
 #[async_trait]
 pub trait Judge: Send + Sync {
-    /// Whether he may read the file at that path of his workspace without anybody being asked.
-    async fn may_read(&self, caller: &Caller, path: &str) -> Result<bool>;
+    /// Whether he may call a tool, with these members of its input, without anybody being asked.
+    async fn may_call(&self, caller: &Caller, tool: &str, members: &[(&str, &str)]) -> Result<bool>;
 }
 
 /// All collections.
@@ -100,7 +104,7 @@ pub struct Knowledge {
     directory: PathBuf,
     table: Table<Record>,
     pub(crate) models: Arc<Models>,
-    pub(crate) hands: Arc<dyn Run>,
+    pub(crate) runners: Runners,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) judge: OnceLock<Arc<dyn Judge>>,
     pub(crate) open: Mutex<HashMap<Uuid, Open>>,
@@ -109,7 +113,7 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
-    /// Those in `directory`, whose files `hands` list and read, without the secrets of `keyring`.
+    /// Those in `directory`, whose documents `runners` list and read, without the secrets of `keyring`.
     ///
     /// # Errors
     /// `Unavailable` when the directory cannot be made.
@@ -117,7 +121,7 @@ impl Knowledge {
         directory: &Path,
         tables: &Tables,
         models: Arc<Models>,
-        hands: Arc<dyn Run>,
+        runners: Runners,
         keyring: Arc<Keyring>,
     ) -> Result<Arc<Self>> {
         let cannot = |err| Error::unavailable("the directory of indexes cannot be made").with_source(err);
@@ -137,7 +141,7 @@ impl Knowledge {
             directory: directory.to_owned(),
             table,
             models,
-            hands,
+            runners,
             keyring,
             judge: OnceLock::new(),
             open: Mutex::default(),
@@ -151,11 +155,11 @@ impl Knowledge {
         let _ = self.judge.set(judge);
     }
 
-    /// Makes a collection. Its files are read by [`Knowledge::refresh`].
+    /// Makes a collection, and tells whether it is new: one of pages may be told again, and is what it was until they are fetched. Its documents are read by [`Knowledge::refresh_record`].
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is none, or in use; `QuotaExceeded` for too many.
-    pub fn add(&self, ctx: &CallCtx, wanted: Wanted) -> Result<Record> {
+    /// `InvalidInput` for a name that is none; `Conflict` for one that is in use; `QuotaExceeded` for too many.
+    pub fn add(&self, ctx: &CallCtx, wanted: Wanted) -> Result<(Record, bool)> {
         let workspace = ctx.workspace()?;
         let path = workspace.relative(&wanted.path)?;
         let caller = &ctx.origin()?.caller;
@@ -171,7 +175,21 @@ impl Knowledge {
                 "a collection's name has 1 to {LONGEST_NAME} printable bytes"
             )));
         }
-        if own.iter().any(|record| record.name == name) {
+        let twin = own.iter().find(|record| record.name == name);
+        if let Some(twin) = twin
+            && matches!((&twin.source, &wanted.source), (SourceKind::Pages(_), SourceKind::Pages(_)))
+        {
+            // Pages are fetched again when they are named again.
+            let again = Record {
+                source: wanted.source,
+                include: wanted.include,
+                exclude: wanted.exclude,
+                max_file_bytes: wanted.max_file_bytes,
+                ..twin.clone()
+            };
+            return Ok((again, false));
+        }
+        if twin.is_some() {
             return Err(Error::conflict(format!(
                 "there is a collection `{name}` already; refresh or remove it, or give another `name`"
             )));
@@ -187,15 +205,20 @@ impl Knowledge {
             uid: caller.uid,
             workspace: workspace.path().to_owned(),
             place: place_of(workspace),
+            source: wanted.source,
             path: path.to_string(),
             include: wanted.include,
             exclude: wanted.exclude,
             max_file_bytes: wanted.max_file_bytes,
             created_at: Timestamp::now(),
         };
+        self.store(&record)?;
+        Ok((record, true))
+    }
+
+    fn store(&self, record: &Record) -> Result<()> {
         let cannot = |err| Error::unavailable("the collection cannot be stored").with_source(err);
-        self.table.put_durably(&record.id.to_string(), &record).map_err(cannot)?;
-        Ok(record)
+        self.table.put_durably(&record.id.to_string(), record).map_err(cannot)
     }
 
     /// Makes a collection as its files are now, and begins to make the vectors that it lacks.
@@ -204,6 +227,11 @@ impl Knowledge {
     /// `NotFound` for a name that is none, and those of hands.
     pub async fn refresh(self: &Arc<Self>, ctx: &CallCtx, name: &str) -> Result<Refreshed> {
         let record = self.record(ctx, name)?;
+        if matches!(record.source, SourceKind::Pages(_)) {
+            return Err(Error::invalid_input(format!(
+                "`{name}` is of pages of the web: add it again by `knowledge_add_source`, which fetches them"
+            )));
+        }
         self.refresh_record(ctx, record).await
     }
 
@@ -212,14 +240,19 @@ impl Knowledge {
     /// # Errors
     /// Those of hands.
     pub async fn refresh_record(self: &Arc<Self>, ctx: &CallCtx, record: Record) -> Result<Refreshed> {
-        let collection = self.opened(record).await?;
+        let collection = self.opened(record.clone()).await?;
         self.watch(&collection, ctx);
         let end = lock(&self.open).get(&collection.record.id).map(|open| open.end.clone());
         let end = end.ok_or_else(|| Error::not_found("the collection was just removed"))?;
         let refreshed = tokio::select! {
-            refreshed = indexing::refresh(&collection, &self.hands, &self.keyring, ctx) => refreshed?,
+            refreshed = indexing::refresh(&collection, record.clone(), &self.runners, &self.keyring, ctx) => {
+                refreshed?
+            }
             () = end.cancelled() => return Err(Error::canceled("the collection was removed meanwhile")),
         };
+        if record.source != collection.record.source {
+            self.store(&record)?;
+        }
         self.note_look(&collection);
         self.embed(&collection);
         Ok(refreshed)

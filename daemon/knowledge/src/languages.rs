@@ -113,7 +113,7 @@ fn of_most(document: &Document) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skynet_documents::Format;
+    use skynet_documents::{About, Format};
 
     fn placed(all: &[(Option<&str>, Option<&str>)]) -> Languages {
         let mut languages = Languages::default();
@@ -124,6 +124,7 @@ mod tests {
                 code: code.map(str::to_owned),
                 title: None,
                 hash: String::new(),
+                about: About::default(),
                 passages: vec![passage.clone()],
                 outline: Vec::new(),
                 secrets: 0,

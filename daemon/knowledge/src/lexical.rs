@@ -6,6 +6,7 @@ use crate::{
     languages::Languages,
     stored::{FileState, StoredPassage},
 };
+use serde::{Deserialize, Serialize};
 use skynet_core::{Error, Result};
 use skynet_documents::Passage;
 use std::{collections::HashMap, path::Path, sync::Arc};
@@ -83,6 +84,15 @@ pub(crate) struct Writing {
     lexical: Arc<Lexical>,
     writer: IndexWriter,
     words: Words,
+}
+
+/// What is committed with the index.
+#[derive(Default, Serialize, Deserialize)]
+struct Payload {
+    #[serde(flatten)]
+    languages: Languages,
+    #[serde(default)]
+    cursor: Option<String>,
 }
 
 /// A passage that has words of a question.
@@ -264,8 +274,17 @@ impl Lexical {
 
     /// How many passages were written in each language.
     pub(crate) fn languages(&self) -> Languages {
+        self.payload().languages
+    }
+
+    /// [`skynet_documents::Listing::cursor`] of what is committed.
+    pub(crate) fn cursor(&self) -> Option<String> {
+        self.payload().cursor
+    }
+
+    /// Without one, the languages are those that are written from now on, and all documents are listed again.
+    fn payload(&self) -> Payload {
         let payload = self.index.load_metas().ok().and_then(|metas| metas.payload);
-        // Without it the languages are those that are written from now on.
         payload.and_then(|payload| serde_json::from_str(&payload).ok()).unwrap_or_default()
     }
 
@@ -326,9 +345,10 @@ impl Writing {
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses; then the last commit is what is there.
-    pub(crate) fn commit(&mut self, languages: &Languages) -> Result<()> {
+    pub(crate) fn commit(&mut self, languages: &Languages, cursor: Option<&str>) -> Result<()> {
+        let payload = Payload { languages: languages.clone(), cursor: cursor.map(str::to_owned) };
         let mut prepared = self.writer.prepare_commit().map_err(cannot("written"))?;
-        prepared.set_payload(&String::from_utf8(write(languages)?).unwrap_or_default());
+        prepared.set_payload(&String::from_utf8(write(&payload)?).unwrap_or_default());
         prepared.commit().map_err(cannot("written"))?;
         self.lexical.reader.reload().map_err(cannot("read"))
     }
@@ -342,7 +362,7 @@ impl Writing {
     }
 }
 
-fn write(data: &impl serde::Serialize) -> Result<Vec<u8>> {
+fn write(data: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(data)
         .map_err(|err| Error::internal("an entry of the index cannot be written").with_source(err))
 }

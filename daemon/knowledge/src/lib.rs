@@ -1,10 +1,11 @@
 //! Knowledge: collections of documents, found by what they say and by what they mean. tantivy finds words and usearch finds
-//! vectors; both are known here only. Files are listed and read by hands, as their user.
+//! vectors; both are known here only. Documents are listed and read by hands, as their user.
 
 mod analysis;
 mod answers;
 mod collection;
 mod freshness;
+mod gathering;
 mod indexing;
 mod knowledge;
 mod languages;
@@ -18,6 +19,7 @@ mod watching;
 pub use analysis::Words;
 pub use answers::{Answer, Question};
 pub use collection::{Filter, Progress, Record};
+pub use gathering::Runners;
 pub use indexing::Refreshed;
 pub use knowledge::{Judge, Knowledge, Status, Totals, Wanted};
 pub use ranking::{Kind, Legs, Ranked};

@@ -276,6 +276,7 @@ pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skynet_documents::About;
     use skynet_documents::Passage;
 
     fn candidate(path: &str, text: &str, words: Option<f32>, vector: [f32; 2]) -> Candidate {
@@ -286,6 +287,7 @@ mod tests {
             key: path.bytes().fold(0, |key, byte| key * 31 + u64::from(byte)),
             words: "eng".into(),
             format: Format::Text,
+            about: About::default(),
             code: None,
             passage,
         };

@@ -8,7 +8,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use skynet_core::{Error, Result};
-use skynet_documents::{Entry, Reading};
+use skynet_documents::{Entry, Reading, SourceKind};
 use skynet_models::{Embedder, Language};
 use std::{
     collections::HashMap,
@@ -56,6 +56,7 @@ impl Sample {
             uid: 0,
             workspace: PathBuf::new(),
             place: (0, 0),
+            source: SourceKind::Files,
             path: ".".into(),
             include: Vec::new(),
             exclude: Vec::new(),
@@ -65,11 +66,9 @@ impl Sample {
         let collection = Arc::new(Collection::open(record, directory)?);
         let opened = collection.clone();
         blocking(move || {
-            let read = documents
-                .into_iter()
-                .map(|(path, reading)| (Entry { path, stamp: Default::default() }, reading));
+            let read = documents.into_iter().map(|(path, reading)| (Entry::of_digest(path, 0, ""), reading));
             let writer = opened.lexical.write()?;
-            let mut draft = Draft { writer, languages: Languages::default(), scanner: None };
+            let mut draft = Draft { writer, languages: Languages::default(), cursor: None, scanner: None };
             draft.write(read.collect())?;
             draft.commit(&opened)?;
             draft.writer.finish()

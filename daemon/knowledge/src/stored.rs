@@ -3,7 +3,7 @@
 use crate::analysis::ENGLISH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use skynet_documents::{Definition, Format, Passage};
+use skynet_documents::{About, Definition, Format, Passage};
 
 /// A file of a collection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct FileState {
     pub passages: u32,
     /// Credentials that were taken out of it.
     pub secrets: u32,
+    /// Who wrote it, and when.
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub about: About,
     /// Why it was not read.
     pub skipped: Option<String>,
 }
@@ -45,6 +48,9 @@ pub struct StoredPassage {
     pub format: Format,
     /// The programming language.
     pub code: Option<String>,
+    /// Who wrote its document, and when.
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub about: About,
     /// Itself.
     pub passage: Passage,
 }

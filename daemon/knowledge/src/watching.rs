@@ -1,7 +1,7 @@
 //! Hears of changes of a collection's files for as long as it is in use. A call to hands that ends when it is no longer
 //! wanted says, by its progress, that something changed; what changed is for a look to find.
 
-use crate::{Knowledge, collection::Collection, indexing::ask};
+use crate::{Knowledge, collection::Collection, gathering::ask};
 use async_trait::async_trait;
 use skynet_core::{CallCtx, Effect, Error, Outbox, Result, change::Extent, ctx::Progress};
 use skynet_documents::{WATCH, Watch as Files, Watched};
@@ -52,14 +52,38 @@ fn with_news(ctx: &CallCtx, cancel: CancellationToken, news: News) -> Option<Cal
     Some(CallCtx::new(cancel, MAX_BYTES, Effect::Read, Some(workspace), Arc::new(news)).with_origin(origin))
 }
 
+/// How many changes were heard of, and how many of them were looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) heard: u64,
+    pub(crate) looked: u64,
+}
+
+/// Hands tell of the first of some changes by half a number, and by a whole one when it is quiet again
+/// ([`skynet_documents::WATCH`]): so many have begun.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they count from 0, one after the other"
+)]
+fn begun(heard: f64) -> u64 {
+    heard.max(0.0).ceil() as u64
+}
+
 /// Whether a collection is watched, and until when.
 #[derive(Default)]
 pub(crate) struct Watch {
     is_on: Arc<AtomicBool>,
     until: Option<watch::Sender<Instant>>,
+    changes: watch::Sender<Changes>,
 }
 
 impl Watch {
+    /// What was heard, as it is.
+    pub(crate) fn news(&self) -> watch::Receiver<Changes> {
+        self.changes.subscribe()
+    }
+
     /// Whether changes are heard of.
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
@@ -74,7 +98,10 @@ impl Watch {
         }
         let (until, mut ends) = watch::channel(end);
         self.until = Some(until);
-        let (hands, is_on) = (knowledge.hands.clone(), self.is_on.clone());
+        let (hands, is_on) = (knowledge.runners.workspace.clone(), self.is_on.clone());
+        let changes = self.changes.clone();
+        // Hands count from 0 again.
+        let base = changes.borrow().heard;
         let (knowledge, collection) = (Arc::downgrade(knowledge), collection.clone());
         tokio::spawn(async move {
             let (tell, mut news) = watch::channel(-1.0);
@@ -90,8 +117,19 @@ impl Watch {
                     Ok(()) = news.changed() => {
                         // The first says that it is watched: what changed before that was not heard of.
                         is_on.store(true, Ordering::Relaxed);
-                        if let Some(knowledge) = knowledge.upgrade() {
-                            knowledge.changed(&collection, &ctx);
+                        let heard = *news.borrow_and_update();
+                        changes.send_modify(|changes| changes.heard = base + begun(heard));
+                        let is_quiet = heard.fract() == 0.0;
+                        if is_quiet && let Some(knowledge) = knowledge.upgrade() {
+                            let looking = knowledge.changed(&collection, &ctx);
+                            let changes = changes.clone();
+                            tokio::spawn(async move {
+                                if let Some(looking) = looking {
+                                    // It tells itself what went wrong.
+                                    let _ = looking.await;
+                                }
+                                changes.send_modify(|changes| changes.looked = changes.looked.max(base + begun(heard)));
+                            });
                         }
                     }
                     Ok(()) = ends.changed() => {}
@@ -101,6 +139,8 @@ impl Watch {
             };
             cancel.cancel();
             is_on.store(false, Ordering::Relaxed);
+            // Nobody looks at what was heard last, but for the next search.
+            changes.send_modify(|changes| changes.looked = changes.heard);
             let why = match watched {
                 Some(Ok(Watched { limit })) => Some(limit),
                 Some(Err(err)) => Some(err.to_string()),

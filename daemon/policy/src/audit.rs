@@ -1,6 +1,6 @@
 //! One line per call in the hash-chained ledger, and the answers of calls that were sent again.
 
-use crate::{redact, scan};
+use crate::{approvals::Approval, redact, scan};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -115,6 +115,33 @@ fn in_doubt(call: &Call) -> Error {
     ))
 }
 
+/// Records what a human said of a call that waited for him; the call itself may never come back.
+///
+/// # Errors
+/// What the filesystem says.
+pub async fn record_decision(
+    ledger: &Ledger,
+    approval: &Approval,
+    by: u32,
+) -> Result<(), skynet_store::Error> {
+    let line = json!({
+        "kind": "decision",
+        "approval": approval.id,
+        "decision": approval.state.as_str(),
+        "tool": approval.tool,
+        "effect": approval.effect.as_str(),
+        "uid": approval.uid,
+        "client": approval.client,
+        "workspace": approval.workspace,
+        "rules": approval.rules,
+        "input": approval.recorded,
+        "input_digest": approval.digest,
+        "by": by,
+    });
+    let position = ledger.append(line.to_string().as_bytes())?;
+    ledger.sync(position).await
+}
+
 /// Records the calls that a daemon left behind when it died, one line each.
 ///
 /// # Errors
@@ -173,8 +200,8 @@ struct Line<'a> {
     before: Vec<Before>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Changed>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,7 +240,7 @@ impl<'a> Line<'a> {
             from_cache: notes.from_cache.then_some(true),
             before: notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             changes: notes.changes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            secret: notes.secret.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            secrets: notes.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             message: outcome.as_ref().err().map(|err| err.message.as_ref()),
             result_bytes: outcome.as_ref().ok().map(|answer| answer.json.len()),
             result_digest: outcome.as_ref().ok().map(|answer| hex(&Sha256::digest(&answer.json))),

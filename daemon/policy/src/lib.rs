@@ -26,7 +26,7 @@ mod validate;
 mod visible;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
-pub use audit::record_interrupted;
+pub use audit::{record_decision, record_interrupted};
 pub use commands::{CommandRule, Commands, Who};
 pub use factor::Factor;
 pub use grants::{Breadth, Covers, Grant, Grants, Wish};

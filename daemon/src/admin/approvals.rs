@@ -3,7 +3,9 @@
 use super::{Office, for_administrators, grants, refused, timestamp};
 use crate::relay::peer;
 use skynet_core::ErrorKind;
-use skynet_policy::{Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Wish};
+use skynet_policy::{
+    Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Wish, record_decision,
+};
 use skynet_proto::{
     Approval, DecideApprovalRequest, GrantWish, ListApprovalsRequest, ListApprovalsResponse,
     ShowApprovalRequest, approvals_server::Approvals,
@@ -159,6 +161,13 @@ impl Approvals for Office {
             state = approval.state.as_str(),
             "a call was decided about"
         );
+        // What was decided counts already; who decided it is told that the log lacks it.
+        record_decision(&self.services.audit, &approval, by).await.map_err(|err| {
+            Status::unavailable(format!(
+                "the call is {}, but that could not be recorded durably: {err}",
+                approval.state.as_str()
+            ))
+        })?;
         Ok(Response::new(Approval { grant: grant.map(grants::show), ..show(&approval) }))
     }
 }

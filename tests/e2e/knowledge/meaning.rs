@@ -1,6 +1,6 @@
 //! What is found by meaning, with the models that `cargo xtask env up models` installed, and that nothing is embedded twice.
 
-use super::Bench;
+use super::{Bench, kills};
 use serde_json::{Value, json};
 use skynet_tests::{
     components,
@@ -116,8 +116,10 @@ fn nothing_is_embedded_twice() {
     bench.call("knowledge_refresh_collection", json!({ "name": "all" }));
     let (all, ..) = bench.vectors();
     let mut kept = 0;
-    for _ in 0..5 {
-        bench.embedded(kept + 64);
+    // Each time there is something left to make.
+    let step = (all / u64::from(kills() + 1)).min(64);
+    for _ in 0..kills() {
+        bench.embedded(kept + step);
         bench.restart();
         let (_, vectors, made) = bench.vectors();
         assert!(vectors - made >= kept, "{vectors} of {kept} are left");

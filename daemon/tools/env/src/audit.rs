@@ -3,7 +3,7 @@
 use crate::{
     manager::{Manager, program_of, words},
     report::advisories::{self, Vulnerability},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reaching, reading},
+    work::{LONGEST, Ran, Work, default_directory, default_timeout, reaching, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,10 +89,6 @@ impl Tool for EnvAudit {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -2,7 +2,7 @@
 
 use crate::{
     manager::{plain, words},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reaching},
+    work::{LONGEST, Ran, Work, default_directory, default_timeout, reaching},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,10 +102,6 @@ impl Tool for EnvCreate {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -2,7 +2,7 @@
 
 use crate::{
     manager::{plain, program_of, words},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout},
+    work::{LONGEST, Ran, Work, default_directory, default_timeout},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,10 +110,6 @@ impl Tool for EnvFormat {
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // To look is the less of the two, by the same program.
         input.work(input.check)?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -2,7 +2,7 @@
 
 use crate::{
     manager::{Install, Manager, words},
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_environment, default_timeout, reaching},
+    work::{LONGEST, Ran, Work, default_directory, default_environment, default_timeout, reaching},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,10 +90,6 @@ impl Tool for EnvInstall {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -6,7 +6,7 @@ use crate::{
         findings::{self, Finding},
         go,
     },
-    work::{LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reading},
+    work::{LONGEST, Ran, Work, default_directory, default_timeout, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -143,10 +143,6 @@ impl Tool for EnvLint {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -3,9 +3,7 @@
 use crate::{
     manager::{Manager, python, words},
     report::outdated::{Outdated, parse},
-    work::{
-        LONGEST, RUNS, Ran, Work, default_directory, default_environment, default_timeout, reaching, reading,
-    },
+    work::{LONGEST, Ran, Work, default_directory, default_environment, default_timeout, reaching, reading},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,10 +91,6 @@ impl Tool for EnvListOutdated {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -3,9 +3,7 @@
 use crate::{
     manager::{plain, python, words},
     report::{Tests, go, jest, junit, libtest},
-    work::{
-        LONGEST, RUNS, Ran, Work, default_directory, default_timeout, reaching, reading, report_file, taking,
-    },
+    work::{LONGEST, Ran, Work, default_directory, default_timeout, reaching, reading, report_file, taking},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -135,10 +133,6 @@ impl Tool for EnvTest {
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // Its name is made up anew each time, and is no matter of the policy.
         input.work("REPORT")?.judged(&self.0).map(Some)
-    }
-
-    fn acts_as(&self, _input: &Input) -> &'static [&'static str] {
-        RUNS
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -23,9 +23,6 @@ const READ_SECONDS: u32 = 30;
 /// As a call may take at most; what its input says is less.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3700);
 
-/// Whoever may run no command may run none of these either.
-pub(crate) const RUNS: &[&str] = &["exec_run"];
-
 pub(crate) const fn default_timeout() -> u32 {
     600
 }

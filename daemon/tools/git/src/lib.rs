@@ -9,6 +9,7 @@ mod clone;
 mod commit;
 mod config;
 mod diff;
+mod documents;
 mod execute;
 mod fetch;
 pub mod helper;
@@ -25,6 +26,8 @@ mod stash;
 mod state;
 mod status;
 mod worktree;
+
+pub use documents::sources;
 
 use skynet_core::Toolset;
 

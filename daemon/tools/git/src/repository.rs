@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use skynet_core::{CallCtx, Error, RelativePath, Result, Workspace, error::IoContext as _};
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs::{self, File},
     os::{
         fd::AsFd as _,
         unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
@@ -158,6 +158,23 @@ impl Repository {
         A: Into<OsString>,
     {
         self.run_with(ctx, settings, arguments, Pathspecs::Literal).await
+    }
+
+    /// Runs `git` with something to read, and takes failure for an error.
+    pub(crate) async fn check_fed<A: Into<OsString>>(
+        &self,
+        ctx: &CallCtx,
+        input: File,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Output> {
+        let mut command = self.command(Pathspecs::Literal);
+        let output = execute(ctx, command.args(arguments.into_iter().map(Into::into)).stdin(input)).await?;
+        if output.status.success() { Ok(output) } else { Err(output.to_error()) }
+    }
+
+    /// Relative to the workspace; empty for all of it.
+    pub(crate) fn place(&self) -> &Path {
+        if self.prefix == RelativePath::root() { Path::new("") } else { self.prefix.as_path() }
     }
 
     /// Runs `git` where it may talk to others, whatever its exit status.

@@ -4,13 +4,14 @@ use crate::{Library, refresh_collection::Counts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Tool};
-use skynet_knowledge::Wanted;
+use skynet_documents::SourceKind;
+use skynet_knowledge::{Knowledge, Wanted};
 use std::{sync::Arc, time::Duration};
 
 pub(crate) struct KnowledgeAddCollection(pub(crate) Arc<Library>);
 
 /// A text of two megabytes is a log or data.
-const fn default_max_file_bytes() -> u64 {
+pub(crate) const fn default_max_file_bytes() -> u64 {
     2 << 20
 }
 
@@ -66,23 +67,31 @@ impl Tool for KnowledgeAddCollection {
         let knowledge = self.0.open()?;
         let wanted = Wanted {
             name: input.name,
+            source: SourceKind::Files,
             path: input.path,
             include: input.include,
             exclude: input.exclude,
             max_file_bytes: input.max_file_bytes,
         };
-        let record = knowledge.add(ctx, wanted)?;
-        match knowledge.refresh_record(ctx, record.clone()).await {
-            Ok(refreshed) => Ok(Output {
-                collection: record.name,
-                counts: refreshed.into(),
-                note: "search it with knowledge_search; vectors follow in the background, see knowledge_list_collections",
-            }),
-            Err(err) => {
+        add(knowledge, ctx, wanted).await
+    }
+}
+
+/// Makes it and reads it, or leaves nothing of it.
+pub(crate) async fn add(knowledge: &Arc<Knowledge>, ctx: &CallCtx, wanted: Wanted) -> Result<Output> {
+    let (record, is_new) = knowledge.add(ctx, wanted)?;
+    match knowledge.refresh_record(ctx, record.clone()).await {
+        Ok(refreshed) => Ok(Output {
+            collection: record.name,
+            counts: refreshed.into(),
+            note: "search it with knowledge_search; vectors follow in the background, see knowledge_list_collections",
+        }),
+        Err(err) => {
+            if is_new {
                 // What cannot be read is no collection; it can be added again.
                 knowledge.remove_record(&record).await?;
-                Err(err)
             }
+            Err(err)
         }
     }
 }

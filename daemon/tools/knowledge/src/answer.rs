@@ -1,5 +1,6 @@
 //! How passages are shown: with where they stand, what is next to each other as one, and no more than was asked for.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use skynet_knowledge::{Legs, Ranked, StoredPassage};
@@ -17,8 +18,14 @@ pub(crate) struct Chunk {
     pub(crate) id: String,
     /// The collection it is in.
     pub(crate) collection: String,
-    /// Its file, relative to the workspace.
+    /// Its file, relative to the workspace; of other sources what names the document there.
     pub(crate) path: String,
+    /// Who wrote it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) author: Option<String>,
+    /// When that was, or when its file last changed: RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<String>,
     /// First line, from 1; of the text where the file is a PDF, HTML or office document.
     pub(crate) first_line: u32,
     /// Last line, inclusive.
@@ -66,6 +73,8 @@ pub(crate) fn chunk(collection: &str, stored: &StoredPassage) -> Chunk {
         id: stored.id(),
         collection: collection.to_owned(),
         path: stored.path.clone(),
+        author: stored.about.author.clone(),
+        at: stored.about.at.and_then(|at| Timestamp::from_second(at).ok()).map(|at| at.to_string()),
         first_line: passage.first_line,
         last_line: passage.last_line,
         within: passage.chain.clone(),
@@ -126,6 +135,8 @@ const fn empty() -> Chunk {
         id: String::new(),
         collection: String::new(),
         path: String::new(),
+        author: None,
+        at: None,
         first_line: 0,
         last_line: 0,
         within: Vec::new(),

@@ -1,6 +1,7 @@
-//! The knowledge family: collections of the workspace's documents, and what is found in them.
+//! The knowledge family: collections of documents of the workspace, its history, the host and the web, and what is found in them.
 
 mod add_collection;
+mod add_source;
 mod answer;
 mod explain_result;
 mod find_similar;
@@ -40,6 +41,7 @@ pub fn toolset(library: &Arc<Library>) -> Toolset {
         "search by meaning and by words in code, documents, PDF and tables of the workspace; symbols and outlines",
     )
     .with(add_collection::KnowledgeAddCollection(library.clone()))
+    .with(add_source::KnowledgeAddSource(library.clone()))
     .with(explain_result::KnowledgeExplainResult(library.clone()))
     .with(find_similar::KnowledgeFindSimilar(library.clone()))
     .with(find_symbol::KnowledgeFindSymbol(library.clone()))

@@ -24,6 +24,8 @@ pub(crate) struct Output {
 struct Collection {
     /// How it is called.
     name: String,
+    /// What it is of: `files`, `revision`, `commits`, `manuals`, `journal` or `pages`.
+    source: &'static str,
     /// Its directory or file, relative to the workspace.
     path: String,
     /// Globs of the files in it; empty for all.
@@ -72,6 +74,7 @@ impl From<Status> for Collection {
         let (done, all) = progress.done;
         Self {
             name: record.name,
+            source: record.source.as_str(),
             path: record.path,
             include: record.include,
             exclude: record.exclude,

@@ -5,6 +5,7 @@ use crate::{
     answer::{self, Chunk},
 };
 use globset::GlobBuilder;
+use jiff::{Timestamp, civil, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
@@ -40,6 +41,19 @@ pub(crate) struct Input {
     /// Only code in this language, such as `rust`.
     #[serde(default)]
     pub(crate) language: Option<String>,
+    /// Only by an author whose name or address has this part.
+    #[serde(default)]
+    pub(crate) author: Option<String>,
+    /// Only what was written or changed on this day or later: `2026-01-31`, or a time as in RFC 3339.
+    #[serde(default)]
+    pub(crate) since: Option<String>,
+    /// Only what was written or changed before that.
+    #[serde(default)]
+    pub(crate) until: Option<String>,
+    /// Only what is filed under all of these.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub(crate) tags: Vec<String>,
     /// Most passages to return.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 100))]
@@ -62,6 +76,8 @@ pub(crate) enum Written {
     Html,
     /// A `.docx` or `.odt` file.
     Office,
+    /// A page of the manual.
+    Manual,
     /// A PDF.
     Pdf,
     /// Comma- or tab-separated values.
@@ -77,6 +93,7 @@ impl From<Written> for Format {
             Written::Markdown => Self::Markdown,
             Written::Html => Self::Html,
             Written::Office => Self::Office,
+            Written::Manual => Self::Manual,
             Written::Pdf => Self::Pdf,
             Written::Table => Self::Table,
             Written::Text => Self::Text,
@@ -104,6 +121,10 @@ impl Input {
             path: None,
             formats: Vec::new(),
             language: None,
+            author: None,
+            since: None,
+            until: None,
+            tags: Vec::new(),
             limit: default_limit(),
             max_tokens: default_tokens(),
         }
@@ -121,9 +142,25 @@ impl Input {
             path: self.path.as_ref().map(glob).transpose()?,
             formats: self.formats.iter().copied().map(Format::from).collect(),
             code: self.language.as_ref().map(|language| language.to_lowercase()),
+            author: self.author.as_ref().map(|author| author.to_lowercase()),
+            since: self.since.as_deref().map(|at| seconds("since", at)).transpose()?,
+            until: self.until.as_deref().map(|at| seconds("until", at)).transpose()?,
+            tags: self.tags.iter().map(|tag| tag.to_lowercase()).collect(),
         };
         Ok(Question { text: self.query.clone(), collections: self.collections.clone(), filter, most })
     }
+}
+
+/// Since 1970. A day begins at midnight, UTC.
+fn seconds(name: &str, at: &str) -> Result<i64> {
+    let of_day = || at.parse::<civil::Date>().ok()?.to_zoned(TimeZone::UTC).ok();
+    let at_time = at.parse::<Timestamp>().ok().or_else(|| of_day().map(|day| day.timestamp()));
+    at_time.map(Timestamp::as_second).ok_or_else(|| {
+        Error::invalid_input(format!(
+            "`{name}` is no time: `{}`; write `2026-01-31` or `2026-01-31T12:00:00Z`",
+            at.escape_debug()
+        ))
+    })
 }
 
 impl Tool for KnowledgeSearch {

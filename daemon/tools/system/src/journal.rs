@@ -20,6 +20,10 @@ const MOST_BYTES: u64 = 16 << 20;
 /// Messages are cut there.
 const LONGEST_MESSAGE: usize = 4000;
 
+/// Of each message, what [`Entry`] shows.
+const FIELDS: &str =
+    "--output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID";
+
 /// Least severe messages to show, as syslog(3) names them.
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -58,6 +62,8 @@ pub struct Query {
     pub boot: Option<i32>,
     /// So many at most, the newest ones.
     pub limit: u32,
+    /// The newest are read first, so that they are there if there is more than is read.
+    pub newest_first: bool,
     /// After this cursor, the oldest ones.
     pub after_cursor: Option<String>,
     /// Wait so long for what comes, shown as progress; without a cursor only that is read.
@@ -168,7 +174,7 @@ pub async fn read(ctx: &CallCtx, query: &Query) -> Result<Found> {
 /// Every value is one `--name=value`, so that none can be taken for an option.
 fn command(query: &Query) -> Command {
     let mut command = Command::new("journalctl");
-    command.args(["--output=json", "--no-pager", "--quiet", "--all"]);
+    command.args(["--output=json", "--no-pager", "--quiet", "--all", FIELDS]);
     let priority = query.priority.and_then(|priority| serde_json::to_value(priority).ok());
     let options = [
         (if query.is_of_user { "user-unit" } else { "unit" }, query.unit.clone()),
@@ -182,6 +188,9 @@ fn command(query: &Query) -> Command {
     ];
     for (name, value) in options {
         command.args(value.map(|value| format!("--{name}={value}")));
+    }
+    if query.newest_first {
+        command.arg("--reverse");
     }
     if query.kernel {
         command.arg("--dmesg");

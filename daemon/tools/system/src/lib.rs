@@ -6,6 +6,7 @@ mod crontab;
 mod describe;
 mod diagnose_host;
 mod diagnosis;
+mod documents;
 mod firewalls;
 pub mod journal;
 mod list_disks;
@@ -23,6 +24,8 @@ mod show_firewall;
 mod show_resources;
 mod simulate_packages;
 pub mod systemd;
+
+pub use documents::sources;
 
 use skynet_core::{Error, Toolset};
 

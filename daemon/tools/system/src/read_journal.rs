@@ -83,6 +83,7 @@ impl Tool for SystemReadJournal {
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let query = Query {
+            newest_first: false,
             unit: input.unit,
             is_of_user: false,
             identifier: input.identifier,

@@ -1,0 +1,509 @@
+//! Manual pages as Markdown: the macros of man(7) and mdoc(7), and the escapes of groff(7) that pages use. What is about the
+//! look alone is left out; a macro that is not known leaves its arguments.
+
+/// Conditions within conditions; no page has as many.
+const DEEPEST: usize = 32;
+
+/// A line that is longer was written for no reader, in bytes.
+const LONGEST_LINE: usize = 20_000;
+
+/// Whether it is a page of the manual: it begins with a title by one of the two sets of macros.
+pub(crate) fn is_manual(text: &str) -> bool {
+    let begins = |line: &&str| [".TH ", ".Dd ", ".Dt ", ".so "].iter().any(|title| line.starts_with(title));
+    text.lines().take(200).any(|line| begins(&line))
+}
+
+/// The page as Markdown; its first heading is what it is called, such as `ls(1)`.
+pub(crate) fn to_markdown(text: &str) -> String {
+    let mut page = Page::default();
+    for line in text.lines() {
+        page.take(line);
+    }
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+    /// What mdoc calls the subject where it is not named again.
+    name: String,
+    /// The end of what is being defined, and left out.
+    until: Option<String>,
+    /// Parts of a condition that does not hold, still open.
+    hidden: usize,
+    /// Whether the next line is what an indented paragraph is about.
+    is_tag: bool,
+}
+
+impl Page {
+    fn take(&mut self, line: &str) {
+        self.take_part(line, 0);
+    }
+
+    /// A line, or what follows a condition on one.
+    fn take_part(&mut self, line: &str, depth: usize) {
+        if line.len() > LONGEST_LINE || depth > DEEPEST {
+            return;
+        }
+        if let Some(end) = &self.until {
+            if line.trim_start_matches(['\'', ' ']).starts_with(end.as_str()) {
+                self.until = None;
+            }
+            return;
+        }
+        if self.hidden > 0 {
+            self.hidden += line.matches("\\{").count().min(DEEPEST);
+            self.hidden = self.hidden.saturating_sub(line.matches("\\}").count());
+            return;
+        }
+        let control = line.strip_prefix('.').or_else(|| line.strip_prefix('\''));
+        match control {
+            Some(request) => self.request(request.trim_start(), depth),
+            None => self.say(&plain(line)),
+        }
+    }
+
+    fn request(&mut self, line: &str, depth: usize) {
+        let (name, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        match name {
+            "if" | "ie" => return self.condition(rest, depth),
+            "el" => {
+                // It goes with a condition for paper, of which what is for terminals is here.
+                let rest = rest.trim_start();
+                return self.take_part(rest.strip_prefix("\\{").unwrap_or(rest), depth + 1);
+            }
+            _ => {}
+        }
+        let arguments = arguments(rest);
+        let words = || arguments.join(" ");
+        match name {
+            "TH" | "Dt" => {
+                let mut title = arguments.iter();
+                if let (Some(name), Some(section)) = (title.next(), title.next()) {
+                    self.heading("#", &format!("{}({section})", name.to_lowercase()));
+                }
+            }
+            "SH" | "Sh" => self.heading("##", &words()),
+            "SS" | "Ss" => self.heading("###", &words()),
+            "br" => self.end_line(false),
+            "PP" | "P" | "LP" | "Pp" | "Lp" | "sp" | "Bl" | "El" | "RS" | "RE" => self.end_line(true),
+            "EX" | "nf" | "Bd" | "EE" | "fi" | "Ed" => self.end_line(true),
+            "TP" | "TQ" => {
+                self.end_line(name == "TP");
+                self.is_tag = true;
+            }
+            "IP" | "HP" => {
+                self.end_line(true);
+                self.say(arguments.first().map_or("", String::as_str));
+                self.end_line(false);
+            }
+            "It" => {
+                self.end_line(true);
+                self.say(&inline(&arguments, &self.name));
+                self.end_line(false);
+            }
+            "B" | "I" | "SM" | "SB" | "UR" | "MT" | "R" | "CW" => self.say(&words()),
+            "BR" | "BI" | "IB" | "IR" | "RB" | "RI" => self.say(&arguments.concat()),
+            "de" | "de1" | "am" | "ig" => {
+                let end = if name == "ig" { arguments.first() } else { arguments.get(1) };
+                self.until = Some(format!(".{}", end.map_or(".", String::as_str)));
+            }
+            "Nm" => {
+                if let Some(name) = arguments.first().filter(|_| self.name.is_empty()) {
+                    self.name.clone_from(name);
+                }
+                let all: Vec<String> = std::iter::once("Nm".to_owned()).chain(arguments).collect();
+                self.say(&inline(&all, &self.name));
+            }
+            "Nd" => self.say(&format!("- {}", words())),
+            _ if is_inline(name) => {
+                let all: Vec<String> = std::iter::once(name.to_owned()).chain(arguments).collect();
+                self.say(&inline(&all, &self.name));
+            }
+            // Such as fonts, distances, registers and strings; all of groff's are lower case or numbers.
+            _ if name.starts_with(|first: char| !first.is_ascii_uppercase()) || is_silent(name) => {}
+            _ => self.say(&words()),
+        }
+    }
+
+    /// Of conditions, that for terminals (`n`) holds, and what compares does not.
+    fn condition(&mut self, rest: &str, depth: usize) {
+        let rest = rest.trim_start();
+        match rest.strip_prefix('n').filter(|rest| rest.starts_with([' ', '\\'])) {
+            Some(holds) => {
+                let holds = holds.trim_start();
+                let holds = holds.strip_prefix("\\{").unwrap_or(holds).trim_start_matches('\\');
+                self.take_part(holds, depth + 1);
+            }
+            None => {
+                let (opened, closed) = (rest.matches("\\{").count(), rest.matches("\\}").count());
+                self.hidden = opened.saturating_sub(closed).min(DEEPEST);
+            }
+        }
+    }
+
+    fn heading(&mut self, mark: &str, text: &str) {
+        self.is_tag = false;
+        if !text.is_empty() {
+            self.text.push_str(&format!("\n\n{mark} {text}\n\n"));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        if text.is_empty() {
+            return self.end_line(true);
+        }
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
+        self.text.push_str(text);
+        if std::mem::take(&mut self.is_tag) {
+            self.text.push('\n');
+        }
+    }
+
+    fn end_line(&mut self, is_paragraph: bool) {
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
+        if is_paragraph && !self.text.is_empty() && !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
+    }
+}
+
+/// The arguments of a macro: words, or what stands between quotes (groff_man_style(7)).
+fn arguments(rest: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = rest.trim_start();
+    while !rest.is_empty() && !rest.starts_with("\\\"") {
+        let (argument, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => {
+                let mut escaped = false;
+                let end = rest.find(|c: char| {
+                    let ends = (c == ' ' || c == '\t') && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                rest.split_at(end.unwrap_or(rest.len()))
+            }
+        };
+        found.push(plain(argument));
+        rest = after.trim_start();
+    }
+    found
+}
+
+/// Macros of mdoc that say nothing.
+fn is_silent(name: &str) -> bool {
+    matches!(
+        name,
+        "Os" | "Dd" | "UE" | "ME" | "YS" | "Ef" | "Bf" | "PD" | "AT" | "UC" | "DT" | "Bk" | "Ek" | "Sm"
+    )
+}
+
+/// Macros of mdoc that may stand among words.
+fn is_inline(name: &str) -> bool {
+    matches!(
+        name,
+        "Fl" | "Ar"
+            | "Op"
+            | "Oo"
+            | "Oc"
+            | "Pa"
+            | "Cm"
+            | "Ic"
+            | "Li"
+            | "Ql"
+            | "Qq"
+            | "Dq"
+            | "Sq"
+            | "Em"
+            | "Sy"
+            | "Xr"
+            | "Nm"
+            | "Ev"
+            | "Va"
+            | "Vt"
+            | "Fa"
+            | "Fn"
+            | "Ft"
+            | "Dv"
+            | "Er"
+            | "Ns"
+            | "No"
+            | "Pq"
+            | "Aq"
+            | "Bq"
+            | "Brq"
+            | "Tn"
+            | "Ux"
+            | "Bx"
+            | "Lk"
+            | "Mt"
+            | "An"
+            | "Ad"
+            | "Ms"
+            | "Cd"
+            | "In"
+            | "Ap"
+            | "D1"
+            | "Dl"
+            | "Po"
+            | "Pc"
+            | "St"
+    )
+}
+
+/// A line of words and macros of mdoc.
+fn inline(tokens: &[String], subject: &str) -> String {
+    let mut said = String::new();
+    let mut tokens = tokens.iter().map(String::as_str).peekable();
+    // What is to be closed at the end of the line.
+    let mut closing = Vec::new();
+    let mut is_joined = true;
+    let mut prefix = "";
+    while let Some(token) = tokens.next() {
+        let mut put = |text: &str, is_joined: &mut bool| {
+            let is_mark = text.len() == 1 && text.starts_with(['.', ',', ';', ':', ')', '?', '!']);
+            if !said.is_empty() && !*is_joined && !is_mark {
+                said.push(' ');
+            }
+            said.push_str(text);
+            *is_joined = text == "(";
+        };
+        match token {
+            "Fl" => {
+                prefix = "-";
+                // One alone stands for the dash.
+                if tokens.peek().is_none_or(|next| is_inline(next)) {
+                    put("-", &mut is_joined);
+                    prefix = "";
+                }
+            }
+            "Ns" => is_joined = true,
+            "Ap" => {
+                is_joined = true;
+                put("'", &mut is_joined);
+                is_joined = true;
+            }
+            "Op" | "Bq" | "Oo" => {
+                put("[", &mut is_joined);
+                is_joined = true;
+                if token != "Oo" {
+                    closing.push("]");
+                }
+            }
+            "Oc" | "Pc" => {
+                is_joined = true;
+                put(if token == "Oc" { "]" } else { ")" }, &mut is_joined);
+            }
+            "Pq" | "Po" => {
+                put("(", &mut is_joined);
+                if token == "Pq" {
+                    closing.push(")");
+                }
+            }
+            "Dq" | "Qq" => {
+                put("\"", &mut is_joined);
+                is_joined = true;
+                closing.push("\"");
+            }
+            "Sq" | "Ql" => {
+                put("'", &mut is_joined);
+                is_joined = true;
+                closing.push("'");
+            }
+            "Aq" => {
+                put("<", &mut is_joined);
+                is_joined = true;
+                closing.push(">");
+            }
+            "Xr" => {
+                let name = tokens.next().unwrap_or_default();
+                let section = tokens.next().unwrap_or_default();
+                put(&format!("{name}({section})"), &mut is_joined);
+            }
+            "Nm" if tokens.peek().is_none_or(|next| is_inline(next) || next.len() == 1) => {
+                put(subject, &mut is_joined);
+            }
+            "Ar" if tokens.peek().is_none() => put("file ...", &mut is_joined),
+            name if is_inline(name) => prefix = "",
+            word => {
+                let is_mark = word.len() == 1 && !word.chars().all(char::is_alphanumeric);
+                put(&format!("{}{word}", if is_mark { "" } else { prefix }), &mut is_joined);
+            }
+        }
+    }
+    said.extend(closing.into_iter().rev());
+    said
+}
+
+/// Text without the escapes of groff(7).
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let mut letters = after.chars();
+        let Some(letter) = letters.next() else { return plain };
+        rest = letters.as_str();
+        match letter {
+            // The rest of the line is a comment.
+            '"' | '#' => return plain,
+            '-' => plain.push('-'),
+            'e' | '\\' | 'E' => plain.push('\\'),
+            ' ' | '~' | '0' => plain.push(' '),
+            '.' | '\'' | '`' => plain.push(letter),
+            't' => plain.push('\t'),
+            '(' | '[' | 'C' | '*' | 'f' | 'F' | 'm' | 'M' | 'n' | 's' | 'k' | 'g' | 'Y' => {
+                let (name, after) = name(letter, rest);
+                rest = after;
+                if matches!(letter, '(' | '[' | 'C' | '*') {
+                    plain.push_str(glyph(name));
+                }
+            }
+            // With an argument between two equal letters: heights, widths, lines, and what is for some device.
+            'h' | 'v' | 'w' | 'l' | 'L' | 'D' | 'X' | 'Z' | 'b' | 'o' | 'N' | 'H' | 'S' | 'x' | 'A' | 'B'
+            | 'R' => {
+                let mut inner = rest.chars();
+                if let Some(quote) = inner.next() {
+                    rest = inner.as_str().split_once(quote).map_or("", |(_, after)| after);
+                }
+            }
+            // Such as `\&`, `\|` and `\c`, which have no width.
+            _ => {}
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// The name after an escape: two letters after `(`, what stands in `[]`, or one letter; sizes are numbers with a sign.
+fn name(escape: char, rest: &str) -> (&str, &str) {
+    let of = |rest: &str, letters: usize| rest.char_indices().nth(letters).map_or(rest.len(), |(at, _)| at);
+    match escape {
+        '(' => rest.split_at(of(rest, 2)),
+        '[' => rest.split_once(']').unwrap_or((rest, "")),
+        'C' => rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).unwrap_or(("", rest)),
+        's' => {
+            let digits = rest.trim_start_matches(['+', '-']);
+            let signs = rest.len() - digits.len();
+            let count = digits.bytes().take(2).take_while(u8::is_ascii_digit).count();
+            rest.split_at(signs + count)
+        }
+        _ => {
+            if let Some(rest) = rest.strip_prefix('(') {
+                rest.split_at(of(rest, 2))
+            } else if let Some(rest) = rest.strip_prefix('[') {
+                rest.split_once(']').unwrap_or((rest, ""))
+            } else {
+                rest.split_at(of(rest, 1))
+            }
+        }
+    }
+}
+
+/// Of groff_char(7), those that pages use.
+fn glyph(name: &str) -> &str {
+    match name {
+        "aq" | "cq" | "oq" => "'",
+        "dq" | "lq" | "rq" | "Lq" | "Rq" => "\"",
+        "em" | "en" | "hy" | "mi" | "Em" => "-",
+        "bu" => "*",
+        "rs" => "\\",
+        "ti" | "tilde" => "~",
+        "ha" | "caret" => "^",
+        "ga" => "`",
+        "co" => "(c)",
+        "R" | "rg" => "(r)",
+        "tm" | "Tm" => "(tm)",
+        "la" => "<",
+        "ra" => ">",
+        "lB" => "[",
+        "rB" => "]",
+        "->" => "->",
+        "<-" => "<-",
+        "<=" => "<=",
+        ">=" => ">=",
+        "!=" => "!=",
+        "+-" => "+-",
+        "mu" => "x",
+        "de" => "°",
+        "ba" => "|",
+        "sl" => "/",
+        "at" => "@",
+        "sh" => "#",
+        "Do" => "$",
+        "pc" => "·",
+        "e'" | "'e" => "é",
+        "u00E9" => "é",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_both_kinds_are_read() {
+        let man = r#".\" A comment
+.TH GREET 1 2026-01-31 "greet 2.0"
+.SH NAME
+greet \- say hello
+.SH SYNOPSIS
+.B greet
+.RI [ name ]
+.SH OPTIONS
+.TP
+.BR \-l ", " \-\-language =\fILANG\fR
+The language,
+as in \(aqfr\(aq.
+.if t .ft CW
+.ie n hidden nothing \{\
+.\}
+.de XX
+not shown
+not shown either
+..
+.ig
+not shown
+..
+.PP
+See\ also \fBhello\fP(1).
+"#;
+        assert!(is_manual(man));
+        let text = to_markdown(man);
+        for line in [
+            "# greet(1)",
+            "## NAME",
+            "greet - say hello",
+            "[name]",
+            "-l, --language=LANG",
+            "as in 'fr'.",
+            "See also hello(1).",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+        assert!(!text.contains("not shown") && !text.contains('\\'), "{text}");
+
+        // What would be read once for each of its parts is given up.
+        assert_eq!(to_markdown(&".if n ".repeat(200_000)), "");
+        assert_eq!(to_markdown(&".el ".repeat(4000)), "");
+
+        let mdoc = ".Dd January 31, 2026\n.Dt GREET 8\n.Os\n.Sh NAME\n.Nm greet\n.Nd say hello\n.Sh SYNOPSIS\n.Nm\n.Op Fl l Ar language\n.Sh SEE ALSO\n.Xr hello 1 ,\n.Pa /etc/greet\n";
+        let text = to_markdown(mdoc);
+        for line in ["# greet(8)", "greet", "- say hello", "[-l language]", "hello(1),", "/etc/greet"] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_looks_like_a_page_fails(lines in proptest::collection::vec("[.'\\\\]{0,2}[A-Za-z(\\[\"]{0,4}.{0,12}", 0..30)) {
+            let _ = to_markdown(&lines.join("\n"));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Asks hands for the documents of a collection: those of its workspace, those of the host, or those that reach another host.
+
+use crate::collection::Record;
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use skynet_core::{CallCtx, Canonical, Error, Result, Run, canonical::hex};
+use skynet_documents::{
+    Contents, Entry, FETCH, Given, LIST, List, Listing, Page, READ, Read, Reading, Readings, SourceKind,
+    VISIT, Visit,
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// All pages of a collection are held at once until they are read, in bytes of base64.
+const MOST_FETCHED_BYTES: u64 = 64 << 20;
+
+/// Who does what is asked of hands.
+#[derive(Clone)]
+pub struct Runners {
+    /// With the workspace.
+    pub workspace: Arc<dyn Run>,
+    /// Where the host is seen as it is.
+    pub host: Arc<dyn Run>,
+    /// With a way to one other host.
+    pub remote: Arc<dyn Run>,
+}
+
+/// Documents as they were listed.
+pub(crate) struct Gathered {
+    pub(crate) listing: Listing,
+    /// The contents that came with it, by path.
+    given: HashMap<String, Given>,
+}
+
+/// Asks one of hands' tools.
+pub(crate) async fn ask<T: Serialize + Sync, D: DeserializeOwned>(
+    hands: &dyn Run,
+    ctx: &CallCtx,
+    name: &'static str,
+    input: &T,
+) -> Result<D> {
+    let unusable = |err: serde_json::Error| {
+        Error::internal(format!("`{name}` answered something else")).with_source(err)
+    };
+    let json = serde_json::to_vec(input).map_err(unusable)?;
+    let answer = hands.run(ctx, name, &Canonical::parse(&json)?).await?;
+    serde_json::from_slice(&answer).map_err(unusable)
+}
+
+/// How old a look may be before a search looks again, where nobody tells of changes; `None` where only who asks for it looks.
+pub(crate) const fn look_again_after(source: &SourceKind) -> Option<Duration> {
+    match source {
+        SourceKind::Files | SourceKind::Revision(_) | SourceKind::Commits(_) => Some(Duration::from_secs(2)),
+        SourceKind::Journal { .. } => Some(Duration::from_secs(30)),
+        SourceKind::Manuals(_) => Some(Duration::from_secs(600)),
+        // Another host is asked when somebody who may do that says so.
+        SourceKind::Pages(_) => None,
+    }
+}
+
+impl Runners {
+    /// What there is of a collection, or what changed since `cursor`.
+    pub(crate) async fn list(
+        &self,
+        ctx: &CallCtx,
+        record: &Record,
+        cursor: Option<String>,
+    ) -> Result<Gathered> {
+        if let SourceKind::Pages(urls) = &record.source {
+            return self.visit(ctx, urls, record.max_file_bytes).await;
+        }
+        let list = List {
+            source: record.source.clone(),
+            path: record.path.clone(),
+            include: record.include.clone(),
+            exclude: record.exclude.clone(),
+            cursor,
+        };
+        let hands = if is_of_host(&record.source) { &self.host } else { &self.workspace };
+        Ok(Gathered { listing: ask(&**hands, ctx, LIST, &list).await?, given: HashMap::new() })
+    }
+
+    /// Has some documents read. Hands may answer with a part of them, and are asked for the rest.
+    pub(crate) async fn read(
+        &self,
+        ctx: &CallCtx,
+        record: &Record,
+        gathered: &Gathered,
+        batch: Vec<Entry>,
+    ) -> Result<Vec<(Entry, Reading)>> {
+        let mut left = batch;
+        let mut read = Vec::with_capacity(left.len());
+        if is_of_host(&record.source) {
+            let wanted = wanted(record, gathered, &left);
+            let Contents { contents } = ask(&*self.host, ctx, FETCH, &wanted).await?;
+            let mut given = HashMap::new();
+            for (entry, content) in std::mem::take(&mut left).into_iter().zip(contents) {
+                match content {
+                    Ok(content) => {
+                        given.insert(entry.path.clone(), content);
+                        left.push(entry);
+                    }
+                    Err(why) => read.push((entry, Reading::Skipped(why))),
+                }
+            }
+            let listing = Listing::default();
+            read.extend(self.parse(ctx, record, &Gathered { listing, given }, left).await?);
+            return Ok(read);
+        }
+        self.parse(ctx, record, gathered, left).await
+    }
+
+    async fn parse(
+        &self,
+        ctx: &CallCtx,
+        record: &Record,
+        gathered: &Gathered,
+        mut left: Vec<Entry>,
+    ) -> Result<Vec<(Entry, Reading)>> {
+        let mut read = Vec::with_capacity(left.len());
+        while !left.is_empty() {
+            ctx.check_canceled()?;
+            let wanted = wanted(record, gathered, &left);
+            let Readings { readings } = ask(&*self.workspace, ctx, READ, &wanted).await?;
+            if readings.is_empty() {
+                return Err(Error::internal("hands read nothing"));
+            }
+            let rest = left.split_off(readings.len().min(left.len()));
+            read.extend(left.into_iter().zip(readings));
+            left = rest;
+        }
+        Ok(read)
+    }
+
+    /// Every page, or an error that names the one that cannot be had.
+    async fn visit(&self, ctx: &CallCtx, urls: &[String], max_bytes: u64) -> Result<Gathered> {
+        let mut gathered = Gathered { listing: Listing::default(), given: HashMap::new() };
+        let mut together = 0;
+        for (url, done) in urls.iter().zip(1..) {
+            ctx.check_canceled()?;
+            let visit = Visit { url: url.clone(), max_bytes };
+            let page: Page = ask(&*self.remote, ctx, VISIT, &visit).await?;
+            let size = page.base64.len() as u64;
+            together += size;
+            // Base64 makes four bytes of three. What hands say is theirs.
+            if size > max_bytes.saturating_mul(2) || together > MOST_FETCHED_BYTES {
+                return Err(Error::invalid_input(format!(
+                    "these pages are too large to be fetched together, from `{url}` on: name fewer of them, in collections of their own"
+                )));
+            }
+            let entry = Entry::of_digest(url.clone(), size, &hex(&Sha256::digest(&page.base64)));
+            gathered.listing.push(entry)?;
+            let name = format!("page.{}", page.extension);
+            gathered.given.insert(url.clone(), Given { name, base64: page.base64, about: page.about });
+            ctx.progress(f64::from(done), Some(urls.len() as f64), "fetching pages");
+        }
+        Ok(gathered)
+    }
+}
+
+/// Whether hands of a workspace do not see it.
+const fn is_of_host(source: &SourceKind) -> bool {
+    matches!(source, SourceKind::Journal { .. })
+}
+
+fn wanted(record: &Record, gathered: &Gathered, entries: &[Entry]) -> Read {
+    Read {
+        source: record.source.clone(),
+        path: record.path.clone(),
+        cursor: gathered.listing.cursor.clone(),
+        paths: entries.iter().map(|entry| entry.path.clone()).collect(),
+        max_bytes: record.max_file_bytes,
+        given: entries.iter().filter_map(|entry| gathered.given.get(&entry.path).cloned()).collect(),
+    }
+}
