@@ -137,6 +137,12 @@ fn approvals_are_listed_and_decided() {
     let queue = parsed(&line);
     let _ = home.ctl(&["approvals", "deny", queue[0]["id"].as_str().unwrap()]);
     assert!(outcome(&shim.answer(call)).unwrap_err().starts_with("denied"), "the human declined");
+    // What he said is on record for itself: a call that is denied may never come back.
+    let log = home.ctl(&["audit", "query", "--json"]).1;
+    let decisions: Vec<Value> = log.lines().map(parsed).filter(|line| line["kind"] == "decision").collect();
+    let said: Vec<_> = decisions.iter().map(|line| (&line["decision"], &line["tool"], &line["by"])).collect();
+    let (uid, tool) = (json!(rustix::process::getuid().as_raw()), json!("files_write"));
+    assert_eq!(said, [(&json!("approved"), &tool, &uid), (&json!("denied"), &tool, &uid)], "{log}");
     watch.kill().unwrap();
     watch.wait().unwrap();
     assert_eq!(home.ctl(&["approvals", "approve", "ffffffff"]).0, 1);

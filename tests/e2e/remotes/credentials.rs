@@ -33,7 +33,7 @@ fn a_secret_for_git_opens_the_remote_and_is_told_to_nobody() {
     let lines: Vec<Value> = audit.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     for tool in ["git_clone", "git_fetch", "git_pull", "git_push"] {
         let line = lines.iter().find(|line| line["tool"] == tool).expect(tool);
-        assert_eq!((code, &line["secret"]), (0, &json!("forge")), "{line}");
+        assert_eq!((code, &line["secrets"]), (0, &json!(["forge"])), "{line}");
     }
     let everything = format!("{told:?}{audit}{}", bench.everything());
     let encoded = "eC1hY2Nlc3MtdG9rZW46";
