@@ -145,7 +145,10 @@ fn a_private_key_opens_a_remote_by_ssh() {
 
     let (_, audit, _) = bench.home.ctl(&["audit", "export"]);
     let lines: Vec<Value> = audit.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert!(lines.iter().any(|line| line["tool"] == "git_push" && line["secrets"] == json!(["deploy"])), "{audit}");
+    assert!(
+        lines.iter().any(|line| line["tool"] == "git_push" && line["secrets"] == json!(["deploy"])),
+        "{audit}"
+    );
     let inside = key.lines().nth(2).unwrap();
     assert!(!format!("{told:?}{audit}{}", bench.everything()).contains(inside), "the key is somewhere");
 }
