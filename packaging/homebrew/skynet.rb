@@ -11,10 +11,10 @@ class Skynet < Formula
   depends_on "rust" => :build
 
   def install
-    system "cargo", "build", "--locked", "--release", "--package", "skynetctl"
+    system "cargo", "build", "--locked", "--profile", "dist", "--package", "skynetctl"
     system "cargo", "build", "--locked", "--profile", "shim", "--package", "skynet-shim"
     # Side by side, because skynetctl names the relay beside it to clients.
-    libexec.install "target/release/skynetctl", "target/shim/skynet-shim"
+    libexec.install "target/dist/skynetctl", "target/shim/skynet-shim"
     bin.install_symlink libexec/"skynetctl", libexec/"skynet-shim"
     man1.mkpath
     system bin/"skynetctl", "man", man1

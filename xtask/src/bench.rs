@@ -31,6 +31,12 @@ enum Part {
     Layers,
     /// What is found in sets of documents, by words, by vectors, and by both.
     Knowledge,
+    /// What a model takes for a text, beside the same file in Python and in JavaScript.
+    Models,
+    /// How fast the indexes of a large collection are.
+    Index,
+    /// A large tree of files, indexed by a daemon.
+    Tree,
 }
 
 #[derive(Args)]
@@ -43,10 +49,16 @@ pub(crate) struct Options {
     /// Repetitions of what takes a process each.
     #[arg(long, default_value_t = 11)]
     starts: usize,
+    /// Of `index`: passages of the collection.
+    #[arg(long, default_value_t = 100_000)]
+    passages: usize,
+    /// Of `tree`: files.
+    #[arg(long, default_value_t = 80_000)]
+    files: usize,
     /// Of `knowledge`: a set of documents, questions and judgments in the layout of BEIR, or a directory of such.
     #[arg(long, value_name = "DIR", required_if_eq("part", "knowledge"))]
     data: Option<PathBuf>,
-    /// Of `knowledge`: where models are installed; those of the user's daemon by default.
+    /// Of `knowledge` and `models`: where models are installed; those of the user's daemon by default.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// Of `knowledge`: where vectors are kept for the next run; nowhere by default.
@@ -54,11 +66,15 @@ pub(crate) struct Options {
     keep: Option<PathBuf>,
 }
 
+/// Of `tree`: files of the tree in which one changes.
+const CHANGED_OF: usize = 10_000;
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.part {
         Part::Servers => servers(options),
         Part::Host => pictures(options),
-        Part::Sandbox | Part::Layers | Part::Knowledge => of_product(options),
+        Part::Tree => crate::trees::run(options.files, CHANGED_OF),
+        Part::Sandbox | Part::Layers | Part::Knowledge | Part::Models | Part::Index => of_product(options),
     }
 }
 
@@ -68,12 +84,18 @@ fn of_product(options: &Options) -> Result<()> {
         Part::Layers => crate::layers::run(options.runs),
         Part::Knowledge => {
             let data = options.data.as_deref().context("`--data DIR` names the sets")?;
-            let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-            let models = options.models.clone().unwrap_or_else(|| home.join(".local/state/skynet/models"));
-            crate::retrieval::run(data, &models, options.keep.as_deref())
+            crate::retrieval::run(data, &models(options), options.keep.as_deref())
         }
-        Part::Sandbox | Part::Servers | Part::Host => crate::spawns::run(options.runs),
+        Part::Models => crate::embedding::run(&models(options)),
+        Part::Index => crate::indexes::run(options.passages),
+        Part::Sandbox | Part::Servers | Part::Host | Part::Tree => crate::spawns::run(options.runs),
     }
+}
+
+#[cfg(feature = "product")]
+fn models(options: &Options) -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    options.models.clone().unwrap_or_else(|| home.join(".local/state/skynet/models"))
 }
 
 /// By the same program with the product in it, which is optimized as it is shipped.
@@ -82,12 +104,14 @@ fn of_product(options: &Options) -> Result<()> {
     let part = match options.part {
         Part::Layers => "layers",
         Part::Knowledge => "knowledge",
-        Part::Servers | Part::Host | Part::Sandbox => "sandbox",
+        Part::Models => "models",
+        Part::Index => "index",
+        Part::Servers | Part::Host | Part::Sandbox | Part::Tree => "sandbox",
     };
     let mut command = shell::cargo();
     command.arg("run").args((part != "sandbox").then_some("--release"));
     command.args(["--package", "xtask", "--features", "product", "--", "bench", part, "--runs"]);
-    command.arg(options.runs.to_string());
+    command.arg(options.runs.to_string()).arg("--passages").arg(options.passages.to_string());
     for (name, directory) in
         [("--data", &options.data), ("--models", &options.models), ("--keep", &options.keep)]
     {

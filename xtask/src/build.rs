@@ -52,11 +52,25 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<Vec<Built>> {
     Ok(built)
 }
 
+/// For whom programs are built.
+#[derive(Clone, Copy)]
+pub(crate) enum For {
+    /// For this host, soon.
+    Here,
+    /// For everybody, as well as it can be done.
+    All,
+}
+
 /// Builds the programs of a release and copies them into `directory`.
-pub(crate) fn release_into(directory: &std::path::Path) -> Result<()> {
+pub(crate) fn release_into(directory: &std::path::Path, whom: For) -> Result<()> {
+    let profile = match whom {
+        For::Here => "release",
+        For::All => "dist",
+    };
     let mut built = cargo(&[
         "build",
-        "--release",
+        "--profile",
+        profile,
         "--package",
         "skynetd",
         "--package",

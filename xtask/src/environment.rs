@@ -14,7 +14,7 @@ use std::{
 pub(crate) enum Command {
     /// Install components; without names, those of the tests.
     Up {
-        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, packagers, prometheus, models, docker, systemd, bench-node, bench-python.
+        /// Some of: python-sdk, typescript-sdk, mcp-suites, openbao, packagers, prometheus, models, docker, systemd, bench-node, bench-python, bench-models-node, bench-models-python.
         names: Vec<String>,
     },
     /// Print where they are.

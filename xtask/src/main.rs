@@ -13,11 +13,15 @@ mod changelog;
 mod coverage;
 mod crowd;
 mod docs;
+#[cfg(feature = "product")]
+mod embedding;
 mod environment;
 mod figures;
 mod fuzz;
 mod guest;
 mod host;
+#[cfg(feature = "product")]
+mod indexes;
 #[cfg(feature = "product")]
 mod layers;
 mod mcp;
@@ -33,6 +37,7 @@ mod spawns;
 mod test;
 mod tidy;
 mod torture;
+mod trees;
 mod up;
 
 use anyhow::Result;

@@ -38,9 +38,14 @@ impl Bench {
         } else {
             crate::root().join("target/bench")
         };
-        fs::create_dir_all(&programs)?;
-        build::release_into(&programs)?;
-        build::make_readable(&programs)?;
+        // As the tests, it takes programs that are there.
+        let given = std::env::var_os("SKYNET_BIN_DIR").map(PathBuf::from);
+        if given.is_none() {
+            fs::create_dir_all(&programs)?;
+            build::release_into(&programs, build::For::All)?;
+            build::make_readable(&programs)?;
+        }
+        let programs = given.unwrap_or(programs);
         let work = account.home().join("skynet-bench");
         if work.exists() {
             fs::remove_dir_all(&work).with_context(|| format!("removing `{}`", work.display()))?;
@@ -68,6 +73,11 @@ impl Bench {
         }
         fs::write(bench.work.join("repo/file-7"), "changed\n")?;
         Ok(bench)
+    }
+
+    /// Gives the account what was made in its workspace.
+    pub(crate) fn own(&self, below: &Path) -> Result<()> {
+        self.account.own(&self.work.join(below))
     }
 
     /// Starts the daemon, with the default policy and a durable audit log.

@@ -49,7 +49,7 @@ fn install(prefix: &Path) -> Result<PathBuf> {
     for directory in [&programs, &links] {
         fs::create_dir_all(directory).with_context(|| format!("making `{}`", directory.display()))?;
     }
-    build::release_into(&programs)?;
+    build::release_into(&programs, build::For::Here)?;
     if shell::is_root() {
         build::make_readable(&programs)?;
     }

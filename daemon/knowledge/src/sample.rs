@@ -9,7 +9,7 @@ use crate::{
 use jiff::Timestamp;
 use skynet_core::{Error, Result};
 use skynet_documents::{Entry, Reading, SourceKind};
-use skynet_models::{Embedder, Language};
+use skynet_models::{Embedder, Language, Model};
 use std::{
     collections::HashMap,
     fs, io,
@@ -91,6 +91,15 @@ impl Sample {
     /// `Unavailable` when the index cannot be read.
     pub fn passages(&self) -> Result<u64> {
         Ok(self.0.lexical.count()?.1)
+    }
+
+    /// The cosines of the passages that are nearest to a vector, nearest first.
+    ///
+    /// # Errors
+    /// `Unavailable` when the index cannot be read.
+    pub fn nearest(&self, model: &Model, vector: &[f32], most: usize) -> Result<Vec<f32>> {
+        let found = self.0.vectors(model)?.search(vector, most)?;
+        Ok(found.into_iter().map(|(_, cosine)| cosine).collect())
     }
 
     /// The names of the documents that answer a question, best first.

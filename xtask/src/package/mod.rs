@@ -102,7 +102,7 @@ impl Material {
         let programs = match &options.binaries {
             Some(directory) => std::path::absolute(directory)?,
             None => {
-                build::release_into(built)?;
+                build::release_into(built, build::For::All)?;
                 built.to_owned()
             }
         };
