@@ -2,7 +2,7 @@
 
 use crate::{
     daemon::Daemon,
-    output::{Failure, Output, table},
+    output::{Failure, Output, is_unseen, table},
 };
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
@@ -166,7 +166,7 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
             let collections = at(&listed, "collections").as_array().cloned().unwrap_or_default();
             output.show(&Value::Array(collections.clone()), || {
                 table(
-                    ["collection", "path", "files", "passages", "vectors", "state"],
+                    ["collection", "of", "files", "passages", "vectors", "state"],
                     collections.iter().map(row),
                 )
             })
@@ -273,7 +273,10 @@ fn row(one: &Value) -> [String; 6] {
     let states = ["doing", "failure", "unwatched"].iter().find_map(|state| one[*state].as_str());
     [
         text(&one["name"]).to_owned(),
-        text(&one["path"]).to_owned(),
+        match text(&one["source"]) {
+            "files" | "" => text(&one["path"]).to_owned(),
+            source => source.to_owned(),
+        },
         one["files"].to_string(),
         one["passages"].to_string(),
         if vectors.is_empty() { "none".into() } else { vectors },
@@ -288,6 +291,12 @@ fn counts(value: &Value) -> String {
     )
 }
 
+/// What documents say is anybody's: a terminal obeys none of it.
+fn unobeyed(text: &str) -> String {
+    let is_text = |letter: char| letter == '\n' || letter == '\t' || !is_unseen(letter);
+    text.chars().map(|letter| if is_text(letter) { letter } else { '\u{fffd}' }).collect()
+}
+
 fn shown(answer: &Value) -> String {
     let found = answer["found"].as_array().into_iter().flatten().map(|one| {
         let within: Vec<&str> = one["within"].as_array().into_iter().flatten().map(text).collect();
@@ -295,7 +304,16 @@ fn shown(answer: &Value) -> String {
         let place = [within, defines].concat().join(" > ");
         let separator = if place.is_empty() { "" } else { "  " };
         let body: String = text(&one["text"]).lines().map(|line| format!("    {line}\n")).collect();
-        format!("{}:{}-{}{separator}{place}\n{body}", text(&one["path"]), one["first_line"], one["last_line"])
+        let about: Vec<&str> = ["collection", "author", "at"].iter().map(|name| text(&one[*name])).collect();
+        let about: Vec<&str> = about.into_iter().filter(|one| !one.is_empty()).collect();
+        let shown = format!(
+            "{}:{}-{}  [{}]{separator}{place}\n{body}",
+            text(&one["path"]),
+            one["first_line"],
+            one["last_line"],
+            about.join(", ")
+        );
+        unobeyed(&shown)
     });
     let found: Vec<String> = found.collect();
     let notes =

@@ -135,17 +135,19 @@ impl Output {
     }
 }
 
+/// Whether a terminal obeys a letter, hides it, or turns text around by it.
+pub(crate) fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// The same JSON, with nothing in its texts that a terminal obeys, hides or turns around: they may be an agent's. JSON itself
 /// lets all but the first 32 characters stand (RFC 8259, section 7).
 fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
-        let is_unseen = matches!(
-            letter,
-            '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-        ) || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-            || matches!(letter, '\u{e0000}'..='\u{e0fff}');
-        if is_unseen {
+        if !letter.is_ascii_control() && is_unseen(letter) || letter == '\u{7f}' {
             let mut units = [0; 2];
             for unit in letter.encode_utf16(&mut units) {
                 // Writing to a String cannot fail.

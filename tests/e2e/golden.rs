@@ -47,8 +47,8 @@ fn settled(home: &Home, daemon: &Daemon, text: &str) -> String {
     text = text.replace(&programs, "$BIN").replace(&daemon.pid().to_string(), "$PID");
     let mut out = String::new();
     for line in text.lines() {
-        let words = line.split_inclusive([' ', '"', '`', ',']).map(|word| {
-            let bare = word.trim_end_matches([' ', '"', '`', ',']);
+        let words = line.split_inclusive([' ', '"', '`', ',', ']']).map(|word| {
+            let bare = word.trim_end_matches([' ', '"', '`', ',', ']']);
             let end = &word[bare.len()..];
             let is_time = bare.len() >= 20 && bare.ends_with('Z') && bare.contains('T') && bare.contains(':');
             let is_long_hex =

@@ -88,7 +88,7 @@ fn open(path: &str) -> Fetched {
     if !metadata.is_file() {
         return Err("it is no file".into());
     }
-    let about = About { at: Some(metadata.mtime()), tags: vec![format!("section {section}")], author: None };
+    let about = About { at: Some(metadata.mtime()), tags: vec![section.to_owned()], author: None };
     Ok(Content { name: path.to_owned(), file, about })
 }
 

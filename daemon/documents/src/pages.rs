@@ -121,7 +121,13 @@ fn host_of(url: &str) -> Result<Remote> {
 /// A redirect to another host fails at the way out, which is to this one.
 fn fetch(visit: &Visit) -> Result<Page> {
     let url = &visit.url;
-    let failed = |err: ureq::Error| Error::unavailable(format!("`{url}` cannot be fetched: {err}"));
+    let failed = |err: ureq::Error| match err {
+        // That is the way out of this process, and no matter of the user's.
+        ureq::Error::ConnectProxyFailed(_) => Error::unavailable(format!(
+            "`{url}` cannot be fetched: there is no such host, or it does not answer at that port"
+        )),
+        err => Error::unavailable(format!("`{url}` cannot be fetched: {err}")),
+    };
     let proxy = Proxy::new(PROXY).map_err(failed)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = TlsConfig::builder()

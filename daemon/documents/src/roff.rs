@@ -16,7 +16,9 @@ pub(crate) fn is_manual(text: &str) -> bool {
 /// The page as Markdown; its first heading is what it is called, such as `ls(1)`.
 pub(crate) fn to_markdown(text: &str) -> String {
     let mut page = Page::default();
-    for line in text.lines() {
+    // A line that ends with a backslash goes on in the next one, unless that begins what a condition is about.
+    let whole = text.replace("\\{\\\n", "\\{\n").replace("\\\n", "");
+    for line in whole.lines() {
         page.take(line);
     }
     page.text
@@ -33,6 +35,21 @@ struct Page {
     hidden: usize,
     /// Whether the next line is what an indented paragraph is about.
     is_tag: bool,
+    /// Whether lines stay as they are, as in examples and tables.
+    is_literal: bool,
+    table: Table,
+    /// Whether a cell of the table goes on in the next line.
+    is_in_cell: bool,
+}
+
+/// Where a line is in a table of tbl(1).
+#[derive(Default, PartialEq, Eq)]
+enum Table {
+    #[default]
+    Outside,
+    /// Among the lines that tell how columns look; the last of them ends with a dot.
+    Format,
+    Rows,
 }
 
 impl Page {
@@ -42,7 +59,8 @@ impl Page {
 
     /// A line, or what follows a condition on one.
     fn take_part(&mut self, line: &str, depth: usize) {
-        if line.len() > LONGEST_LINE || depth > DEEPEST {
+        // A condition on nothing begins what it is about, in the lines that follow.
+        if line.len() > LONGEST_LINE || depth > DEEPEST || line.is_empty() && depth > 0 {
             return;
         }
         if let Some(end) = &self.until {
@@ -50,6 +68,9 @@ impl Page {
                 self.until = None;
             }
             return;
+        }
+        if self.table != Table::Outside && !line.starts_with(".TE") && !line.starts_with(".PP") {
+            return self.take_row(line);
         }
         if self.hidden > 0 {
             self.hidden += line.matches("\\{").count().min(DEEPEST);
@@ -87,7 +108,14 @@ impl Page {
             "SS" | "Ss" => self.heading("###", &words()),
             "br" => self.end_line(false),
             "PP" | "P" | "LP" | "Pp" | "Lp" | "sp" | "Bl" | "El" | "RS" | "RE" => self.end_line(true),
-            "EX" | "nf" | "Bd" | "EE" | "fi" | "Ed" => self.end_line(true),
+            "EX" | "nf" | "Bd" | "EE" | "fi" | "Ed" => {
+                self.end_line(true);
+                self.is_literal = matches!(name, "EX" | "nf" | "Bd");
+            }
+            "TS" | "TE" => {
+                self.end_line(true);
+                self.table = if name == "TS" { Table::Format } else { Table::Outside };
+            }
             "TP" | "TQ" => {
                 self.end_line(name == "TP");
                 self.is_tag = true;
@@ -120,6 +148,8 @@ impl Page {
                 let all: Vec<String> = std::iter::once(name.to_owned()).chain(arguments).collect();
                 self.say(&inline(&all, &self.name));
             }
+            // Of a reference: author, title, date.
+            _ if name.starts_with('%') => self.say(&words()),
             // Such as fonts, distances, registers and strings; all of groff's are lower case or numbers.
             _ if name.starts_with(|first: char| !first.is_ascii_uppercase()) || is_silent(name) => {}
             _ => self.say(&words()),
@@ -142,10 +172,38 @@ impl Page {
         }
     }
 
+    /// Cells are separated by tabs, or are text between `T{` and `T}`; lines between rows say nothing.
+    fn take_row(&mut self, line: &str) {
+        match self.table {
+            Table::Format => {
+                if line.trim_end().ends_with('.') {
+                    self.table = Table::Rows;
+                }
+            }
+            _ if line.starts_with(".T&") => self.table = Table::Format,
+            _ if line.starts_with('.') || line.chars().all(|c| matches!(c, '_' | '=' | ' ' | '\t')) => {}
+            _ => {
+                let cells = plain(line).replace("T{", "").replace("T}", "");
+                let cells: Vec<&str> =
+                    cells.split('\t').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+                self.text.push_str(&cells.join("  "));
+                self.is_in_cell =
+                    line.trim_end().ends_with("T{") || self.is_in_cell && !line.starts_with("T}");
+                if self.is_in_cell {
+                    self.text.push(' ');
+                } else {
+                    self.text.truncate(self.text.trim_end_matches(' ').len());
+                    self.end_line(false);
+                }
+            }
+        }
+    }
+
     fn heading(&mut self, mark: &str, text: &str) {
         self.is_tag = false;
         if !text.is_empty() {
-            self.text.push_str(&format!("\n\n{mark} {text}\n\n"));
+            self.end_line(true);
+            self.text.push_str(&format!("{mark} {text}\n\n"));
         }
     }
 
@@ -154,7 +212,7 @@ impl Page {
             return self.end_line(true);
         }
         if !self.text.is_empty() && !self.text.ends_with('\n') {
-            self.text.push('\n');
+            self.text.push(if self.is_literal { '\n' } else { ' ' });
         }
         self.text.push_str(text);
         if std::mem::take(&mut self.is_tag) {
@@ -408,7 +466,7 @@ fn name(escape: char, rest: &str) -> (&str, &str) {
 /// Of groff_char(7), those that pages use.
 fn glyph(name: &str) -> &str {
     match name {
-        "aq" | "cq" | "oq" => "'",
+        "aq" | "cq" | "oq" | "Aq" => "'",
         "dq" | "lq" | "rq" | "Lq" | "Rq" => "\"",
         "em" | "en" | "hy" | "mi" | "Em" => "-",
         "bu" => "*",
@@ -462,7 +520,10 @@ greet \- say hello
 The language,
 as in \(aqfr\(aq.
 .if t .ft CW
-.ie n hidden nothing \{\
+.ie n \{\
+Of terminals.
+.\}
+.el \{\
 .\}
 .de XX
 not shown
@@ -472,6 +533,19 @@ not shown either
 not shown
 ..
 .PP
+.TS
+l c
+lB r l.
+HUP	1	T{
+Hang up
+T}
+_
+.TE
+.EX
+one
+two
+.EE
+.PP
 See\ also \fBhello\fP(1).
 "#;
         assert!(is_manual(man));
@@ -480,10 +554,13 @@ See\ also \fBhello\fP(1).
             "# greet(1)",
             "## NAME",
             "greet - say hello",
-            "[name]",
+            "greet [name]",
             "-l, --language=LANG",
-            "as in 'fr'.",
+            "The language, as in 'fr'. Of terminals.",
             "See also hello(1).",
+            "HUP  1 Hang up",
+            "one",
+            "two",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}: {text}");
         }
@@ -495,7 +572,7 @@ See\ also \fBhello\fP(1).
 
         let mdoc = ".Dd January 31, 2026\n.Dt GREET 8\n.Os\n.Sh NAME\n.Nm greet\n.Nd say hello\n.Sh SYNOPSIS\n.Nm\n.Op Fl l Ar language\n.Sh SEE ALSO\n.Xr hello 1 ,\n.Pa /etc/greet\n";
         let text = to_markdown(mdoc);
-        for line in ["# greet(8)", "greet", "- say hello", "[-l language]", "hello(1),", "/etc/greet"] {
+        for line in ["# greet(8)", "greet - say hello", "greet [-l language]", "hello(1), /etc/greet"] {
             assert!(text.lines().any(|one| one == line), "{line}: {text}");
         }
     }

@@ -72,6 +72,8 @@ pub struct Progress {
     pub doing: Option<&'static str>,
     /// Files or passages of that which are done, and all of them.
     pub done: (u64, u64),
+    /// Passages that have a vector by now, and all, while vectors are made.
+    pub vectors: Option<(u64, u64)>,
     /// When its files were last looked at.
     pub checked_at: Option<Timestamp>,
     /// What went wrong the last time.

@@ -63,6 +63,11 @@ impl Knowledge {
             }
             _ => {}
         }
+        if let Some((done, all)) = progress.vectors {
+            notes.push(format!(
+                "vectors of `{name}` are being made, {done} of {all}: until then the rest is found by words alone"
+            ));
+        }
         if let Some(failure) = progress.failure {
             notes.push(format!("`{name}` may be out of date: {failure}"));
         }

@@ -3,7 +3,7 @@
 use crate::collection::Record;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use skynet_core::{CallCtx, Canonical, Error, Result, Run, canonical::hex};
+use skynet_core::{CallCtx, Canonical, Error, ErrorKind, Result, Run, canonical::hex};
 use skynet_documents::{
     Contents, Entry, FETCH, Given, LIST, List, Listing, Page, READ, Read, Reading, Readings, SourceKind,
     VISIT, Visit,
@@ -49,7 +49,9 @@ pub(crate) async fn ask<T: Serialize + Sync, D: DeserializeOwned>(
 /// How old a look may be before a search looks again, where nobody tells of changes; `None` where only who asks for it looks.
 pub(crate) const fn look_again_after(source: &SourceKind) -> Option<Duration> {
     match source {
-        SourceKind::Files | SourceKind::Revision(_) | SourceKind::Commits(_) => Some(Duration::from_secs(2)),
+        SourceKind::Files => Some(Duration::from_secs(2)),
+        // Where nothing moved, that is known at once.
+        SourceKind::Revision(_) | SourceKind::Commits(_) => Some(Duration::ZERO),
         SourceKind::Journal { .. } => Some(Duration::from_secs(30)),
         SourceKind::Manuals(_) => Some(Duration::from_secs(600)),
         // Another host is asked when somebody who may do that says so.
@@ -131,14 +133,23 @@ impl Runners {
         Ok(read)
     }
 
-    /// Every page, or an error that names the one that cannot be had.
+    /// The pages that can be had; if none can, why not the first.
     async fn visit(&self, ctx: &CallCtx, urls: &[String], max_bytes: u64) -> Result<Gathered> {
         let mut gathered = Gathered { listing: Listing::default(), given: HashMap::new() };
-        let mut together = 0;
+        let (mut together, mut fault) = (0, None);
         for (url, done) in urls.iter().zip(1..) {
             ctx.check_canceled()?;
             let visit = Visit { url: url.clone(), max_bytes };
-            let page: Page = ask(&*self.remote, ctx, VISIT, &visit).await?;
+            let page: Page = match ask(&*self.remote, ctx, VISIT, &visit).await {
+                Ok(page) => page,
+                Err(err) if err.kind == ErrorKind::Canceled => return Err(err),
+                Err(err) => {
+                    tracing::info!(url, error = %err, "a page cannot be had");
+                    gathered.listing.unreadable += 1;
+                    fault.get_or_insert(err);
+                    continue;
+                }
+            };
             let size = page.base64.len() as u64;
             together += size;
             // Base64 makes four bytes of three. What hands say is theirs.
@@ -153,7 +164,10 @@ impl Runners {
             gathered.given.insert(url.clone(), Given { name, base64: page.base64, about: page.about });
             ctx.progress(f64::from(done), Some(urls.len() as f64), "fetching pages");
         }
-        Ok(gathered)
+        match fault {
+            Some(fault) if gathered.listing.files.is_empty() => Err(fault),
+            _ => Ok(gathered),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use skynet_core::{CallCtx, Error, Result};
-use skynet_documents::{About, Document, Entry, MOST_FILES, Reading};
+use skynet_documents::{About, Document, Entry, MOST_FILES, Reading, SourceKind};
 use skynet_models::{Embedder, Language, Use};
 use skynet_secrets::{Keyring, Scanner};
 use std::{
@@ -144,7 +144,9 @@ async fn look(
         skipped += known.values().filter(|file| file.skipped.is_some()).count() as u64;
         Vec::new()
     } else {
-        known.into_keys().collect()
+        // A page that cannot be had now is what it was.
+        let is_kept = |url: &String| matches!(&record.source, SourceKind::Pages(urls) if urls.contains(url));
+        known.into_keys().filter(|path| !is_kept(path)).collect()
     };
     let mut refreshed =
         Refreshed { changed: changed.len() as u64, removed: removed.len() as u64, files, skipped };
@@ -353,6 +355,7 @@ pub(crate) async fn embed(
     embedders: &[(Language, Arc<dyn Embedder>)],
 ) -> Result<()> {
     let _embedding = collection.embedding.lock().await;
+    let _told = Told(collection);
     for (language, embedder) in embedders {
         let (opened, model, language) = (collection.clone(), embedder.model().clone(), *language);
         let (vectors, missing) = blocking(move || {
@@ -363,7 +366,9 @@ pub(crate) async fn embed(
         .await?;
         // The places are those of one state of the index; a change since begins a new round, which finds what this one misses.
         let searcher = collection.lexical.searcher();
-        for part in missing.chunks(TEXTS) {
+        let all = missing.len() as u64;
+        for (part, done) in missing.chunks(TEXTS).zip((0_u64..).step_by(TEXTS)) {
+            collection.progress.send_modify(|progress| progress.vectors = Some((done, all)));
             let (opened, searcher, part) = (collection.clone(), searcher.clone(), part.to_vec());
             let texts = blocking(move || {
                 part.iter()
@@ -382,6 +387,15 @@ pub(crate) async fn embed(
         blocking(move || vectors.save()).await?;
     }
     Ok(())
+}
+
+/// However the making of vectors ends, it is over.
+struct Told<'a>(&'a Collection);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.progress.send_modify(|progress| progress.vectors = None);
+    }
 }
 
 /// The vectors of some passages. Where a model refuses all of them together it is asked for each, so that one that it cannot read

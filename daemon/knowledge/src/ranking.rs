@@ -166,8 +166,9 @@ pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -
         .into_iter()
         .map(|Candidate { passage, legs, vector, .. }| {
             let span = if passage.is_foreign() { &vectors[1] } else { &vectors[0] };
-            // Without a vector that is near, words are all there is.
-            let weight = if span.is_empty() { 0.0 } else { vector_weight(asked.kind, passage.format) };
+            // Without a vector that is near, and for a passage whose own is not made yet, words are all there is.
+            let is_by_words = span.is_empty() || legs.vector.is_none();
+            let weight = if is_by_words { 0.0 } else { vector_weight(asked.kind, passage.format) };
             let is_readable = passage.is_foreign() || !asked.is_foreign;
             let by_vector = span.place(legs.vector) * if is_readable { 1.0 } else { UNREADABLE_FACTOR };
             let score = weight * by_vector + (1.0 - weight) * words.place(legs.words);

@@ -20,6 +20,11 @@ fn git(directory: &Path, author: &str, date: &str, arguments: &[&str]) {
     assert!(status.unwrap().success(), "git {arguments:?}");
 }
 
+fn of_head(directory: &Path) -> String {
+    let told = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(directory).output().unwrap();
+    String::from_utf8(told.stdout).unwrap().trim().to_owned()
+}
+
 impl Bench {
     /// A repository with a commit of ann's and one of bob's.
     fn with_history() -> Self {
@@ -50,6 +55,9 @@ fn commits_are_found_by_what_they_say_and_who_made_them() {
     assert_eq!((&added["collection"], &added["files"]), (&json!("commits"), &json!(2)), "{added}");
     let found = bench.found(json!({ "query": "marmots" }));
     assert_eq!(found.len(), 2, "{found:?}");
+    let name = of_head(&bench.home.project);
+    let by_name = &bench.found(json!({ "query": &name[..7] }))[0];
+    assert_eq!(by_name["path"], format!("commit/{name}"), "{by_name}");
     let of_pump = &bench.found(json!({ "query": "what touches src/pump.rs" }))[0];
     assert_eq!(of_pump["author"], "bob <bob@example.org>", "{of_pump}");
     assert_eq!(of_pump["at"], "2026-03-20T12:00:00Z", "{of_pump}");
@@ -108,6 +116,12 @@ fn a_branch_is_searched_as_it_is_and_followed_as_it_moves() {
         (&siphon["path"], &siphon["author"]),
         (&json!("src/siphon.rs"), &json!("ann <ann@example.org>"))
     );
+    let wrong = json!({ "kind": "revision", "revision": "topic", "name": "none", "include": ["zzz/**"] });
+    let refused = bench.shim.call("knowledge_add_source", wrong).unwrap_err();
+    assert!(refused.contains("nothing in it"), "{refused}");
+    let wrong = json!({ "kind": "manuals", "sections": ["man5"] });
+    let refused = bench.shim.call("knowledge_add_source", wrong).unwrap_err();
+    assert!(refused.starts_with("invalid_input") && refused.contains("no section"), "{refused}");
     // Of the working tree, which has no such file, nothing is looked at.
     assert!(!project.join("src/siphon.rs").exists());
     let found = bench.call("knowledge_find_symbol", json!({ "name": "Siphon" }));
@@ -159,7 +173,7 @@ fn manual_pages_are_read_from_files_and_from_the_host() {
     match bench.shim.call("knowledge_add_source", wanted) {
         Ok(added) => {
             assert!(added["files"].as_u64().unwrap() > 0, "{added}");
-            let found = &bench.found(json!({ "query": "list", "tags": ["section 1"] }))[0];
+            let found = &bench.found(json!({ "query": "list", "tags": ["1"] }))[0];
             assert!(found["path"].as_str().unwrap().contains("/man/man1/"), "{found}");
             assert!(!found["text"].as_str().unwrap().contains("\\f"), "{found}");
         }
@@ -241,16 +255,22 @@ fn pages_are_fetched_when_somebody_says_so_and_from_their_host_alone() {
     );
     let text = found["text"].as_str().unwrap();
     assert!(text.contains("Feed the axolotl at dusk.") && !text.contains("menu"), "{text}");
+    // One that cannot be had does not keep the others away.
+    let some = json!({ "kind": "pages", "name": "some", "urls": [at("/none"), at("/plain")] });
+    let added = bench.call("knowledge_add_source", some);
+    assert_eq!((&added["files"], &added["skipped"]), (&json!(1), &json!(1)), "{added}");
+    bench.call("knowledge_remove_collection", json!({ "name": "some" }));
     // A search fetches nothing, and neither does a refresh.
     assert!(bench.found(json!({ "query": "newt" }))[0]["text"].as_str().unwrap().contains("Seen 2 times"));
     let refused = bench.shim.call("knowledge_refresh_collection", json!({ "name": "site" })).unwrap_err();
     assert!(refused.contains("knowledge_add_source"), "{refused}");
     let again = bench.call("knowledge_add_source", pages);
     assert_eq!((&again["files"], &again["changed"]), (&json!(2), &json!(2)), "{again}");
-    assert!(bench.found(json!({ "query": "newt" }))[0]["text"].as_str().unwrap().contains("Seen 4 times"));
+    assert!(bench.found(json!({ "query": "newt" }))[0]["text"].as_str().unwrap().contains("Seen 6 times"));
 
     for (url, why) in [
         (at("/none"), "there is no page"),
+        (site.address.replace("127.0.0.1", "127.0.0.2"), "cannot be fetched"),
         (at("/movie"), "is not read"),
         (at("/away"), "cannot be fetched"),
         ("file:///etc/passwd".to_owned(), "neither `https` nor `http`"),

@@ -29,6 +29,9 @@ const LONGEST_AUTHOR: usize = 200;
 /// What keeps output to what is asked for, whatever a configuration says.
 const PLAIN: [&str; 3] = ["--no-color", "--no-show-signature", "--encoding=UTF-8"];
 
+/// Letters of a commit's name that people write, at least (git-config(1), `core.abbrev`).
+const SHORT_NAME: usize = 7;
+
 /// Files that are named of one commit.
 const MOST_NAMED: usize = 200;
 
@@ -311,7 +314,7 @@ async fn show(ctx: &CallCtx, repository: &Repository, wanted: &[&str]) -> Result
         let fields: Vec<&str> = record.split(&field).collect();
         if let [commit, author, at, message, files] = fields.as_slice() {
             let about = About { author: Some(shortened(author)), at: at.parse().ok(), tags: Vec::new() };
-            documents.insert(commit, (about, text_of(message, files)));
+            documents.insert(commit, (about, text_of(commit, message, files)));
         }
     }
     let fetched = wanted.iter().map(|commit| match documents.remove(commit) {
@@ -323,10 +326,12 @@ async fn show(ctx: &CallCtx, repository: &Repository, wanted: &[&str]) -> Result
     fetched.collect()
 }
 
-/// A commit as Markdown: its subject is the heading, and at the end are the files that it touches.
-fn text_of(message: &str, files: &str) -> String {
+/// A commit as Markdown: its subject is the heading, and at the end are its name, as it is told and in full, and the files that it
+/// touches.
+fn text_of(commit: &str, message: &str, files: &str) -> String {
     let (subject, body) = message.trim().split_once('\n').unwrap_or((message.trim(), ""));
-    let mut text = format!("# {}\n\n{}\n", subject.trim(), body.trim());
+    let short = commit.get(..SHORT_NAME).unwrap_or(commit);
+    let mut text = format!("# {}\n\n{}\n\ncommit {short} {commit}\n", subject.trim(), body.trim());
     let files: Vec<&str> = files.lines().filter(|file| !file.is_empty()).collect();
     for file in files.iter().take(MOST_NAMED) {
         text.push_str(&format!("\n- `{file}`"));
@@ -362,7 +367,9 @@ mod tests {
 
     #[test]
     fn a_commit_reads_as_its_message() {
-        let text = text_of("Bound the queue\n\nIt grew without end.\n", "\nsrc/a.rs\nsrc/b.rs\n");
-        assert_eq!(text, "# Bound the queue\n\nIt grew without end.\n\n- `src/a.rs`\n- `src/b.rs`");
+        let text = text_of("0123456789ab", "Bound the queue\n\nIt grew.\n", "\nsrc/a.rs\nsrc/b.rs\n");
+        let expected =
+            "# Bound the queue\n\nIt grew.\n\ncommit 0123456 0123456789ab\n\n- `src/a.rs`\n- `src/b.rs`";
+        assert_eq!(text, expected);
     }
 }

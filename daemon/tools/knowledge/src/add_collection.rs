@@ -3,7 +3,7 @@
 use crate::{Library, refresh_collection::Counts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
 use skynet_documents::SourceKind;
 use skynet_knowledge::{Knowledge, Wanted};
 use std::{sync::Arc, time::Duration};
@@ -80,7 +80,16 @@ impl Tool for KnowledgeAddCollection {
 /// Makes it and reads it, or leaves nothing of it.
 pub(crate) async fn add(knowledge: &Arc<Knowledge>, ctx: &CallCtx, wanted: Wanted) -> Result<Output> {
     let (record, is_new) = knowledge.add(ctx, wanted)?;
-    match knowledge.refresh_record(ctx, record.clone()).await {
+    let refreshed = knowledge.refresh_record(ctx, record.clone()).await.and_then(|refreshed| {
+        // A directory may be filled later.
+        if refreshed.files == 0 && record.source != SourceKind::Files {
+            return Err(Error::not_found(
+                "there is nothing in it, so it is not kept: look at what was asked for",
+            ));
+        }
+        Ok(refreshed)
+    });
+    match refreshed {
         Ok(refreshed) => Ok(Output {
             collection: record.name,
             counts: refreshed.into(),

@@ -96,7 +96,21 @@ impl Input {
             Kind::Manuals if self.sections.is_empty() => {
                 SourceKind::Manuals(SECTIONS.map(str::to_owned).to_vec())
             }
-            Kind::Manuals => SourceKind::Manuals(self.sections.clone()),
+            Kind::Manuals => {
+                let is_one = |section: &&String| {
+                    section.starts_with(|first: char| matches!(first, '1'..='9'))
+                        && section.chars().all(|letter| letter.is_ascii_alphanumeric())
+                };
+                match self.sections.iter().find(|section| !is_one(section)) {
+                    Some(wrong) => {
+                        return Err(Error::invalid_input(format!(
+                            "`{}` is no section of the manual; sections are such as `1`, `5`, `8` or `3pm`",
+                            wrong.escape_debug()
+                        )));
+                    }
+                    None => SourceKind::Manuals(self.sections.clone()),
+                }
+            }
             Kind::Journal => SourceKind::Journal { units: self.units.clone(), days: self.days },
             Kind::Pages if self.urls.is_empty() => {
                 return Err(Error::invalid_input("`pages` needs `urls`, the addresses of the pages"));

@@ -83,7 +83,10 @@ impl From<Status> for Collection {
             vectors: vectors.into_iter().map(|(model, count)| Vectors { model, count }).collect(),
             languages: languages.into_iter().map(|(language, _)| language).collect(),
             size_bytes,
-            doing: progress.doing.map(|doing| format!("{doing}, {done} of {all}")),
+            doing: progress
+                .doing
+                .map(|doing| format!("{doing}, {done} of {all}"))
+                .or_else(|| progress.vectors.map(|(done, all)| format!("making vectors, {done} of {all}"))),
             checked_at: progress.checked_at.as_ref().map(Timestamp::to_string),
             failure: progress.failure,
             unwatched: progress.unwatched,
