@@ -220,6 +220,10 @@ impl Page {
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             self.text.push(if self.is_literal { '\n' } else { ' ' });
         }
+        // What a shell takes for a comment is no heading.
+        if text.starts_with('#') && (self.text.is_empty() || self.text.ends_with('\n')) {
+            self.text.push_str("    ");
+        }
         self.text.push_str(text);
         if std::mem::take(&mut self.is_tag) {
             self.text.push('\n');
@@ -300,7 +304,7 @@ T}
 _
 .TE
 .EX
-one
+# one
 two
 .EE
 .PP
@@ -317,7 +321,7 @@ See\ also \fBhello\fP(1).
             "The language, as in 'fr'. Of terminals.",
             "See also hello(1).",
             "HUP  1 Hang up",
-            "one",
+            "    # one",
             "two",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}: {text}");
