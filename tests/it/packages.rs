@@ -1,7 +1,6 @@
 //! What is delivered: each kind of package, made of the staged programs, and what is told of a release.
 
 mod archive;
-mod casts;
 mod changelog;
 mod deb;
 mod elsewhere;

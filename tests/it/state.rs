@@ -7,10 +7,14 @@ use std::{
     io::Write as _,
     num::NonZeroU64,
     path::Path,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 /// Takes all room that is left.
+/// There is one small disk, which one test at a time can fill.
+static SMALL_DISK: Mutex<()> = Mutex::new(());
+
 fn fill(disk: &Path) {
     let mut file = File::create(disk.join("filler")).unwrap();
     for block in [1 << 20, 4096, 1] {
@@ -29,6 +33,7 @@ fn open_again(directory: &Path) -> skynet_store::Result<Tables> {
 #[test]
 fn tables_serve_from_memory_while_the_disk_is_full_and_store_it_later() {
     let Some(disk) = components::small_disk() else { return };
+    let _alone = SMALL_DISK.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = disk.join("tables");
     let tables = Tables::open(&directory).unwrap();
     let table = tables.table::<String>("words");
@@ -99,6 +104,7 @@ fn audit_log(root: &Path, records: u64) -> Ledger {
 #[test]
 fn an_audit_log_on_a_full_disk_is_signed_again_once_there_is_room() {
     let Some(disk) = components::small_disk() else { return };
+    let _alone = SMALL_DISK.lock().unwrap_or_else(PoisonError::into_inner);
     let root = disk.join("audit");
     let ledger = audit_log(&root, 10);
     let record = format!(r#"{{"kind":"call","pad":"{}"}}"#, "x".repeat(500));

@@ -38,6 +38,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     crate::tidy::run()?;
     crate::docs::run(true)?;
+    // What is quoted in the book was recorded.
+    let mut casts = Command::new("python3");
+    casts.args(["-B", "-m", "unittest", "--quiet", "docs/casts/test_render.py"]).current_dir(crate::root());
+    if shell::has("python3") {
+        shell::run(&mut casts)?;
+    }
     run_with(options, &[])
 }
 

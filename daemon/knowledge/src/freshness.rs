@@ -30,7 +30,9 @@ impl Knowledge {
             let Some(open) = open.get(&collection.record.id) else { return Vec::new() };
             let look_again_after = look_again_after(&collection.record.source);
             let is_old = |after| open.looked_at.is_none_or(|at| at.elapsed() > after);
-            (!open.watch.is_on() && look_again_after.is_some_and(is_old), open.watch.news())
+            // What is heard of is looked at once; if that failed, nothing may be heard of it again.
+            let is_blind = !open.watch.is_on() || collection.progress.borrow().failure.is_some();
+            (is_blind && look_again_after.is_some_and(is_old), open.watch.news())
         };
         let looking = is_due.then(|| {
             self.note_look(collection);

@@ -128,7 +128,7 @@ impl Input {
 impl Tool for KnowledgeAddSource {
     const NAME: &'static str = "knowledge_add_source";
     const SUMMARY: &'static str = "Index what is no file of the workspace, for knowledge_search: a branch or the commits of a Git repository, manual pages, the systemd journal, pages of the web.";
-    const KEYWORDS: &'static str = "index add git history commits branch tag man pages manual journal logs website web page url documentation online crawl | indexer ajouter historique commits branche pages de manuel journal site web page adresse documentation en ligne";
+    const KEYWORDS: &'static str = "make searchable git history commits branch tag man pages manual journal logs web page url documentation online | rendre cherchable historique commits branche pages de manuel journal page web adresse documentation en ligne";
     const EFFECT: Effect = Effect::Write;
     const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
