@@ -265,33 +265,3 @@ fn the_journal_is_followed_and_resumed() {
     let refused = shim.call("system_read_journal", json!({ "follow_seconds": 601 })).unwrap_err();
     assert!(refused.starts_with("invalid_input"), "{refused}");
 }
-
-#[test]
-fn the_journal_is_a_collection() {
-    let Some(mut machine) = Machine::boot() else { return };
-    prepare(&machine);
-    let mut shim = machine.client();
-    let say = |level: &str, text: &str| {
-        machine.sh(&format!(
-            "systemd-cat --identifier=kettle --priority={level} echo {text}; journalctl --sync"
-        ));
-    };
-    say("info", "the wombat is warm");
-    say("err", "the wombat boiled over");
-    let added = call(&mut shim, "knowledge_add_source", json!({ "kind": "journal", "days": 1 }));
-    assert!(added["files"].as_u64().unwrap() > 1, "{added}");
-    let found = call(&mut shim, "knowledge_search", json!({ "query": "wombat", "tags": ["error"] }));
-    let first = &found["found"][0];
-    let (path, text) = (first["path"].as_str().unwrap(), first["text"].as_str().unwrap());
-    // Of no unit but that of whoever ran it, and of this hour.
-    assert!(path.starts_with("journal/") && path.ends_with(".log"), "{found}");
-    assert!(text.contains("the wombat is warm") && text.contains("the wombat boiled over"), "{found}");
-    say("info", "an ocelot came by");
-    call(&mut shim, "knowledge_refresh_collection", json!({ "name": "journal" }));
-    let found = call(&mut shim, "knowledge_search", json!({ "query": "ocelot" }));
-    assert!(found["found"][0]["text"].as_str().unwrap().contains("an ocelot came by"), "{found}");
-    let refused = shim
-        .call("knowledge_add_source", json!({ "kind": "journal", "name": "more", "units": ["no unit"] }))
-        .unwrap_err();
-    assert!(refused.starts_with("not_found") || refused.starts_with("invalid_input"), "{refused}");
-}

@@ -5,7 +5,7 @@ use skynet_tests::{
     components,
     machine::{Machine, USER},
     packages::{Workshop, run},
-    programs::wait_until,
+    programs::{Shim, wait_until},
 };
 use std::{fs, path::Path};
 
@@ -59,13 +59,14 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
 
     // Members of the group work as themselves; others do not.
     machine.sh(&format!(
-        "install -d -o {USER} -g {USER} {WORKSPACE}; usermod -aG skynet {USER}; useradd -m eve"
+        "install -d -o {USER} -g {USER} {WORKSPACE}; usermod -aG skynet,systemd-journal {USER}; useradd -m eve"
     ));
     let refused = machine.run("eve", &["skynetctl", "status"]);
     assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
     let mut shim = machine.client_of_host(USER, WORKSPACE);
     let ran = shim.call("exec_run", json!({ "script": "id -un; pwd" })).unwrap();
     assert_eq!(ran["stdout"], format!("{USER}\n{WORKSPACE}\n"));
+    journal(&machine, &mut shim);
 
     // With calls under way the daemon is started again; every one has its answer, and happened once.
     let before = pid(&machine);
@@ -164,4 +165,30 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
         machine.sh("test -d /var/lib/skynet/keys; ls /var/lib/skynet/keys | grep secrets || true"),
         ""
     );
+}
+
+/// What the journal holds for her is a collection of hers: read where the host is seen, and cut where her workspace is.
+fn journal(machine: &Machine, shim: &mut Shim) {
+    let say = |level: &str, text: &str| {
+        machine.sh(&format!(
+            "systemd-cat --identifier=kettle --priority={level} echo {text}; journalctl --sync"
+        ));
+    };
+    say("info", "the wombat is warm");
+    say("err", "the wombat boiled over");
+    let added = shim.call("knowledge_add_source", json!({ "kind": "journal", "days": 1 })).unwrap();
+    assert!(added["files"].as_u64().unwrap() > 1, "{added}");
+    let found = shim.call("knowledge_search", json!({ "query": "wombat", "tags": ["error"] })).unwrap();
+    let (path, text) = (&found["found"][0]["path"], &found["found"][0]["text"]);
+    let (path, text) = (path.as_str().unwrap(), text.as_str().unwrap());
+    assert!(path.starts_with("journal/") && path.ends_with(".log"), "{found}");
+    assert!(text.contains("the wombat is warm") && text.contains("the wombat boiled over"), "{found}");
+    say("info", "an ocelot came by");
+    shim.call("knowledge_refresh_collection", json!({ "name": "journal" })).unwrap();
+    let found = shim.call("knowledge_search", json!({ "query": "ocelot" })).unwrap();
+    assert!(found["found"][0]["text"].as_str().unwrap().contains("an ocelot came by"), "{found}");
+    let wanted = json!({ "kind": "journal", "name": "more", "units": ["none.service"] });
+    let refused = shim.call("knowledge_add_source", wanted).unwrap_err();
+    assert!(refused.contains("nothing in it"), "{refused}");
+    shim.call("knowledge_remove_collection", json!({ "name": "journal" })).unwrap();
 }
