@@ -52,6 +52,15 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<Vec<Built>> {
     Ok(built)
 }
 
+/// Builds all programs as this one was built; the path of the one that starts the others.
+#[cfg(feature = "product")]
+pub(crate) fn broker() -> Result<PathBuf> {
+    let mut arguments = vec!["build", "--workspace", "--bins"];
+    arguments.extend((!cfg!(debug_assertions)).then_some("--release"));
+    let broker = cargo(&arguments)?.into_iter().find(|built| built.name == "skynet-sandbox");
+    Ok(broker.context("no broker")?.path)
+}
+
 /// For whom programs are built.
 #[derive(Clone, Copy)]
 pub(crate) enum For {

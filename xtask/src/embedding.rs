@@ -5,6 +5,7 @@ use crate::{
     build, environment,
     figures::{median, show},
     processes::{descendants, processor_time},
+    random::Random,
     shell,
 };
 use anyhow::{Context as _, Result, bail};
@@ -57,10 +58,7 @@ pub(crate) fn run(models: &Path) -> Result<()> {
     if !directory.join("model.onnx").exists() {
         bail!("`{}` has no `{MODEL}`; install it by `skynetctl models install`", models.display());
     }
-    let mut arguments = vec!["build", "--workspace", "--bins"];
-    arguments.extend((!cfg!(debug_assertions)).then_some("--release"));
-    let built = build::cargo(&arguments)?;
-    let broker = built.into_iter().find(|built| built.name == "skynet-sandbox").context("no broker")?.path;
+    let broker = build::broker()?;
     let scratch = tempfile::tempdir()?;
     let peers = Peers::prepare(scratch.path(), &directory)?;
     let texts = texts();
@@ -147,12 +145,9 @@ fn texts() -> Texts {
         "the", "of", "model", "system", "file", "kernel", "process", "memory", "network", "driver", "queue",
         "lock", "request", "buffer", "page", "signal", "thread",
     ];
-    let mut state = 7_usize;
+    let mut random = Random::new(7);
     let mut text = |words: usize| {
-        let word = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            WORDS.get((state >> 33) % WORDS.len()).copied().unwrap_or_default()
-        };
+        let word = |_| WORDS.get((random.part() * WORDS.len() as f64) as usize).copied().unwrap_or_default();
         (0..words).map(word).collect::<Vec<_>>().join(" ")
     };
     let mut texts = |(count, words): (usize, usize)| (0..count).map(|_| text(words)).collect();

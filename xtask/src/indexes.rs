@@ -6,6 +6,7 @@
 use crate::{
     figures::{median, percentile, show},
     processes::status_kb,
+    random::Random,
     shell,
 };
 use anyhow::{Context as _, Result};
@@ -44,7 +45,7 @@ pub(crate) fn run(passages: usize) -> Result<()> {
 
 async fn measure(passages: usize) -> Result<()> {
     let scratch = tempfile::tempdir_in("/var/tmp")?;
-    let mut language = Random::new(7);
+    let mut language = Made(Random::new(7));
     shell::step(&format!("reading {passages} documents"));
     let texts: Vec<String> = (0..passages).map(|number| language.document(number % TOPICS)).collect();
     let begun = processor_time();
@@ -132,35 +133,18 @@ async fn ask(
     Ok((median(&mut times), percentile(&mut times, 95)))
 }
 
-/// Numbers without order, always the same ones (SplitMix64: Steele, Lea and Flood 2014), and words that nobody speaks.
-struct Random(u64);
+/// Words that nobody speaks.
+struct Made(Random);
 
-impl Random {
-    const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From 0 to below 1.
-    fn part(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
+impl Made {
     /// A word that is as rare as its number says.
     fn word(&mut self) -> usize {
-        let rank = (WORDS as f64).powf(self.part());
+        let rank = (WORDS as f64).powf(self.0.part());
         (rank as usize).min(WORDS - 1)
     }
 
     fn of_topic(&mut self, topic: usize) -> usize {
-        (topic * 7919 + (self.part() * WORDS_OF_TOPIC as f64) as usize * 104_729) % WORDS
+        (topic * 7919 + (self.0.part() * WORDS_OF_TOPIC as f64) as usize * 104_729) % WORDS
     }
 
     fn document(&mut self, topic: usize) -> String {

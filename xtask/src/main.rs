@@ -29,6 +29,8 @@ mod package;
 mod peers;
 mod processes;
 #[cfg(feature = "product")]
+mod random;
+#[cfg(feature = "product")]
 mod retrieval;
 mod shell;
 mod soak;

@@ -46,11 +46,7 @@ struct Scores {
 
 /// Vectors are kept in `keep`, so that the next run need not make them again.
 pub(crate) fn run(data: &Path, models: &Path, keep: Option<&Path>) -> Result<()> {
-    let mut arguments = vec!["build", "--workspace", "--bins"];
-    // As this program was built.
-    arguments.extend((!cfg!(debug_assertions)).then_some("--release"));
-    let built = build::cargo(&arguments)?;
-    let broker = built.into_iter().find(|built| built.name == "skynet-sandbox").context("no broker")?.path;
+    let broker = build::broker()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(measure(data, models, keep, broker))
 }

@@ -37,7 +37,9 @@ pub(crate) fn of_front_matter(text: &str) -> About {
             "author" | "authors" if about.author.is_none() => {
                 about.author = items(value).next().map(str::to_owned);
             }
-            "date" | "lastmod" | "updated" => about.at = about.at.max(date(value)),
+            "date" | "lastmod" | "updated" => {
+                about.at = about.at.max(seconds(value.trim_matches(['"', '\''])));
+            }
             "tags" | "keywords" | "categories" => {
                 let short = |tag: &str| tag.chars().take(LONGEST_TAG).collect::<String>().to_lowercase();
                 about.tags.extend(items(value).map(short));
@@ -57,11 +59,11 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(|item| item.trim().trim_matches(['"', '\''])).filter(|item| !item.is_empty())
 }
 
-/// Seconds since 1970 of a day, or of a time with its zone.
-fn date(value: &str) -> Option<i64> {
-    let value = value.trim_matches(['"', '\'']);
-    let at = value.parse::<Timestamp>().ok();
-    let of_day = || value.get(..10)?.parse::<civil::Date>().ok()?.to_zoned(TimeZone::UTC).ok();
+/// Seconds since 1970 of a time with its zone (RFC 3339), or of a day, which begins at midnight, UTC.
+#[must_use]
+pub fn seconds(text: &str) -> Option<i64> {
+    let at = text.parse::<Timestamp>().ok();
+    let of_day = || text.get(..10)?.parse::<civil::Date>().ok()?.to_zoned(TimeZone::UTC).ok();
     at.or_else(|| of_day().map(|day| day.timestamp())).map(Timestamp::as_second)
 }
 

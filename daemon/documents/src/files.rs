@@ -52,8 +52,8 @@ impl Source for Files {
         let workspace = ctx.workspace()?;
         let opened = read.paths.iter().map(|path| {
             let file = open(workspace, path).map_err(|err| err.to_string())?;
-            let at = file.metadata().ok().map(|metadata| metadata.mtime());
-            Ok(Content { name: path.clone(), file, about: About { at, ..About::default() } })
+            let changed_at = file.metadata().ok().map(|metadata| metadata.mtime());
+            Ok(Content { name: path.clone(), file, about: About::default(), changed_at })
         });
         Ok(opened.collect())
     }

@@ -21,6 +21,7 @@ mod walk;
 mod watch;
 pub mod work;
 
+pub use about::seconds;
 pub use document::{About, Definition, Document, Format, Passage, Reading};
 pub use list::{Entry, List, Listing};
 pub use pages::{Page, Visit};

@@ -88,8 +88,8 @@ fn open(path: &str) -> Fetched {
     if !metadata.is_file() {
         return Err("it is no file".into());
     }
-    let about = About { at: Some(metadata.mtime()), tags: vec![section.to_owned()], author: None };
-    Ok(Content { name: path.to_owned(), file, about })
+    let about = About { tags: vec![section.to_owned()], ..About::default() };
+    Ok(Content { name: path.to_owned(), file, about, changed_at: Some(metadata.mtime()) })
 }
 
 /// `3pm` of `.../man3/IO::File.3pm.gz`.

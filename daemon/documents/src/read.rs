@@ -85,9 +85,8 @@ impl Tool for KnowledgeReadDocuments {
             .map(|content| (content.name.as_str(), &content.file))
             .collect();
         let mut read = read(ctx, &good, input.max_bytes).await?.into_iter();
-        let is_file = input.given.is_empty() && input.source == SourceKind::Files;
         let readings = contents.into_iter().map_while(|content| match content {
-            Ok(content) => read.next().map(|reading| known(reading, content.about, is_file)),
+            Ok(content) => read.next().map(|reading| known(reading, content.about, content.changed_at)),
             Err(why) => Some(Reading::Skipped(why)),
         });
         Ok(Readings { readings: readings.collect() })
@@ -120,19 +119,20 @@ impl Tool for KnowledgeFetchDocuments {
             let mut bytes = Vec::new();
             let read = content.file.take(input.max_bytes + 1).read_to_end(&mut bytes);
             read.map_err(|err| format!("it cannot be read: {err}"))?;
-            Ok(Given { name: content.name, base64: BASE64_STANDARD.encode(&bytes), about: content.about })
+            let mut about = content.about;
+            about.at = about.at.or(content.changed_at);
+            Ok(Given { name: content.name, base64: BASE64_STANDARD.encode(&bytes), about })
         };
         Ok(Contents { contents: fetched.into_iter().map(|content| content.and_then(given)).collect() })
     }
 }
 
-/// What a source knows is truer than what a document says of itself; but when a file changed tells less than the date it bears.
-fn known(reading: Reading, known: About, is_file: bool) -> Reading {
+/// What a source knows is truer than what a document says of itself.
+fn known(reading: Reading, mut about: About, changed_at: Option<i64>) -> Reading {
     match reading {
         Reading::Document(document) => {
-            let own = document.about.clone();
-            let (mut about, other) = if is_file { (own, known) } else { (known, own) };
-            about.complete(other);
+            about.complete(document.about);
+            about.at = about.at.or(changed_at);
             Reading::Document(Document { about, ..document })
         }
         skipped @ Reading::Skipped(_) => skipped,
@@ -144,7 +144,7 @@ fn content(given: &Given) -> Result<Fetched> {
         .decode(&given.base64)
         .map_err(|err| Error::invalid_input("the content of a document is no base64").with_source(err))?;
     let file = held(&bytes)?;
-    Ok(Ok(Content { name: given.name.clone(), file, about: given.about.clone() }))
+    Ok(Ok(Content { name: given.name.clone(), file, about: given.about.clone(), changed_at: None }))
 }
 
 /// A file in memory that holds just that.

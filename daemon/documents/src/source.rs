@@ -76,8 +76,10 @@ pub struct Content {
     pub name: String,
     /// From the beginning.
     pub file: File,
-    /// What its source knows of it.
+    /// What its source knows of it, better than the document itself.
     pub about: About,
+    /// When its file changed, in seconds since 1970: counts where neither knows a date.
+    pub changed_at: Option<i64>,
 }
 
 /// Every source that hands have.

@@ -81,7 +81,7 @@ impl Runners {
         Ok(Gathered { listing: ask(&**hands, ctx, LIST, &list).await?, given: HashMap::new() })
     }
 
-    /// Has some documents read. Hands may answer with a part of them, and are asked for the rest.
+    /// Has some documents read.
     pub(crate) async fn read(
         &self,
         ctx: &CallCtx,
@@ -89,39 +89,40 @@ impl Runners {
         gathered: &Gathered,
         batch: Vec<Entry>,
     ) -> Result<Vec<(Entry, Reading)>> {
-        let mut left = batch;
-        let mut read = Vec::with_capacity(left.len());
-        if is_of_host(&record.source) {
-            let wanted = wanted(record, gathered, &left);
-            let Contents { contents } = ask(&*self.host, ctx, FETCH, &wanted).await?;
-            let mut given = HashMap::new();
-            for (entry, content) in std::mem::take(&mut left).into_iter().zip(contents) {
-                match content {
-                    Ok(content) => {
-                        given.insert(entry.path.clone(), content);
-                        left.push(entry);
-                    }
-                    Err(why) => read.push((entry, Reading::Skipped(why))),
-                }
-            }
-            let listing = Listing::default();
-            read.extend(self.parse(ctx, record, &Gathered { listing, given }, left).await?);
-            return Ok(read);
+        let cursor = gathered.listing.cursor.as_deref();
+        if !is_of_host(&record.source) {
+            return self.parse(ctx, record, cursor, &gathered.given, batch).await;
         }
-        self.parse(ctx, record, gathered, left).await
+        // Where the host is seen there is no parser.
+        let wanted = wanted(record, cursor, &HashMap::new(), &batch);
+        let Contents { contents } = ask(&*self.host, ctx, FETCH, &wanted).await?;
+        let (mut given, mut left, mut read) = (HashMap::new(), Vec::new(), Vec::new());
+        for (entry, content) in batch.into_iter().zip(contents) {
+            match content {
+                Ok(content) => {
+                    given.insert(entry.path.clone(), content);
+                    left.push(entry);
+                }
+                Err(why) => read.push((entry, Reading::Skipped(why))),
+            }
+        }
+        read.extend(self.parse(ctx, record, cursor, &given, left).await?);
+        Ok(read)
     }
 
+    /// Hands may answer with a part of them, and are asked for the rest.
     async fn parse(
         &self,
         ctx: &CallCtx,
         record: &Record,
-        gathered: &Gathered,
+        cursor: Option<&str>,
+        given: &HashMap<String, Given>,
         mut left: Vec<Entry>,
     ) -> Result<Vec<(Entry, Reading)>> {
         let mut read = Vec::with_capacity(left.len());
         while !left.is_empty() {
             ctx.check_canceled()?;
-            let wanted = wanted(record, gathered, &left);
+            let wanted = wanted(record, cursor, given, &left);
             let Readings { readings } = ask(&*self.workspace, ctx, READ, &wanted).await?;
             if readings.is_empty() {
                 return Err(Error::internal("hands read nothing"));
@@ -176,13 +177,13 @@ const fn is_of_host(source: &SourceKind) -> bool {
     matches!(source, SourceKind::Journal { .. })
 }
 
-fn wanted(record: &Record, gathered: &Gathered, entries: &[Entry]) -> Read {
+fn wanted(record: &Record, cursor: Option<&str>, given: &HashMap<String, Given>, entries: &[Entry]) -> Read {
     Read {
         source: record.source.clone(),
         path: record.path.clone(),
-        cursor: gathered.listing.cursor.clone(),
+        cursor: cursor.map(str::to_owned),
         paths: entries.iter().map(|entry| entry.path.clone()).collect(),
         max_bytes: record.max_file_bytes,
-        given: entries.iter().filter_map(|entry| gathered.given.get(&entry.path).cloned()).collect(),
+        given: entries.iter().filter_map(|entry| given.get(&entry.path).cloned()).collect(),
     }
 }

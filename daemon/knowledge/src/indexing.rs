@@ -62,8 +62,8 @@ pub struct Refreshed {
     pub skipped: u64,
 }
 
-/// Makes the words of a collection those of its files, as `record` says which these are. One at a time; what was written when it fails stays. It is a task of its own, so
-/// that whoever no longer waits for it leaves nobody writing behind its back: it is canceled then, and ends by itself.
+/// Makes the words of a collection those of its files, as `record` says which these are. One at a time; what was written
+/// when it fails stays. It is a task of its own, so that whoever no longer waits for it leaves nobody writing behind its back: it is canceled then, and ends by itself.
 ///
 /// # Errors
 /// Those of hands, `Canceled`, and `Unavailable` when the disk refuses.

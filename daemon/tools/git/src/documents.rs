@@ -2,7 +2,6 @@
 
 use crate::{repository::Repository, revision::Revision};
 use async_trait::async_trait;
-use serde_json::Value;
 use skynet_core::{CallCtx, Error, Result};
 use skynet_documents::{
     About, Content, Entry, Fetched, IGNORE_FILE, Ignored, List, Listing, Read, Scope, Source, SourceKind,
@@ -43,8 +42,8 @@ pub fn sources() -> Vec<Box<dyn Source>> {
 
 /// The commit that a name means now.
 async fn commit(ctx: &CallCtx, repository: &Repository, name: &str) -> Result<String> {
-    let revision: Revision = serde_json::from_value(Value::from(name))
-        .map_err(|err| Error::invalid_input(format!("`{}`: {err}", name.escape_debug())))?;
+    let revision = Revision::new(name.to_owned())
+        .map_err(|why| Error::invalid_input(format!("`{}`: {why}", name.escape_debug())))?;
     let wanted = format!("{}^{{commit}}", revision.as_str());
     let found =
         repository.run(ctx, &[], ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]).await?;
@@ -117,7 +116,12 @@ impl Source for Files {
                     let (content, after) = object(rest)
                         .ok_or_else(|| Error::internal("git wrote fewer files than it was asked for"))?;
                     rest = after;
-                    Ok(Content { name: path.clone(), file: held(content)?, about: About::default() })
+                    Ok(Content {
+                        name: path.clone(),
+                        file: held(content)?,
+                        about: About::default(),
+                        changed_at: None,
+                    })
                 }
             });
         }
@@ -318,9 +322,12 @@ async fn show(ctx: &CallCtx, repository: &Repository, wanted: &[&str]) -> Result
         }
     }
     let fetched = wanted.iter().map(|commit| match documents.remove(commit) {
-        Some((about, text)) => {
-            Ok(Ok(Content { name: format!("{commit}.md"), file: held(text.as_bytes())?, about }))
-        }
+        Some((about, text)) => Ok(Ok(Content {
+            name: format!("{commit}.md"),
+            file: held(text.as_bytes())?,
+            about,
+            changed_at: None,
+        })),
         None => Ok(Err("it is gone from the repository".to_owned())),
     });
     fetched.collect()

@@ -9,6 +9,18 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub(crate) struct Revision(String);
 
 impl Revision {
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn new(text: String) -> Result<Self, &'static str> {
+        let is_plain =
+            !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c == ' ');
+        if is_plain {
+            Ok(Self(text))
+        } else {
+            Err("a revision must not be empty, start with `-` or hold spaces")
+        }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -16,14 +28,7 @@ impl Revision {
 
 impl<'de> Deserialize<'de> for Revision {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let is_plain =
-            !text.is_empty() && !text.starts_with('-') && !text.chars().any(|c| c.is_control() || c == ' ');
-        if is_plain {
-            Ok(Self(text))
-        } else {
-            Err(D::Error::custom("a revision must not be empty, start with `-` or hold spaces"))
-        }
+        Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

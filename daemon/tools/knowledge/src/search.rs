@@ -5,11 +5,10 @@ use crate::{
     answer::{self, Chunk},
 };
 use globset::GlobBuilder;
-use jiff::{Timestamp, civil, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
-use skynet_documents::Format;
+use skynet_documents::{Format, seconds};
 use skynet_knowledge::{Filter, Question};
 use std::{sync::Arc, time::Duration};
 
@@ -143,19 +142,16 @@ impl Input {
             formats: self.formats.iter().copied().map(Format::from).collect(),
             code: self.language.as_ref().map(|language| language.to_lowercase()),
             author: self.author.as_ref().map(|author| author.to_lowercase()),
-            since: self.since.as_deref().map(|at| seconds("since", at)).transpose()?,
-            until: self.until.as_deref().map(|at| seconds("until", at)).transpose()?,
+            since: self.since.as_deref().map(|at| time("since", at)).transpose()?,
+            until: self.until.as_deref().map(|at| time("until", at)).transpose()?,
             tags: self.tags.iter().map(|tag| tag.to_lowercase()).collect(),
         };
         Ok(Question { text: self.query.clone(), collections: self.collections.clone(), filter, most })
     }
 }
 
-/// Since 1970. A day begins at midnight, UTC.
-fn seconds(name: &str, at: &str) -> Result<i64> {
-    let of_day = || at.parse::<civil::Date>().ok()?.to_zoned(TimeZone::UTC).ok();
-    let at_time = at.parse::<Timestamp>().ok().or_else(|| of_day().map(|day| day.timestamp()));
-    at_time.map(Timestamp::as_second).ok_or_else(|| {
+fn time(name: &str, at: &str) -> Result<i64> {
+    seconds(at).ok_or_else(|| {
         Error::invalid_input(format!(
             "`{name}` is no time: `{}`; write `2026-01-31` or `2026-01-31T12:00:00Z`",
             at.escape_debug()

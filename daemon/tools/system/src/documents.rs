@@ -58,7 +58,7 @@ impl Source for Journal {
         let mut hours = hours(ctx, &read.source, since).await?;
         let fetched = read.paths.iter().map(|name| match hours.remove(name) {
             Some(Hour { text, about }) => {
-                Ok(Ok(Content { name: name.clone(), file: held(text.as_bytes())?, about }))
+                Ok(Ok(Content { name: name.clone(), file: held(text.as_bytes())?, about, changed_at: None }))
             }
             None => Ok(Err("the journal holds it no longer".to_owned())),
         });
