@@ -5,10 +5,10 @@ use hyper_util::rt::TokioIo;
 use rustix::{fs::Access, io::Errno};
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    daemon_client::DaemonClient, grants_client::GrantsClient, models_client::ModelsClient,
-    policy_client::PolicyClient, quota_client::QuotaClient, secrets_client::SecretsClient,
-    socket::default_path, tokens_client::TokensClient, tools_client::ToolsClient,
-    toolsets_client::ToolsetsClient, trust_client::TrustClient,
+    collections_client::CollectionsClient, daemon_client::DaemonClient, grants_client::GrantsClient,
+    models_client::ModelsClient, policy_client::PolicyClient, quota_client::QuotaClient,
+    secrets_client::SecretsClient, socket::default_path, tokens_client::TokensClient,
+    tools_client::ToolsClient, toolsets_client::ToolsetsClient, trust_client::TrustClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -74,6 +74,10 @@ impl Daemon {
 
     pub(crate) async fn quota(&self) -> Result<QuotaClient<Channel>, Failure> {
         Ok(QuotaClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn collections(&self) -> Result<CollectionsClient<Channel>, Failure> {
+        Ok(CollectionsClient::new(self.channel().await?))
     }
 
     pub(crate) async fn trust(&self) -> Result<TrustClient<Channel>, Failure> {

@@ -6,7 +6,10 @@ use crate::{
 };
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
-use skynet_proto::{CallToolRequest, call_tool_response::Outcome};
+use skynet_proto::{
+    CallToolRequest, ListSharedCollectionsRequest, ShareCollectionRequest, SharedCollection,
+    UnshareCollectionRequest, call_tool_response::Outcome,
+};
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
@@ -63,6 +66,21 @@ enum Command {
         /// The collection.
         name: String,
     },
+    /// Let all users of the host search a user's collection, each what he may read himself. For administrators.
+    Share {
+        /// What its user calls it.
+        name: String,
+        /// Whose it is: a name or number.
+        #[arg(long, value_name = "USER")]
+        user: String,
+    },
+    /// End that. For administrators.
+    Unshare {
+        /// What everybody calls it, such as alice/handbook.
+        name: String,
+    },
+    /// List what is shared with all users of the host.
+    Shared,
     /// Search by meaning and by words.
     Search {
         /// A question, or words.
@@ -158,7 +176,8 @@ struct Asked<'daemon> {
 
 pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
-    let workspace = arguments.workspace.map_or_else(|| here.clone(), |given| here.join(given));
+    let given = arguments.workspace.map(|given| here.join(given));
+    let workspace = given.clone().unwrap_or(here);
     let asked = Asked { daemon, workspace: workspace.to_string_lossy().into_owned() };
     match arguments.command {
         Command::List => {
@@ -191,6 +210,35 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
         Command::Remove { name } => {
             let removed = asked.call("knowledge_remove_collection", json!({ "name": name })).await?;
             output.show(&removed, || format!("`{name}` is forgotten; its files are as they were"))
+        }
+        Command::Share { name, user } => {
+            let workspace = given.map(|given| given.to_string_lossy().into_owned()).unwrap_or_default();
+            let request = ShareCollectionRequest { user, name, workspace };
+            let shared = daemon.collections().await?.share(request).await?.into_inner();
+            output.show(&shared_json(&shared), || {
+                format!(
+                    "`{}` is shared: all users of this host search it, each in what he may read himself",
+                    shared.name
+                )
+            })
+        }
+        Command::Unshare { name } => {
+            let request = UnshareCollectionRequest { name };
+            let ended = daemon.collections().await?.unshare(request).await?.into_inner();
+            output.show(&shared_json(&ended), || {
+                format!("`{}` is shared no longer; its user keeps it", ended.name)
+            })
+        }
+        Command::Shared => {
+            let listed = daemon.collections().await?.list_shared(ListSharedCollectionsRequest {}).await?;
+            let collections = listed.into_inner().collections;
+            output.show(&Value::Array(collections.iter().map(shared_json).collect()), || {
+                let rows = collections.iter().map(|one| {
+                    let of = if one.source == "files" { one.path.clone() } else { one.source.clone() };
+                    [one.name.clone(), of, one.workspace.clone()]
+                });
+                table(["collection", "of", "workspace"], rows)
+            })
         }
         Command::Search { query, collection, path, language, author, since, until, tag, limit } => {
             let mut input = json!({ "query": query, "collections": collection, "tags": tag, "limit": limit });
@@ -250,6 +298,16 @@ impl Asked<'_> {
             }
         }
     }
+}
+
+fn shared_json(shared: &SharedCollection) -> Value {
+    json!({
+        "name": shared.name,
+        "uid": shared.uid,
+        "workspace": shared.workspace,
+        "source": shared.source,
+        "path": shared.path,
+    })
 }
 
 fn set(input: &mut Value, key: &str, value: Option<Value>) {

@@ -32,7 +32,7 @@ use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
 use skynet_knowledge::{Knowledge, Runners};
 use skynet_knowledge_tools::Library;
-use skynet_memory::Memory;
+use skynet_memory::{Habits, Memory};
 use skynet_memory_tools::Mind;
 use skynet_models::Models;
 use skynet_policy::{
@@ -243,8 +243,10 @@ impl House {
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
         let (library, mind) = (Arc::<Library>::default(), Arc::<Mind>::default());
         let registry = product(&catalog, &commands, &engine, &library, &mind)?;
-        mind.fill(Memory::new(memories, models.clone()));
+        let memory = Memory::new(memories, models.clone());
+        mind.fill(memory.clone());
         let keyring = services.keyring.clone();
+        let habits = Habits::new(&tables, keyring.clone(), memory);
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let runners = Runners { workspace: runner.clone(), host: hands.host(), remote: remote.clone() };
         let knowledge = Knowledge::open(&state.join("index"), &tables, models.clone(), runners, keyring)?;
@@ -277,15 +279,14 @@ impl House {
             calls: Calls::new(
                 pipeline,
                 registry,
-                blobs,
-                services.audit.clone(),
-                services.keyring.clone(),
+                &services,
                 Arc::new(Purse::new(
                     services.keyring.clone(),
                     runner,
                     vault,
                     config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
                 )),
+                habits,
                 factor,
             ),
             sessions,
@@ -333,6 +334,7 @@ async fn serve(
         tokens: tokens.clone(),
         choices,
         models,
+        knowledge: knowledge.clone(),
         polkit: Arc::default(),
         http: address(&http),
         metrics: address(&scraped),

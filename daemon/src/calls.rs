@@ -6,12 +6,14 @@ use crate::{
     shelf::{self, Shelf},
 };
 use bytes::Bytes;
+use serde::Deserialize;
 use skynet_core::{
     Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
     call::{Ask, Notes, Slot},
     ctx::Progress,
 };
-use skynet_policy::Factor;
+use skynet_memory::Habits;
+use skynet_policy::{Factor, Services};
 use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Ledger};
 use std::{
@@ -91,6 +93,12 @@ fn lost() -> Arc<Result<Answer>> {
     Arc::new(Err(Error::internal("the task of this call ended without an outcome")))
 }
 
+/// How a command ended, where the answer tells.
+#[derive(Default, Deserialize)]
+struct Ended {
+    exit_code: Option<i32>,
+}
+
 /// All calls under way.
 pub(crate) struct Calls {
     factor: Factor,
@@ -100,6 +108,7 @@ pub(crate) struct Calls {
     audit: Ledger,
     keyring: Arc<Keyring>,
     purse: Arc<Purse>,
+    habits: Arc<Habits>,
     readers: Arc<Semaphore>,
     running: Mutex<HashMap<CallId, Running>>,
     /// The newest sessions that got something recorded.
@@ -110,10 +119,9 @@ impl Calls {
     pub(crate) fn new(
         pipeline: Pipeline,
         registry: Arc<Registry>,
-        blobs: Blobs,
-        audit: Ledger,
-        keyring: Arc<Keyring>,
+        services: &Services,
         purse: Arc<Purse>,
+        habits: Arc<Habits>,
         factor: Factor,
     ) -> Arc<Self> {
         let recorded = broadcast::Sender::new(RECORDED_KEPT);
@@ -122,10 +130,11 @@ impl Calls {
             factor,
             pipeline,
             registry,
-            blobs,
-            audit,
-            keyring,
+            blobs: services.blobs.clone(),
+            audit: services.audit.clone(),
+            keyring: services.keyring.clone(),
             purse,
+            habits,
             readers,
             running: Mutex::default(),
             recorded,
@@ -215,13 +224,31 @@ impl Calls {
         let calls = self.clone();
         tokio::spawn(async move {
             let result = calls.pipeline.run(&mut call).await;
+            let result = Arc::new(result);
+            outcome.send_replace(Some(result.clone()));
+            if let Ok(answer) = &*result {
+                calls.learn(&call, answer).await;
+            }
             drop(call);
-            outcome.send_replace(Some(Arc::new(result)));
             calls.lock().remove(&id);
             // Nobody may be interested.
             let _ = calls.recorded.send(id.session);
         });
         Ok(running)
+    }
+
+    /// Takes note of a command that did its work: what is done again and again is proposed to be remembered.
+    async fn learn(&self, call: &Call, answer: &Answer) {
+        let Some(workspace) = &call.caller.workspace else { return };
+        let Ok(Some(command)) = call.input().and_then(|input| call.tool.command_of(input)) else { return };
+        let ended: Ended = serde_json::from_slice(&answer.json).unwrap_or_default();
+        if ended.exit_code != Some(0) {
+            return;
+        }
+        let noted = self.habits.note(call.caller.uid, workspace.path(), call.id.session, &command).await;
+        if let Err(err) = noted {
+            tracing::warn!(error = %err, "nothing is learnt from a command");
+        }
     }
 
     /// What is told to a user, without his secrets.

@@ -180,3 +180,77 @@ fn what_an_agent_concludes_counts_once_a_human_says_so() {
         ["Wants tests first."]
     );
 }
+
+#[test]
+fn a_command_that_works_again_and_again_is_proposed_once() {
+    let home = Home::new();
+    home.configure("[[policy.rules]]\nname = 'forgetting'\nverdict = 'allow'\ntools = ['memory_forget']\n");
+    let _daemon = Daemon::start(&home);
+    fs::write(home.project.join("Makefile"), "check:\n\t@echo fine\nbroken:\n\t@false\n").unwrap();
+    let proposed = |shim: &mut Shim| shim.call("memory_list", json!({ "state": "proposed" })).unwrap();
+    for session in 0..4 {
+        let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+        for command in [&["make", "check"][..], &["make", "check"], &["make", "broken"], &["ls"]] {
+            shim.call("exec_run", json!({ "command": command })).unwrap();
+        }
+        // What is noted is noted after the answer.
+        let told = loop {
+            let told = proposed(&mut shim);
+            if session < 2 || told["total"] == 1 {
+                break told;
+            }
+        };
+        if session < 2 {
+            assert_eq!(told["total"], 0, "in {} sessions: {told}", session + 1);
+        } else {
+            let entry = &told["entries"][0];
+            assert_eq!(entry["text"], "In this project, this command is run: `make check`", "{told}");
+            assert_eq!(
+                (&entry["kind"], &entry["scope"]),
+                (&json!("preference"), &json!("project")),
+                "{told}"
+            );
+            assert_eq!(shim.call("memory_recall", json!({ "query": "make" })).unwrap()["entries"], json!([]));
+        }
+    }
+    // Who refuses it is not asked again.
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let id = proposed(&mut shim)["entries"][0]["id"].clone();
+    shim.call("memory_forget", json!({ "id": id })).unwrap();
+    shim.call("exec_run", json!({ "command": ["make", "check"] })).unwrap();
+    drop(shim);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    shim.call("exec_run", json!({ "command": ["make", "check"] })).unwrap();
+    assert_eq!(proposed(&mut shim)["total"], 0);
+}
+
+#[test]
+fn a_summary_outlives_the_turns_that_it_sums_up() {
+    let mut bench = Bench::new();
+    let turn = |text: &str| json!({ "text": text, "kind": "conversation" });
+    let first = bench.call("memory_remember", turn("Asked which heron to paint."));
+    let second = bench.call("memory_remember", turn("Chose the grey one."));
+    assert_eq!((&first["unsummarized"], &second["unsummarized"]), (&json!(1), &json!(2)), "{second}");
+    let turns = json!([first["id"], second["id"]]);
+    let summary = bench.call(
+        "memory_remember",
+        json!({ "text": "The grey heron is painted.", "kind": "conversation", "summarizes": turns }),
+    );
+    assert_eq!(summary["unsummarized"], 0, "{summary}");
+    let listed = bench.call("memory_list", json!({ "kind": "conversation" }));
+    let entries = listed["entries"].as_array().unwrap();
+    let of = |id: &Value| entries.iter().find(|entry| entry["id"] == *id).unwrap();
+    assert!(of(&first["id"])["expires_at"].is_string(), "{listed}");
+    assert_eq!(of(&summary["id"])["expires_at"], Value::Null, "{listed}");
+    assert_eq!(of(&summary["id"])["summarizes"], turns, "{listed}");
+    for (input, complaint) in [
+        (json!({ "text": "x", "summarizes": turns }), "only a `conversation` is summed up"),
+        (
+            json!({ "text": "x", "kind": "conversation", "summarizes": [uuid::Uuid::now_v7()] }),
+            "no conversation that is remembered here",
+        ),
+    ] {
+        let refused = bench.shim.call("memory_remember", input.clone()).unwrap_err();
+        assert!(refused.contains(complaint), "{input}: {refused}");
+    }
+}

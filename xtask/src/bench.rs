@@ -58,7 +58,7 @@ pub(crate) struct Options {
     /// Of `knowledge`: a set of documents, questions and judgments in the layout of BEIR, or a directory of such.
     #[arg(long, value_name = "DIR", required_if_eq("part", "knowledge"))]
     data: Option<PathBuf>,
-    /// Of `knowledge` and `models`: where models are installed; those of the user's daemon by default.
+    /// Of `knowledge` and `models`: where models are installed; those of the tests by default, which are fetched if they are missing.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// Of `knowledge`: where vectors are kept for the next run; nowhere by default.
@@ -84,18 +84,22 @@ fn of_product(options: &Options) -> Result<()> {
         Part::Layers => crate::layers::run(options.runs),
         Part::Knowledge => {
             let data = options.data.as_deref().context("`--data DIR` names the sets")?;
-            crate::retrieval::run(data, &models(options), options.keep.as_deref())
+            crate::retrieval::run(data, &models(options)?, options.keep.as_deref())
         }
-        Part::Models => crate::embedding::run(&models(options)),
+        Part::Models => crate::embedding::run(&models(options)?),
         Part::Index => crate::indexes::run(options.passages),
         Part::Sandbox | Part::Servers | Part::Host | Part::Tree => crate::spawns::run(options.runs),
     }
 }
 
 #[cfg(feature = "product")]
-fn models(options: &Options) -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    options.models.clone().unwrap_or_else(|| home.join(".local/state/skynet/models"))
+fn models(options: &Options) -> Result<PathBuf> {
+    if let Some(given) = &options.models {
+        return Ok(given.clone());
+    }
+    use crate::environment::{MODELS_NAME, directory, up};
+    up(&[MODELS_NAME])?;
+    Ok(directory().join(MODELS_NAME))
 }
 
 /// By the same program with the product in it, which is optimized as it is shipped.

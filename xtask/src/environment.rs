@@ -29,7 +29,7 @@ const FOR_TESTS: [&str; 7] =
 const PROMETHEUS_NAME: &str = "prometheus";
 
 /// The component that is installed as users install it.
-const MODELS_NAME: &str = "models";
+pub(crate) const MODELS_NAME: &str = "models";
 const MODELS: [&str; 3] = ["onnxruntime", "all-minilm-l6-v2", "multilingual-e5-small"];
 
 /// What the benchmark needs.

@@ -84,7 +84,18 @@ impl Client {
     /// Calls a tool; see [`Client::measure`].
     pub(crate) fn measure_call(&mut self, tool: &str, arguments: &Value) -> Result<(Value, Duration)> {
         let params = json!({ "name": tool, "arguments": arguments });
-        let (result, took) = self.measure("tools/call", &params)?;
+        self.measure_tool(tool, &params)
+    }
+
+    /// Calls a tool that takes long: who is told of progress waits for the answer, and gets no job in its place.
+    pub(crate) fn call_to_the_end(&mut self, tool: &str, arguments: &Value) -> Result<Value> {
+        let meta = json!({ "progressToken": self.next_id });
+        let params = json!({ "name": tool, "arguments": arguments, "_meta": meta });
+        Ok(self.measure_tool(tool, &params)?.0)
+    }
+
+    fn measure_tool(&mut self, tool: &str, params: &Value) -> Result<(Value, Duration)> {
+        let (result, took) = self.measure("tools/call", params)?;
         if result["isError"] == true {
             bail!("{tool}: {}", result["content"][0]["text"]);
         }

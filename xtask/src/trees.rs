@@ -103,5 +103,5 @@ fn used(daemon: u32) -> Duration {
 }
 
 fn call(client: &mut Client, tool: &str, arguments: &Value) -> Result<Value> {
-    Ok(client.call(tool, arguments)?["structuredContent"].take())
+    Ok(client.call_to_the_end(tool, arguments)?["structuredContent"].take())
 }

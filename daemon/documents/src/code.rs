@@ -203,5 +203,6 @@ fn passage(text: &str, range: Range<usize>, lines: &Lines, found: &[Found]) -> O
         signature: around.map(|found| found.definition.signature.clone()),
         defines: defines.iter().map(|found| found.definition.name.clone()).collect(),
         language: None,
+        continues: false,
     })
 }

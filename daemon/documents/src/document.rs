@@ -81,6 +81,9 @@ pub struct Passage {
     /// The language that people speak, by ISO 639-3; absent where it cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// Whether it is the next part of the text that the one before it ends with, which was too long for one passage.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
 }
 
 impl Passage {

@@ -1,10 +1,11 @@
 //! The files of a workspace, as ripgrep would list them.
 
 use crate::{
+    access::{self, Documents, Everybody},
     document::About,
     list::{CHECK_EVERY, Entry, List, Listing},
     read::Read,
-    source::{Content, Fetched, Source, SourceKind},
+    source::{Attribution, Content, Fetched, Source, SourceKind},
     walk::{Scope, walk},
 };
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use skynet_core::{CallCtx, Result, Workspace, target::regular};
 use std::{fs::File, os::unix::fs::MetadataExt as _};
 
-pub(crate) struct Files;
+pub(crate) struct Files(pub(crate) Box<dyn Attribution>);
 
 #[async_trait]
 impl Source for Files {
@@ -20,10 +21,16 @@ impl Source for Files {
         *kind == SourceKind::Files
     }
 
-    /// Always all of them: looking at each is how a change is found.
+    /// Always all of them: looking at each is how a change is found. The cursor is about who wrote them.
     async fn list(&self, ctx: &CallCtx, list: &List, scope: &Scope) -> Result<Listing> {
         let workspace = ctx.workspace()?;
-        let mut listing = Listing::default();
+        let attributed = self.0.since(ctx, &list.path, list.cursor.as_deref()).await;
+        let mut listing = Listing {
+            cursor: attributed.as_ref().map(|attributed| attributed.cursor.clone()),
+            ..Listing::default()
+        };
+        let mut authors = attributed.unwrap_or_default().authors;
+        let mut everybody = Everybody::default();
         for (number, found) in walk(workspace, &workspace.relative(&list.path)?)?.enumerate() {
             if number % CHECK_EVERY == 0 {
                 ctx.check_canceled()?;
@@ -39,7 +46,11 @@ impl Source for Files {
             match path {
                 Some(path) if !scope.holds(path) => {}
                 Some(path) => match found.metadata() {
-                    Ok(metadata) => listing.push(Entry::of_file(path.to_owned(), &metadata))?,
+                    Ok(metadata) if list.for_everybody && !everybody.may_read(found.path(), &metadata) => {}
+                    Ok(metadata) => {
+                        let entry = Entry::of_file(path.to_owned(), &metadata);
+                        listing.push(Entry { about: authors.remove(path).unwrap_or_default(), ..entry })?;
+                    }
                     Err(_) => listing.unreadable += 1,
                 },
                 None => listing.unreadable += 1,
@@ -56,6 +67,10 @@ impl Source for Files {
             Ok(Content { name: path.clone(), file, about: About::default(), changed_at })
         });
         Ok(opened.collect())
+    }
+
+    async fn readable(&self, _: &CallCtx, documents: &Documents) -> Result<Vec<bool>> {
+        Ok(access::by_the_kernel(documents))
     }
 }
 

@@ -6,7 +6,7 @@ use text_splitter::{ChunkConfig, TextSplitter};
 use whatlang::{Detector, Lang};
 
 /// Characters of a passage: an abstract is one. Models of 256 tokens read about two thirds of it.
-const LONGEST: usize = 2000;
+pub(crate) const LONGEST: usize = 2000;
 
 /// Shorter texts say too little of their language.
 const LEAST_FOR_LANGUAGE: usize = 24;
@@ -44,8 +44,18 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| Detector::with_allowlist(
 
 /// Cuts a text. `chain` are the headings above it, and `first_line` is the number of its first line.
 pub(crate) fn cut(text: &str, chain: &[String], first_line: u32) -> Vec<Passage> {
+    passages(text, no_longer_than(text, 0..text.len(), LONGEST), chain, first_line)
+}
+
+/// These parts of a text, one after the other.
+pub(crate) fn passages(
+    text: &str,
+    ranges: Vec<Range<usize>>,
+    chain: &[String],
+    first_line: u32,
+) -> Vec<Passage> {
     let lines = Lines::new(text);
-    let ranges = no_longer_than(text, 0..text.len(), LONGEST);
+    let mut continues = false;
     ranges
         .into_iter()
         .filter_map(|range| {
@@ -58,6 +68,7 @@ pub(crate) fn cut(text: &str, chain: &[String], first_line: u32) -> Vec<Passage>
                 last_line: first_line - 1 + last,
                 chain: chain.to_vec(),
                 language: language(text),
+                continues: std::mem::replace(&mut continues, true),
                 ..Passage::default()
             })
         })

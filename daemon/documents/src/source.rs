@@ -2,6 +2,7 @@
 //! contents. Files of the workspace are one source; others are added by whoever knows what they are of.
 
 use crate::{
+    access::Documents,
     document::About,
     list::{List, Listing},
     read::Read,
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Error, Result};
-use std::{fs::File, sync::Arc};
+use std::{collections::HashMap, fs::File, sync::Arc};
 
 /// What a collection is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +65,29 @@ pub trait Source: Send + Sync {
 
     /// The contents of some documents of a listing, in their order; of one that cannot be had, why.
     async fn fetch(&self, ctx: &CallCtx, read: &Read) -> Result<Vec<Fetched>>;
+
+    /// Which of some documents the caller may read, who is another user than the one whose collection they are in. None, where a
+    /// source cannot tell: then its collections are not shared.
+    async fn readable(&self, _: &CallCtx, documents: &Documents) -> Result<Vec<bool>> {
+        Ok(vec![false; documents.paths.len()])
+    }
+}
+
+/// What knows who wrote the files of a workspace, besides the files themselves.
+#[async_trait]
+pub trait Attribution: Send + Sync {
+    /// Who wrote files below a path, relative to the workspace, as far as that is known and not the same as in the state that
+    /// `cursor` names. `None` where nobody knows.
+    async fn since(&self, ctx: &CallCtx, path: &str, cursor: Option<&str>) -> Option<Attributed>;
+}
+
+/// Who wrote files.
+#[derive(Clone, Debug, Default)]
+pub struct Attributed {
+    /// Names this state.
+    pub cursor: String,
+    /// By path relative to the workspace.
+    pub authors: HashMap<String, About>,
 }
 
 /// The content of a document, or why there is none.

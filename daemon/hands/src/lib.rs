@@ -38,7 +38,10 @@ pub fn toolsets() -> Vec<Toolset> {
 /// `Internal` when two have the same name.
 pub fn registry() -> Result<Registry> {
     Registry::new(toolsets().into_iter().chain([
-        skynet_documents::in_hands(skynet_git::sources().into_iter().chain(skynet_system::sources())),
+        skynet_documents::in_hands(
+            skynet_git::sources().into_iter().chain(skynet_system::sources()),
+            skynet_git::attribution(),
+        ),
         skynet_env::in_hands(),
         skynet_exec::in_hands(),
         skynet_git::in_hands(),

@@ -70,12 +70,29 @@ impl Words {
         }
     }
 
-    pub(crate) fn of(&mut self, text: &str, language: &str) -> Vec<Token> {
-        let analyzer = self.0.entry(language.to_owned()).or_insert_with(|| analyzer(language));
-        let mut stream = analyzer.token_stream(text);
+    fn of(&mut self, text: &str, language: &str) -> Vec<Token> {
         let mut words = Vec::new();
-        stream.process(&mut |token| words.push(token.clone()));
+        self.each(text, language, |token| words.push(token.clone()));
         words
+    }
+
+    /// The words of a text with a space between them, which none has in it.
+    pub(crate) fn joined(&mut self, text: &str, language: &str) -> String {
+        let mut joined = String::with_capacity(text.len());
+        self.each(text, language, |token| {
+            joined.push_str(&token.text);
+            joined.push(' ');
+        });
+        joined
+    }
+
+    fn each(&mut self, text: &str, language: &str, mut take: impl FnMut(&Token)) {
+        if !self.0.contains_key(language) {
+            self.0.insert(language.to_owned(), analyzer(language));
+        }
+        if let Some(analyzer) = self.0.get_mut(language) {
+            analyzer.token_stream(text).process(&mut take);
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{
     Knowledge,
-    collection::{self, Collection, EMBED_FOR, Filter, Record, blocking},
+    collection::{self, EMBED_FOR, Filter, blocking},
     ranking::{Kind, Ranked},
     stored::{FileState, StoredPassage},
+    views::View,
 };
 use skynet_core::{CallCtx, Error, Result};
 use skynet_documents::SourceKind;
@@ -50,15 +51,16 @@ impl Knowledge {
     /// `NotFound` when there is no collection, or none of a name; `Unavailable` when an index cannot be read.
     pub async fn search(self: &Arc<Self>, ctx: &CallCtx, question: Question) -> Result<Answer> {
         let mut answer = Answer { found: Vec::new(), kind: Kind::Prose, notes: Vec::new() };
-        let collections = self.asked(ctx, &question.collections).await?;
-        for collection in &collections {
-            answer.notes.extend(self.freshen(collection, ctx).await);
+        let views = self.asked(ctx, &question.collections).await?;
+        for view in &views {
+            answer.notes.extend(self.freshen(view, ctx).await);
         }
+        let collections: Vec<_> = views.iter().map(|view| view.collection.clone()).collect();
         let embedders = self.embedders();
         let asked = collection::vectors_of(&collections, &embedders, &question.text, EMBED_FOR);
         let (asked, first) = tokio::join!(asked, async {
             // Without a model this is the answer itself.
-            if embedders.is_empty() { Ok(()) } else { self.tell_first(ctx, &collections, &question).await }
+            if embedders.is_empty() { Ok(()) } else { self.tell_first(ctx, &views, &question).await }
         });
         first?;
         if embedders.is_empty() {
@@ -69,22 +71,24 @@ impl Knowledge {
             answer.notes.push(format!("found by words alone: {err}"));
             Vec::new()
         });
-        for collection in &collections {
+        for View { collection, name, .. } in &views {
             ctx.check_canceled()?;
             let (searched, text, filter) =
                 (collection.clone(), question.text.clone(), question.filter.clone());
             let (most, asked) = (question.most.max(RERANKED), asked.clone());
             let (kind, found) = blocking(move || searched.search(&text, &filter, &asked, most)).await?;
             answer.kind = kind;
-            answer.found.extend(found.into_iter().map(|ranked| (collection.record.name.clone(), ranked)));
+            answer.found.extend(found.into_iter().map(|ranked| (name.clone(), ranked)));
         }
         let all = answer.found.len();
-        for collection in &collections {
-            let name = &collection.record.name;
-            let own = answer.found.iter().filter(|(of, _)| of == name);
+        for view in &views {
+            let own = answer.found.iter().filter(|(of, _)| *of == view.name);
             let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
-            let seen = self.seen(ctx, &collection.record, paths).await?;
-            answer.found.retain(|(of, ranked)| of != name || seen.contains(&ranked.passage.path));
+            let seen = self.seen(ctx, view, paths).await?;
+            answer.found.retain(|(of, ranked)| *of != view.name || seen.contains(&ranked.passage.path));
+            for (_, ranked) in answer.found.iter_mut().filter(|(of, _)| *of == view.name) {
+                ranked.passage.path = view.outside(std::mem::take(&mut ranked.passage.path));
+            }
         }
         if answer.found.len() < all {
             answer
@@ -98,20 +102,19 @@ impl Knowledge {
     }
 
     /// Tells, as progress, what words alone find, while a model reads the question.
-    async fn tell_first(
-        &self,
-        ctx: &CallCtx,
-        collections: &[Arc<Collection>],
-        question: &Question,
-    ) -> Result<()> {
+    async fn tell_first(&self, ctx: &CallCtx, views: &[View], question: &Question) -> Result<()> {
         let mut places = Vec::new();
-        for collection in collections {
+        for view in views {
             let (searched, text, filter) =
-                (collection.clone(), question.text.clone(), question.filter.clone());
+                (view.collection.clone(), question.text.clone(), question.filter.clone());
             let (_, found) = blocking(move || searched.search(&text, &filter, &[], TOLD_FIRST)).await?;
             let paths = found.iter().map(|ranked| ranked.passage.path.clone()).collect();
-            let seen = self.seen(ctx, &collection.record, paths).await?;
-            places.extend(found.into_iter().filter(|ranked| seen.contains(&ranked.passage.path)));
+            let seen = self.seen(ctx, view, paths).await?;
+            let found = found.into_iter().filter(|ranked| seen.contains(&ranked.passage.path));
+            places.extend(found.map(|mut ranked| {
+                ranked.passage.path = view.outside(ranked.passage.path);
+                ranked
+            }));
         }
         places.sort_by(|a, b| b.score.total_cmp(&a.score));
         places.truncate(TOLD_FIRST);
@@ -126,10 +129,15 @@ impl Knowledge {
         Ok(())
     }
 
-    /// The documents among these of a collection that the caller may see: what he may read by the tool that reads it.
-    async fn seen(&self, ctx: &CallCtx, of: &Record, paths: HashSet<String>) -> Result<HashSet<String>> {
-        let caller = &ctx.origin()?.caller;
-        let judge = self.judge.get().ok_or_else(|| Error::unavailable("nobody says yet what may be seen"))?;
+    /// The documents among these of a collection that the caller may see: what he may read by the tool that reads it, and, where
+    /// it is shared, by his own rights now.
+    async fn seen(&self, ctx: &CallCtx, view: &View, mut paths: HashSet<String>) -> Result<HashSet<String>> {
+        let (of, caller) = (&view.collection.record, &ctx.origin()?.caller);
+        // Pages are of the web: whoever shares them was shown what anybody is.
+        if view.elsewhere.is_some() && !paths.is_empty() && !matches!(of.source, SourceKind::Pages(_)) {
+            paths = self.runners.readable(ctx, of, paths).await?;
+        }
+        let judge = self.judge()?;
         let may_see_any = match &of.source {
             SourceKind::Files | SourceKind::Revision(_) => {
                 let mut seen = HashSet::new();
@@ -156,10 +164,10 @@ impl Knowledge {
 
     /// # Errors
     /// `Denied` for a document that the caller may not read.
-    async fn check_seen(&self, ctx: &CallCtx, of: &Record, path: &str) -> Result<()> {
-        if self.seen(ctx, of, HashSet::from([path.to_owned()])).await?.is_empty() {
+    async fn check_seen(&self, ctx: &CallCtx, view: &View, path: &str) -> Result<()> {
+        if self.seen(ctx, view, HashSet::from([path.to_owned()])).await?.is_empty() {
             return Err(Error::denied(format!(
-                "`{path}` may not be read: a rule says so of the tool that reads it"
+                "`{path}` may not be read: a rule says so of the tool that reads it, or, if it is shared, its modes"
             )));
         }
         Ok(())
@@ -200,7 +208,8 @@ impl Knowledge {
         id: &str,
         most: usize,
     ) -> Result<Vec<(StoredPassage, f32)>> {
-        let collection = self.find(ctx, name).await?;
+        let view = self.find(ctx, name).await?;
+        let collection = view.collection.clone();
         let passage = self.passage(ctx, name, id).await?;
         let embedders = self.embedders();
         let wanted = if passage.is_foreign() { Language::Other } else { Language::English };
@@ -211,7 +220,7 @@ impl Knowledge {
             return Err(Error::unavailable(format!("passages cannot be compared: {why}")));
         };
         let model = embedder.model().clone();
-        let record = collection.record.clone();
+        let own_id = view.inside(id).unwrap_or_default();
         let found: Vec<(StoredPassage, f32)> = blocking(move || {
             let vectors = collection.vectors(&model)?;
             let own = vectors.vectors_of([passage.key]).remove(&passage.key).ok_or_else(|| {
@@ -226,7 +235,7 @@ impl Knowledge {
             for (key, cosine) in nearest {
                 for address in places.get(&key).into_iter().flatten() {
                     let stored = collection.lexical.passage(&searcher, *address)?;
-                    if stored.id() != passage.id() {
+                    if stored.id() != own_id {
                         found.push((stored, cosine));
                     }
                 }
@@ -235,8 +244,9 @@ impl Knowledge {
         })
         .await?;
         let paths = found.iter().map(|(passage, _)| passage.path.clone()).collect();
-        let seen = self.seen(ctx, &record, paths).await?;
-        Ok(found.into_iter().filter(|(passage, _)| seen.contains(&passage.path)).take(most).collect())
+        let seen = self.seen(ctx, &view, paths).await?;
+        let found = found.into_iter().filter(|(passage, _)| seen.contains(&passage.path)).take(most);
+        Ok(found.map(|(passage, cosine)| (named(&view, passage), cosine)).collect())
     }
 
     /// A passage by its id.
@@ -259,17 +269,18 @@ impl Knowledge {
         id: &str,
         around: u32,
     ) -> Result<Vec<StoredPassage>> {
-        let collection = self.find(ctx, name).await?;
+        let view = self.find(ctx, name).await?;
         let (path, sequence) = id.rsplit_once('#').ok_or_else(|| no_passage(id))?;
         let sequence: u32 = sequence.parse().map_err(|_| no_passage(id))?;
-        self.check_seen(ctx, &collection.record, path).await?;
-        let path = path.to_owned();
+        let path = view.inside(path).ok_or_else(|| no_passage(id))?;
+        self.check_seen(ctx, &view, &path).await?;
+        let collection = view.collection.clone();
         let passages = blocking(move || collection.lexical.passages_of(&path)).await?;
         if !passages.iter().any(|passage| passage.sequence == sequence) {
             return Err(no_passage(id));
         }
         let is_near = |passage: &StoredPassage| passage.sequence.abs_diff(sequence) <= around;
-        Ok(passages.into_iter().filter(is_near).collect())
+        Ok(passages.into_iter().filter(is_near).map(|passage| named(&view, passage)).collect())
     }
 
     /// What is known of a file.
@@ -283,20 +294,27 @@ impl Knowledge {
         path: &str,
     ) -> Result<(String, FileState)> {
         let workspace = ctx.workspace()?;
-        for collection in self.asked(ctx, collections).await? {
-            let record = collection.record.clone();
+        for view in self.asked(ctx, collections).await? {
+            let collection = view.collection.clone();
             // What is not of the workspace has its path from its source.
-            let is_of_workspace = matches!(record.source, SourceKind::Files | SourceKind::Revision(_));
+            let is_of_workspace = view.elsewhere.is_none()
+                && matches!(collection.record.source, SourceKind::Files | SourceKind::Revision(_));
             let path = match workspace.relative(path) {
                 Ok(relative) if is_of_workspace => relative.to_string(),
                 // Another collection may have it.
                 Err(_) if is_of_workspace => continue,
-                _ => path.to_owned(),
+                _ => match view.inside(path) {
+                    Some(path) => path,
+                    None => continue,
+                },
             };
             // Also where there is no such document: that there is one is not told either.
-            self.check_seen(ctx, &record, &path).await?;
+            match self.check_seen(ctx, &view, &path).await {
+                Err(_) if view.elsewhere.is_some() => continue,
+                checked => checked?,
+            }
             if let Some(file) = blocking(move || collection.lexical.file(&path)).await? {
-                return Ok((record.name, file));
+                return Ok((view.name, file));
             }
         }
         Err(Error::not_found(format!("`{path}` is in no collection; see `knowledge_list_collections`")))
@@ -314,10 +332,10 @@ impl Knowledge {
         most: usize,
     ) -> Result<Vec<(String, String, skynet_documents::Definition)>> {
         let mut all = Vec::new();
-        for collection in self.asked(ctx, collections).await? {
+        for view in self.asked(ctx, collections).await? {
             // What is not told is told by searches.
-            drop(self.freshen(&collection, ctx).await);
-            let record = collection.record.clone();
+            drop(self.freshen(&view, ctx).await);
+            let collection = view.collection.clone();
             let wanted = name.to_lowercase();
             let found = blocking(move || {
                 let mut found = Vec::new();
@@ -338,9 +356,9 @@ impl Knowledge {
             .await?;
             let found: Vec<(String, skynet_documents::Definition)> = found;
             let paths = found.iter().map(|(path, _)| path.clone()).collect();
-            let seen = self.seen(ctx, &record, paths).await?;
+            let seen = self.seen(ctx, &view, paths).await?;
             let found = found.into_iter().filter(|(path, _)| seen.contains(path));
-            all.extend(found.map(|(path, definition)| (record.name.clone(), path, definition)));
+            all.extend(found.map(|(path, definition)| (view.name.clone(), view.outside(path), definition)));
         }
         let exactness = |definition: &skynet_documents::Definition| {
             if definition.name == name {
@@ -355,6 +373,11 @@ impl Knowledge {
         all.truncate(most);
         Ok(all)
     }
+}
+
+/// With its document as the caller calls it.
+fn named(view: &View, passage: StoredPassage) -> StoredPassage {
+    StoredPassage { path: view.outside(passage.path), ..passage }
 }
 
 fn no_passage(id: &str) -> Error {

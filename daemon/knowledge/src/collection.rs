@@ -63,6 +63,9 @@ pub struct Record {
     pub max_file_bytes: u64,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What others call it, if an administrator shared it with all users of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_as: Option<String>,
 }
 
 /// How far a collection is.

@@ -2,9 +2,11 @@
 
 use crate::{
     Knowledge,
-    collection::{Collection, lock},
+    collection::{Collection, Record, lock},
     gathering::look_again_after,
-    indexing, watching,
+    indexing,
+    views::View,
+    watching,
 };
 use skynet_core::CallCtx;
 use skynet_documents::SourceKind;
@@ -19,20 +21,46 @@ const WAIT_FOR_CHANGES: Duration = Duration::from_millis(1500);
 
 impl Knowledge {
     /// Waits a little for changes that are being read. What an answer may lack then, in sentences.
-    pub(crate) async fn freshen(
-        self: &Arc<Self>,
-        collection: &Arc<Collection>,
-        ctx: &CallCtx,
-    ) -> Vec<String> {
+    pub(crate) async fn freshen(self: &Arc<Self>, view: &View, ctx: &CallCtx) -> Vec<String> {
+        let collection = &view.collection;
+        // Whoever made a collection keeps it.
+        let is_quiet = view.elsewhere.is_some() || self.catch_up(collection, ctx).await;
+        let progress = collection.progress.borrow().clone();
+        let mut notes = Vec::new();
+        let name = &view.name;
+        match progress.doing {
+            Some(doing) if !is_quiet => {
+                let (done, all) = progress.done;
+                notes.push(format!("`{name}` is not complete: {doing}, {done} of {all}"));
+            }
+            None if !is_quiet => {
+                notes.push(format!("files of `{name}` are changing; the last may be missing"));
+            }
+            _ => {}
+        }
+        if let Some((done, all)) = progress.vectors {
+            notes.push(format!(
+                "vectors of `{name}` are being made, {done} of {all}: until then the rest is found by words alone"
+            ));
+        }
+        if let Some(failure) = progress.failure.filter(|_| view.elsewhere.is_none()) {
+            notes.push(format!("`{name}` may be out of date: {failure}"));
+        }
+        notes
+    }
+
+    /// Looks where that is due, and waits a little for what is being read; whether it is all there then.
+    async fn catch_up(self: &Arc<Self>, collection: &Arc<Collection>, ctx: &CallCtx) -> bool {
         self.watch(collection, ctx);
         let (is_due, mut news) = {
             let open = lock(&self.open);
-            let Some(open) = open.get(&collection.record.id) else { return Vec::new() };
+            let Some(open) = open.get(&collection.record.id) else { return true };
             let look_again_after = look_again_after(&collection.record.source);
             let is_old = |after| open.looked_at.is_none_or(|at| at.elapsed() > after);
             // What is heard of is looked at once; if that failed, nothing may be heard of it again.
             let is_blind = !open.watch.is_on() || collection.progress.borrow().failure.is_some();
-            (is_blind && look_again_after.is_some_and(is_old), open.watch.news())
+            let is_due = is_blind && look_again_after.is_some_and(is_old);
+            (is_due || open.must_look, open.watch.news())
         };
         let looking = is_due.then(|| {
             self.note_look(collection);
@@ -51,29 +79,7 @@ impl Knowledge {
                 }
             }
         });
-        let is_quiet = is_quiet.await.is_ok();
-        let progress = collection.progress.borrow().clone();
-        let mut notes = Vec::new();
-        let name = &collection.record.name;
-        match progress.doing {
-            Some(doing) if !is_quiet => {
-                let (done, all) = progress.done;
-                notes.push(format!("`{name}` is not complete: {doing}, {done} of {all}"));
-            }
-            None if !is_quiet => {
-                notes.push(format!("files of `{name}` are changing; the last may be missing"));
-            }
-            _ => {}
-        }
-        if let Some((done, all)) = progress.vectors {
-            notes.push(format!(
-                "vectors of `{name}` are being made, {done} of {all}: until then the rest is found by words alone"
-            ));
-        }
-        if let Some(failure) = progress.failure {
-            notes.push(format!("`{name}` may be out of date: {failure}"));
-        }
-        notes
+        is_quiet.await.is_ok()
     }
 
     fn refresh_in_background(
@@ -86,7 +92,7 @@ impl Knowledge {
         Some(tokio::spawn(async move {
             if let Err(err) = indexing::refresh(
                 &collection,
-                collection.record.clone(),
+                knowledge.as_it_is(&collection),
                 &knowledge.runners,
                 &knowledge.keyring,
                 &ctx,
@@ -149,6 +155,20 @@ impl Knowledge {
     pub(crate) fn note_look(&self, collection: &Collection) {
         if let Some(open) = lock(&self.open).get_mut(&collection.record.id) {
             open.looked_at = Some(Instant::now());
+            open.must_look = false;
         }
+    }
+
+    /// Has the next search look at a collection, also where nothing was heard of: what it is of is another since.
+    pub(crate) fn look_anyway(&self, record: &Record) {
+        if let Some(open) = lock(&self.open).get_mut(&record.id) {
+            open.must_look = true;
+        }
+    }
+
+    /// What is kept of a collection now: it may be shared since it was opened.
+    fn as_it_is(&self, collection: &Collection) -> Record {
+        let kept = self.table.get(&collection.record.id.to_string());
+        kept.ok().flatten().unwrap_or_else(|| collection.record.clone())
     }
 }

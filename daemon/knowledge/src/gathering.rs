@@ -5,10 +5,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use skynet_core::{CallCtx, Canonical, Error, ErrorKind, Result, Run, canonical::hex};
 use skynet_documents::{
-    Contents, Entry, FETCH, Given, LIST, List, Listing, Page, READ, Read, Reading, Readings, SourceKind,
-    VISIT, Visit,
+    CHECK_ACCESS, Contents, Documents, Entry, FETCH, Given, LIST, List, Listing, Page, READ, Read, Readable,
+    Reading, Readings, SourceKind, VISIT, Visit,
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// All pages of a collection are held at once until they are read, in bytes of base64.
 const MOST_FETCHED_BYTES: u64 = 64 << 20;
@@ -75,6 +79,7 @@ impl Runners {
             path: record.path.clone(),
             include: record.include.clone(),
             exclude: record.exclude.clone(),
+            for_everybody: record.shared_as.is_some(),
             cursor,
         };
         let hands = if is_of_host(&record.source) { &self.host } else { &self.workspace };
@@ -108,6 +113,22 @@ impl Runners {
         }
         read.extend(self.parse(ctx, record, cursor, &given, left).await?);
         Ok(read)
+    }
+
+    /// Those of some documents of somebody else's collection that the caller may read himself, as the host is now.
+    pub(crate) async fn readable(
+        &self,
+        ctx: &CallCtx,
+        record: &Record,
+        paths: HashSet<String>,
+    ) -> Result<HashSet<String>> {
+        let documents = Documents {
+            source: record.source.clone(),
+            workspace: record.workspace.clone(),
+            paths: paths.into_iter().collect(),
+        };
+        let Readable { readable } = ask(&*self.host, ctx, CHECK_ACCESS, &documents).await?;
+        Ok(documents.paths.into_iter().zip(readable).filter_map(|(path, may)| may.then_some(path)).collect())
     }
 
     /// Hands may answer with a part of them, and are asked for the rest.

@@ -7,6 +7,7 @@ use crate::{
     languages::Languages,
     lexical::Writing,
     stored::{FileState, StoredPassage, key_of},
+    topics::{self, Topics},
 };
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -131,11 +132,19 @@ async fn look(
         known.into_iter().map(|file| (file.path.clone(), file)).collect();
     let mut files = listed.len() as u64;
     let mut skipped = listing.unreadable;
-    let mut changed = Vec::new();
-    for entry in listed {
+    let (mut changed, mut topics) = (Vec::new(), HashMap::new());
+    for mut entry in listed {
         match known.remove(&entry.path) {
-            Some(file) if file.stamp == entry.stamp => skipped += u64::from(file.skipped.is_some()),
-            _ => changed.push(entry),
+            Some(file) if file.stamp == entry.stamp && is_of_same_author(&entry, &file) => {
+                skipped += u64::from(file.skipped.is_some());
+            }
+            Some(file) => {
+                // A source need not tell again what it told before.
+                entry.about.author = entry.about.author.or(file.about.author);
+                topics.insert(entry.path.clone(), file.topics);
+                changed.push(entry);
+            }
+            None => changed.push(entry),
         }
     }
     let removed: Vec<String> = if listing.is_partial {
@@ -166,6 +175,7 @@ async fn look(
         writer: collection.lexical.write()?,
         languages: lock(&collection.languages).clone(),
         cursor,
+        topics,
         scanner: Some(scanner.clone()),
     };
     for path in &removed {
@@ -215,6 +225,11 @@ async fn look(
     written.map(|()| refreshed)
 }
 
+/// Whether nothing else is known now of who wrote a file.
+fn is_of_same_author(entry: &Entry, file: &FileState) -> bool {
+    file.skipped.is_some() || entry.about.author.is_none() || entry.about.author == file.about.author
+}
+
 /// As many files at once as hands take, and not too many bytes of them.
 fn batches(changed: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut batches: Vec<Vec<Entry>> = Vec::new();
@@ -241,6 +256,8 @@ pub(crate) struct Draft {
     pub(crate) languages: Languages,
     /// [`skynet_documents::Listing::cursor`].
     pub(crate) cursor: Option<String>,
+    /// Where sections of documents were cut that are about to be written again.
+    pub(crate) topics: HashMap<String, Vec<Topics>>,
     /// Finds the values of the user's secrets; none where documents are nobody's.
     pub(crate) scanner: Option<Arc<Scanner>>,
 }
@@ -262,6 +279,8 @@ impl Draft {
                 secrets: 0,
                 about: About::default(),
                 skipped: None,
+                topics: Vec::new(),
+                is_coarse: false,
             };
             let passages = match reading {
                 Reading::Skipped(why) => {
@@ -308,6 +327,8 @@ impl Draft {
             self.clean(name, LONGEST_NAME);
         }
         document.hash.truncate(document.hash.floor_char_boundary(64));
+        let known = self.topics.remove(&file.path).unwrap_or_default();
+        (passages, file.topics, file.is_coarse) = topics::apply(passages, &known);
         let words: Vec<String> =
             passages.iter().map(|passage| self.languages.place(&document, passage)).collect();
         let stored =
@@ -356,6 +377,7 @@ pub(crate) async fn embed(
 ) -> Result<()> {
     let _embedding = collection.embedding.lock().await;
     let _told = Told(collection);
+    topics::settle(collection, embedders).await?;
     for (language, embedder) in embedders {
         let (opened, model, language) = (collection.clone(), embedder.model().clone(), *language);
         let (vectors, missing) = blocking(move || {

@@ -4,12 +4,12 @@ use crate::{
     collection::{Collection, Progress, Record, blocking, lock},
     gathering::Runners,
     indexing::{self, Refreshed},
+    views::{View, place_of},
     watching,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, StatxFlags, statx};
-use skynet_core::{CallCtx, Caller, Error, Result, Workspace};
+use skynet_core::{CallCtx, Caller, Error, Result};
 use skynet_documents::SourceKind;
 use skynet_models::{Embedder, Language, Models};
 use skynet_secrets::Keyring;
@@ -51,8 +51,10 @@ pub struct Wanted {
 /// A collection as it is now.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// What it is.
+    /// What it is, with name and path as the caller calls them.
     pub record: Record,
+    /// Whether it is the caller's, of this workspace, and not shared by somebody.
+    pub is_own: bool,
     /// How far it is.
     pub progress: Progress,
     /// Files that were looked at.
@@ -90,6 +92,8 @@ pub(crate) struct Open {
     pub(crate) end: CancellationToken,
     pub(crate) watch: watching::Watch,
     pub(crate) looked_at: Option<Instant>,
+    /// Whether the next search looks, whatever was heard of.
+    pub(crate) must_look: bool,
 }
 
 /// Says what a caller may see of what is found: an index may be older than a rule.
@@ -102,14 +106,14 @@ pub trait Judge: Send + Sync {
 /// All collections.
 pub struct Knowledge {
     directory: PathBuf,
-    table: Table<Record>,
+    pub(crate) table: Table<Record>,
     pub(crate) models: Arc<Models>,
     pub(crate) runners: Runners,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) judge: OnceLock<Arc<dyn Judge>>,
     pub(crate) open: Mutex<HashMap<Uuid, Open>>,
     /// Held while a name is looked for and taken.
-    naming: Mutex<()>,
+    pub(crate) naming: Mutex<()>,
 }
 
 impl Knowledge {
@@ -155,6 +159,10 @@ impl Knowledge {
         let _ = self.judge.set(judge);
     }
 
+    pub(crate) fn judge(&self) -> Result<&Arc<dyn Judge>> {
+        self.judge.get().ok_or_else(|| Error::unavailable("nobody says yet what may be seen"))
+    }
+
     /// Makes a collection, and tells whether it is new: one of pages may be told again, and is what it was until they are fetched. Its documents are read by [`Knowledge::refresh_record`].
     ///
     /// # Errors
@@ -164,7 +172,7 @@ impl Knowledge {
         let path = workspace.relative(&wanted.path)?;
         let caller = &ctx.origin()?.caller;
         let _naming = lock(&self.naming);
-        let own = self.of(caller)?;
+        let own = self.own(caller);
         let named = path.as_path().file_name().or_else(|| workspace.path().file_name());
         let name = wanted
             .name
@@ -211,12 +219,13 @@ impl Knowledge {
             exclude: wanted.exclude,
             max_file_bytes: wanted.max_file_bytes,
             created_at: Timestamp::now(),
+            shared_as: None,
         };
         self.store(&record)?;
         Ok((record, true))
     }
 
-    fn store(&self, record: &Record) -> Result<()> {
+    pub(crate) fn store(&self, record: &Record) -> Result<()> {
         let cannot = |err| Error::unavailable("the collection cannot be stored").with_source(err);
         self.table.put_durably(&record.id.to_string(), record).map_err(cannot)
     }
@@ -308,17 +317,18 @@ impl Knowledge {
     /// `Unavailable` when an index cannot be read.
     pub async fn list(self: &Arc<Self>, ctx: &CallCtx) -> Result<Vec<Status>> {
         let mut all = Vec::new();
-        for record in self.of(&ctx.origin()?.caller)? {
-            let collection = self.opened(record).await?;
-            all.push(self.status(collection).await?);
+        let caller = &ctx.origin()?.caller;
+        for view in self.seen_by(caller).await? {
+            all.push(self.status(view).await?);
         }
         Ok(all)
     }
 
-    async fn status(self: &Arc<Self>, collection: Arc<Collection>) -> Result<Status> {
+    async fn status(self: &Arc<Self>, view: View) -> Result<Status> {
         let models: Vec<_> =
             self.embedders().into_iter().map(|(_, embedder)| embedder.model().clone()).collect();
         blocking(move || {
+            let collection = &view.collection;
             let (files, passages) = collection.lexical.count()?;
             let mut vectors = Vec::new();
             let mut embedded = 0;
@@ -333,7 +343,12 @@ impl Knowledge {
                 languages: lock(&collection.languages).counts(),
                 progress: collection.progress.borrow().clone(),
                 size_bytes: size_of(collection.directory()),
-                record: collection.record.clone(),
+                record: Record {
+                    name: view.name.clone(),
+                    path: view.outside(collection.record.path.clone()),
+                    ..collection.record.clone()
+                },
+                is_own: view.elsewhere.is_none(),
                 files,
                 passages,
             })
@@ -375,58 +390,7 @@ impl Knowledge {
         languages.filter_map(|language| Some((language, self.models.embedder(language)?))).collect()
     }
 
-    /// Those of the caller's uid and workspace, by name.
-    fn of(&self, caller: &Caller) -> Result<Vec<Record>> {
-        let Some(workspace) = &caller.workspace else { return Ok(Vec::new()) };
-        let place = place_of(workspace);
-        let is_own = |record: &Record| {
-            record.uid == caller.uid && record.workspace == workspace.path() && record.place == place
-        };
-        let mut own: Vec<Record> = self.table.iter().map(|(_, record)| record).filter(is_own).collect();
-        own.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(own)
-    }
-
-    fn record(&self, ctx: &CallCtx, name: &str) -> Result<Record> {
-        ctx.workspace()?;
-        let own = self.of(&ctx.origin()?.caller)?;
-        let names: Vec<String> = own.iter().map(|record| format!("`{}`", record.name)).collect();
-        own.into_iter().find(|record| record.name == name).ok_or_else(|| {
-            let there = if names.is_empty() { none_yet() } else { format!("there are {}", names.join(", ")) };
-            Error::not_found(format!("there is no collection `{name}` in this workspace; {there}"))
-        })
-    }
-
-    pub(crate) async fn find(self: &Arc<Self>, ctx: &CallCtx, name: &str) -> Result<Arc<Collection>> {
-        let record = self.record(ctx, name)?;
-        self.opened(record).await
-    }
-
-    /// The collections of these names, or all.
-    pub(crate) async fn asked(
-        self: &Arc<Self>,
-        ctx: &CallCtx,
-        names: &[String],
-    ) -> Result<Vec<Arc<Collection>>> {
-        ctx.workspace()?;
-        let records = match names {
-            [] => self.of(&ctx.origin()?.caller)?,
-            names => names.iter().map(|name| self.record(ctx, name)).collect::<Result<_>>()?,
-        };
-        if records.is_empty() {
-            return Err(Error::not_found(format!(
-                "there is no collection in this workspace; {}",
-                none_yet()
-            )));
-        }
-        let mut opened = Vec::new();
-        for record in records {
-            opened.push(self.opened(record).await?);
-        }
-        Ok(opened)
-    }
-
-    async fn opened(&self, record: Record) -> Result<Arc<Collection>> {
+    pub(crate) async fn opened(&self, record: Record) -> Result<Arc<Collection>> {
         let cell = {
             let mut open = lock(&self.open);
             let is_there = self.table.get(&record.id.to_string()).is_ok_and(|found| found.is_some());
@@ -438,6 +402,7 @@ impl Knowledge {
                 end: CancellationToken::new(),
                 watch: watching::Watch::default(),
                 looked_at: None,
+                must_look: false,
             };
             open.entry(record.id).or_insert_with(new).cell.clone()
         };
@@ -445,20 +410,6 @@ impl Knowledge {
         let opening = || blocking(move || Collection::open(record, &directory).map(Arc::new));
         cell.get_or_try_init(opening).await.cloned()
     }
-}
-
-/// [`Record::place`].
-fn place_of(workspace: &Workspace) -> (u64, i64) {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    // A filesystem of a user's own may tell nobody else.
-    let made_at = statx(workspace.as_descriptor(), "", flags, StatxFlags::BTIME).map_or(0, |stat| {
-        stat.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(stat.stx_btime.tv_nsec.into())
-    });
-    (workspace.place().1, made_at)
-}
-
-fn none_yet() -> String {
-    "make one with `knowledge_add_collection`".into()
 }
 
 fn size_of(directory: &Path) -> u64 {

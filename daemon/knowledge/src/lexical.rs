@@ -21,7 +21,6 @@ use tantivy::{
         FAST, Field, INDEXED, IndexRecordOption, NumericOptions, STORED, STRING, Schema, SchemaBuilder,
         TextFieldIndexing, TextOptions, Value as _,
     },
-    tokenizer::PreTokenizedString,
 };
 
 /// What a writer may keep in memory, in bytes.
@@ -31,11 +30,14 @@ const WRITER_BYTES: usize = 64 << 20;
 /// much of each of their words, and many are those of directories.
 const NAME_WEIGHT: Score = 0.25;
 
+/// [`FileState::is_coarse`].
+const COARSE: &str = "coarse";
+
 #[derive(Clone, Copy)]
 struct Fields {
     /// The path of the file, exactly, of its passages too.
     path: Field,
-    /// Only of files: `1`.
+    /// Only of files: `1`, and `coarse` of those that are.
     file: Field,
     /// Words of a passage.
     text: Field,
@@ -55,7 +57,10 @@ impl Fields {
     fn schema() -> (Schema, Self) {
         let mut schema = SchemaBuilder::new();
         let words = TextOptions::default().set_indexing_options(
-            TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::WithFreqs),
+            // They are words already, between spaces.
+            TextFieldIndexing::default()
+                .set_tokenizer("whitespace")
+                .set_index_option(IndexRecordOption::WithFreqs),
         );
         let number = || NumericOptions::from(FAST);
         let fields = Self {
@@ -249,8 +254,20 @@ impl Lexical {
     /// # Errors
     /// `Unavailable` when it cannot be read.
     pub(crate) fn files(&self) -> Result<Vec<FileState>> {
+        self.files_that_are("1")
+    }
+
+    /// The files with sections that are not cut by what they say yet.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be read.
+    pub(crate) fn coarse(&self) -> Result<Vec<FileState>> {
+        self.files_that_are(COARSE)
+    }
+
+    fn files_that_are(&self, what: &str) -> Result<Vec<FileState>> {
         let searcher = self.searcher();
-        let found = searcher.search(&*exactly(self.fields.file, "1"), &Addresses).map_err(cannot("read"))?;
+        let found = searcher.search(&*exactly(self.fields.file, what), &Addresses).map_err(cannot("read"))?;
         found.into_iter().map(|address| self.data(&searcher, address)).collect()
     }
 
@@ -310,6 +327,9 @@ impl Writing {
         let mut document = TantivyDocument::new();
         document.add_text(fields.path, &file.path);
         document.add_text(fields.file, "1");
+        if file.is_coarse {
+            document.add_text(fields.file, COARSE);
+        }
         document.add_bytes(fields.data, &write(file)?);
         self.writer.add_document(document).map_err(cannot("written"))?;
         for passage in passages {
@@ -318,16 +338,12 @@ impl Writing {
             document.add_u64(fields.key, passage.key);
             document.add_u64(fields.is_foreign, passage.is_foreign().into());
             document.add_bytes(fields.data, &write(passage)?);
-            let words = |words: &mut Words, text: &str| PreTokenizedString {
-                text: String::new(),
-                tokens: words.of(text, &passage.words),
-            };
             // Headings count twice where the passage begins with them.
             let Passage { chain, signature, text, .. } = &passage.passage;
             let text = format!("{}\n{}\n{text}", chain.join("\n"), signature.as_deref().unwrap_or_default());
-            document.add_pre_tokenized_text(fields.text, words(&mut self.words, &text));
+            document.add_text(fields.text, self.words.joined(&text, &passage.words));
             let name = format!("{} {}", file.path, passage.passage.defines.join(" "));
-            document.add_pre_tokenized_text(fields.name, words(&mut self.words, &name));
+            document.add_text(fields.name, self.words.joined(&name, &passage.words));
             for symbol in &passage.passage.defines {
                 document.add_text(fields.symbol, symbol.to_lowercase());
             }

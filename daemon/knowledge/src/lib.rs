@@ -13,8 +13,11 @@ mod lexical;
 mod ranking;
 mod sample;
 mod stored;
+mod topics;
 mod vectors;
+mod views;
 mod watching;
+mod writers;
 
 pub use analysis::Words;
 pub use answers::{Answer, Question};
@@ -25,3 +28,5 @@ pub use knowledge::{Judge, Knowledge, Status, Totals, Wanted};
 pub use ranking::{Kind, Legs, Ranked};
 pub use sample::{Leg, Sample};
 pub use stored::{FileState, StoredPassage};
+pub use topics::Topics;
+pub use writers::Writer;

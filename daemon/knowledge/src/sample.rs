@@ -62,13 +62,20 @@ impl Sample {
             exclude: Vec::new(),
             max_file_bytes: 0,
             created_at: Timestamp::now(),
+            shared_as: None,
         };
         let collection = Arc::new(Collection::open(record, directory)?);
         let opened = collection.clone();
         blocking(move || {
             let read = documents.into_iter().map(|(path, reading)| (Entry::of_digest(path, 0, ""), reading));
             let writer = opened.lexical.write()?;
-            let mut draft = Draft { writer, languages: Languages::default(), cursor: None, scanner: None };
+            let mut draft = Draft {
+                writer,
+                languages: Languages::default(),
+                cursor: None,
+                topics: HashMap::new(),
+                scanner: None,
+            };
             draft.write(read.collect())?;
             draft.commit(&opened)?;
             draft.writer.finish()

@@ -1,6 +1,6 @@
 //! What an index keeps of files and passages.
 
-use crate::analysis::ENGLISH;
+use crate::{analysis::ENGLISH, topics::Topics};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use skynet_documents::{About, Definition, Format, Passage};
@@ -31,6 +31,12 @@ pub struct FileState {
     pub about: About,
     /// Why it was not read.
     pub skipped: Option<String>,
+    /// Where its long sections are cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<Topics>,
+    /// Whether some are not cut by what they say yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_coarse: bool,
 }
 
 /// A passage of a collection.

@@ -30,7 +30,7 @@ pub enum Kind {
     Preference,
     /// What was decided, and why.
     Decision,
-    /// A turn or a summary of a conversation; kept for 90 days unless said otherwise.
+    /// A turn of a conversation, kept for 90 days unless said otherwise, or a summary of some.
     Conversation,
 }
 
@@ -81,6 +81,9 @@ pub struct Entry {
     pub expires_at: Option<Timestamp>,
     /// What it said before, newest first.
     pub past: Vec<Past>,
+    /// The turns of a conversation that it sums up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summarizes: Vec<Uuid>,
     /// The weights that made its vector, and the vector.
     pub vector: Option<(String, Vec<f32>)>,
 }
@@ -104,6 +107,8 @@ pub struct Wanted {
     pub state: State,
     /// For how long it is kept.
     pub lives_for: Option<SignedDuration>,
+    /// [`Entry::summarizes`].
+    pub summarizes: Vec<Uuid>,
 }
 
 /// What is to be changed; what is absent stays.
@@ -151,7 +156,14 @@ impl Entry {
                 ));
             }
         };
-        let conversation = (wanted.kind == Kind::Conversation).then_some(CONVERSATIONS_FOR);
+        if !wanted.summarizes.is_empty() && wanted.kind != Kind::Conversation {
+            return Err(Error::invalid_input(
+                "only a `conversation` is summed up: give that `kind` with `summarizes`",
+            ));
+        }
+        // A summary is there to outlive what it sums up.
+        let is_turn = wanted.kind == Kind::Conversation && wanted.summarizes.is_empty();
+        let conversation = is_turn.then_some(CONVERSATIONS_FOR);
         let expires_at = wanted.lives_for.or(conversation).map(|time| now.saturating_add(time)).transpose();
         let entry = Self {
             id: Uuid::now_v7(),
@@ -166,6 +178,7 @@ impl Entry {
             updated_at: now,
             expires_at: expires_at.map_err(|_| Error::invalid_input("this is too long a time"))?,
             past: Vec::new(),
+            summarizes: wanted.summarizes,
             vector: None,
         };
         if entry.source.as_ref().is_some_and(|source| source.len() > LONGEST_WORD) {

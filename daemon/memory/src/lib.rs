@@ -2,8 +2,10 @@
 //! its own, and is searched in memory. What an entry says is data: it was written by an agent, which may have read it anywhere.
 
 mod entry;
+mod habits;
 mod memory;
 mod recall;
 
 pub use entry::{Changes, Entry, Filter, Kind, Past, State, Wanted};
+pub use habits::Habits;
 pub use memory::{Memory, Remembered};

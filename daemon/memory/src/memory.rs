@@ -1,7 +1,7 @@
 //! All that is remembered of all users.
 
 use crate::{
-    entry::{Changes, Entry, Filter, State, Wanted},
+    entry::{Changes, Entry, Filter, Kind, State, Wanted},
     recall::{self, CLOSE, SAME},
 };
 use jiff::Timestamp;
@@ -9,8 +9,8 @@ use skynet_core::{CallCtx, Error, Result};
 use skynet_models::{Language, Models, Use};
 use skynet_secrets::SealedEntries;
 use std::{
-    collections::HashMap,
-    path::PathBuf,
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use uuid::Uuid;
@@ -30,6 +30,8 @@ pub struct Remembered {
     pub was_known: bool,
     /// What is about the same, and may say otherwise.
     pub close: Vec<Entry>,
+    /// Of a conversation: turns here that no summary sums up.
+    pub unsummarized: usize,
 }
 
 /// All that is remembered.
@@ -58,11 +60,43 @@ impl Memory {
     /// # Errors
     /// `InvalidInput` for what cannot be kept, `QuotaExceeded` for too much, `Unavailable` when the disk refuses.
     pub async fn remember(&self, ctx: &CallCtx, wanted: Wanted) -> Result<Remembered> {
-        let asker = Asker::of(ctx)?;
+        self.take(Asker::of(ctx)?, wanted).await
+    }
+
+    /// Keeps what was learnt from use, for a human to decide on, unless as many wait for him already; whether it is kept.
+    ///
+    /// # Errors
+    /// Those of [`Memory::remember`].
+    pub(crate) async fn propose(
+        &self,
+        uid: u32,
+        workspace: &Path,
+        wanted: Wanted,
+        most_waiting: usize,
+    ) -> Result<bool> {
+        let is_waiting =
+            |entry: &&Entry| entry.state == State::Proposed && entry.project.as_deref() == Some(workspace);
+        if lock(&*self.of(uid)?).iter().filter(is_waiting).count() >= most_waiting {
+            return Ok(false);
+        }
+        self.take(Asker { uid, workspace: Some(workspace.to_owned()) }, wanted).await?;
+        Ok(true)
+    }
+
+    async fn take(&self, asker: Asker, wanted: Wanted) -> Result<Remembered> {
         let mut entry = Entry::new(wanted, asker.workspace.as_deref(), Timestamp::now())?;
         entry.vector = self.vector(&entry.text, Use::Passage).await?;
         let all = self.of(asker.uid)?;
         let mut all = lock(&all);
+        let is_seen = |other: &&Entry| other.is_seen_from(asker.workspace.as_deref());
+        let is_turn = |other: &&Entry| other.kind == Kind::Conversation && is_seen(other);
+        if let Some(id) =
+            entry.summarizes.iter().find(|id| !all.iter().filter(is_turn).any(|one| one.id == **id))
+        {
+            return Err(Error::not_found(format!(
+                "`summarizes` names `{id}`, which is no conversation that is remembered here; see `memory_list`"
+            )));
+        }
         let is_of_same_scope = |other: &&Entry| other.project == entry.project && other.kind == entry.kind;
         let likeness = |other: &Entry| {
             let is_same_text = other.text.to_lowercase() == entry.text.to_lowercase();
@@ -77,6 +111,9 @@ impl Memory {
             same.confidence = same.confidence.max(entry.confidence);
             same.updated_at = entry.updated_at;
             same.expires_at = entry.expires_at;
+            same.summarizes.extend(entry.summarizes);
+            same.summarizes.sort();
+            same.summarizes.dedup();
             if entry.state == State::Accepted {
                 same.state = State::Accepted;
             }
@@ -84,14 +121,15 @@ impl Memory {
             if let Some(place) = all.get_mut(known) {
                 place.clone_from(&same);
             }
-            return Ok(Remembered { entry: same, was_known: true, close: Vec::new() });
+            let unsummarized = unsummarized(&all, asker.workspace.as_deref());
+            return Ok(Remembered { entry: same, was_known: true, close: Vec::new(), unsummarized });
         }
         if all.len() >= MOST_ENTRIES {
             return Err(Error::quota_exceeded(format!("{MOST_ENTRIES} entries are the most; forget some")));
         }
         let mut close: Vec<(f32, Entry)> = all
             .iter()
-            .filter(|other| other.is_seen_from(asker.workspace.as_deref()))
+            .filter(is_seen)
             .map(|other| (likeness(other), other.clone()))
             .filter(|(likeness, _)| *likeness > CLOSE)
             .collect();
@@ -99,7 +137,12 @@ impl Memory {
         close.truncate(MOST_CLOSE);
         self.keep(asker.uid, &entry)?;
         all.push(entry.clone());
-        Ok(Remembered { entry, was_known: false, close: close.into_iter().map(|(_, entry)| entry).collect() })
+        Ok(Remembered {
+            unsummarized: unsummarized(&all, asker.workspace.as_deref()),
+            entry,
+            was_known: false,
+            close: close.into_iter().map(|(_, entry)| entry).collect(),
+        })
     }
 
     /// What a question is about, best first, with how well it fits. What is only proposed is left out.
@@ -279,6 +322,14 @@ impl Asker {
         let workspace = caller.workspace.as_ref().map(|workspace| workspace.path().to_owned());
         Ok(Self { uid: caller.uid, workspace })
     }
+}
+
+/// Turns of conversations that may be known there and that no summary sums up.
+fn unsummarized(all: &[Entry], workspace: Option<&Path>) -> usize {
+    let of_conversations =
+        || all.iter().filter(|entry| entry.kind == Kind::Conversation && entry.is_seen_from(workspace));
+    let summed_up: HashSet<Uuid> = of_conversations().flat_map(|entry| entry.summarizes.clone()).collect();
+    of_conversations().filter(|entry| entry.summarizes.is_empty() && !summed_up.contains(&entry.id)).count()
 }
 
 fn unknown(id: Uuid) -> Error {

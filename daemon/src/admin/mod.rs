@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod backup;
+mod collections;
 mod filter;
 mod grants;
 mod models;
@@ -25,14 +26,15 @@ use crate::{
 use jiff::Timestamp;
 use skynet_core::ErrorKind;
 use skynet_hands::Pool;
+use skynet_knowledge::Knowledge;
 use skynet_models::Models;
 use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
-    daemon_server::DaemonServer, grants_server::GrantsServer, models_server::ModelsServer,
-    policy_server::PolicyServer, quota_server::QuotaServer, secrets_server::SecretsServer,
-    tokens_server::TokensServer, tools_server::ToolsServer, toolsets_server::ToolsetsServer,
-    trust_server::TrustServer,
+    collections_server::CollectionsServer, daemon_server::DaemonServer, grants_server::GrantsServer,
+    models_server::ModelsServer, policy_server::PolicyServer, quota_server::QuotaServer,
+    secrets_server::SecretsServer, tokens_server::TokensServer, tools_server::ToolsServer,
+    toolsets_server::ToolsetsServer, trust_server::TrustServer,
 };
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -47,6 +49,7 @@ pub(crate) struct Office {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) choices: Stored,
     pub(crate) models: Arc<Models>,
+    pub(crate) knowledge: Arc<Knowledge>,
     pub(crate) polkit: Arc<Polkit>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) metrics: Option<SocketAddr>,
@@ -79,6 +82,7 @@ impl Office {
             .add_service(SecretsServer::new(self.clone()))
             .add_service(TrustServer::new(self.clone()))
             .add_service(GrantsServer::new(self.clone()))
+            .add_service(CollectionsServer::new(self.clone()))
             .add_service(ApprovalsServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))
             .add_service(InterceptedService::new(ModelsServer::new(self.clone()), administrators.clone()))

@@ -31,7 +31,7 @@ impl Office {
     }
 
     /// Whom the host knows by that name or number.
-    async fn known(&self, user: &str) -> Result<(u32, Person), Status> {
+    pub(super) async fn known(&self, user: &str) -> Result<(u32, Person), Status> {
         let found = self.desk.people.named(user).await;
         let found = found.map_err(|err| Status::unavailable(format!("users cannot be looked up: {err}")))?;
         found.ok_or_else(|| Status::not_found(format!("this host knows no user `{user}`")))

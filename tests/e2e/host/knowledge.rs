@@ -79,3 +79,89 @@ fn what_a_user_may_not_read_is_in_no_answer_of_his() {
     let found = annes.call("knowledge_search", json!({ "query": "truffles" })).unwrap();
     assert!(!found["found"].to_string().contains("truffles"), "{found}");
 }
+
+#[test]
+fn a_shared_collection_is_found_by_all_in_what_they_may_read_themselves() {
+    let Some(mut host) = Host::start() else { return };
+    fs::write(host.path.join("config.toml"), "[policy]\nworkspaces = ['/var/tmp/*', '/home/*/*']\n").unwrap();
+    host.replace_daemon();
+    let [ann, bob] = host.users();
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    share(place.path(), 0o755);
+    std::os::unix::fs::chown(place.path(), Some(ann.uid), Some(ann.gid)).unwrap();
+    for (name, text, mode) in [
+        ("guide.md", "# Guide\n\nThe zeppelin is refuelled at dawn.\n", 0o644),
+        ("plans.md", "# Plans\n\nThe zeppelin will be sold.\n", 0o600),
+        ("pump.py", "def refuel_zeppelin():\n    return 7\n", 0o644),
+    ] {
+        let _ = ann.sh(&format!(
+            "printf '{text}' > {0}/{name} && chmod {mode:o} {0}/{name}",
+            place.path().display()
+        ));
+    }
+    let mut annes = host.client(&ann, place.path(), json!({}));
+    annes.call("knowledge_add_collection", json!({ "name": "zeppelin" })).unwrap();
+    let own = bob.project();
+    let mut bobs = host.client(&bob, &own, json!({}));
+    assert!(bobs.call("knowledge_search", json!({ "query": "zeppelin" })).is_err());
+
+    // Neither she nor he may share it; what nobody can tell the readers of is not shared.
+    let wanted = ["index", "share", "zeppelin", "--user", &ann.name];
+    for user in [&ann, &bob] {
+        let (code, _, refused) = host.ctl(Some(user), &wanted);
+        assert!(code != 0 && refused.contains("sudo"), "{code} {refused}");
+    }
+    let (code, _, refused) = host.ctl(None, &["index", "share", "nothing", "--user", &ann.name]);
+    assert!(code != 0 && refused.contains("has no collection `nothing`"), "{refused}");
+    let (code, told, failed) = host.ctl(None, &wanted);
+    assert_eq!(code, 0, "{told}{failed}");
+    let name = format!("{}/zeppelin", ann.name);
+
+    // What is hers alone was indexed before: he does not find it, nor what it is called.
+    let found = bobs.call("knowledge_search", json!({ "query": "zeppelin" })).unwrap();
+    let guide = place.path().join("guide.md").display().to_string();
+    let paths: Vec<_> = found["found"].as_array().unwrap().iter().map(|one| one["path"].clone()).collect();
+    assert!(paths.contains(&json!(guide)) && paths.len() == 2, "{found}");
+    assert_eq!(found["found"][0]["collection"], name, "{found}");
+    let id = format!("{guide}#0");
+    let read = bobs.call("knowledge_read_chunk", json!({ "collection": name, "id": id })).unwrap();
+    assert!(read["chunks"][0]["text"].as_str().unwrap().contains("at dawn"), "{read}");
+    let symbols = bobs.call("knowledge_find_symbol", json!({ "name": "refuel" })).unwrap();
+    assert_eq!(symbols["definitions"][0]["path"], json!(place.path().join("pump.py")), "{symbols}");
+    let outline = bobs.call("knowledge_outline_file", json!({ "path": guide })).unwrap();
+    assert_eq!(outline["title"], "Guide", "{outline}");
+    let plans = place.path().join("plans.md").display().to_string();
+    for (tool, input) in [
+        ("knowledge_read_chunk", json!({ "collection": name, "id": format!("{plans}#0") })),
+        ("knowledge_read_chunk", json!({ "collection": name, "id": "plans.md#0" })),
+        ("knowledge_outline_file", json!({ "path": plans })),
+        ("knowledge_find_similar", json!({ "collection": name, "id": format!("{plans}#0") })),
+        ("knowledge_refresh_collection", json!({ "name": name })),
+        ("knowledge_remove_collection", json!({ "name": name })),
+    ] {
+        let refused = bobs.call(tool, input.clone()).unwrap_err();
+        assert!(!refused.contains("sold"), "{tool} {input}: {refused}");
+    }
+    // Once she looks again, it is not in there for anybody; she finds the rest by its own name.
+    let found = annes.call("knowledge_search", json!({ "query": "zeppelin sold" })).unwrap();
+    assert_eq!(found["found"][0]["collection"], "zeppelin", "{found}");
+    assert!(!found.to_string().contains("will be sold"), "{found}");
+    let listed = bobs.call("knowledge_list_collections", json!({})).unwrap();
+    let listed = &listed["collections"][0];
+    assert_eq!(
+        (&listed["name"], &listed["shared"], &listed["files"]),
+        (&json!(name), &json!(true), &json!(2))
+    );
+    // What she closes is closed to him at once, before anybody looks.
+    share(&place.path().join("guide.md"), 0o600);
+    let found = bobs.call("knowledge_search", json!({ "query": "zeppelin dawn" })).unwrap();
+    assert!(!found.to_string().contains("refuelled"), "{found}");
+
+    let (_, shared, _) = host.ctl(Some(&bob), &["--json", "index", "shared"]);
+    assert!(shared.contains(&name), "{shared}");
+    let (code, told, failed) = host.ctl(None, &["index", "unshare", &name]);
+    assert_eq!(code, 0, "{told}{failed}");
+    assert!(bobs.call("knowledge_search", json!({ "query": "zeppelin" })).is_err());
+    let found = annes.call("knowledge_search", json!({ "query": "zeppelin sold" })).unwrap();
+    assert!(found.to_string().contains("will be sold"), "{found}");
+}

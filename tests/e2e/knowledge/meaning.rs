@@ -131,3 +131,31 @@ fn nothing_is_embedded_twice() {
     assert_eq!(vectors, all + 1);
     assert_eq!(kept + made, all + 1, "what was made before the last kill was not made again");
 }
+
+#[test]
+fn a_long_text_is_cut_where_it_turns_to_something_else() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    let bread = "Flour, water and salt are mixed in a bowl until no dry spots are left. The dough rests under a cloth for an hour. It is folded from all four sides and rests again. A hot oven with steam gives the loaf its crust. The baker taps the bottom of the loaf and listens for a hollow sound. ";
+    let packets = "A sender keeps a window of segments that were not acknowledged yet. When an acknowledgement is missing, the congestion window is halved. A router drops packets when its queue is full. The receiver tells how many bytes its buffer has room for. Retransmission timers follow the round-trip time of the connection. ";
+    // Halves of the same length would end in the middle of the second.
+    let text = |rest: usize| format!("{}{}", bread.repeat(2), packets.repeat(rest));
+    bench.write("notes.txt", text(5));
+    bench.write("short.txt", bread);
+    bench.add();
+    let made = bench.embedded(3);
+    assert_eq!(made, 3, "two of the long text, and one of the short");
+    let first =
+        bench.call("knowledge_read_chunk", json!({ "collection": "all", "id": "notes.txt#0", "around": 0 }));
+    let first = first["chunks"][0]["text"].as_str().unwrap().to_owned();
+    assert!(first.ends_with("hollow sound.") && !first.contains("congestion"), "{first}");
+    // Cut so, it is found as it is; what is added elsewhere does not move it, and is all that is read again.
+    bench.write("notes.txt", format!("{}\n\nIn short: bread rises, packets fall.", text(5)));
+    bench.wait_for("rises", Some("notes.txt"));
+    let first_now = |bench: &mut Bench| {
+        let read = json!({ "collection": "all", "id": "notes.txt#0", "around": 0 });
+        bench.call("knowledge_read_chunk", read)["chunks"][0]["text"].as_str().unwrap().to_owned()
+    };
+    while first_now(&mut bench) != first {}
+    let (passages, _, _) = bench.vectors();
+    assert_eq!(bench.embedded(passages + 1), made + 1, "of what follows, which is another now");
+}

@@ -293,3 +293,36 @@ fn pages_are_fetched_when_somebody_says_so_and_from_their_host_alone() {
     let refused = bench.shim.call("knowledge_add_source", wanted).unwrap_err();
     assert!(refused.starts_with("needs_confirmation"), "{refused}");
 }
+
+#[test]
+fn files_of_a_repository_are_known_by_who_committed_them_last() {
+    let mut bench = Bench::with_history();
+    bench.add();
+    let by = |author: &str| json!({ "query": "queue pump marmot struct", "author": author });
+    let paths = |found: Vec<Value>| {
+        found.into_iter().map(|one| one["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(bench.found(by("ann"))), ["src/queue.rs"]);
+    assert_eq!(paths(bench.found(by("bob@example"))), ["src/pump.rs"]);
+    // What is changed and not committed is still theirs.
+    bench.write("src/pump.rs", "/// Drains the basin of the lock.\npub struct Pump;\npub struct Marmot;\n");
+    bench.wait_for("Marmot", Some("src/pump.rs"));
+    assert_eq!(paths(bench.found(by("bob"))), ["src/pump.rs"]);
+    // Its lines are told one by one.
+    let read = json!({ "collection": "all", "id": "src/pump.rs#0", "blame": true });
+    let read = bench.call("knowledge_read_chunk", read);
+    let writers = read["chunks"][0]["writers"].as_array().unwrap();
+    let told: Vec<_> = writers.iter().map(|one| (&one["author"], one["lines"].as_u64().unwrap())).collect();
+    assert_eq!(told, [(&json!("Not Committed Yet"), 1), (&json!("bob"), 2)], "{read}");
+    assert_eq!(writers[1]["at"], "2026-03-20T12:00:00Z", "{read}");
+    // A commit moves no file, and is seen.
+    bench.commit("ann", "2026-05-01T12:00:00Z", "Name the marmot");
+    bench.call("knowledge_refresh_collection", json!({ "name": "all" }));
+    assert_eq!(paths(bench.found(by("bob"))), Vec::<String>::new());
+    assert_eq!(paths(bench.found(by("ann"))).len(), 2);
+    bench.write("page.html", "<h1>Marmots</h1><p>They sleep through the winter.</p>");
+    bench.wait_for("winter", Some("page.html"));
+    let refused = json!({ "collection": "all", "id": "page.html#0", "blame": true });
+    let refused = bench.shim.call("knowledge_read_chunk", refused).unwrap_err();
+    assert!(refused.contains("no plain text"), "{refused}");
+}

@@ -112,17 +112,28 @@ fn prepared(bytes: &[u8], max_tokens: u32) -> tokenizers::Result<Tokenizer> {
 }
 
 fn session(environment: &Environment, model: &[u8]) -> ort::Result<Session> {
-    let mut builder = Session::builder(environment)?
+    let builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         // Sequences are of any length, so there is no pattern.
         .with_memory_pattern(false)?
         .with_config_entry("session.intra_op.allow_spinning", "0")?
-        .with_config_entry("session.inter_op.allow_spinning", "0")?
-        // Processors without VNNI add products of bytes in 16 bits, which overflow.
-        .with_precise_qmm()?;
+        .with_config_entry("session.inter_op.allow_spinning", "0")?;
+    let mut builder = if adds_bytes_exactly() { builder } else { builder.with_precise_qmm()? };
     builder.commit_from_memory(model)
+}
+
+/// Whether the processor adds products of bytes in 32 bits (VNNI; on Arm always). Others do so in 16 bits, which overflow, and what
+/// avoids that takes twice as long.
+#[cfg(target_arch = "x86_64")]
+fn adds_bytes_exactly() -> bool {
+    std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn adds_bytes_exactly() -> bool {
+    true
 }
 
 /// The mean over the tokens, with length 1.

@@ -4,8 +4,8 @@ use crate::{repository::Repository, revision::Revision};
 use async_trait::async_trait;
 use skynet_core::{CallCtx, Error, Result};
 use skynet_documents::{
-    About, Content, Entry, Fetched, IGNORE_FILE, Ignored, List, Listing, Read, Scope, Source, SourceKind,
-    held,
+    About, Attributed, Attribution, Content, Entry, Fetched, IGNORE_FILE, Ignored, List, Listing, Read,
+    Scope, Source, SourceKind, held,
 };
 use std::{
     collections::HashMap,
@@ -38,6 +38,12 @@ const MOST_NAMED: usize = 200;
 #[must_use]
 pub fn sources() -> Vec<Box<dyn Source>> {
     vec![Box::new(Files), Box::new(Commits)]
+}
+
+/// What they know of the files in their working trees.
+#[must_use]
+pub fn attribution() -> Box<dyn Attribution> {
+    Box::new(Authors)
 }
 
 /// The commit that a name means now.
@@ -190,14 +196,15 @@ fn object(written: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((content, rest.get(1..)?))
 }
 
-/// Who changed each file last, and when, as far as the newest commits tell; by its path in the repository. Nobody, if Git says too much.
-async fn authors(ctx: &CallCtx, repository: &Repository, commit: &str) -> HashMap<String, About> {
+/// Who changed each file last, and when, as far as the newest commits of a range tell; by its path in the repository. Nobody, if Git
+/// says too much.
+async fn authors(ctx: &CallCtx, repository: &Repository, range: &str) -> HashMap<String, About> {
     let mark = Mark::new();
     let most = format!("--max-count={MOST_AUTHORS}");
     let format = format!("--format={}%an <%ae>{}%at", mark.record(), mark.field());
     let mut arguments = vec!["log", &format, "--name-only", "--no-renames", "-z"];
     arguments.extend(PLAIN);
-    arguments.extend([most.as_str(), "--end-of-options", commit, "--"]);
+    arguments.extend([most.as_str(), "--end-of-options", range, "--"]);
     let log = async { repository.check(ctx, &[], arguments).await?.text() };
     let mut authors = HashMap::new();
     for record in log.await.unwrap_or_default().split(&mark.record()) {
@@ -214,6 +221,37 @@ async fn authors(ctx: &CallCtx, repository: &Repository, commit: &str) -> HashMa
         }
     }
     authors
+}
+
+/// Of a working tree, who committed each file last.
+struct Authors;
+
+#[async_trait]
+impl Attribution for Authors {
+    async fn since(&self, ctx: &CallCtx, path: &str, cursor: Option<&str>) -> Option<Attributed> {
+        let repository = Repository::find(ctx.workspace().ok()?, path).ok()?;
+        let commit = commit(ctx, &repository, "HEAD").await.ok()?;
+        if cursor == Some(commit.as_str()) {
+            return Some(Attributed { cursor: commit, authors: HashMap::new() });
+        }
+        let range = match cursor {
+            Some(known) if is_ancestor(ctx, &repository, known, &commit).await.ok()? => {
+                format!("{known}..{commit}")
+            }
+            _ => commit.clone(),
+        };
+        let authors = authors(ctx, &repository, &range).await.into_iter();
+        let place = repository.place();
+        let authors =
+            authors.filter_map(|(path, about)| Some((place.join(path).to_str()?.to_owned(), about)));
+        Some(Attributed { cursor: commit, authors: authors.collect() })
+    }
+}
+
+/// Whether one commit leads to another.
+async fn is_ancestor(ctx: &CallCtx, repository: &Repository, known: &str, commit: &str) -> Result<bool> {
+    let asked = ["merge-base", "--is-ancestor", known, commit];
+    Ok(repository.run(ctx, &[], asked).await?.status.success())
 }
 
 /// What keeps records apart that hold what anybody wrote: nobody who wrote it knows this.
@@ -255,12 +293,11 @@ impl Source for Commits {
         let commit = commit(ctx, &repository, name).await?;
         let mut listing = Listing { cursor: Some(commit.clone()), ..Listing::default() };
         let mut range = commit.clone();
-        if let Some(known) = &list.cursor {
-            let is_ahead = ["merge-base", "--is-ancestor", known, &commit];
-            if repository.run(ctx, &[], is_ahead).await?.status.success() {
-                listing.is_partial = true;
-                range = format!("{known}..{commit}");
-            }
+        if let Some(known) = &list.cursor
+            && is_ancestor(ctx, &repository, known, &commit).await?
+        {
+            listing.is_partial = true;
+            range = format!("{known}..{commit}");
         }
         let most = format!("--max-count={MOST_COMMITS}");
         let listed = repository

@@ -27,7 +27,7 @@ mod state;
 mod status;
 mod worktree;
 
-pub use documents::sources;
+pub use documents::{attribution, sources};
 
 use skynet_core::Toolset;
 

@@ -26,8 +26,11 @@ struct Collection {
     name: String,
     /// What it is of: `files`, `revision`, `commits`, `manuals`, `journal` or `pages`.
     source: &'static str,
-    /// Its directory or file, relative to the workspace.
+    /// Its directory or file, relative to the workspace; if it is shared, its whole path.
     path: String,
+    /// True if an administrator shared it with all users: you find in it what you may read yourself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    shared: bool,
     /// Globs of the files in it; empty for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     include: Vec<String>,
@@ -70,12 +73,14 @@ struct Vectors {
 
 impl From<Status> for Collection {
     fn from(status: Status) -> Self {
-        let Status { record, progress, files, passages, vectors, embedded, languages, size_bytes } = status;
+        let Status { record, is_own, progress, files, passages, vectors, embedded, languages, size_bytes } =
+            status;
         let (done, all) = progress.done;
         Self {
             name: record.name,
             source: record.source.as_str(),
             path: record.path,
+            shared: !is_own,
             include: record.include,
             exclude: record.exclude,
             files,

@@ -26,12 +26,46 @@ pub(crate) struct Input {
     #[serde(default = "default_around")]
     #[schemars(range(max = 20))]
     around: u32,
+    /// Also tell who wrote the lines of each, as `git_blame` does: of files of a Git repository.
+    #[serde(default)]
+    blame: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// In the order of the file.
-    chunks: Vec<Chunk>,
+    chunks: Vec<Read>,
+}
+
+/// A passage, and who wrote it.
+#[derive(Serialize, JsonSchema)]
+struct Read {
+    /// Itself.
+    #[serde(flatten)]
+    chunk: Chunk,
+    /// Who wrote its lines, the newest first; with `blame`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    writers: Vec<Writer>,
+}
+
+/// Who wrote lines of a passage.
+#[derive(Serialize, JsonSchema)]
+struct Writer {
+    /// By name.
+    author: String,
+    /// When they last did, RFC 3339, UTC.
+    at: String,
+    /// The commit of then; zeros for what is not committed.
+    commit: String,
+    /// How many lines are theirs.
+    lines: u32,
+}
+
+impl From<skynet_knowledge::Writer> for Writer {
+    fn from(writer: skynet_knowledge::Writer) -> Self {
+        let skynet_knowledge::Writer { author, at, commit, lines } = writer;
+        Self { author, at: at.to_string(), commit, lines }
+    }
 }
 
 impl Tool for KnowledgeReadChunk {
@@ -45,10 +79,18 @@ impl Tool for KnowledgeReadChunk {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let passages =
-            self.0.open()?.passages_around(ctx, &input.collection, &input.id, input.around).await?;
-        Ok(Output {
-            chunks: passages.iter().map(|stored| answer::chunk(&input.collection, stored)).collect(),
-        })
+        let knowledge = self.0.open()?;
+        let passages = knowledge.passages_around(ctx, &input.collection, &input.id, input.around).await?;
+        let mut chunks = Vec::with_capacity(passages.len());
+        for stored in &passages {
+            let writers = if input.blame {
+                knowledge.writers(ctx, &input.collection, stored).await?
+            } else {
+                Vec::new()
+            };
+            let chunk = answer::chunk(&input.collection, stored);
+            chunks.push(Read { chunk, writers: writers.into_iter().map(Writer::from).collect() });
+        }
+        Ok(Output { chunks })
     }
 }

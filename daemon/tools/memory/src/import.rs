@@ -47,6 +47,9 @@ pub(crate) struct Exported {
     /// When it will be forgotten, RFC 3339; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    /// Turns of a conversation that it sums up, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    summarizes: Vec<String>,
 }
 
 impl From<Entry> for Exported {
@@ -61,6 +64,7 @@ impl From<Entry> for Exported {
             confidence: entry.confidence,
             created_at: Some(entry.created_at.to_string()),
             expires_at: entry.expires_at.map(|at| at.to_string()),
+            summarizes: entry.summarizes.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -88,6 +92,7 @@ impl Exported {
             updated_at: created_at.min(now),
             expires_at: self.expires_at.map(time).transpose()?,
             past: Vec::new(),
+            summarizes: self.summarizes.iter().map(|id| crate::shown::id(id)).collect::<Result<_>>()?,
             vector: None,
         })
     }

@@ -1,6 +1,6 @@
 //! Keeps something.
 
-use crate::Mind;
+use crate::{Mind, shown};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ pub(crate) struct Input {
     #[serde(default = "default_confidence")]
     #[schemars(range(min = 0, max = 1))]
     confidence: f32,
+    /// Of a conversation: ids of its turns that this sums up. A summary is kept until it is forgotten.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    summarizes: Vec<String>,
     /// True for what you concluded yourself, such as a habit: it counts once a human accepts it.
     #[serde(default)]
     proposed: bool,
@@ -74,6 +78,9 @@ pub(crate) struct Output {
     /// Ids of what is about the same and may say otherwise: read them with memory_list, and update or forget what is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     close: Vec<String>,
+    /// Of a conversation: turns that no summary sums up yet, which will be forgotten in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsummarized: Option<usize>,
 }
 
 impl Tool for MemoryRemember {
@@ -86,6 +93,7 @@ impl Tool for MemoryRemember {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let is_conversation = input.kind == Kind::Conversation;
         let wanted = Wanted {
             text: input.text,
             kind: input.kind,
@@ -94,6 +102,7 @@ impl Tool for MemoryRemember {
             source: input.source,
             confidence: input.confidence,
             state: if input.proposed { State::Proposed } else { State::Accepted },
+            summarizes: input.summarizes.iter().map(|id| shown::id(id)).collect::<Result<_>>()?,
             lives_for: input.days.map(|days| SignedDuration::from_hours(i64::from(days) * 24)),
         };
         let remembered = self.0.open()?.remember(ctx, wanted).await?;
@@ -101,6 +110,7 @@ impl Tool for MemoryRemember {
             id: remembered.entry.id.to_string(),
             state: remembered.entry.state,
             was_known: remembered.was_known,
+            unsummarized: is_conversation.then_some(remembered.unsummarized),
             close: remembered.close.into_iter().map(|entry| entry.id.to_string()).collect(),
         })
     }

@@ -40,6 +40,9 @@ pub(crate) struct Shown {
     /// What it said before, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     past: Vec<Past>,
+    /// Turns of a conversation that it sums up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    summarizes: Vec<String>,
     /// How well it fits a question, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f32>,
@@ -67,6 +70,7 @@ impl From<Entry> for Shown {
             updated_at: entry.updated_at.to_string(),
             expires_at: entry.expires_at.map(|at| at.to_string()),
             past: entry.past,
+            summarizes: entry.summarizes.iter().map(ToString::to_string).collect(),
             score: None,
         }
     }
