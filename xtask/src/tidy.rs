@@ -38,7 +38,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-knowledge-tools", &["skynet-core", "skynet-documents", "skynet-knowledge"]),
     (
         "skynet-memory",
-        &["skynet-core", "skynet-documents", "skynet-knowledge", "skynet-models", "skynet-secrets"],
+        &[
+            "skynet-core",
+            "skynet-documents",
+            "skynet-knowledge",
+            "skynet-models",
+            "skynet-secrets",
+            "skynet-store",
+        ],
     ),
     ("skynet-memory-tools", &["skynet-core", "skynet-memory"]),
     ("skynet-models", &["skynet-core", "skynet-sandbox"]),
