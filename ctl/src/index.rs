@@ -217,7 +217,7 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
             let shared = daemon.collections().await?.share(request).await?.into_inner();
             output.show(&shared_json(&shared), || {
                 format!(
-                    "`{}` is shared: all users of this host search it, each in what he may read himself",
+                    "`{}` is shared: once its user's next search has looked for what is everybody's, all users of this host search it, each in what he may read himself",
                     shared.name
                 )
             })

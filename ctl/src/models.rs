@@ -62,6 +62,7 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                 "workers": listed.workers,
                 "providers": listed.providers.iter().map(|one| json!({
                     "model": one.model, "url": one.url, "requests": one.requests, "tokens": one.tokens,
+                    "dollars": one.dollars,
                 })).collect::<Vec<_>>(),
             });
             output.show(&json, || {
@@ -77,8 +78,11 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                 });
                 let mut text = table(["id", "task", "license", "installed", "for"], rows);
                 for one in &listed.providers {
-                    let Provider { model, url, requests, tokens } = one;
+                    let Provider { model, url, requests, tokens, dollars } = one;
                     text.push_str(&format!("\n{model} at {url}: {requests} requests, {tokens} tokens"));
+                    if *dollars > 0.0 {
+                        text.push_str(&format!(", ${dollars:.4}"));
+                    }
                 }
                 if !listed.missing.is_empty() {
                     text.push_str(&format!("\n\n{}", listed.missing));

@@ -176,6 +176,7 @@ struct Rooms {
     index: Gauge,
     requests: Family<OfModel, Counter>,
     tokens: Family<OfModel, Counter>,
+    dollars: Family<OfModel, Counter<f64, AtomicU64>>,
 }
 
 impl Rooms {
@@ -207,6 +208,11 @@ impl Rooms {
                 to,
                 "provider_tokens",
                 "Tokens as providers of models count, which is what they charge for",
+            ),
+            dollars: plain(
+                to,
+                "provider_cost_dollars",
+                "What these tokens cost by the prices of the configuration",
             ),
         }
     }
@@ -320,6 +326,8 @@ impl Board {
             let model = OfModel { model: used.model };
             rooms.requests.get_or_create(&model).inner().store(used.requests, Ordering::Relaxed);
             rooms.tokens.get_or_create(&model).inner().store(used.tokens, Ordering::Relaxed);
+            let dollars = rooms.dollars.get_or_create(&model);
+            dollars.inner().store(used.dollars.to_bits(), Ordering::Relaxed);
         }
         self.process.look();
         let mut text = String::new();

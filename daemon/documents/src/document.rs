@@ -171,6 +171,23 @@ pub struct Document {
     pub secrets: u32,
 }
 
+impl Document {
+    /// All that is said besides the texts of passages: names and signatures, title, author and tags.
+    pub fn names_mut(&mut self) -> Vec<&mut String> {
+        let of_outline = self.outline.iter_mut().flat_map(|definition| {
+            let Definition { name, kind, parents, signature, .. } = definition;
+            [name, kind, signature].into_iter().chain(parents)
+        });
+        let of_passages = self.passages.iter_mut().flat_map(|passage| {
+            let Passage { chain, signature, defines, .. } = passage;
+            chain.iter_mut().chain(signature).chain(defines)
+        });
+        let about = self.about.author.iter_mut().chain(&mut self.about.tags);
+        let own = self.title.iter_mut().chain(&mut self.code);
+        of_outline.chain(of_passages).chain(own).chain(about).collect()
+    }
+}
+
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

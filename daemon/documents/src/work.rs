@@ -132,18 +132,12 @@ fn read(name: &str, bytes: &[u8], scanner: &Scanner, cutter: &mut Cutter) -> Res
         return Err(format!("its text is larger than {} MiB", MOST_TEXT_BYTES >> 20));
     }
     let mut document = cut(name, extension, format, &redact(text), cutter);
-    for definition in &mut document.outline {
-        definition.name = redact(std::mem::take(&mut definition.name));
-        definition.signature = redact(std::mem::take(&mut definition.signature));
-        definition.parents.iter_mut().for_each(|name| *name = redact(std::mem::take(name)));
+    // They are many and short, and almost never is there anything: one look at all of them.
+    let names = document.names_mut();
+    let together = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("\n");
+    if !scanner.redact(together.as_bytes()).found.is_empty() {
+        names.into_iter().for_each(|name| *name = redact(std::mem::take(name)));
     }
-    for passage in &mut document.passages {
-        passage.chain.iter_mut().for_each(|name| *name = redact(std::mem::take(name)));
-        passage.signature = passage.signature.take().map(&mut redact);
-    }
-    document.title = document.title.take().map(&mut redact);
-    document.about.author = document.about.author.take().map(&mut redact);
-    document.about.tags.iter_mut().for_each(|tag| *tag = redact(std::mem::take(tag)));
     (document.hash, document.secrets) = (hash, secrets);
     Ok(Reading::Document(document))
 }

@@ -80,17 +80,20 @@ impl Knowledge {
             answer.kind = kind;
             answer.found.extend(found.into_iter().map(|ranked| (name.clone(), ranked)));
         }
-        let all = answer.found.len();
+        let mut has_hidden = false;
         for view in &views {
             let own = answer.found.iter().filter(|(of, _)| *of == view.name);
             let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
             let seen = self.seen(ctx, view, paths).await?;
+            let all = answer.found.len();
             answer.found.retain(|(of, ranked)| *of != view.name || seen.contains(&ranked.passage.path));
+            // Of what is another's, not even that it is there.
+            has_hidden |= view.elsewhere.is_none() && answer.found.len() < all;
             for (_, ranked) in answer.found.iter_mut().filter(|(of, _)| *of == view.name) {
                 ranked.passage.path = view.outside(std::mem::take(&mut ranked.passage.path));
             }
         }
-        if answer.found.len() < all {
+        if has_hidden {
             answer
                 .notes
                 .push("some of what was found is in files that you may not read, and is left out".into());

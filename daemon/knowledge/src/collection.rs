@@ -66,6 +66,9 @@ pub struct Record {
     /// What others call it, if an administrator shared it with all users of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_as: Option<String>,
+    /// Whether a look since then left nothing in it but what all of them may read: before that they do not see it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_open: bool,
 }
 
 /// How far a collection is.

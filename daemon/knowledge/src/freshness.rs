@@ -63,7 +63,7 @@ impl Knowledge {
             (is_due || open.must_look, open.watch.news())
         };
         let looking = is_due.then(|| {
-            self.note_look(collection);
+            self.note_attempt(&collection.record);
             self.refresh_in_background(collection, ctx)
         });
         let is_quiet = timeout(WAIT_FOR_CHANGES, async {
@@ -90,18 +90,16 @@ impl Knowledge {
         let (knowledge, collection) = (self.clone(), collection.clone());
         let ctx = self.of_its_own(&collection, ctx)?;
         Some(tokio::spawn(async move {
-            if let Err(err) = indexing::refresh(
-                &collection,
-                knowledge.as_it_is(&collection),
-                &knowledge.runners,
-                &knowledge.keyring,
-                &ctx,
-            )
-            .await
-            {
-                tracing::warn!(collection = collection.record.name, error = %err, "a collection is out of date");
+            let record = knowledge.as_it_is(&collection);
+            let refreshed =
+                indexing::refresh(&collection, record.clone(), &knowledge.runners, &knowledge.keyring, &ctx);
+            match refreshed.await {
+                Ok(_) => knowledge.note_look(&record),
+                Err(err) => {
+                    knowledge.note_attempt(&record);
+                    tracing::warn!(collection = record.name, error = %err, "a collection is out of date");
+                }
             }
-            knowledge.note_look(&collection);
             knowledge.embed(&collection);
         }))
     }
@@ -152,10 +150,26 @@ impl Knowledge {
         watching::context(ctx, open.get(&collection.record.id)?.end.child_token())
     }
 
-    pub(crate) fn note_look(&self, collection: &Collection) {
-        if let Some(open) = lock(&self.open).get_mut(&collection.record.id) {
-            open.looked_at = Some(Instant::now());
+    /// Notes that it was looked at as `record` says. What is shared is everybody's from then on.
+    pub(crate) fn note_look(&self, record: &Record) {
+        self.note_attempt(record);
+        let _naming = lock(&self.naming);
+        let kept = self.table.get(&record.id.to_string()).ok().flatten();
+        let Some(kept) = kept.filter(|kept| kept.shared_as == record.shared_as) else { return };
+        if let Some(open) = lock(&self.open).get_mut(&record.id) {
             open.must_look = false;
+        }
+        if kept.shared_as.is_some()
+            && !kept.is_open
+            && let Err(err) = self.store(&Record { is_open: true, ..kept })
+        {
+            tracing::warn!(collection = record.name, error = %err, "a collection is not shared yet");
+        }
+    }
+
+    fn note_attempt(&self, record: &Record) {
+        if let Some(open) = lock(&self.open).get_mut(&record.id) {
+            open.looked_at = Some(Instant::now());
         }
     }
 

@@ -304,28 +304,20 @@ impl Draft {
 
     /// What hands say came from a parser that a document may have taken over: whatever it is, it is bounded.
     fn take(&mut self, file: &mut FileState, mut document: Document) -> Vec<StoredPassage> {
-        let mut passages = std::mem::take(&mut document.passages);
-        passages.truncate(MOST_PASSAGES);
+        document.passages.truncate(MOST_PASSAGES);
         document.outline.truncate(MOST_DEFINITIONS);
-        for passage in &mut passages {
-            self.clean(&mut passage.text, LONGEST_TEXT);
+        for passage in &mut document.passages {
             passage.chain.truncate(MOST_NAMES);
             passage.defines.truncate(MOST_NAMES);
-            let names = passage.chain.iter_mut().chain(&mut passage.defines).chain(&mut passage.signature);
-            names.for_each(|name| self.clean(name, LONGEST_NAME));
+            shorten(&mut passage.text, LONGEST_TEXT);
             passage.language = passage.language.take().filter(|language| language.len() <= 3);
         }
-        for definition in &mut document.outline {
-            definition.parents.truncate(MOST_NAMES);
-            let names = [&mut definition.name, &mut definition.signature, &mut definition.kind];
-            names.into_iter().chain(&mut definition.parents).for_each(|name| self.clean(name, LONGEST_NAME));
-        }
+        document.outline.iter_mut().for_each(|definition| definition.parents.truncate(MOST_NAMES));
         document.about.tags.truncate(MOST_TAGS);
-        document.about.tags.iter_mut().for_each(|tag| tag.truncate(tag.floor_char_boundary(LONGEST_TAG)));
-        let about = document.about.author.iter_mut().chain(&mut document.about.tags);
-        for name in document.title.iter_mut().chain(&mut document.code).chain(about) {
-            self.clean(name, LONGEST_NAME);
-        }
+        document.about.tags.iter_mut().for_each(|tag| shorten(tag, LONGEST_TAG));
+        document.names_mut().into_iter().for_each(|name| shorten(name, LONGEST_NAME));
+        self.clean(&mut document);
+        let mut passages = std::mem::take(&mut document.passages);
         document.hash.truncate(document.hash.floor_char_boundary(64));
         let known = self.topics.remove(&file.path).unwrap_or_default();
         (passages, file.topics, file.is_coarse) = topics::apply(passages, &known);
@@ -349,14 +341,26 @@ impl Draft {
         stored
     }
 
-    /// Without the values of the user's secrets, and no longer than that.
-    fn clean(&self, text: &mut String, longest: usize) {
-        text.truncate(text.floor_char_boundary(longest));
+    /// Takes the values of the user's secrets out of it. There is almost never one: one look at all of it.
+    fn clean(&self, document: &mut Document) {
         let Some(scanner) = &self.scanner else { return };
-        let clean = scanner.redact(text.as_bytes());
-        if !clean.found.is_empty() {
-            *text = String::from_utf8_lossy(&clean.bytes).into_owned();
+        let texts = document.passages.iter().map(|passage| passage.text.as_str());
+        let mut all = texts.collect::<Vec<_>>().join("\n");
+        for name in document.names_mut() {
+            all.push('\n');
+            all.push_str(name);
         }
+        if scanner.redact(all.as_bytes()).found.is_empty() {
+            return;
+        }
+        let clean = |text: &mut String| {
+            let clean = scanner.redact(text.as_bytes());
+            if !clean.found.is_empty() {
+                *text = String::from_utf8_lossy(&clean.bytes).into_owned();
+            }
+        };
+        document.passages.iter_mut().for_each(|passage| clean(&mut passage.text));
+        document.names_mut().into_iter().for_each(clean);
     }
 
     /// Makes it durable and visible.
@@ -365,6 +369,11 @@ impl Draft {
         lock(&collection.languages).clone_from(&self.languages);
         Ok(())
     }
+}
+
+/// No longer than so many bytes.
+fn shorten(text: &mut String, longest: usize) {
+    text.truncate(text.floor_char_boundary(longest));
 }
 
 /// Makes the vectors that a collection lacks; one at a time.

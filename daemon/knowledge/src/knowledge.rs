@@ -220,6 +220,7 @@ impl Knowledge {
             max_file_bytes: wanted.max_file_bytes,
             created_at: Timestamp::now(),
             shared_as: None,
+            is_open: false,
         };
         self.store(&record)?;
         Ok((record, true))
@@ -262,7 +263,7 @@ impl Knowledge {
         if record.source != collection.record.source {
             self.store(&record)?;
         }
-        self.note_look(&collection);
+        self.note_look(&record);
         self.embed(&collection);
         Ok(refreshed)
     }

@@ -63,6 +63,7 @@ impl Sample {
             max_file_bytes: 0,
             created_at: Timestamp::now(),
             shared_as: None,
+            is_open: false,
         };
         let collection = Arc::new(Collection::open(record, directory)?);
         let opened = collection.clone();

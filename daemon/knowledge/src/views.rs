@@ -60,7 +60,8 @@ impl Seen {
 }
 
 impl Knowledge {
-    /// Shares a user's collection with all users of the host, each of whom finds in it what he may read himself.
+    /// Shares a user's collection with all users of the host, each of whom finds in it what he may read himself. They see it once
+    /// its user's hands have looked for what is everybody's.
     ///
     /// # Errors
     /// `NotFound` for a name that is none, `Conflict` for one that means several, `InvalidInput` for what not everybody may
@@ -99,7 +100,7 @@ impl Knowledge {
                 other.workspace.display()
             )));
         }
-        let record = Record { shared_as: Some(shared_as), ..record };
+        let record = Record { shared_as: Some(shared_as), is_open: false, ..record };
         self.store(&record)?;
         self.look_anyway(&record);
         Ok(record)
@@ -118,7 +119,7 @@ impl Knowledge {
             let there = if names.is_empty() { "nothing is".to_owned() } else { names.join(", ") };
             Error::not_found(format!("`{name}` is not shared; what is: {there}"))
         })?;
-        let record = Record { shared_as: None, ..found.clone() };
+        let record = Record { shared_as: None, is_open: false, ..found.clone() };
         self.store(&record)?;
         self.look_anyway(&record);
         Ok(record)
@@ -145,7 +146,7 @@ impl Knowledge {
         let see = |record: Record| {
             let is_own =
                 record.uid == caller.uid && record.workspace == workspace.path() && record.place == place;
-            (is_own || record.shared_as.is_some()).then_some(Seen { record, is_own })
+            (is_own || record.is_open).then_some(Seen { record, is_own })
         };
         let mut seen: Vec<Seen> = self.table.iter().filter_map(|(_, record)| see(record)).collect();
         seen.sort_by(|a, b| (!a.is_own, a.name()).cmp(&(!b.is_own, b.name())));

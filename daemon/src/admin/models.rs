@@ -67,8 +67,8 @@ fn weights(record: &Record) -> Option<&str> {
 }
 
 fn of_provider(usage: skynet_models::remote::Usage) -> ProviderUsage {
-    let skynet_models::remote::Usage { model, url, requests, tokens } = usage;
-    ProviderUsage { model, url, requests, tokens }
+    let skynet_models::remote::Usage { model, url, requests, tokens, dollars } = usage;
+    ProviderUsage { model, url, requests, tokens, dollars }
 }
 
 fn told(progress: Progress) -> InstallModelsProgress {

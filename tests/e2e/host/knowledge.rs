@@ -117,7 +117,11 @@ fn a_shared_collection_is_found_by_all_in_what_they_may_read_themselves() {
     assert_eq!(code, 0, "{told}{failed}");
     let name = format!("{}/zeppelin", ann.name);
 
-    // What is hers alone was indexed before: he does not find it, nor what it is called.
+    // What is hers alone was indexed before: nobody sees it until her hands have looked again.
+    assert!(bobs.call("knowledge_search", json!({ "query": "zeppelin" })).is_err());
+    let found = annes.call("knowledge_search", json!({ "query": "zeppelin sold" })).unwrap();
+    assert_eq!(found["found"][0]["collection"], "zeppelin", "{found}");
+    assert!(!found.to_string().contains("will be sold"), "{found}");
     let found = bobs.call("knowledge_search", json!({ "query": "zeppelin" })).unwrap();
     let guide = place.path().join("guide.md").display().to_string();
     let paths: Vec<_> = found["found"].as_array().unwrap().iter().map(|one| one["path"].clone()).collect();
@@ -142,10 +146,6 @@ fn a_shared_collection_is_found_by_all_in_what_they_may_read_themselves() {
         let refused = bobs.call(tool, input.clone()).unwrap_err();
         assert!(!refused.contains("sold"), "{tool} {input}: {refused}");
     }
-    // Once she looks again, it is not in there for anybody; she finds the rest by its own name.
-    let found = annes.call("knowledge_search", json!({ "query": "zeppelin sold" })).unwrap();
-    assert_eq!(found["found"][0]["collection"], "zeppelin", "{found}");
-    assert!(!found.to_string().contains("will be sold"), "{found}");
     let listed = bobs.call("knowledge_list_collections", json!({})).unwrap();
     let listed = &listed["collections"][0];
     assert_eq!(
@@ -156,6 +156,7 @@ fn a_shared_collection_is_found_by_all_in_what_they_may_read_themselves() {
     share(&place.path().join("guide.md"), 0o600);
     let found = bobs.call("knowledge_search", json!({ "query": "zeppelin dawn" })).unwrap();
     assert!(!found.to_string().contains("refuelled"), "{found}");
+    assert!(!found["notes"].to_string().contains("may not read"), "{found}");
 
     let (_, shared, _) = host.ctl(Some(&bob), &["--json", "index", "shared"]);
     assert!(shared.contains(&name), "{shared}");

@@ -44,7 +44,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) type Keys = dyn Fn(&str) -> Result<String> + Send + Sync;
 
 /// What a provider was asked, since the daemon started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Usage {
     /// As it is called there.
     pub model: String,
@@ -54,6 +54,8 @@ pub struct Usage {
     pub requests: u64,
     /// As the provider counts them; 0 where it does not say.
     pub tokens: u64,
+    /// What they cost, in dollars, as far as the configuration says.
+    pub dollars: f64,
 }
 
 /// A model at a provider.
@@ -110,11 +112,15 @@ impl Provider {
     }
 
     pub(crate) fn usage(&self) -> Usage {
+        let tokens = self.tokens.load(Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "tokens are far below 2^52")]
+        let dollars = tokens as f64 * self.endpoint.dollars_per_million / 1e6;
         Usage {
+            dollars,
             model: self.endpoint.model.clone(),
             url: self.endpoint.url.clone(),
             requests: self.requests.load(Ordering::Relaxed),
-            tokens: self.tokens.load(Ordering::Relaxed),
+            tokens,
         }
     }
 

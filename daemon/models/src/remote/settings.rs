@@ -38,6 +38,10 @@ pub struct Endpoint {
     /// Stands before a text that is found.
     #[serde(default)]
     pub passage_prefix: String,
+    /// What a million of its tokens costs, in dollars: adds up to what it was asked for so far. What the provider counts is what it charges
+    /// for: of some re-rankers searches, and not tokens.
+    #[serde(default)]
+    pub dollars_per_million: f64,
     /// Who vouches for the provider, if not whom the host trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -89,6 +93,9 @@ impl Remote {
             }
             if role == "embedder" && !(1..=16_384).contains(&endpoint.dimensions) {
                 return wrong("dimensions` says how long a vector of the model is, like 1536");
+            }
+            if !(0.0..=1e9).contains(&endpoint.dollars_per_million) {
+                return wrong("dollars_per_million` is what a million tokens cost, like 0.02");
             }
             if !endpoint.is_private() && !endpoint.url.starts_with("https://") {
                 return wrong(

@@ -57,6 +57,7 @@ fn endpoint(kind: Kind, url: &str) -> Endpoint {
         key: "provider".into(),
         query_prefix: String::new(),
         passage_prefix: String::new(),
+        dollars_per_million: 2.0,
         ca_file: None,
     }
 }
@@ -99,7 +100,9 @@ async fn each_kind_is_asked_in_its_own_words() {
         assert_eq!(embedder.embed(&texts(&["a", "b"]), Use::Passage).await.unwrap(), vectors);
         let asked = served.join().unwrap();
         assert_eq!(asked, [(format!("POST {path} HTTP/1.1"), "Bearer key-of-provider".into(), body)]);
-        assert_eq!((embedder.0.usage().requests, embedder.0.usage().tokens), (1, 7));
+        let used = embedder.0.usage();
+        assert_eq!((used.requests, used.tokens), (1, 7));
+        assert!((used.dollars - 14e-6).abs() < 1e-12, "{used:?}");
     }
 }
 

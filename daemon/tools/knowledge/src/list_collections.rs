@@ -93,8 +93,8 @@ impl From<Status> for Collection {
                 .map(|doing| format!("{doing}, {done} of {all}"))
                 .or_else(|| progress.vectors.map(|(done, all)| format!("making vectors, {done} of {all}"))),
             checked_at: progress.checked_at.as_ref().map(Timestamp::to_string),
-            failure: progress.failure,
-            unwatched: progress.unwatched,
+            failure: progress.failure.filter(|_| is_own),
+            unwatched: progress.unwatched.filter(|_| is_own),
             embedded,
         }
     }
