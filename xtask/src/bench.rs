@@ -84,7 +84,9 @@ fn of_product(options: &Options) -> Result<()> {
         Part::Layers => crate::layers::run(options.runs),
         Part::Knowledge => {
             let data = options.data.as_deref().context("`--data DIR` names the sets")?;
-            crate::retrieval::run(data, &models(options)?, options.keep.as_deref())
+            let models = models(options)?;
+            crate::retrieval::run(data, &models, options.keep.as_deref())?;
+            crate::embedding::run(&models)
         }
         Part::Models => crate::embedding::run(&models(options)?),
         Part::Index => crate::indexes::run(options.passages),

@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Clients connected at the same time.
     #[arg(long, default_value_t = 1000)]
     clients: usize,
+    /// Whose they are; by default one user's, with a daemon of his. As root of many, with one for the whole host.
+    #[arg(long, default_value_t = 1)]
+    users: usize,
     /// Calls of each.
     #[arg(long, default_value_t = 50)]
     calls: usize,
@@ -43,6 +46,9 @@ const DRIVERS: usize = 8;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let bench = Arc::new(Bench::prepare()?);
+    if options.users > 1 {
+        return crate::capacity::run(&bench, options.users, options.clients, options.calls);
+    }
     let daemon = bench.start_daemon()?;
     // Everything that is made once is there before the first look.
     let mut first = Client::connect(bench.command(Server::Skynet))?;

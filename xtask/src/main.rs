@@ -9,6 +9,7 @@ mod account;
 mod bench;
 mod book;
 mod build;
+mod capacity;
 mod changelog;
 mod coverage;
 mod crowd;
@@ -73,7 +74,7 @@ enum Command {
     },
     /// Compare with other MCP servers, or the sandbox with its likes, side by side.
     Bench(bench::Options),
-    /// Connect a thousand clients: memory of an idle one, every call answered, fairness beside a flood.
+    /// Connect a thousand clients, of one user or, as root, of many: memory of an idle one, every call answered, fairness beside a flood.
     Crowd(crowd::Options),
     /// Kill daemon, broker and hands again and again under load, cut off what was not synced, and pipeline 20,000 calls.
     Torture(torture::Options),

@@ -103,6 +103,11 @@ impl Bench {
         crate::shell::run(&mut command)
     }
 
+    /// One of the programs that are measured.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// How to start a server.
     pub(crate) fn command(&self, server: Server) -> Command {
         let component = |name: &str| environment::directory().join(name);

@@ -170,7 +170,7 @@ fn take_apart(root: Node<'_>, pieces: &mut Vec<Piece>) {
     let mut todo = vec![root];
     while let Some(node) = todo.pop() {
         // A file is never one piece, however short: its definitions are found by themselves.
-        let is_long = node.byte_range().len() > LONGEST || node.parent().is_none();
+        let is_long = node.byte_range().len() > LONGEST || node == root;
         if is_long && node.child_count() > 0 {
             let children: Vec<_> = node.children(&mut cursor).collect();
             todo.extend(children.into_iter().rev());
