@@ -20,7 +20,7 @@ use std::{
 pub(crate) struct KnowledgeReadDocuments(pub(crate) Sources);
 
 /// Documents of one call; a parser takes [`skynet_parser::MOST_FILES`].
-pub const MOST_FILES: usize = 120;
+pub const MOST_FILES: usize = 240;
 
 /// What is to be read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +36,7 @@ pub struct Read {
     /// [`crate::Listing::cursor`].
     #[serde(default)]
     pub cursor: Option<String>,
-    /// The names of documents in the listing; at most 120.
+    /// The names of documents in the listing; at most 240.
     pub paths: Vec<String>,
     /// Larger ones are skipped, in bytes.
     pub max_bytes: u64,

@@ -18,4 +18,4 @@ pub use serve::serve;
 pub const ARGUMENT: &str = "parser";
 
 /// Descriptors for one task.
-pub const MOST_FILES: usize = 128;
+pub const MOST_FILES: usize = 256;
