@@ -212,7 +212,9 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
             output.show(&removed, || format!("`{name}` is forgotten; its files are as they were"))
         }
         Command::Share { name, user } => {
-            let workspace = given.map(|given| given.to_string_lossy().into_owned()).unwrap_or_default();
+            // As the daemon knows it: without links.
+            let workspace = given.map(|given| given.canonicalize().unwrap_or(given));
+            let workspace = workspace.map(|given| given.to_string_lossy().into_owned()).unwrap_or_default();
             let request = ShareCollectionRequest { user, name, workspace };
             let shared = daemon.collections().await?.share(request).await?.into_inner();
             output.show(&shared_json(&shared), || {

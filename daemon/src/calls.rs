@@ -6,9 +6,10 @@ use crate::{
     shelf::{self, Shelf},
 };
 use bytes::Bytes;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use skynet_core::{
-    Answer, Call, CallId, Caller, Error, Pipeline, Registry, Result,
+    Answer, Call, CallId, Caller, CommandLine, Error, Pipeline, Registry, Result,
     call::{Ask, Notes, Slot},
     ctx::Progress,
 };
@@ -18,6 +19,7 @@ use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Ledger};
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -97,6 +99,37 @@ fn lost() -> Arc<Result<Answer>> {
 #[derive(Default, Deserialize)]
 struct Ended {
     exit_code: Option<i32>,
+}
+
+/// A command that did its work, from which something may be learnt.
+struct Done {
+    uid: u32,
+    workspace: PathBuf,
+    /// What makes an occasion: the session, or the day of who comes with a session for each call.
+    occasion: String,
+    command: CommandLine,
+}
+
+impl Done {
+    fn of(call: &Call, answer: &Answer) -> Option<Self> {
+        let workspace = call.caller.workspace.as_ref()?.path().to_owned();
+        let command = call.tool.command_of(call.input().ok()?).ok()??;
+        let ended: Ended = serde_json::from_slice(&answer.json).unwrap_or_default();
+        let is_lasting = call.caller.token.is_none() && !call.caller.client.starts_with("skynetctl");
+        let occasion = if is_lasting {
+            call.id.session.to_string()
+        } else {
+            Timestamp::now().to_zoned(TimeZone::UTC).date().to_string()
+        };
+        (ended.exit_code == Some(0)).then_some(Self { uid: call.caller.uid, workspace, occasion, command })
+    }
+
+    async fn note(self, habits: &Habits) {
+        let noted = habits.note(self.uid, &self.workspace, &self.occasion, &self.command).await;
+        if let Err(err) = noted {
+            tracing::warn!(error = %err, "nothing is learnt from a command");
+        }
+    }
 }
 
 /// All calls under way.
@@ -224,31 +257,17 @@ impl Calls {
         let calls = self.clone();
         tokio::spawn(async move {
             let result = calls.pipeline.run(&mut call).await;
-            let result = Arc::new(result);
-            outcome.send_replace(Some(result.clone()));
-            if let Ok(answer) = &*result {
-                calls.learn(&call, answer).await;
-            }
+            let done = result.as_ref().ok().and_then(|answer| Done::of(&call, answer));
             drop(call);
+            outcome.send_replace(Some(Arc::new(result)));
             calls.lock().remove(&id);
             // Nobody may be interested.
             let _ = calls.recorded.send(id.session);
+            if let Some(done) = done {
+                done.note(&calls.habits).await;
+            }
         });
         Ok(running)
-    }
-
-    /// Takes note of a command that did its work: what is done again and again is proposed to be remembered.
-    async fn learn(&self, call: &Call, answer: &Answer) {
-        let Some(workspace) = &call.caller.workspace else { return };
-        let Ok(Some(command)) = call.input().and_then(|input| call.tool.command_of(input)) else { return };
-        let ended: Ended = serde_json::from_slice(&answer.json).unwrap_or_default();
-        if ended.exit_code != Some(0) {
-            return;
-        }
-        let noted = self.habits.note(call.caller.uid, workspace.path(), call.id.session, &command).await;
-        if let Err(err) = noted {
-            tracing::warn!(error = %err, "nothing is learnt from a command");
-        }
     }
 
     /// What is told to a user, without his secrets.

@@ -1,5 +1,5 @@
-//! Which documents of another user's collection the caller may read. Asked by the daemon of hands that see the host as the
-//! caller does, never by an agent.
+//! Who may read documents: the caller, where they are in another user's collection, or everybody, where a collection is shared.
+//! Asked by the daemon of hands that see the host as it is, never by an agent: in a slot, directories above a workspace are made up.
 
 use crate::source::{SourceKind, Sources};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -32,9 +32,12 @@ pub struct Documents {
     pub workspace: PathBuf,
     /// Their names in the listing.
     pub paths: Vec<String>,
+    /// Whether everybody on the host is meant, and not the caller.
+    #[serde(default)]
+    pub by_everybody: bool,
 }
 
-/// Whether the caller may read each of them.
+/// Whether he, or everybody, may read each of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Readable {
     /// In the order of the paths.
@@ -43,7 +46,7 @@ pub struct Readable {
 
 impl Tool for KnowledgeCheckAccess {
     const NAME: &'static str = "knowledge_check_access";
-    const SUMMARY: &'static str = "Tell which documents of another user's collection the caller may read.";
+    const SUMMARY: &'static str = "Tell which documents the caller, or everybody, may read.";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,23 +58,29 @@ impl Tool for KnowledgeCheckAccess {
     }
 }
 
-/// Whether this process could open each file, as the kernel sees it now.
-pub(crate) fn by_the_kernel(documents: &Documents) -> Vec<bool> {
+/// Whether each file may be read: as the kernel sees it now, or by its modes.
+pub(crate) fn of_files(documents: &Documents) -> Vec<bool> {
+    let mut everybody = Everybody::default();
     let may_read = |path: &String| {
-        accessat(CWD, documents.workspace.join(path), Access::READ_OK, AtFlags::EACCESS).is_ok()
+        let path = documents.workspace.join(path);
+        if documents.by_everybody {
+            path.metadata().is_ok_and(|metadata| everybody.may_read(&path, &metadata))
+        } else {
+            accessat(CWD, &path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+        }
     };
     documents.paths.iter().map(may_read).collect()
 }
 
 /// Tells which files everybody on the host may read, by the modes of the files and of all directories above them.
 #[derive(Default)]
-pub(crate) struct Everybody {
+struct Everybody {
     /// Directories that everybody may come to.
     entered: HashMap<PathBuf, bool>,
 }
 
 impl Everybody {
-    pub(crate) fn may_read(&mut self, path: &Path, metadata: &Metadata) -> bool {
+    fn may_read(&mut self, path: &Path, metadata: &Metadata) -> bool {
         metadata.mode() & OTHERS_READ != 0 && path.parent().is_none_or(|directory| self.may_enter(directory))
     }
 

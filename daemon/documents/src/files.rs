@@ -1,7 +1,7 @@
 //! The files of a workspace, as ripgrep would list them.
 
 use crate::{
-    access::{self, Documents, Everybody},
+    access::{self, Documents},
     document::About,
     list::{CHECK_EVERY, Entry, List, Listing},
     read::Read,
@@ -30,7 +30,6 @@ impl Source for Files {
             ..Listing::default()
         };
         let mut authors = attributed.unwrap_or_default().authors;
-        let mut everybody = Everybody::default();
         for (number, found) in walk(workspace, &workspace.relative(&list.path)?)?.enumerate() {
             if number % CHECK_EVERY == 0 {
                 ctx.check_canceled()?;
@@ -46,7 +45,6 @@ impl Source for Files {
             match path {
                 Some(path) if !scope.holds(path) => {}
                 Some(path) => match found.metadata() {
-                    Ok(metadata) if list.for_everybody && !everybody.may_read(found.path(), &metadata) => {}
                     Ok(metadata) => {
                         let entry = Entry::of_file(path.to_owned(), &metadata);
                         listing.push(Entry { about: authors.remove(path).unwrap_or_default(), ..entry })?;
@@ -70,7 +68,7 @@ impl Source for Files {
     }
 
     async fn readable(&self, _: &CallCtx, documents: &Documents) -> Result<Vec<bool>> {
-        Ok(access::by_the_kernel(documents))
+        Ok(access::of_files(documents))
     }
 }
 

@@ -34,9 +34,6 @@ pub struct List {
     /// The same, of what is left out.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Only what everybody on the host may read.
-    #[serde(default)]
-    pub for_everybody: bool,
     /// Of the last listing, if it had one.
     #[serde(default)]
     pub cursor: Option<String>,

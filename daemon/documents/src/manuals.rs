@@ -1,7 +1,7 @@
 //! The manual pages of the host.
 
 use crate::{
-    access::{self, Documents, Everybody},
+    access::{self, Documents},
     document::About,
     list::{Entry, List, Listing},
     read::Read,
@@ -37,7 +37,6 @@ impl Source for Manuals {
             _ => &[],
         };
         let mut listing = Listing::default();
-        let mut everybody = Everybody::default();
         for place in PLACES {
             for section in SECTIONS.chars() {
                 ctx.check_canceled()?;
@@ -53,7 +52,6 @@ impl Source for Manuals {
                     // A link is another name of a page that is there as well.
                     let metadata = page.metadata().ok().filter(|metadata| metadata.file_type().is_file());
                     if let (Some(of), Some(metadata)) = (section_of(path), metadata)
-                        && (!list.for_everybody || everybody.may_read(&page.path(), &metadata))
                         && (is_wanted(of) || is_wanted(&section.to_string()))
                         && scope.holds(path)
                     {
@@ -77,7 +75,7 @@ impl Source for Manuals {
     }
 
     async fn readable(&self, _: &CallCtx, documents: &Documents) -> Result<Vec<bool>> {
-        Ok(access::by_the_kernel(documents))
+        Ok(access::of_files(documents))
     }
 }
 

@@ -11,6 +11,9 @@ use text_splitter::{ChunkConfig, TextSplitter};
 /// Characters of a piece: a long sentence, or a few short ones.
 const PIECE: Range<usize> = 150..300;
 
+/// Longer sections are logs and data, in bytes: they are not put together.
+const LONGEST_SECTION: usize = 60_000;
+
 /// A section of text that was cut.
 #[derive(Clone, Debug)]
 pub struct Section {
@@ -45,10 +48,15 @@ impl Section {
                     });
                 }
             }
-            let lines = passage.first_line.saturating_sub(last_line) as usize;
+            // What is told of lines is a parser's: more of them than end a paragraph are never many.
+            let blank = match passage.first_line.saturating_sub(last_line) {
+                0 => " ",
+                1 => "\n",
+                _ => "\n\n",
+            };
             last_line = passage.last_line;
-            if let Some(section) = sections.last_mut() {
-                section.text.push_str(&if lines == 0 { " ".into() } else { "\n".repeat(lines) });
+            if let Some(section) = sections.last_mut().filter(|section| !section.is_too_long()) {
+                section.text.push_str(blank);
                 section.text.push_str(&passage.text);
             }
         }
@@ -60,6 +68,12 @@ impl Section {
     pub fn pieces(&self) -> Vec<Range<usize>> {
         let splitter = TextSplitter::new(ChunkConfig::new(PIECE).with_trim(false));
         splitter.chunk_indices(&self.text).map(|(at, piece)| at..at + piece.len()).collect()
+    }
+
+    /// Whether it is longer than anybody wrote it to be read; then its text is only a part of it.
+    #[must_use]
+    pub const fn is_too_long(&self) -> bool {
+        self.text.len() > LONGEST_SECTION
     }
 
     /// The most characters of a passage.
@@ -99,6 +113,10 @@ mod tests {
         let cut = section.cut(&[end]);
         let told: Vec<_> = cut.iter().map(|one| (one.first_line, one.last_line, one.continues)).collect();
         assert_eq!(told, [(7, 16, false), (17, 66, true)]);
+        let mut odd = passages.clone();
+        odd[2].first_line = u32::MAX;
+        let odd = &Section::of(&odd)[0].text;
+        assert!(odd.len() <= section.text.len() + 1, "a number makes no lines");
         assert!(cut.iter().all(|one| one.chain == ["Pressure"]), "{cut:?}");
         assert_eq!(Section::of(&cut)[0].text, section.text, "wherever it is cut, it is the same section");
     }

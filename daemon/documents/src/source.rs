@@ -66,8 +66,8 @@ pub trait Source: Send + Sync {
     /// The contents of some documents of a listing, in their order; of one that cannot be had, why.
     async fn fetch(&self, ctx: &CallCtx, read: &Read) -> Result<Vec<Fetched>>;
 
-    /// Which of some documents the caller may read, who is another user than the one whose collection they are in. None, where a
-    /// source cannot tell: then its collections are not shared.
+    /// Which of some documents the caller may read, who is another user than the one whose collection they are in; or everybody. None,
+    /// where a source cannot tell: then its collections are not shared.
     async fn readable(&self, _: &CallCtx, documents: &Documents) -> Result<Vec<bool>> {
         Ok(vec![false; documents.paths.len()])
     }

@@ -71,10 +71,11 @@ impl Knowledge {
             answer.notes.push(format!("found by words alone: {err}"));
             Vec::new()
         });
-        for View { collection, name, .. } in &views {
+        for view in &views {
+            let View { collection, name, .. } = view;
             ctx.check_canceled()?;
             let (searched, text, filter) =
-                (collection.clone(), question.text.clone(), question.filter.clone());
+                (collection.clone(), question.text.clone(), view.filter(&question.filter));
             let (most, asked) = (question.most.max(RERANKED), asked.clone());
             let (kind, found) = blocking(move || searched.search(&text, &filter, &asked, most)).await?;
             answer.kind = kind;
@@ -109,7 +110,7 @@ impl Knowledge {
         let mut places = Vec::new();
         for view in views {
             let (searched, text, filter) =
-                (view.collection.clone(), question.text.clone(), question.filter.clone());
+                (view.collection.clone(), question.text.clone(), view.filter(&question.filter));
             let (_, found) = blocking(move || searched.search(&text, &filter, &[], TOLD_FIRST)).await?;
             let paths = found.iter().map(|ranked| ranked.passage.path.clone()).collect();
             let seen = self.seen(ctx, view, paths).await?;
@@ -138,7 +139,11 @@ impl Knowledge {
         let (of, caller) = (&view.collection.record, &ctx.origin()?.caller);
         // Pages are of the web: whoever shares them was shown what anybody is.
         if view.elsewhere.is_some() && !paths.is_empty() && !matches!(of.source, SourceKind::Pages(_)) {
-            paths = self.runners.readable(ctx, of, paths).await?;
+            // Whatever keeps that from being said keeps them from being shown.
+            paths = self.runners.readable(ctx, of, paths).await.unwrap_or_else(|err| {
+                tracing::warn!(name = view.name, error = %err, "nobody says who may read a shared collection");
+                HashSet::new()
+            });
         }
         let judge = self.judge()?;
         let may_see_any = match &of.source {

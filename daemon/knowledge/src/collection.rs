@@ -35,7 +35,7 @@ const CANDIDATES_TO_FILTER: usize = 2000;
 pub(crate) const EMBED_FOR: Duration = Duration::from_secs(3);
 
 /// What a collection is: kept until it is removed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Names its directory.
     pub id: Uuid,
@@ -91,8 +91,10 @@ pub struct Progress {
 /// What a question may be answered with.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of paths relative to the workspace.
+    /// Of paths relative to the workspace, or whole ones.
     pub path: Option<GlobMatcher>,
+    /// The workspace of a shared collection, whose files the caller calls by their whole path.
+    pub elsewhere: Option<PathBuf>,
     /// Ways of writing; empty for all.
     pub formats: Vec<Format>,
     /// A programming language.
@@ -109,13 +111,17 @@ pub struct Filter {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        let Self { path, formats, code, author, since, until, tags } = self;
+        let Self { path, elsewhere: _, formats, code, author, since, until, tags } = self;
         let is_about_text = path.is_none() && formats.is_empty() && code.is_none();
         is_about_text && author.is_none() && since.is_none() && until.is_none() && tags.is_empty()
     }
 
     fn holds(&self, passage: &StoredPassage) -> bool {
-        self.path.as_ref().is_none_or(|path| path.is_match(&passage.path))
+        let is_at = |glob: &GlobMatcher| {
+            let whole = self.elsewhere.as_ref().map(|workspace| workspace.join(&passage.path));
+            glob.is_match(&passage.path) || whole.is_some_and(|path| glob.is_match(path))
+        };
+        self.path.as_ref().is_none_or(is_at)
             && (self.formats.is_empty() || self.formats.contains(&passage.format))
             && self.code.as_ref().is_none_or(|code| passage.code.as_ref() == Some(code))
             && self.holds_about(&passage.about)

@@ -90,7 +90,7 @@ impl Knowledge {
         let (knowledge, collection) = (self.clone(), collection.clone());
         let ctx = self.of_its_own(&collection, ctx)?;
         Some(tokio::spawn(async move {
-            let record = knowledge.as_it_is(&collection);
+            let Some(record) = knowledge.as_it_is(&collection) else { return };
             let refreshed =
                 indexing::refresh(&collection, record.clone(), &knowledge.runners, &knowledge.keyring, &ctx);
             match refreshed.await {
@@ -153,17 +153,20 @@ impl Knowledge {
     /// Notes that it was looked at as `record` says. What is shared is everybody's from then on.
     pub(crate) fn note_look(&self, record: &Record) {
         self.note_attempt(record);
-        let _naming = lock(&self.naming);
-        let kept = self.table.get(&record.id.to_string()).ok().flatten();
-        let Some(kept) = kept.filter(|kept| kept.shared_as == record.shared_as) else { return };
-        if let Some(open) = lock(&self.open).get_mut(&record.id) {
-            open.must_look = false;
+        if matches!(record.source, SourceKind::Pages(_)) {
+            return;
         }
-        if kept.shared_as.is_some()
-            && !kept.is_open
-            && let Err(err) = self.store(&Record { is_open: true, ..kept })
-        {
-            tracing::warn!(collection = record.name, error = %err, "a collection is not shared yet");
+        let was_shared = record.shared_as.is_some();
+        let noted = self.amend(record.id, |kept| {
+            // A look of before it was shared, or ended, leaves what another one has to take away or to add.
+            let is_as_looked_at = kept.shared_as == record.shared_as;
+            if let Some(open) = lock(&self.open).get_mut(&record.id) {
+                open.must_look = !is_as_looked_at;
+            }
+            kept.is_open = kept.shared_as.is_some() && was_shared && is_as_looked_at;
+        });
+        if let Err(err) = noted {
+            tracing::warn!(collection = record.name, error = %err, "whether a collection is shared is not noted");
         }
     }
 
@@ -175,14 +178,15 @@ impl Knowledge {
 
     /// Has the next search look at a collection, also where nothing was heard of: what it is of is another since.
     pub(crate) fn look_anyway(&self, record: &Record) {
-        if let Some(open) = lock(&self.open).get_mut(&record.id) {
+        if !matches!(record.source, SourceKind::Pages(_))
+            && let Some(open) = lock(&self.open).get_mut(&record.id)
+        {
             open.must_look = true;
         }
     }
 
-    /// What is kept of a collection now: it may be shared since it was opened.
-    fn as_it_is(&self, collection: &Collection) -> Record {
-        let kept = self.table.get(&collection.record.id.to_string());
-        kept.ok().flatten().unwrap_or_else(|| collection.record.clone())
+    /// What is kept of a collection now: it may be shared since it was opened. `None` if it is gone, or cannot be read.
+    fn as_it_is(&self, collection: &Collection) -> Option<Record> {
+        self.table.get(&collection.record.id.to_string()).ok().flatten()
     }
 }

@@ -17,6 +17,9 @@ use std::{
 /// All pages of a collection are held at once until they are read, in bytes of base64.
 const MOST_FETCHED_BYTES: u64 = 64 << 20;
 
+/// Documents of which is asked at once who may read them.
+const CHECKED: usize = 5000;
+
 /// Who does what is asked of hands.
 #[derive(Clone)]
 pub struct Runners {
@@ -79,11 +82,14 @@ impl Runners {
             path: record.path.clone(),
             include: record.include.clone(),
             exclude: record.exclude.clone(),
-            for_everybody: record.shared_as.is_some(),
             cursor,
         };
         let hands = if is_of_host(&record.source) { &self.host } else { &self.workspace };
-        Ok(Gathered { listing: ask(&**hands, ctx, LIST, &list).await?, given: HashMap::new() })
+        let mut listing: Listing = ask(&**hands, ctx, LIST, &list).await?;
+        if record.shared_as.is_some() {
+            listing.files = self.for_everybody(ctx, record, listing.files).await?;
+        }
+        Ok(Gathered { listing, given: HashMap::new() })
     }
 
     /// Has some documents read.
@@ -122,13 +128,33 @@ impl Runners {
         record: &Record,
         paths: HashSet<String>,
     ) -> Result<HashSet<String>> {
-        let documents = Documents {
-            source: record.source.clone(),
-            workspace: record.workspace.clone(),
-            paths: paths.into_iter().collect(),
-        };
+        let paths: Vec<String> = paths.into_iter().collect();
+        let readable = self.check_access(ctx, record, paths.clone(), false).await?;
+        Ok(paths.into_iter().zip(readable).filter_map(|(path, may)| may.then_some(path)).collect())
+    }
+
+    /// Those that all users of the host may read.
+    async fn for_everybody(&self, ctx: &CallCtx, record: &Record, listed: Vec<Entry>) -> Result<Vec<Entry>> {
+        let mut readable = Vec::with_capacity(listed.len());
+        for part in listed.chunks(CHECKED) {
+            ctx.check_canceled()?;
+            let paths = part.iter().map(|entry| entry.path.clone()).collect();
+            readable.extend(self.check_access(ctx, record, paths, true).await?);
+        }
+        Ok(listed.into_iter().zip(readable).filter_map(|(entry, may)| may.then_some(entry)).collect())
+    }
+
+    async fn check_access(
+        &self,
+        ctx: &CallCtx,
+        record: &Record,
+        paths: Vec<String>,
+        by_everybody: bool,
+    ) -> Result<Vec<bool>> {
+        let (source, workspace) = (record.source.clone(), record.workspace.clone());
+        let documents = Documents { source, workspace, paths, by_everybody };
         let Readable { readable } = ask(&*self.host, ctx, CHECK_ACCESS, &documents).await?;
-        Ok(documents.paths.into_iter().zip(readable).filter_map(|(path, may)| may.then_some(path)).collect())
+        Ok(readable)
     }
 
     /// Hands may answer with a part of them, and are asked for the rest.

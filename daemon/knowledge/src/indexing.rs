@@ -12,7 +12,7 @@ use crate::{
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use skynet_core::{CallCtx, Error, Result};
-use skynet_documents::{About, Document, Entry, MOST_FILES, Reading, SourceKind};
+use skynet_documents::{About, Document, Entry, MOST_FILES, Passage, Reading, SourceKind};
 use skynet_models::{Embedder, Language, Use};
 use skynet_secrets::{Keyring, Scanner};
 use std::{
@@ -40,6 +40,9 @@ const MOST_NAMES: usize = 100;
 const LONGEST_TEXT: usize = 8192;
 const LONGEST_NAME: usize = 300;
 
+/// No document that is read has more.
+const MOST_LINES: u32 = 1 << 28;
+
 /// Of one document, which each of its passages repeats: tags, and bytes of one.
 const MOST_TAGS: usize = 20;
 const LONGEST_TAG: usize = 100;
@@ -49,6 +52,9 @@ const LONGEST_PATH: usize = 4096;
 
 /// Texts that a model gets at once. Of similar length, as it takes them in order of that.
 const TEXTS: usize = 64;
+
+/// Stands for two passages that hold a secret only together.
+const ACROSS: &str = "[redacted: a secret stands across these passages]";
 
 /// What a look at all files found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,7 +138,7 @@ async fn look(
         known.into_iter().map(|file| (file.path.clone(), file)).collect();
     let mut files = listed.len() as u64;
     let mut skipped = listing.unreadable;
-    let (mut changed, mut topics) = (Vec::new(), HashMap::new());
+    let (mut changed, mut topics, mut has_strangers) = (Vec::new(), HashMap::new(), false);
     for mut entry in listed {
         match known.remove(&entry.path) {
             Some(file) if file.stamp == entry.stamp && is_of_same_author(&entry, &file) => {
@@ -140,11 +146,14 @@ async fn look(
             }
             Some(file) => {
                 // A source need not tell again what it told before.
-                entry.about.author = entry.about.author.or(file.about.author);
+                entry.about.author = entry.about.author.or(file.source_author);
                 topics.insert(entry.path.clone(), file.topics);
                 changed.push(entry);
             }
-            None => changed.push(entry),
+            None => {
+                has_strangers |= entry.about.author.is_none();
+                changed.push(entry);
+            }
         }
     }
     let removed: Vec<String> = if listing.is_partial {
@@ -162,6 +171,7 @@ async fn look(
     if changed.is_empty() && removed.is_empty() && listing.cursor == cursor {
         return Ok(refreshed);
     }
+    let is_of_files = record.source == SourceKind::Files;
     let total = changed.len() as u64;
     let tell = |done: u64| {
         collection
@@ -212,8 +222,10 @@ async fn look(
         tell(done);
     };
     if written.is_ok() {
-        // Only now there is nothing left of what it began with.
-        draft.cursor.clone_from(&gathered.listing.cursor);
+        // Only now there is nothing left of what it began with. Who wrote files that are new without a commit, such as one that was away,
+        // the next look asks for.
+        let is_told = !has_strangers || !is_of_files || gathered.listing.cursor != draft.cursor;
+        draft.cursor = gathered.listing.cursor.clone().filter(|_| is_told);
     }
     let opened = collection.clone();
     blocking(move || {
@@ -227,7 +239,7 @@ async fn look(
 
 /// Whether nothing else is known now of who wrote a file.
 fn is_of_same_author(entry: &Entry, file: &FileState) -> bool {
-    file.skipped.is_some() || entry.about.author.is_none() || entry.about.author == file.about.author
+    file.skipped.is_some() || entry.about.author.is_none() || entry.about.author == file.source_author
 }
 
 /// As many files at once as hands take, and not too many bytes of them.
@@ -278,6 +290,7 @@ impl Draft {
                 passages: 0,
                 secrets: 0,
                 about: About::default(),
+                source_author: entry.about.author.clone(),
                 skipped: None,
                 topics: Vec::new(),
                 is_coarse: false,
@@ -311,6 +324,8 @@ impl Draft {
             passage.defines.truncate(MOST_NAMES);
             shorten(&mut passage.text, LONGEST_TEXT);
             passage.language = passage.language.take().filter(|language| language.len() <= 3);
+            passage.first_line = passage.first_line.clamp(1, MOST_LINES);
+            passage.last_line = passage.last_line.clamp(passage.first_line, MOST_LINES);
         }
         document.outline.iter_mut().for_each(|definition| definition.parents.truncate(MOST_NAMES));
         document.about.tags.truncate(MOST_TAGS);
@@ -360,6 +375,18 @@ impl Draft {
             }
         };
         document.passages.iter_mut().for_each(|passage| clean(&mut passage.text));
+        // A value may stand across a cut.
+        let is_across = |pair: &[Passage]| {
+            let texts: Vec<&str> = pair.iter().map(|passage| passage.text.as_str()).collect();
+            !scanner.redact(texts.join("\n").as_bytes()).found.is_empty()
+        };
+        let across: Vec<usize> = (0..document.passages.len())
+            .filter(|at| document.passages.get(*at..at + 2).is_some_and(is_across))
+            .collect();
+        for at in across {
+            let pair = document.passages.get_mut(at..at + 2).into_iter().flatten();
+            pair.for_each(|passage| passage.text = ACROSS.into());
+        }
         document.names_mut().into_iter().for_each(clean);
     }
 

@@ -53,7 +53,7 @@ pub struct Wanted {
 pub struct Status {
     /// What it is, with name and path as the caller calls them.
     pub record: Record,
-    /// Whether it is the caller's, of this workspace, and not shared by somebody.
+    /// Whether it is the caller's, of this workspace, and not shared by somebody. Of another's, vectors, languages and sizes are not told.
     pub is_own: bool,
     /// How far it is.
     pub progress: Progress,
@@ -226,6 +226,20 @@ impl Knowledge {
         Ok((record, true))
     }
 
+    /// Changes what is kept of a collection, if it is there.
+    pub(crate) fn amend(&self, id: Uuid, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let cannot = |err| Error::unavailable("the collection cannot be read").with_source(err);
+        let _naming = lock(&self.naming);
+        match self.table.get(&id.to_string()).map_err(cannot)? {
+            Some(before) => {
+                let mut record = before.clone();
+                change(&mut record);
+                if record == before { Ok(()) } else { self.store(&record) }
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn store(&self, record: &Record) -> Result<()> {
         let cannot = |err| Error::unavailable("the collection cannot be stored").with_source(err);
         self.table.put_durably(&record.id.to_string(), record).map_err(cannot)
@@ -261,7 +275,7 @@ impl Knowledge {
             () = end.cancelled() => return Err(Error::canceled("the collection was removed meanwhile")),
         };
         if record.source != collection.record.source {
-            self.store(&record)?;
+            self.amend(record.id, |kept| kept.source.clone_from(&record.source))?;
         }
         self.note_look(&record);
         self.embed(&collection);
@@ -285,6 +299,7 @@ impl Knowledge {
     pub async fn remove_record(&self, record: &Record) -> Result<()> {
         let cannot = |err| Error::unavailable("the collection cannot be removed").with_source(err);
         let opened = {
+            let _naming = lock(&self.naming);
             // Whoever opens one looks whether it is there with this held.
             let mut open = lock(&self.open);
             self.table.remove_durably(&record.id.to_string()).map_err(cannot)?;
@@ -320,7 +335,20 @@ impl Knowledge {
         let mut all = Vec::new();
         let caller = &ctx.origin()?.caller;
         for view in self.seen_by(caller).await? {
-            all.push(self.status(view).await?);
+            let is_own = view.elsewhere.is_none();
+            match self.status(view).await {
+                Ok(status) if is_own => all.push(status),
+                // What was in it before it was shared is still counted there.
+                Ok(status) => all.push(Status {
+                    vectors: Vec::new(),
+                    languages: Vec::new(),
+                    embedded: 0,
+                    size_bytes: 0,
+                    ..status
+                }),
+                Err(err) if is_own => return Err(err),
+                Err(err) => tracing::warn!(error = %err, "a shared collection cannot be listed"),
+            }
         }
         Ok(all)
     }

@@ -29,6 +29,9 @@ pub struct FileState {
     /// Who wrote it, and when.
     #[serde(default, skip_serializing_if = "About::is_empty")]
     pub about: About,
+    /// Who that is by its source, whatever it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_author: Option<String>,
     /// Why it was not read.
     pub skipped: Option<String>,
     /// Where its long sections are cut.
@@ -75,8 +78,13 @@ impl StoredPassage {
     }
 }
 
-/// [`StoredPassage::key`]: the first eight bytes of a SHA-256.
+/// [`StoredPassage::key`].
 pub(crate) fn key_of(passage: &Passage) -> u64 {
-    let digest = Sha256::digest(passage.in_context());
-    digest.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
+    short_hash(passage.in_context().as_bytes())
+}
+
+/// The first eight bytes of a SHA-256.
+pub(crate) fn short_hash(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
+    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

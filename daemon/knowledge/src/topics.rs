@@ -5,17 +5,13 @@
 use crate::{
     collection::{Collection, blocking, lock},
     ranking::cosine,
-    stored::{FileState, StoredPassage, key_of},
+    stored::{FileState, StoredPassage, key_of, short_hash},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use skynet_core::Result;
 use skynet_documents::{Passage, Section};
 use skynet_models::{Embedder, Language, Use};
-use std::{ops::Range, sync::Arc};
-
-/// Longer sections are logs and data, in bytes: they stay as they are.
-const LONGEST_SECTION: usize = 60_000;
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// Bytes of the sections of one document that a model reads for that.
 const MOST_READ: usize = 200_000;
@@ -29,18 +25,22 @@ const BATCH: usize = 32;
 /// Pieces that a model gets at once.
 const PIECES: usize = 64;
 
+/// Documents of which a model refuses to read a section, one after the other, before it is the model that is taken for broken.
+const MOST_FAILURES: usize = 3;
+
 /// Where a section was cut. It is kept with its document, so that only what is changed there is read again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
-    /// Eight bytes of a SHA-256 of its text.
+    /// A hash of its text without blanks: those where it is cut are lost.
     section: u64,
-    /// Where its passages end, in bytes, but for the last.
+    /// Where its passages end, but for the last: so many characters that are no blanks are before.
     ends: Vec<usize>,
 }
 
 /// Cuts the sections of a document where it is known where; which of that was used, and whether there are others.
 pub(crate) fn apply(passages: Vec<Passage>, known: &[Topics]) -> (Vec<Passage>, Vec<Topics>, bool) {
     let sections = Section::of(&passages);
+    let known: HashMap<u64, &Topics> = known.iter().map(|topics| (topics.section, topics)).collect();
     let (mut used, mut is_coarse) = (Vec::new(), false);
     let mut cut = Vec::with_capacity(passages.len());
     let mut passages = passages.into_iter();
@@ -49,13 +49,13 @@ pub(crate) fn apply(passages: Vec<Passage>, known: &[Topics]) -> (Vec<Passage>, 
         cut.extend(passages.by_ref().take(section.passages.start - taken));
         let own = passages.by_ref().take(section.passages.len()).collect::<Vec<_>>();
         taken = section.passages.end;
-        match known.iter().find(|topics| topics.section == hash(&section.text)) {
+        match known.get(&name_of(&section.text)).filter(|_| !section.is_too_long()) {
             Some(topics) => {
-                cut.extend(section.cut(&topics.ends));
-                used.push(topics.clone());
+                cut.extend(section.cut(&places(&section.text, &topics.ends)));
+                used.push((*topics).clone());
             }
             None => {
-                is_coarse |= section.text.len() <= LONGEST_SECTION;
+                is_coarse |= !section.is_too_long();
                 cut.extend(own);
             }
         }
@@ -67,20 +67,33 @@ pub(crate) fn apply(passages: Vec<Passage>, known: &[Topics]) -> (Vec<Passage>, 
 /// Cuts what was not cut by what it says yet. A document for whose language there is no model waits.
 ///
 /// # Errors
-/// `Unavailable` when the index cannot be read or written.
+/// Those of a model that reads nothing, and `Unavailable` when the index cannot be read or written.
 pub(crate) async fn settle(
     collection: &Arc<Collection>,
     embedders: &[(Language, Arc<dyn Embedder>)],
 ) -> Result<()> {
     let opened = collection.lexical.clone();
     let coarse = blocking(move || opened.coarse()).await?;
-    for batch in coarse.chunks(BATCH) {
+    let all = coarse.len() as u64;
+    let mut failures = 0;
+    for (batch, done) in coarse.chunks(BATCH).zip((0_u64..).step_by(BATCH)) {
+        collection.progress.send_modify(|progress| progress.vectors = Some((done, all)));
         let mut found = Vec::new();
         for file in batch {
             let (opened, path) = (collection.lexical.clone(), file.path.clone());
             let passages = blocking(move || opened.passages_of(&path)).await?;
-            if let Some(topics) = topics_of(&passages, &file.topics, embedders).await {
-                found.push((file.clone(), topics));
+            match topics_of(&passages, &file.topics, embedders).await {
+                Ok(Some(topics)) => {
+                    failures = 0;
+                    found.push((file.clone(), topics));
+                }
+                Ok(None) => {}
+                // It is tried again at the next look.
+                Err(err) if failures < MOST_FAILURES => {
+                    failures += 1;
+                    tracing::debug!(path = file.path, error = %err, "a document is not cut by what it says");
+                }
+                Err(err) => return Err(err),
             }
         }
         if found.is_empty() {
@@ -93,49 +106,45 @@ pub(crate) async fn settle(
     Ok(())
 }
 
-/// Where the sections of a document turn to something else, as far as a model may read it. `None` where there is none for it.
+/// Where the sections of a document turn to something else, as far as a model may read it. `None` where there is none for one of them.
 async fn topics_of(
     passages: &[StoredPassage],
     known: &[Topics],
     embedders: &[(Language, Arc<dyn Embedder>)],
-) -> Option<Vec<Topics>> {
+) -> Result<Option<Vec<Topics>>> {
     let plain: Vec<Passage> = passages.iter().map(|stored| stored.passage.clone()).collect();
-    let mut all = Vec::new();
-    let mut read = 0;
-    for section in Section::of(&plain) {
-        let name = hash(&section.text);
-        if let Some(topics) = known.iter().find(|topics| topics.section == name) {
-            all.push(topics.clone());
+    let known: HashMap<u64, &Topics> = known.iter().map(|topics| (topics.section, topics)).collect();
+    let (mut all, mut unread, mut read) = (Vec::new(), Vec::new(), 0);
+    for section in Section::of(&plain).into_iter().filter(|section| !section.is_too_long()) {
+        let name = name_of(&section.text);
+        if let Some(topics) = known.get(&name) {
+            all.push((*topics).clone());
             continue;
         }
         read += section.text.len();
-        if section.text.len() > LONGEST_SECTION || read > MOST_READ {
+        if read > MOST_READ {
             continue;
         }
         let is_foreign = passages.get(section.passages.start).is_some_and(StoredPassage::is_foreign);
         let wanted = if is_foreign { Language::Other } else { Language::English };
-        let (_, embedder) = embedders.iter().find(|(language, _)| *language == wanted)?;
+        let Some((_, embedder)) = embedders.iter().find(|(language, _)| *language == wanted) else {
+            return Ok(None);
+        };
+        unread.push((name, section, embedder));
+    }
+    for (name, section, embedder) in unread {
         let pieces = section.pieces();
         let texts: Vec<String> =
             pieces.iter().filter_map(|piece| section.text.get(piece.clone())).map(str::to_owned).collect();
         let mut vectors = Vec::with_capacity(texts.len());
         for part in texts.chunks(PIECES) {
-            match embedder.embed(part, Use::Passage).await {
-                Ok(made) => vectors.extend(made),
-                Err(err) => {
-                    // It stays as it was cut; its vectors say themselves what is wrong.
-                    tracing::debug!(error = %err, "a section is not cut by what it says");
-                    break;
-                }
-            }
+            vectors.extend(embedder.embed(part, Use::Passage).await?);
         }
-        if vectors.len() == pieces.len()
-            && let Some(ends) = boundaries(&section.text, &pieces, &vectors)
-        {
-            all.push(Topics { section: name, ends });
+        if let Some(ends) = boundaries(&section.text, &pieces, &vectors) {
+            all.push(Topics { section: name, ends: counts(&section.text, &ends) });
         }
     }
-    Some(all)
+    Ok(Some(all))
 }
 
 /// Writes documents as they are cut now, unless they are others by now.
@@ -148,19 +157,28 @@ fn write(collection: &Collection, found: Vec<(FileState, Vec<Topics>)>) -> Resul
         let passages = stored.iter().map(|stored| stored.passage.clone()).collect();
         let (passages, topics, _) = apply(passages, &topics);
         // What a passage is taken for is what those are taken for that had its lines before.
-        let like = |passage: &Passage| {
-            let has = |stored: &&StoredPassage| stored.passage.last_line >= passage.first_line;
-            stored.iter().find(has).or(stored.last())
-        };
-        let passages: Vec<StoredPassage> = (0..)
-            .zip(passages)
-            .filter_map(|(sequence, passage)| {
-                let like = like(&passage)?.clone();
-                Some(StoredPassage { sequence, key: key_of(&passage), passage, ..like })
-            })
-            .collect();
-        let count = u32::try_from(passages.len()).unwrap_or(u32::MAX);
-        writer.put(&FileState { topics, is_coarse: false, passages: count, ..now }, &passages)?;
+        let mut like = stored.iter().peekable();
+        let mut of = Vec::with_capacity(passages.len());
+        for (sequence, passage) in (0..).zip(passages) {
+            while like.peek().is_some_and(|stored| stored.passage.last_line < passage.first_line)
+                && like.len() > 1
+            {
+                like.next();
+            }
+            let Some(StoredPassage { path, words, format, code, about, .. }) = like.peek() else { break };
+            of.push(StoredPassage {
+                path: path.clone(),
+                sequence,
+                key: key_of(&passage),
+                words: words.clone(),
+                format: *format,
+                code: code.clone(),
+                about: about.clone(),
+                passage,
+            });
+        }
+        let count = u32::try_from(of.len()).unwrap_or(u32::MAX);
+        writer.put(&FileState { topics, is_coarse: false, passages: count, ..now }, &of)?;
     }
     let languages = lock(&collection.languages).clone();
     writer.commit(&languages, collection.lexical.cursor().as_deref())?;
@@ -247,9 +265,35 @@ fn best(lengths: &[usize], depths: &[f32], parts: usize) -> Option<Vec<usize>> {
     Some(cuts)
 }
 
-fn hash(text: &str) -> u64 {
-    let digest = Sha256::digest(text);
-    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+/// [`Topics::section`].
+fn name_of(text: &str) -> u64 {
+    let dense: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+    short_hash(dense.as_bytes())
+}
+
+/// How many characters that are no blanks are before each of these places, which are in order.
+fn counts(text: &str, places: &[usize]) -> Vec<usize> {
+    let mut counts = Vec::with_capacity(places.len());
+    let (mut count, mut from) = (0, 0);
+    for place in places {
+        let part = text.get(from..*place).unwrap_or_default();
+        count += part.chars().filter(|letter| !letter.is_whitespace()).count();
+        counts.push(count);
+        from = *place;
+    }
+    counts
+}
+
+/// The places of a text after so many characters that are no blanks.
+fn places(text: &str, counts: &[usize]) -> Vec<usize> {
+    let mut letters = text.char_indices().filter(|(_, letter)| !letter.is_whitespace());
+    let mut taken = 0;
+    let after = |count: &usize| {
+        let (at, letter) = letters.nth(count.checked_sub(taken + 1)?)?;
+        taken = *count;
+        Some(at + letter.len_utf8())
+    };
+    counts.iter().filter_map(after).collect()
 }
 
 #[cfg(test)]
@@ -285,7 +329,7 @@ mod tests {
         let text = |topic: &str| format!("What is said here is about {topic} and nothing else. ").repeat(50);
         let section = |topic: &str, first_line: u32| {
             let whole = Section::of(&coarse(&text(topic), first_line)).remove(0);
-            (hash(&whole.text), coarse(&text(topic), first_line))
+            (name_of(&whole.text), coarse(&text(topic), first_line))
         };
         let ((bread, first), (steel, second)) = (section("bread", 1), section("steel", 10));
         let all: Vec<Passage> = first.iter().chain(&second).cloned().collect();
@@ -294,8 +338,18 @@ mod tests {
         assert!(is_coarse, "nobody knows of bread yet: {bread}");
         assert_eq!(used, [known[0].clone()]);
         assert_eq!(cut[..first.len()], first);
-        assert!(cut[first.len()].text.len() <= 500, "{cut:?}");
+        let dense = cut[first.len()].text.chars().filter(|letter| !letter.is_whitespace()).count();
+        assert_eq!(dense, 500, "{cut:?}");
         assert!(cut[first.len() + 1].text.contains("steel"), "{cut:?}");
+    }
+
+    #[test]
+    fn a_place_is_found_again_whatever_the_blanks() {
+        let (one, two) = ("Bread rises.  Steel\r\nmelts.", "Bread rises. Steel melts.");
+        assert_eq!(name_of(one), name_of(two));
+        let ends = counts(one, &[12, 19]);
+        assert_eq!(ends, [11, 16]);
+        assert_eq!((places(one, &ends), places(two, &ends)), (vec![12, 19], vec![12, 18]));
     }
 
     /// As a parser cuts it.

@@ -2,12 +2,13 @@
 
 use crate::{
     Knowledge,
-    collection::{Collection, Record, lock},
+    collection::{Collection, Filter, Record, lock},
 };
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use skynet_core::{CallCtx, Caller, Error, Result, Workspace};
 use skynet_documents::SourceKind;
 use std::{
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,6 +32,11 @@ impl View {
             }
             _ => path,
         }
+    }
+
+    /// A filter as the caller means it.
+    pub(crate) fn filter(&self, filter: &Filter) -> Filter {
+        Filter { elsewhere: self.elsewhere.clone(), ..filter.clone() }
     }
 
     /// The document that the caller calls so, if it may be one of these.
@@ -70,10 +76,27 @@ impl Knowledge {
         let _naming = lock(&self.naming);
         let all: Vec<Record> = self.table.iter().map(|(_, record)| record).collect();
         let is_in = |record: &&Record| workspace.is_none_or(|workspace| record.workspace == workspace);
-        let named = all.iter().filter(|record| record.uid == uid && record.name == name).filter(is_in);
-        let record = match named.collect::<Vec<_>>().as_slice() {
+        let own = || all.iter().filter(|record| record.uid == uid);
+        // Of a directory that was made anew, the newest; who made it cannot see the others.
+        let mut named: HashMap<&Path, &Record> = HashMap::new();
+        for record in own().filter(|record| record.name == name).filter(is_in) {
+            let kept = named.entry(&record.workspace).or_insert(record);
+            if record.created_at > kept.created_at {
+                *kept = record;
+            }
+        }
+        let record = match named.into_values().collect::<Vec<_>>().as_slice() {
             [record] => (*record).clone(),
-            [] => return Err(Error::not_found(format!("`{owner}` has no collection `{name}`"))),
+            [] => {
+                let names: BTreeSet<String> =
+                    own().map(|one| format!("`{}` of `{}`", one.name, one.workspace.display())).collect();
+                let there = if names.is_empty() {
+                    "there are none of this user".to_owned()
+                } else {
+                    format!("there are {}", names.into_iter().collect::<Vec<_>>().join(", "))
+                };
+                return Err(Error::not_found(format!("`{owner}` has no collection `{name}` there; {there}")));
+            }
             several => {
                 let places: Vec<_> =
                     several.iter().map(|record| format!("`{}`", record.workspace.display())).collect();
@@ -100,7 +123,9 @@ impl Knowledge {
                 other.workspace.display()
             )));
         }
-        let record = Record { shared_as: Some(shared_as), is_open: false, ..record };
+        // Pages are of the web already, and no search fetches them.
+        let is_open = matches!(record.source, SourceKind::Pages(_));
+        let record = Record { shared_as: Some(shared_as), is_open, ..record };
         self.store(&record)?;
         self.look_anyway(&record);
         Ok(record)
@@ -184,28 +209,27 @@ impl Knowledge {
     /// The collections of these names, or all that the caller may ask.
     pub(crate) async fn asked(self: &Arc<Self>, ctx: &CallCtx, names: &[String]) -> Result<Vec<View>> {
         ctx.workspace()?;
-        let seen = match names {
-            [] => self.visible(&ctx.origin()?.caller),
-            names => names.iter().map(|name| self.find_seen(ctx, name)).collect::<Result<_>>()?,
-        };
-        if seen.is_empty() {
-            return Err(Error::not_found(format!(
-                "there is no collection in this workspace; {}",
-                none_yet()
-            )));
+        if names.is_empty() {
+            let views = self.seen_by(&ctx.origin()?.caller).await?;
+            return if views.is_empty() { Err(nothing_here()) } else { Ok(views) };
         }
-        self.views(seen).await
-    }
-
-    /// All that a caller may ask.
-    pub(crate) async fn seen_by(&self, caller: &Caller) -> Result<Vec<View>> {
-        self.views(self.visible(caller)).await
-    }
-
-    async fn views(&self, seen: Vec<Seen>) -> Result<Vec<View>> {
         let mut views = Vec::new();
-        for seen in seen {
-            views.push(self.view(seen).await?);
+        for name in names {
+            views.push(self.find(ctx, name).await?);
+        }
+        Ok(views)
+    }
+
+    /// All that a caller may ask. What is wrong with another's is not his trouble.
+    pub(crate) async fn seen_by(&self, caller: &Caller) -> Result<Vec<View>> {
+        let mut views = Vec::new();
+        for seen in self.visible(caller) {
+            let (name, is_own) = (seen.name().to_owned(), seen.is_own);
+            match self.view(seen).await {
+                Ok(view) => views.push(view),
+                Err(err) if is_own => return Err(err),
+                Err(err) => tracing::warn!(name, error = %err, "a shared collection cannot be asked"),
+            }
         }
         Ok(views)
     }
@@ -225,6 +249,10 @@ pub(crate) fn place_of(workspace: &Workspace) -> (u64, i64) {
         stat.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(stat.stx_btime.tv_nsec.into())
     });
     (workspace.place().1, made_at)
+}
+
+fn nothing_here() -> Error {
+    Error::not_found(format!("there is no collection in this workspace; {}", none_yet()))
 }
 
 fn none_yet() -> String {

@@ -33,6 +33,7 @@ struct Blamed {
 /// Lines of one commit.
 #[derive(Deserialize)]
 struct Run {
+    line: u32,
     commit: String,
     author: String,
     time: i64,
@@ -40,7 +41,7 @@ struct Run {
 }
 
 impl Knowledge {
-    /// Who wrote the lines of a passage, the newest first.
+    /// Who wrote the lines of each of some passages of a file, in their order, the newest first.
     ///
     /// # Errors
     /// `InvalidInput` for what Git does not keep line by line, `Denied` where a rule keeps the caller from asking Git, and those of
@@ -49,8 +50,9 @@ impl Knowledge {
         self: &Arc<Self>,
         ctx: &CallCtx,
         name: &str,
-        stored: &StoredPassage,
-    ) -> Result<Vec<Writer>> {
+        passages: &[StoredPassage],
+    ) -> Result<Vec<Vec<Writer>>> {
+        let (Some(stored), Some(last)) = (passages.first(), passages.last()) else { return Ok(Vec::new()) };
         let view = self.find(ctx, name).await?;
         let revision = match &view.collection.record.source {
             SourceKind::Files if view.elsewhere.is_none() => None,
@@ -67,7 +69,7 @@ impl Knowledge {
                 stored.path
             )));
         }
-        let (first, last) = (stored.passage.first_line, stored.passage.last_line);
+        let (first, last) = (stored.passage.first_line, last.passage.last_line);
         let mut asked = json!({
             "path": stored.path,
             "start_line": first,
@@ -83,21 +85,29 @@ impl Knowledge {
             )));
         }
         let blamed: Blamed = ask(&*self.runners.workspace, ctx, BLAME, &asked).await?;
-        Ok(together(blamed.runs))
+        let of = |passage: &StoredPassage| {
+            together(&blamed.runs, passage.passage.first_line, passage.passage.last_line)
+        };
+        Ok(passages.iter().map(of).collect())
     }
 }
 
-/// One for each author, with the newest of their commits.
-fn together(runs: Vec<Run>) -> Vec<Writer> {
-    let mut writers: HashMap<String, Writer> = HashMap::new();
+/// Of the lines of a passage, one for each author, with the newest of their commits.
+fn together(runs: &[Run], first: u32, last: u32) -> Vec<Writer> {
+    let mut writers: HashMap<&str, Writer> = HashMap::new();
     for run in runs {
-        let at = Timestamp::from_second(run.time).unwrap_or_default();
         let lines = u32::try_from(run.text.split('\n').count()).unwrap_or(u32::MAX);
+        let end = run.line.saturating_add(lines).min(last.saturating_add(1));
+        let lines = end.saturating_sub(run.line.max(first));
+        if lines == 0 {
+            continue;
+        }
+        let at = Timestamp::from_second(run.time).unwrap_or_default();
         let new = || Writer { author: run.author.clone(), at, commit: run.commit.clone(), lines: 0 };
-        let writer = writers.entry(run.author.clone()).or_insert_with(new);
+        let writer = writers.entry(&run.author).or_insert_with(new);
         writer.lines = writer.lines.saturating_add(lines);
         if at > writer.at {
-            (writer.at, writer.commit) = (at, run.commit);
+            (writer.at, writer.commit) = (at, run.commit.clone());
         }
     }
     let mut writers: Vec<Writer> = writers.into_values().collect();
@@ -111,15 +121,23 @@ mod tests {
 
     #[test]
     fn lines_of_several_commits_are_their_authors() {
-        let run = |commit: &str, author: &str, time, text: &str| Run {
+        let run = |line, commit: &str, author: &str, time, text: &str| Run {
+            line,
             commit: commit.into(),
             author: author.into(),
             time,
             text: text.into(),
         };
-        let writers =
-            together(vec![run("a", "Ann", 10, "one\ntwo"), run("b", "Bo", 20, ""), run("c", "Ann", 30, "x")]);
-        let told: Vec<_> = writers.iter().map(|one| (&*one.author, &*one.commit, one.lines)).collect();
-        assert_eq!(told, [("Ann", "c", 3), ("Bo", "b", 1)]);
+        let runs =
+            [run(4, "a", "Ann", 10, "one\ntwo"), run(6, "b", "Bo", 20, ""), run(7, "c", "Ann", 30, "x")];
+        let told = |first, last| {
+            let writers = together(&runs, first, last).into_iter();
+            writers.map(|one| (one.author, one.commit, one.lines)).collect::<Vec<_>>()
+        };
+        let told_of = |all: &[(&str, &str, u32)]| {
+            all.iter().map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), *c)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1, 9), told_of(&[("Ann", "c", 3), ("Bo", "b", 1)]));
+        assert_eq!(told(5, 6), told_of(&[("Bo", "b", 1), ("Ann", "a", 1)]));
     }
 }

@@ -1,5 +1,5 @@
-//! What is learnt from use: a command that does its work in several sessions of a project is proposed as a preference. It counts
-//! once a human accepts it; what was proposed once is not proposed again, whatever became of it.
+//! What is learnt from use: a command that does its work on several occasions in a project is proposed as a preference. It counts
+//! once a human accepts it; what was proposed once is not proposed again while it is in use, whatever became of it.
 
 use crate::{
     Memory,
@@ -11,11 +11,20 @@ use sha2::{Digest as _, Sha256};
 use skynet_core::{CommandLine, Error, Result, canonical::hex};
 use skynet_secrets::Keyring;
 use skynet_store::{Table, Tables};
-use std::{fmt::Write as _, path::Path, sync::Arc};
-use uuid::Uuid;
+use std::{
+    fmt::Write as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
-/// In so many sessions something is done before it is taken for a habit.
-const SESSIONS: usize = 3;
+/// On so many occasions something is done before it is taken for a habit.
+const OCCASIONS: usize = 3;
+
+/// After so many notes, what was not seen for long is forgotten.
+const TIDY_EVERY: u32 = 1000;
 
 /// A command that was not seen for so long is new again.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(60 * 24);
@@ -36,7 +45,7 @@ const COMMON: [&str; 40] = [
 /// How often something was done; what that was is not kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Habit {
-    sessions: Vec<Uuid>,
+    occasions: Vec<String>,
     last_at: Timestamp,
     /// Whether it was proposed, or refused before.
     is_told: bool,
@@ -47,6 +56,7 @@ pub struct Habits {
     table: Table<Habit>,
     keyring: Arc<Keyring>,
     memory: Arc<Memory>,
+    notes: AtomicU32,
 }
 
 impl Habits {
@@ -54,37 +64,50 @@ impl Habits {
     #[must_use]
     pub fn new(tables: &Tables, keyring: Arc<Keyring>, memory: Arc<Memory>) -> Arc<Self> {
         let table: Table<Habit> = tables.table("habits");
+        let habits = Self { table, keyring, memory, notes: AtomicU32::default() };
+        habits.tidy();
+        Arc::new(habits)
+    }
+
+    fn tidy(&self) {
         let oldest = Timestamp::now().saturating_sub(FORGOTTEN_AFTER).unwrap_or(Timestamp::MIN);
-        for (key, habit) in table.iter() {
+        for (key, habit) in self.table.iter() {
             if habit.last_at < oldest
-                && !habit.is_told
-                && let Err(err) = table.remove(&key)
+                && let Err(err) = self.table.remove(&key)
             {
                 tracing::warn!(error = %err, "a habit that is over is still kept");
             }
         }
-        Arc::new(Self { table, keyring, memory })
     }
 
     /// Takes note of a command that did its work, and proposes it to be remembered when it is a habit.
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses, or secrets cannot be looked for.
-    pub async fn note(&self, uid: u32, workspace: &Path, session: Uuid, command: &CommandLine) -> Result<()> {
+    pub async fn note(
+        &self,
+        uid: u32,
+        workspace: &Path,
+        occasion: &str,
+        command: &CommandLine,
+    ) -> Result<()> {
         let Some(text) = told(command) else { return Ok(()) };
+        if self.notes.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
+            self.tidy();
+        }
         let key = key_of(uid, workspace, &text);
         let after = self.table.update(&key, |habit: Option<Habit>| {
             let mut habit = habit.unwrap_or_default();
-            if !habit.sessions.contains(&session) {
-                habit.sessions.push(session);
+            if !habit.occasions.iter().any(|known| known == occasion) {
+                habit.occasions.push(occasion.to_owned());
             }
-            let surplus = habit.sessions.len().saturating_sub(SESSIONS);
-            habit.sessions.drain(..surplus);
+            let surplus = habit.occasions.len().saturating_sub(OCCASIONS);
+            habit.occasions.drain(..surplus);
             habit.last_at = Timestamp::now();
             Some(habit)
         });
         let cannot = |err| Error::unavailable("what is done again cannot be counted").with_source(err);
-        let is_habit = |habit: &Habit| habit.sessions.len() >= SESSIONS && !habit.is_told;
+        let is_habit = |habit: &Habit| habit.occasions.len() >= OCCASIONS && !habit.is_told;
         if !after.map_err(cannot)?.is_some_and(|habit| is_habit(&habit)) {
             return Ok(());
         }
@@ -99,7 +122,7 @@ impl Habits {
             kind: Kind::Preference,
             is_personal: false,
             tags: vec!["command".into()],
-            source: Some(format!("learnt from use: it did its work in {SESSIONS} sessions")),
+            source: Some(format!("learnt from use: it did its work on {OCCASIONS} occasions")),
             confidence: 0.6,
             state: State::Proposed,
             lives_for: None,
@@ -115,7 +138,10 @@ impl Habits {
 
 /// A command as a person writes it; `None` for one that says nothing of a project.
 fn told(command: &CommandLine) -> Option<String> {
-    let program = command.argv.first().filter(|_| command.script.is_none() && !command.has_stdin)?;
+    let program = command
+        .argv
+        .first()
+        .filter(|_| command.script.is_none() && !command.has_stdin && command.variables.is_empty())?;
     let name = Path::new(program).file_name()?.to_str()?;
     if COMMON.contains(&name) {
         return None;

@@ -76,8 +76,12 @@ impl Memory {
     ) -> Result<bool> {
         let is_waiting =
             |entry: &&Entry| entry.state == State::Proposed && entry.project.as_deref() == Some(workspace);
-        if lock(&*self.of(uid)?).iter().filter(is_waiting).count() >= most_waiting {
-            return Ok(false);
+        {
+            let all = self.of(uid)?;
+            let all = lock(&all);
+            if all.len() >= MOST_ENTRIES || all.iter().filter(is_waiting).count() >= most_waiting {
+                return Ok(false);
+            }
         }
         self.take(Asker { uid, workspace: Some(workspace.to_owned()) }, wanted).await?;
         Ok(true)

@@ -83,7 +83,11 @@ fn what_a_user_may_not_read_is_in_no_answer_of_his() {
 #[test]
 fn a_shared_collection_is_found_by_all_in_what_they_may_read_themselves() {
     let Some(mut host) = Host::start() else { return };
-    fs::write(host.path.join("config.toml"), "[policy]\nworkspaces = ['/var/tmp/*', '/home/*/*']\n").unwrap();
+    fs::write(
+        host.path.join("config.toml"),
+        "[policy]\nworkspaces = ['/var/tmp/*', '/var/tmp/*/*/*', '/home/*/*']\n",
+    )
+    .unwrap();
     host.replace_daemon();
     let [ann, bob] = host.users();
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -165,4 +169,41 @@ fn a_shared_collection_is_found_by_all_in_what_they_may_read_themselves() {
     assert!(bobs.call("knowledge_search", json!({ "query": "zeppelin" })).is_err());
     let found = annes.call("knowledge_search", json!({ "query": "zeppelin sold" })).unwrap();
     assert!(found.to_string().contains("will be sold"), "{found}");
+}
+
+#[test]
+fn what_lies_below_a_closed_directory_is_shared_with_nobody() {
+    let Some(mut host) = Host::start() else { return };
+    fs::write(host.path.join("config.toml"), "[policy]\nworkspaces = ['/var/tmp/*/*/*', '/home/*/*']\n")
+        .unwrap();
+    host.replace_daemon();
+    let [ann, bob] = host.users();
+    let top = tempfile::tempdir_in("/var/tmp").unwrap();
+    share(top.path(), 0o755);
+    // For her alone, with a directory in it that is for everybody.
+    let closed = top.path().join("closed");
+    let docs = closed.join("docs");
+    fs::create_dir_all(&docs).unwrap();
+    fs::write(docs.join("open.md"), "# Open\n\nThe zeppelin is blue.\n").unwrap();
+    for path in [&closed, &docs, &docs.join("open.md")] {
+        std::os::unix::fs::chown(path, Some(ann.uid), Some(ann.gid)).unwrap();
+    }
+    share(&closed, 0o700);
+    share(&docs, 0o755);
+    let mut annes = host.client(&ann, &docs, json!({}));
+    let added = annes.call("knowledge_add_collection", json!({ "name": "docs" })).unwrap();
+    assert_eq!(added["files"], 1, "{added}");
+    let (code, told, failed) = host.ctl(None, &["index", "share", "docs", "--user", &ann.name]);
+    assert_eq!(code, 0, "{told}{failed}");
+    let found = annes.call("knowledge_search", json!({ "query": "zeppelin" })).unwrap();
+    assert_eq!(found["found"], json!([]), "{found}");
+    let mut bobs = host.client(&bob, &bob.project(), json!({}));
+    let listed = bobs.call("knowledge_list_collections", json!({})).unwrap();
+    assert_eq!(listed["collections"][0]["files"], 0, "{listed}");
+    // Opened for all, it is found by all.
+    share(&closed, 0o755);
+    annes.call("knowledge_refresh_collection", json!({ "name": "docs" })).unwrap();
+    let glob = format!("{}/**", docs.display());
+    let found = bobs.call("knowledge_search", json!({ "query": "zeppelin", "path": glob })).unwrap();
+    assert_eq!(found["found"][0]["path"], json!(docs.join("open.md")), "{found}");
 }

@@ -320,9 +320,17 @@ fn files_of_a_repository_are_known_by_who_committed_them_last() {
     bench.call("knowledge_refresh_collection", json!({ "name": "all" }));
     assert_eq!(paths(bench.found(by("bob"))), Vec::<String>::new());
     assert_eq!(paths(bench.found(by("ann"))).len(), 2);
+    // What a file that nobody committed says of its author is what it says now.
+    for author in ["carla", "dora"] {
+        bench.write("note.md", format!("---\nauthor: {author}\n---\n# Burrows\n\nA burrow of {author}'s.\n"));
+        bench.wait_for(&format!("burrow {author}"), Some("note.md"));
+        let found = bench.found(json!({ "query": "burrow", "author": author }));
+        assert_eq!(paths(found), ["note.md"], "{author}");
+    }
+    assert_eq!(paths(bench.found(json!({ "query": "burrow", "author": "carla" }))), Vec::<String>::new());
     bench.write("page.html", "<h1>Marmots</h1><p>They sleep through the winter.</p>");
     bench.wait_for("winter", Some("page.html"));
-    let refused = json!({ "collection": "all", "id": "page.html#0", "blame": true });
-    let refused = bench.shim.call("knowledge_read_chunk", refused).unwrap_err();
-    assert!(refused.contains("no plain text"), "{refused}");
+    let asked = json!({ "collection": "all", "id": "page.html#0", "blame": true });
+    let read = bench.call("knowledge_read_chunk", asked);
+    assert!(read["note"].as_str().unwrap().contains("no plain text"), "{read}");
 }

@@ -81,7 +81,8 @@ impl Source for Files {
         let below = repository.pathspec(workspace, &list.path)?;
         let below: &[OsString] = if below == "." { &[] } else { &[below] };
         let ignored = ignored(ctx, &repository, &commit).await?;
-        let mut authors = authors(ctx, &repository, &commit).await;
+        // Without authors, its files are there.
+        let mut authors = authors(ctx, &repository, &commit).await.unwrap_or_default();
         for blob in blobs(ctx, &repository, &commit, below).await? {
             let path = repository.place().join(&blob.name);
             let Some(path) = path.to_str().filter(|_| is_plain(&blob.name)) else {
@@ -196,18 +197,17 @@ fn object(written: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((content, rest.get(1..)?))
 }
 
-/// Who changed each file last, and when, as far as the newest commits of a range tell; by its path in the repository. Nobody, if Git
-/// says too much.
-async fn authors(ctx: &CallCtx, repository: &Repository, range: &str) -> HashMap<String, About> {
+/// Who changed each file last, and when, as far as the newest commits of a range tell; by its path in the repository.
+async fn authors(ctx: &CallCtx, repository: &Repository, range: &str) -> Result<HashMap<String, About>> {
     let mark = Mark::new();
     let most = format!("--max-count={MOST_AUTHORS}");
     let format = format!("--format={}%an <%ae>{}%at", mark.record(), mark.field());
     let mut arguments = vec!["log", &format, "--name-only", "--no-renames", "-z"];
     arguments.extend(PLAIN);
     arguments.extend([most.as_str(), "--end-of-options", range, "--"]);
-    let log = async { repository.check(ctx, &[], arguments).await?.text() };
+    let log = repository.check(ctx, &[], arguments).await?.text()?;
     let mut authors = HashMap::new();
-    for record in log.await.unwrap_or_default().split(&mark.record()) {
+    for record in log.split(&mark.record()) {
         let Some((author, rest)) = record.split_once(&mark.field()) else { continue };
         let mut rest = rest.split(['\0', '\n']);
         let at = rest.next().and_then(|at| at.trim().parse().ok());
@@ -220,7 +220,7 @@ async fn authors(ctx: &CallCtx, repository: &Repository, range: &str) -> HashMap
             });
         }
     }
-    authors
+    Ok(authors)
 }
 
 /// Of a working tree, who committed each file last.
@@ -240,7 +240,8 @@ impl Attribution for Authors {
             }
             _ => commit.clone(),
         };
-        let authors = authors(ctx, &repository, &range).await.into_iter();
+        // What Git does not tell now it is asked for again.
+        let authors = authors(ctx, &repository, &range).await.ok()?.into_iter();
         let place = repository.place();
         let authors =
             authors.filter_map(|(path, about)| Some((place.join(path).to_str()?.to_owned(), about)));

@@ -35,6 +35,9 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     /// In the order of the file.
     chunks: Vec<Read>,
+    /// What this answer lacks, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// A passage, and who wrote it.
@@ -81,16 +84,18 @@ impl Tool for KnowledgeReadChunk {
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let knowledge = self.0.open()?;
         let passages = knowledge.passages_around(ctx, &input.collection, &input.id, input.around).await?;
-        let mut chunks = Vec::with_capacity(passages.len());
-        for stored in &passages {
-            let writers = if input.blame {
-                knowledge.writers(ctx, &input.collection, stored).await?
-            } else {
-                Vec::new()
-            };
-            let chunk = answer::chunk(&input.collection, stored);
-            chunks.push(Read { chunk, writers: writers.into_iter().map(Writer::from).collect() });
+        let (mut writers, mut note) = (Vec::new(), None);
+        if input.blame {
+            match knowledge.writers(ctx, &input.collection, &passages).await {
+                Ok(told) => writers = told,
+                Err(err) => note = Some(format!("who wrote the lines is not known: {err}")),
+            }
         }
-        Ok(Output { chunks })
+        let mut writers = writers.into_iter();
+        let chunks = passages.iter().map(|stored| Read {
+            chunk: answer::chunk(&input.collection, stored),
+            writers: writers.next().unwrap_or_default().into_iter().map(Writer::from).collect(),
+        });
+        Ok(Output { chunks: chunks.collect(), note })
     }
 }

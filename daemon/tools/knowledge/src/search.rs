@@ -138,6 +138,7 @@ impl Input {
                 .map_err(|err| Error::invalid_input(format!("`{pattern}` is no glob: {}", err.kind())))
         };
         let filter = Filter {
+            elsewhere: None,
             path: self.path.as_ref().map(glob).transpose()?,
             formats: self.formats.iter().copied().map(Format::from).collect(),
             code: self.language.as_ref().map(|language| language.to_lowercase()),
