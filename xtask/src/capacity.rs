@@ -3,13 +3,14 @@
 
 use crate::{
     account::Account,
+    crowd::at_once,
     figures::{median, percentile, show},
     mcp::Client,
     peers::Bench,
     processes::{descendants, proportional_kb},
     shell,
 };
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::{
     fs,
@@ -20,9 +21,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// Threads that drive the clients.
-const DRIVERS: usize = 8;
 
 /// What is started of a host; ended when dropped.
 struct Started(Child);
@@ -117,31 +115,21 @@ fn measure(bench: &Bench, users: &[User], clients: usize, calls: usize) -> Resul
 
 /// Every client reads its user's file, and gets just that.
 fn drive(attached: Vec<Attached>, calls: usize) -> Result<Vec<Duration>> {
-    let mut shares: Vec<Vec<Attached>> = (0..DRIVERS).map(|_| Vec::new()).collect();
-    for (place, one) in attached.into_iter().enumerate() {
-        shares.get_mut(place % DRIVERS).context("a share")?.push(one);
-    }
-    let drivers = shares.into_iter().map(|mut share| {
-        thread::spawn(move || {
-            let mut times = Vec::with_capacity(share.len() * calls);
-            for _ in 0..calls {
-                for Attached { client, name } in &mut share {
-                    let params = json!({ "name": "files_read", "arguments": { "path": "name" } });
-                    let (answer, took) = client.measure("tools/call", &params)?;
-                    if answer["structuredContent"]["content"] != **name {
-                        bail!("`{name}` was answered {answer}");
-                    }
-                    times.push(took);
+    let times = at_once(attached, move |mut share| {
+        let mut times = Vec::with_capacity(share.len() * calls);
+        for _ in 0..calls {
+            for Attached { client, name } in &mut share {
+                let params = json!({ "name": "files_read", "arguments": { "path": "name" } });
+                let (answer, took) = client.measure("tools/call", &params)?;
+                if answer["structuredContent"]["content"] != **name {
+                    bail!("`{name}` was answered {answer}");
                 }
+                times.push(took);
             }
-            Ok::<_, anyhow::Error>(times)
-        })
-    });
-    let mut times = Vec::new();
-    for driver in drivers.collect::<Vec<_>>() {
-        times.extend(driver.join().map_err(|_| anyhow!("a driver failed"))??);
-    }
-    Ok(times)
+        }
+        Ok(times)
+    })?;
+    Ok(times.concat())
 }
 
 fn broker_of(bench: &Bench, top: &Path, owner: &Account) -> Command {

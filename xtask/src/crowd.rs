@@ -86,24 +86,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Every client makes its calls; an answer that does not come is an error.
 fn drive(clients: Vec<Client>, calls: usize) -> Result<()> {
-    let mut shares: Vec<Vec<Client>> = (0..DRIVERS).map(|_| Vec::new()).collect();
-    for (place, client) in clients.into_iter().enumerate() {
-        shares.get_mut(place % DRIVERS).context("a share")?.push(client);
-    }
-    let drivers = shares.into_iter().map(|mut share| {
-        thread::spawn(move || {
-            for _ in 0..calls {
-                for client in &mut share {
-                    client.call("files_stat", &json!({ "path": "small" }))?;
-                }
+    at_once(clients, move |mut share| {
+        for _ in 0..calls {
+            for client in &mut share {
+                client.call("files_stat", &json!({ "path": "small" }))?;
             }
-            Ok::<_, anyhow::Error>(())
-        })
-    });
-    for driver in drivers.collect::<Vec<_>>() {
-        driver.join().map_err(|_| anyhow!("a driver failed"))??;
-    }
+        }
+        Ok(())
+    })?;
     Ok(())
+}
+
+/// Has some threads work on shares of it, and waits for what each makes of its own.
+pub(crate) fn at_once<T: Send + 'static, R: Send + 'static>(
+    all: Vec<T>,
+    work: impl Fn(Vec<T>) -> Result<R> + Clone + Send + 'static,
+) -> Result<Vec<R>> {
+    let mut shares: Vec<Vec<T>> = (0..DRIVERS).map(|_| Vec::new()).collect();
+    for (place, one) in all.into_iter().enumerate() {
+        shares.get_mut(place % DRIVERS).context("a share")?.push(one);
+    }
+    let drivers = shares.into_iter().map(|share| {
+        let work = work.clone();
+        thread::spawn(move || work(share))
+    });
+    let drivers: Vec<_> = drivers.collect();
+    drivers.into_iter().map(|driver| driver.join().map_err(|_| anyhow!("a driver failed"))?).collect()
 }
 
 /// How much slower the slowest hundredth of a client's calls is while another sends as much as it can.

@@ -275,7 +275,10 @@ impl Knowledge {
             () = end.cancelled() => return Err(Error::canceled("the collection was removed meanwhile")),
         };
         if record.source != collection.record.source {
-            self.amend(record.id, |kept| kept.source.clone_from(&record.source))?;
+            self.amend(record.id, |kept| {
+                kept.source.clone_from(&record.source);
+                kept.max_file_bytes = record.max_file_bytes;
+            })?;
         }
         self.note_look(&record);
         self.embed(&collection);
