@@ -62,6 +62,20 @@ fn each_user_works_as_himself() {
 }
 
 #[test]
+fn a_broker_in_a_container_leaves_the_slots_of_the_host_alone() {
+    let Some(host) = Host::start() else { return };
+    let [ann, _] = host.users();
+    let mut shim = client(&host, &ann, &ann.project());
+    // From here on another slot waits for its command, in a group that is empty until then.
+    bash(&mut shim, "true");
+    let mut other = host.broker_of_a_container();
+    let ended = shim.call("exec_run", json!({ "script": "echo whole" }));
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(ended.unwrap()["stdout"], "whole\n");
+}
+
+#[test]
 fn nothing_of_another_user_is_reached() {
     let Some(host) = Host::start() else { return };
     let [ann, bob] = host.users();

@@ -3,7 +3,7 @@
 use image::{DynamicImage, GenericImageView as _, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use img_parts::{DynImage, ImageEXIF as _};
 use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim, wait_until};
+use skynet_tests::programs::{Daemon, Home, Shim, is_parser, wait_until};
 use std::{fs, io::Cursor, path::PathBuf};
 
 const RED: [u8; 3] = [220, 30, 30];
@@ -451,10 +451,8 @@ fn parsers(hands: &[u32]) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap();
     let pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let is_parser = line.split(|byte| *byte == 0).any(|word| word == b"parser");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        is_parser && hands.iter().any(|parent| status.contains(&format!("PPid:\t{parent}\n")))
+        is_parser(*pid) && hands.iter().any(|parent| status.contains(&format!("PPid:\t{parent}\n")))
     })
     .collect()
 }

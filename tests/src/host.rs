@@ -118,6 +118,16 @@ impl Host {
         self.broker = start_broker(&self.path, &self.users);
     }
 
+    /// Another broker, as one in a container is: no process of this host is there for it, and the control groups are.
+    #[must_use]
+    pub fn broker_of_a_container(&self) -> Child {
+        let path = self.path.join("container");
+        fs::create_dir(&path).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program("skynet-sandbox"));
+        until(broker_at(command, &path, &self.users), "ready at")
+    }
+
     /// Kills the daemon and starts another.
     pub fn replace_daemon(&mut self) {
         self.daemon.kill().unwrap();
@@ -179,16 +189,19 @@ impl Drop for Host {
     }
 }
 
-/// The engine may be lent to the last of the users.
 fn start_broker(path: &Path, users: &[User]) -> Child {
-    let mut command = Command::new(program("skynet-sandbox"));
+    until(broker_at(Command::new(program("skynet-sandbox")), path, users), "ready at")
+}
+
+/// The engine may be lent to the last of the users.
+fn broker_at(mut command: Command, path: &Path, users: &[User]) -> Command {
     command.arg("system").arg("--socket").arg(path.join("s")).arg("--daemon-socket").arg(path.join("b"));
     command.arg("--homes").arg(path.join("homes")).args(["--daemon-user", &users[0].name]);
     command.arg("--engine-socket").arg(path.join(ENGINE));
     if let Some(last) = users.last() {
         command.args(["--engine-user", &last.name]);
     }
-    until(command, "ready at")
+    command
 }
 
 fn start_daemon(path: &Path, user: &User, bus: Option<&str>) -> Child {

@@ -200,7 +200,8 @@ impl Daemon {
         self.child.wait().unwrap()
     }
 
-    /// The hands it works with, in the slots of its broker.
+    /// The hands it works with, in the slots of its broker, lowest first; without the parsers below them, which come and
+    /// go.
     #[must_use]
     pub fn hands(&self) -> Vec<u32> {
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -215,8 +216,10 @@ impl Daemon {
         let is_ours = |pid: &u32| {
             std::iter::successors(Some(*pid), |pid| Some(processes.get(pid)?.0)).any(|pid| pid == self.pid())
         };
-        let hands = processes.iter().filter(|(_, (_, name))| name == "skynet-hands");
-        hands.map(|(pid, _)| *pid).filter(is_ours).collect()
+        let hands = processes.iter().filter(|(_, (_, name))| name == "skynet-hands").map(|(pid, _)| *pid);
+        let mut hands: Vec<u32> = hands.filter(|pid| is_ours(pid) && !is_parser(*pid)).collect();
+        hands.sort_unstable();
+        hands
     }
 
     /// The processes it started.
@@ -423,6 +426,13 @@ pub fn wait_until(is_so: impl Fn() -> bool) {
     while !is_so() {
         std::thread::yield_now();
     }
+}
+
+/// Whether a process of hands only reads what others wrote.
+#[must_use]
+pub fn is_parser(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| word == b"parser")
 }
 
 /// Whether a process has that word in its command line.

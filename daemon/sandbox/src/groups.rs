@@ -29,11 +29,16 @@ const PARENT: &str = "skynet-slots";
 /// started again while the groups of jobs are there.
 const TOP: &str = "skynet";
 
+/// How many names are tried for a group.
+const ATTEMPTS: usize = 8;
+
 /// Where this process may make groups.
 pub(crate) struct Groups {
     memory: PathBuf,
     pids: PathBuf,
     is_v2: bool,
+    /// Makes names that no other broker gives. Those in containers may share the hierarchy, and the number of a process.
+    prefix: String,
     next: u64,
     /// Groups whose last process is just ending.
     ending: Vec<Group>,
@@ -55,26 +60,29 @@ impl Groups {
         for parent in [&memory, &pids] {
             for entry in fs::read_dir(parent)? {
                 let entry = entry?;
-                let name = entry.file_name();
-                let maker = name.to_str().and_then(|name| name.split_once('-')).map(|(maker, _)| maker);
-                if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
-                    // One with processes in it stays: they are jobs, or will soon be gone.
-                    let _ = fs::remove_dir(entry.path());
+                if entry.file_type()?.is_dir() {
+                    remove_left(&entry.path());
                 }
             }
         }
-        Ok(Self { memory, pids, is_v2, next: 1, ending: Vec::new() })
+        let prefix = format!("{:08x}", getrandom::u32()?);
+        Ok(Self { memory, pids, is_v2, prefix, next: 1, ending: Vec::new() })
     }
 
     /// A new group.
     pub(crate) fn make(&mut self) -> io::Result<Group> {
-        let name = format!("{}-{}", std::process::id(), self.next);
-        self.next += 1;
-        let memory = MemController::new(self.memory.join(&name), PathBuf::new(), self.is_v2);
-        let pids = PidController::new(self.pids.join(&name), PathBuf::new(), self.is_v2);
-        memory.create().map_err(io::Error::other)?;
-        pids.create().map_err(io::Error::other)?;
-        Ok(Group { memory, pids, is_v2: self.is_v2 })
+        for _ in 0..ATTEMPTS {
+            let name = format!("{}-{}", self.prefix, self.next);
+            self.next += 1;
+            let memory = MemController::new(self.memory.join(&name), PathBuf::new(), self.is_v2);
+            let pids = PidController::new(self.pids.join(&name), PathBuf::new(), self.is_v2);
+            memory.create().map_err(io::Error::other)?;
+            pids.create().map_err(io::Error::other)?;
+            if let (Some(of_memory), Some(of_pids)) = (hold(memory.path())?, hold(pids.path())?) {
+                return Ok(Group { memory, pids, is_v2: self.is_v2, _held: [of_memory, of_pids] });
+            }
+        }
+        Err(io::Error::other("somebody else takes each new control group"))
     }
 
     /// Removes a group as soon as nobody is in it.
@@ -88,6 +96,23 @@ impl Groups {
         self.ending
             .retain(|group| fs::remove_dir(group.memory.path()).is_err() || group.remove_pids().is_err());
         !self.ending.is_empty()
+    }
+}
+
+/// Keeps a group from other brokers, for as long as the file is open: in no group of version 1 is a process until a
+/// command enters it, so an empty one is not yet one that was left. `None` where somebody was faster.
+fn hold(group: &Path) -> io::Result<Option<File>> {
+    let held = match File::open(group) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    Ok((held.try_lock_shared().is_ok() && group.exists()).then_some(held))
+}
+
+/// Removes a group that no broker holds. One with processes in it stays: they are jobs, or will soon be gone.
+fn remove_left(group: &Path) {
+    if File::open(group).is_ok_and(|held| held.try_lock().is_ok()) {
+        let _ = fs::remove_dir(group);
     }
 }
 
@@ -126,6 +151,7 @@ pub(crate) struct Group {
     memory: MemController,
     pids: PidController,
     is_v2: bool,
+    _held: [File; 2],
 }
 
 impl Group {
