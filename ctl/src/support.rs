@@ -73,6 +73,9 @@ const FILES: [(&str, &str); 5] = [
     ("host/pressure", "/proc/pressure/memory"),
 ];
 
+/// Where a daemon keeps reports of its defects: that of a host, and below a home that of a user.
+const DEFECTS: [&str; 2] = ["/var/log/skynet/defects", ".local/state/skynet/defects"];
+
 /// Writes one to `file`.
 pub(crate) fn run(
     socket: Option<&PathBuf>,
@@ -101,6 +104,7 @@ pub(crate) fn run(
             Err(err) => bundle.missing.push(format!("{name}: `{path}`: {err}")),
         }
     }
+    bundle.add_defects()?;
     let names = bundle.finish()?;
     let path = new.finish()?;
     output.show(&json!({ "file": path, "parts": names }), || {
@@ -155,6 +159,19 @@ impl<'a> Bundle<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Those there are; most installations have none, and most users may not read those of a host.
+    fn add_defects(&mut self) -> Result<(), Failure> {
+        let home = std::env::home_dir().unwrap_or_default();
+        for directory in DEFECTS.map(|directory| home.join(directory)) {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                if let Ok(bytes) = fs::read(entry.path()) {
+                    self.add(&format!("defects/{}", entry.file_name().display()), &bytes)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn add(&mut self, name: &str, content: &[u8]) -> Result<(), Failure> {

@@ -1,12 +1,13 @@
 //! From a configuration to a serving daemon, and down again.
 
 use crate::{
-    admin,
+    accept, admin,
     calls::Calls,
     check,
     choices::Stored,
     claims::Claims,
     config::Config,
+    defects,
     door::{Door, Site},
     health::Health,
     http,
@@ -99,6 +100,7 @@ pub(crate) async fn run(
     let state = state.unwrap_or_else(|| site.state());
     socket::private_directory(&state, uid)?;
     let _lock = socket::lock(&state)?;
+    defects::keep(defects::directory(&state));
     let door = Door::prepare(site, uid, &state)?;
     check::mode(&config, door.is_host())?;
     let house = House::build(&config, &door, uid, &state)?;
@@ -115,6 +117,7 @@ pub(crate) async fn run(
         tokio::spawn(notify::run(house.services.approvals.clone()));
     }
     let path = door.path.clone();
+    let http_limits = config.http.limits();
     let reload = Reload::new(
         file,
         door.home(),
@@ -136,7 +139,7 @@ pub(crate) async fn run(
         tracing::info!(address = %scraped.local_addr()?, "serving metrics at /metrics");
     }
     tracing::info!(socket = %path.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
-    let listeners = Listeners { http, scraped };
+    let listeners = Listeners { http, http_limits, scraped };
     serve(house, clients, listeners, (path, state), reload, slots, signals).await?;
     if let Some(socket) = own_socket {
         // A socket left behind would only be replaced at the next start.
@@ -189,6 +192,7 @@ struct House {
 /// Where others than clients by the socket are served.
 struct Listeners {
     http: Option<TcpListener>,
+    http_limits: accept::Limits,
     scraped: Option<TcpListener>,
 }
 
@@ -324,7 +328,7 @@ async fn serve(
 ) -> Result<()> {
     let House { desk, services, hands, commands, tokens, choices, models, knowledge, keep, started_at } =
         house;
-    let Listeners { http, scraped } = listeners;
+    let Listeners { http, http_limits, scraped } = listeners;
     let address = |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
     let office = admin::Office {
         desk: desk.clone(),
@@ -374,7 +378,8 @@ async fn serve(
     tokio::spawn(supervisor::feed_watchdog(Health::new(&services.tables, services.audit.clone())?));
     let sweeper = tokio::spawn(hands.sweep());
     let retention = tokio::spawn(drop_old_records(services.audit.clone(), keep));
-    let serving_http = http.map(|listener| tokio::spawn(http::serve(listener, desk.clone(), tokens)));
+    let serving_http =
+        http.map(|listener| tokio::spawn(http::serve(listener, http_limits, desk.clone(), tokens)));
     supervisor::say_ready();
     tokio::select! {
         result = server.serve_with_incoming(clients) => result?,

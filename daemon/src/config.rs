@@ -1,6 +1,6 @@
 //! The configuration: TOML with drop-ins. Errors name file, line and the nearest valid key.
 
-use crate::boot::NO_HOME;
+use crate::{accept, boot::NO_HOME};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
@@ -14,6 +14,7 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use toml::{Table, Value};
 
@@ -100,11 +101,25 @@ pub(crate) struct Mcp {
     pub(crate) job_after_seconds: u32,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Http {
     /// Serve MCP over HTTP on this loopback address, like `127.0.0.1:7345`; off if absent. Port 0 takes any.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Connections at a time; more wait until one is closed.
+    pub(crate) max_connections: NonZeroU32,
+    /// A connection on which no request begins and has its headers sent for so long is closed.
+    pub(crate) header_timeout_seconds: NonZeroU32,
+}
+
+impl Http {
+    pub(crate) fn limits(&self) -> accept::Limits {
+        accept::Limits {
+            connections: self.max_connections.get() as usize,
+            header_timeout: Duration::from_secs(self.header_timeout_seconds.get().into()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -279,6 +294,17 @@ impl Default for Audit {
         Self {
             keep_days: NonZeroU32::MIN.saturating_add(364),
             keep_bytes: NonZeroU64::MIN.saturating_add((4 << 30) - 1),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            max_connections: NonZeroU32::MIN.saturating_add(1023),
+            // As long as nginx waits (`client_header_timeout`).
+            header_timeout_seconds: NonZeroU32::MIN.saturating_add(59),
         }
     }
 }

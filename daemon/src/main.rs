@@ -1,6 +1,7 @@
 //! `skynetd`: gives AI agents hands on this host, one pipeline for every call.
 //! Wires rooms together; what they do is written in their own crates.
 
+mod accept;
 mod admin;
 mod agent;
 mod backup;
@@ -11,6 +12,7 @@ mod choices;
 mod claims;
 mod config;
 mod credentials;
+mod defects;
 mod door;
 mod format;
 mod health;

@@ -1,7 +1,12 @@
 //! What Prometheus is told (`metrics.listen`): counts of calls from the layers, and how the rooms of the house stand, in
 //! OpenMetrics 1.0. On loopback, and for a token that may do nothing else.
 
-use crate::{admin::Office, http::bearer, supervisor::Inherited};
+use crate::{
+    accept::{self, Limits},
+    admin::Office,
+    http::bearer,
+    supervisor::Inherited,
+};
 use anyhow::Result;
 use axum::{
     Router,
@@ -36,6 +41,9 @@ const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Prometheus, "Exposition formats", "Text-based format"; for everybody else.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// A few servers of Prometheus, each of which asks every minute or more often.
+const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(120) };
+
 /// What was looked up so lately is told again.
 const FRESH: Duration = Duration::from_millis(500);
 
@@ -60,12 +68,11 @@ pub(crate) async fn serve(
     office: Office,
     knowledge: Arc<Knowledge>,
     slots: Arc<Slots>,
-) -> Result<()> {
+) {
     let stop = office.desk.stop.clone();
     let board = Arc::new(Front { board: Board::new(office, knowledge, slots), latest: Mutex::default() });
     let router = Router::new().route("/metrics", get(scrape)).with_state(board);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok(())
+    accept::serve(listener, router, LIMITS, stop).await;
 }
 
 /// The board, and what it showed last: whoever asks often is no reason to look often.

@@ -12,7 +12,8 @@ use skynet_core::{
     registry::Run,
 };
 use skynet_secrets::{
-    Environment, Error as SecretError, Git, Keyring, Name, Purpose, Reference, Variable, environment,
+    Environment, Error as SecretError, Git, Keyring, Metadata, Name, Purpose, Reference, Variable,
+    environment,
 };
 use skynet_vault::{Error as VaultError, Owner, Place, Vault};
 use std::{os::fd::OwnedFd, path::Path, sync::Arc};
@@ -112,6 +113,16 @@ impl Purse {
         }
     }
 
+    /// Whether this user has what follows `secret://`; of a file, whether it is named as one is.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no reference, `NotFound`.
+    pub(crate) async fn check(&self, uid: u32, text: &str) -> Result<()> {
+        let Reference::Kept(name) = Reference::parse(text).map_err(refused)? else { return Ok(()) };
+        let keyring = self.keyring.clone();
+        blocking(move || metadata(&keyring, uid, &name).map(drop)).await
+    }
+
     /// The names and values of all variables of an encrypted file.
     ///
     /// # Errors
@@ -177,19 +188,25 @@ enum Kept {
     InVault(String),
 }
 
+fn metadata(keyring: &Keyring, uid: u32, name: &Name) -> Result<Metadata> {
+    keyring.secrets().metadata(uid, name).map_err(|err| not_read(keyring, uid, name, err))
+}
+
+/// Of one that there is not, which there are.
+fn not_read(keyring: &Keyring, uid: u32, name: &Name, err: SecretError) -> Error {
+    if !matches!(err, SecretError::NotFound(_)) {
+        return refused(err);
+    }
+    let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
+    let known: Vec<_> = known.iter().map(|one| format!("`{}`", one.name)).collect();
+    let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
+    Error::not_found(format!(
+        "there is no secret `{name}` ({known}); its user sets one with `skynetctl secret set {name}`"
+    ))
+}
+
 fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
-    let wrong = |err: SecretError| match err {
-        SecretError::NotFound(_) => {
-            let known = keyring.secrets().list(uid).map(|all| all.found).unwrap_or_default();
-            let known: Vec<_> = known.iter().map(|one| format!("`{}`", one.name)).collect();
-            let known = if known.is_empty() { "there are none".into() } else { known.join(", ") };
-            Error::not_found(format!(
-                "there is no secret `{name}` ({known}); its user sets one with `skynetctl secret set {name}`"
-            ))
-        }
-        other => refused(other),
-    };
-    let metadata = keyring.secrets().metadata(uid, name).map_err(wrong)?;
+    let metadata = metadata(keyring, uid, name)?;
     let Purpose { hosts, git } = &metadata.purpose;
     let mut way = match &metadata.link {
         None => format!("secret set {name} --replace"),
@@ -203,7 +220,9 @@ fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result
     check_audience(&metadata.purpose.hosts, audience, &format!("secret `{name}`"), &way)?;
     match metadata.link {
         Some(place) => Ok(Kept::InVault(place)),
-        None => Ok(Kept::Here(keyring.value(uid, name).map_err(wrong)?.to_vec())),
+        None => Ok(Kept::Here(
+            keyring.value(uid, name).map_err(|err| not_read(keyring, uid, name, err))?.to_vec(),
+        )),
     }
 }
 

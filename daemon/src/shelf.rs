@@ -115,6 +115,10 @@ impl Outbox for Shelf {
         Ok(value)
     }
 
+    async fn check_secret(&self, name: &str) -> Result<()> {
+        self.purse.check(self.caller.uid, name).await
+    }
+
     async fn secrets(&self, file: &str, audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
         let values = self.purse.all(&self.wanting(audience)?, file).await?;
         self.note_secret(file);

@@ -373,6 +373,29 @@ fn a_client_that_goes_away_or_reads_nothing_costs_no_other_client_anything() {
 }
 
 #[test]
+fn connections_that_ask_nothing_end_and_make_room() {
+    let home = home();
+    home.configure("[http]\nlisten = '127.0.0.1:0'\nmax_connections = 2\nheader_timeout_seconds = 1\n");
+    let _daemon = Daemon::start(&home);
+    let web = Web::connect(&home, "t", &["read"]);
+    let mut idle: Vec<_> = ["", "POST /mcp HTTP/1.1\r\nhost: "]
+        .into_iter()
+        .map(|said| {
+            let mut stream = std::net::TcpStream::connect(&web.address).unwrap();
+            std::io::Write::write_all(&mut stream, said.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // Both places are taken; this one has its turn once they are free.
+    assert_eq!(web.modern("tools/list", json!({}), json!({})).status, 200);
+    for stream in &mut idle {
+        let mut rest = Vec::new();
+        // Closed, whatever was said of why.
+        let _ = std::io::Read::read_to_end(stream, &mut rest);
+    }
+}
+
+#[test]
 fn only_loopback_is_listened_on() {
     let home = Home::new();
     home.configure("[http]\nlisten = '0.0.0.0:0'\n");

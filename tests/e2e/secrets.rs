@@ -274,6 +274,31 @@ fn a_secret_is_not_given_to_what_could_tell_others() {
 }
 
 #[test]
+fn nobody_is_asked_about_a_call_that_cannot_be_done() {
+    let home = Home::new();
+    home.configure("[[policy.rules]]\nname = 'all'\nverdict = 'ask'\neffects = ['write', 'external']\n");
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    home.give(&["secret", "set", "deploy"], VALUE);
+    let with = |secret: &str| json!({ "command": ["true"], "environment": { "TOKEN": secret } });
+    let page = |url: &str| json!({ "kind": "pages", "urls": [url] });
+    for (tool, input, wanted) in [
+        ("exec_run", with("secret://depoly"), "there is no secret `depoly` (`deploy`)"),
+        ("exec_run", with("secret://a/b"), "is no name of a secret"),
+        ("knowledge_add_source", json!({ "kind": "pages" }), "needs `urls`"),
+        ("knowledge_add_source", page("ftp://example.org"), "neither `https` nor `http`"),
+        ("exec_run", with("secret://deploy"), "needs_confirmation"),
+        ("exec_run", with("secret://.env.skynet#A"), "needs_confirmation"),
+        ("knowledge_add_source", page("https://example.org"), "needs_confirmation"),
+    ] {
+        let err = shim.call(tool, input.clone()).unwrap_err();
+        assert!(err.contains(wanted), "{input}: {err}");
+    }
+    let (_, waiting, _) = home.ctl(&["--json", "approvals", "list"]);
+    assert_eq!(waiting.matches("\"tool\"").count(), 3, "{waiting}");
+}
+
+#[test]
 fn a_key_that_others_can_read_is_refused() {
     let home = Home::new();
     drop(Daemon::start(&home));

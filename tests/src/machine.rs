@@ -20,10 +20,11 @@ pub const USER: &str = "ann";
 
 /// A running machine, gone when dropped.
 pub struct Machine {
-    container: Child,
+    /// None of a machine that is not ours to end.
+    container: Option<Child>,
     leader: u32,
     daemons: Vec<Child>,
-    scratch: tempfile::TempDir,
+    _scratch: tempfile::TempDir,
 }
 
 impl Machine {
@@ -37,6 +38,9 @@ impl Machine {
     /// Boots one in which a whole host can be served: with control groups to make, and with what sandboxes are made of.
     #[must_use]
     pub fn boot_for_host() -> Option<Self> {
+        if std::env::var_os("SKYNET_MACHINE").is_some_and(|which| which == "this") {
+            return Some(Self::this());
+        }
         let calls = "--system-call-filter=@sandbox @mount @privileged @keyring @debug landlock_create_ruleset landlock_add_rule landlock_restrict_self";
         let machine = Self::boot_with(&["--capability=all", calls])?;
         // With version 1 of control groups they are those of this host, read-only unless somebody says otherwise.
@@ -44,6 +48,20 @@ impl Machine {
             "for name in memory pids; do [ ! -d /sys/fs/cgroup/$name ] || mount -o remount,bind,rw /sys/fs/cgroup/$name; done",
         );
         Some(machine)
+    }
+
+    /// The one that this process is in, which is there for tests alone.
+    fn this() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let machine = Self { container: None, leader: 1, daemons: Vec::new(), _scratch: scratch };
+        machine.add_user();
+        machine
+    }
+
+    fn add_user(&self) {
+        self.sh(&format!(
+            "useradd --create-home --shell /bin/sh {USER} && loginctl enable-linger {USER} && systemctl start user@$(id -u {USER})"
+        ));
     }
 
     fn boot_with(arguments: &[&str]) -> Option<Self> {
@@ -63,35 +81,18 @@ impl Machine {
         command.arg(format!("--bind-ro={}:{PROGRAMS}", programs.parent().unwrap().display())).args(arguments);
         let log = fs::File::create(scratch.path().join("console")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let container = command.spawn().unwrap();
-        let mut machine = Self { container, leader: 0, daemons: Vec::new(), scratch };
+        let mut container = command.spawn().unwrap();
         // What is started first is not yet the first process of the machine, and the bus is there once systemd is.
-        while machine.leader == 0 {
-            assert!(machine.container.try_wait().unwrap().is_none(), "{}", machine.console());
-            machine.leader = machine.find_leader();
-        }
-        machine.sh(&format!(
-            "useradd --create-home --shell /bin/sh {USER} && loginctl enable-linger {USER} && systemctl start user@$(id -u {USER})"
-        ));
+        let leader = loop {
+            if let Some(leader) = find_leader(&container) {
+                break leader;
+            }
+            let console = || fs::read_to_string(scratch.path().join("console")).unwrap_or_default();
+            assert!(container.try_wait().unwrap().is_none(), "{}", console());
+        };
+        let machine = Self { container: Some(container), leader, daemons: Vec::new(), _scratch: scratch };
+        machine.add_user();
         Some(machine)
-    }
-
-    /// The first process, once systemd says that all is started; else 0.
-    fn find_leader(&self) -> u32 {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.container.id()));
-        let children = children.unwrap_or_default();
-        let Some(child) = children.split_whitespace().next() else { return 0 };
-        let asked = Command::new("nsenter")
-            .args(["--target", child, "--all", "--", "systemctl", "is-system-running", "--wait"])
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let state = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
-        if ["running", "degraded"].contains(&&*state) { child.parse().unwrap() } else { 0 }
-    }
-
-    fn console(&self) -> String {
-        fs::read_to_string(self.scratch.path().join("console")).unwrap_or_default()
     }
 
     fn command(&self, user: &str, program: &[&str]) -> Command {
@@ -187,16 +188,26 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        let Some(container) = &mut self.container else { return };
         // With its first process all of it ends; without that, what made the machine would leave it behind.
-        let leader = Pid::from_raw(i32::try_from(self.leader).unwrap());
-        if let Some(leader) = leader {
-            let _ = kill_process(leader, Signal::KILL);
-        } else {
-            let _ = self.container.kill();
-        }
-        let _ = self.container.wait();
+        let leader = Pid::from_raw(i32::try_from(self.leader).unwrap()).unwrap();
+        let _ = kill_process(leader, Signal::KILL);
+        let _ = container.wait();
         for daemon in &mut self.daemons {
             let _ = daemon.wait();
         }
     }
+}
+
+/// The first process of a machine, once its systemd says that all is started.
+fn find_leader(container: &Child) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.id())).ok()?;
+    let child = children.split_whitespace().next()?;
+    let asked = Command::new("nsenter")
+        .args(["--target", child, "--all", "--", "systemctl", "is-system-running", "--wait"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let state = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+    if ["running", "degraded"].contains(&&*state) { child.parse().ok() } else { None }
 }

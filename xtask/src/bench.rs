@@ -37,6 +37,8 @@ enum Part {
     Index,
     /// A large tree of files, indexed by a daemon.
     Tree,
+    /// The service of a host in a booted systemd: how soon it is ready, and what it holds.
+    Service,
 }
 
 #[derive(Args)]
@@ -74,7 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Part::Servers => servers(options),
         Part::Host => pictures(options),
         Part::Tree => crate::trees::run(options.files, CHANGED_OF),
-        Part::Sandbox | Part::Layers | Part::Knowledge | Part::Models | Part::Index => of_product(options),
+        Part::Sandbox | Part::Layers | Part::Knowledge | Part::Models | Part::Index | Part::Service => {
+            of_product(options)
+        }
     }
 }
 
@@ -90,6 +94,7 @@ fn of_product(options: &Options) -> Result<()> {
         }
         Part::Models => crate::embedding::run(&models(options)?),
         Part::Index => crate::indexes::run(options.passages),
+        Part::Service => crate::service::run(options.starts),
         Part::Sandbox | Part::Servers | Part::Host | Part::Tree => crate::spawns::run(options.runs),
     }
 }
@@ -112,12 +117,17 @@ fn of_product(options: &Options) -> Result<()> {
         Part::Knowledge => "knowledge",
         Part::Models => "models",
         Part::Index => "index",
+        Part::Service => "service",
         Part::Servers | Part::Host | Part::Sandbox | Part::Tree => "sandbox",
     };
     let mut command = shell::cargo();
     command.arg("run").args((part != "sandbox").then_some("--release"));
     command.args(["--package", "xtask", "--features", "product", "--", "bench", part, "--runs"]);
     command.arg(options.runs.to_string()).arg("--passages").arg(options.passages.to_string());
+    command.arg("--starts").arg(options.starts.to_string());
+    if part == "service" {
+        command.env("SKYNET_BIN_DIR", crate::peers::programs()?);
+    }
     for (name, directory) in
         [("--data", &options.data), ("--models", &options.models), ("--keep", &options.keep)]
     {

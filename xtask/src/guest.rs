@@ -31,7 +31,7 @@ const MODULES: [&str; 2] = ["fs/overlayfs/overlay.ko", "net/netfilter/nfnetlink.
 
 /// A Debian with what the tests use.
 const RELEASE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,libnss-systemd,ca-certificates,procps,git,python3,curl,iproute2,util-linux,apparmor,kmod,passwd";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,libnss-systemd,ca-certificates,procps,git,python3,curl,iproute2,util-linux,apparmor,kmod,passwd";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(shell::is_root(), "only root can make the files of a virtual machine");
@@ -104,15 +104,15 @@ fn system(place: &Path) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// What is of this checkout: programs, units and tests.
+/// What is of this checkout: a package, its programs for tests, and these.
 fn ours(place: &Path, kernel: &Path) -> Result<PathBuf> {
     let tree = place.join("ours");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
-    let (lib, units) = (tree.join("usr/lib/skynet"), tree.join("usr/lib/systemd/system"));
+    let (programs, units) = (tree.join("skynet/programs"), tree.join("usr/lib/systemd/system"));
     let wanted = tree.join("etc/systemd/system/multi-user.target.wants");
-    for directory in [&lib, &units, &wanted, &tree.join("usr/bin"), &tree.join("skynet")] {
+    for directory in [&programs, &units, &wanted] {
         fs::create_dir_all(directory)?;
     }
     let strip = |from: &Path, to: &Path| shell::run(Command::new("strip").arg("-o").arg(to).arg(from));
@@ -122,13 +122,16 @@ fn ours(place: &Path, kernel: &Path) -> Result<PathBuf> {
         if program.is_test && program.name == "e2e" {
             strip(&program.path, &tree.join("skynet/e2e"))?;
         } else if !program.is_test && build::PROGRAMS.contains(&program.name.as_str()) {
-            strip(&program.path, &lib.join(&program.name))?;
-            symlink(format!("../lib/skynet/{}", program.name), tree.join("usr/bin").join(&program.name))?;
+            strip(&program.path, &programs.join(&program.name))?;
         }
     }
-    for unit in ["skynet.socket", "skynet-sandbox.service", "skynetd.service"] {
-        fs::copy(crate::root().join("systemd").join(unit), units.join(unit))?;
-    }
+    let mut package = Command::new(std::env::current_exe()?);
+    package
+        .args(["package", "deb", "--fast", "--binaries"])
+        .arg(&programs)
+        .arg("--out")
+        .arg(tree.join("skynet/package"));
+    shell::run(&mut package)?;
     for module in MODULES {
         let name = Path::new(module).file_name().context("the name of a module")?;
         fs::copy(kernel.join(name), tree.join("skynet").join(name))?;
@@ -139,8 +142,8 @@ fn ours(place: &Path, kernel: &Path) -> Result<PathBuf> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
     let unit = "[Unit]\nAfter=multi-user.target\n[Service]\nType=oneshot\nExecStart=/skynet/guest.sh\nTimeoutStartSec=infinity\n";
-    fs::write(units.join("skynet-guest.service"), unit)?;
-    symlink("/usr/lib/systemd/system/skynet-guest.service", wanted.join("skynet-guest.service"))?;
+    fs::write(units.join("guest.service"), unit)?;
+    symlink("/usr/lib/systemd/system/guest.service", wanted.join("guest.service"))?;
     let archive = place.join("ours.cpio");
     pack(&tree, &archive)?;
     Ok(archive)

@@ -33,6 +33,8 @@ mod processes;
 mod random;
 #[cfg(feature = "product")]
 mod retrieval;
+#[cfg(feature = "product")]
+mod service;
 mod shell;
 mod soak;
 #[cfg(feature = "product")]

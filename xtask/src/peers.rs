@@ -28,24 +28,28 @@ pub(crate) enum Server {
     Sharp,
 }
 
+/// Those that are measured: given ones, as the tests take them, or a release of this checkout.
+pub(crate) fn programs() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("SKYNET_BIN_DIR") {
+        return Ok(given.into());
+    }
+    let programs = if crate::shell::is_root() {
+        PathBuf::from("/var/tmp/skynet-bench")
+    } else {
+        crate::root().join("target/bench")
+    };
+    fs::create_dir_all(&programs)?;
+    build::release_into(&programs, build::For::All)?;
+    build::make_readable(&programs)?;
+    Ok(programs)
+}
+
 impl Bench {
     /// Builds and installs everything, and makes the files.
     pub(crate) fn prepare() -> Result<Self> {
         environment::up(&environment::FOR_BENCH)?;
         let account = Account::unprivileged("skynet-test")?;
-        let programs = if crate::shell::is_root() {
-            PathBuf::from("/var/tmp/skynet-bench")
-        } else {
-            crate::root().join("target/bench")
-        };
-        // As the tests, it takes programs that are there.
-        let given = std::env::var_os("SKYNET_BIN_DIR").map(PathBuf::from);
-        if given.is_none() {
-            fs::create_dir_all(&programs)?;
-            build::release_into(&programs, build::For::All)?;
-            build::make_readable(&programs)?;
-        }
-        let programs = given.unwrap_or(programs);
+        let programs = programs()?;
         let work = account.home().join("skynet-bench");
         if work.exists() {
             fs::remove_dir_all(&work).with_context(|| format!("removing `{}`", work.display()))?;

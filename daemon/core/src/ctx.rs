@@ -48,6 +48,12 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no secrets are given out here"))
     }
 
+    /// Whether there is that secret of the caller's, as far as that is known without reading his files: nobody is asked about
+    /// a call that cannot be done.
+    async fn check_secret(&self, _name: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// The names and values of all variables of an encrypted file of the workspace, as [`Outbox::secret`].
     async fn secrets(&self, _file: &str, _audience: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
         Err(Error::internal("no secrets are given out here"))

@@ -78,7 +78,11 @@ impl Entry {
             cache_for: T::CACHE_FOR,
             input_schema: Arc::new(schema::of::<T::Input>()),
             output_schema: Arc::new(schema::of::<T::Output>()),
-            effect_of: Arc::new(move |input| Ok(judge.effect(&input.to_typed()?).max(T::EFFECT))),
+            effect_of: Arc::new(move |input| {
+                let input = input.to_typed()?;
+                judge.check(&input)?;
+                Ok(judge.effect(&input).max(T::EFFECT))
+            }),
             command_of: Arc::new(move |input| starter.command(&input.to_typed()?)),
             must_ask: Arc::new(move |input, process| {
                 let input = input.to_typed()?;
@@ -112,7 +116,7 @@ impl Entry {
     /// What this input does, never less than the tool's own effect.
     ///
     /// # Errors
-    /// `InvalidInput` when the input does not fit the tool's type.
+    /// `InvalidInput` when the input does not fit the tool's type, or [`Tool::check`] refuses it.
     pub fn effect_of(&self, input: &Canonical) -> Result<Effect> {
         (self.effect_of)(input)
     }

@@ -109,6 +109,15 @@ pub trait Tool: Send + Sync + 'static {
         Self::EFFECT
     }
 
+    /// What of an input can be found wrong without looking at anything else, and its schema does not say: nobody is asked about
+    /// a call that cannot be done.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
+    fn check(&self, _input: &Self::Input) -> Result<()> {
+        Ok(())
+    }
+
     /// The answer as JSON. A tool whose answers are mostly text can have it written faster, see [`json`].
     ///
     /// # Errors

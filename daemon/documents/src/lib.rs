@@ -27,7 +27,7 @@ pub use about::seconds;
 pub use access::{Documents, Readable};
 pub use document::{About, Definition, Document, Format, Passage, Reading};
 pub use list::{Entry, List, Listing};
-pub use pages::{Page, Visit};
+pub use pages::{Page, Visit, host_of};
 pub use prose::language;
 pub use read::{Contents, Given, MOST_FILES, Read, Readings, held};
 pub use sections::Section;

@@ -96,7 +96,11 @@ impl Tool for KnowledgeFetchPage {
     }
 }
 
-fn host_of(url: &str) -> Result<Remote> {
+/// Where a page is fetched from.
+///
+/// # Errors
+/// `InvalidInput` for what is no address of a page.
+pub fn host_of(url: &str) -> Result<Remote> {
     let wrong = |why: &str| Error::invalid_input(format!("`{}` {why}", url.escape_debug()));
     if url.len() > LONGEST_URL {
         return Err(Error::invalid_input(format!("an address has at most {LONGEST_URL} bytes")));

@@ -4,7 +4,7 @@ use crate::{
     approvals::{Approval, Approvals, State},
     factor::Factor,
     grants::Grants,
-    question::Detail,
+    question::{self, Detail},
 };
 use async_trait::async_trait;
 use skynet_core::{
@@ -119,6 +119,9 @@ impl Layer for Confirm {
         if let Some(grant) = self.grants.answering(call, &asked)? {
             call.notes.rule = Some(format!("{rule}: allow by grant {}", grant.id));
             return next.run(call).await;
+        }
+        for name in question::secrets_of(call.input()?.members()) {
+            call.outbox.check_secret(&name).await?;
         }
         let approval = self.approvals.request(call, &asked)?;
         call.release_slots();

@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::{self, Read as _},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 use uuid::Uuid;
@@ -172,6 +173,8 @@ struct Known {
     compiled: HashMap<String, std::result::Result<Arc<Rules>, String>>,
     /// What was logged already, by session.
     reported: HashSet<(Uuid, String)>,
+    /// Workspaces whose file does not count, and why, since it was last looked at.
+    idle: BTreeMap<PathBuf, String>,
 }
 
 impl Projects {
@@ -272,15 +275,22 @@ impl Projects {
         let path = workspace.path();
         let found = match self.find(caller).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
+            Ok(None) => {
+                self.note(path, None);
+                return Ok(None);
+            }
             Err(err) => {
+                self.note(path, Some(format!("cannot be read: {}", err.message)));
                 if self.is_news(session, err.message.as_ref()) {
                     tracing::warn!(workspace = %path.display(), error = %err, "the rules of a project do not count");
                 }
                 return Ok(None);
             }
         };
-        if !self.trust.is_trusted(caller.uid, path, &found.sha256) {
+        let is_trusted = self.trust.is_trusted(caller.uid, path, &found.sha256);
+        let why = "is not trusted as it is; look at it, and `skynetctl trust` in that directory has its rules count";
+        self.note(path, (!is_trusted).then(|| why.to_owned()));
+        if !is_trusted {
             if self.is_news(session, &found.sha256) {
                 let others = self.trust.count(caller.uid, path);
                 tracing::warn!(
@@ -298,6 +308,27 @@ impl Projects {
                 "the trusted rules of this project cannot be used by this version, and nobody knows what they would forbid: {fault}; mend the file and run `skynetctl trust`, or `skynetctl trust remove`"
             ))
         })
+    }
+
+    /// Each file that calls met and that does not count, with the reason. Of a daemon of one user: of others there are none.
+    #[must_use]
+    pub fn idle(&self) -> Vec<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |(workspace, why): (&PathBuf, &String)| {
+            format!("`{}` {why}", workspace.join(PROJECT_FILE).display())
+        };
+        known.idle.iter().map(told).collect()
+    }
+
+    fn note(&self, workspace: &Path, why: Option<String>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            None => drop(known.idle.remove(workspace)),
+            Some(why) if known.idle.len() < MOST_KNOWN || known.idle.contains_key(workspace) => {
+                known.idle.insert(workspace.to_owned(), why);
+            }
+            Some(_) => {}
+        }
     }
 
     fn compiled(&self, found: &Found) -> std::result::Result<Arc<Rules>, String> {
@@ -421,9 +452,10 @@ mod tests {
         );
         let first = "[[rules]]\nname = 'a'\nverdict = 'deny'\n";
         set(first);
-        assert!(!counts().await);
+        assert!(projects.idle().is_empty() && !counts().await);
+        assert!(projects.idle()[0].contains("/.skynet.toml` is not trusted"), "{:?}", projects.idle());
         projects.trust_now(&caller, &registry).await.unwrap();
-        assert!(counts().await);
+        assert!(counts().await && projects.idle().is_empty());
         set("[[rules]]\nname = 'b'\nverdict = 'ask'\n");
         assert!(!counts().await, "another text is another file");
         set(first);

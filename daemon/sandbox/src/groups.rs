@@ -37,7 +37,8 @@ pub(crate) struct Groups {
     memory: PathBuf,
     pids: PathBuf,
     is_v2: bool,
-    /// Makes names that no other broker gives. Those in containers may share the hierarchy, and the number of a process.
+    /// Makes names that no other broker gives: those in containers may share the hierarchy, and the number of a process. A
+    /// keeper, which is a copy of its broker, has the same one, and a number of its own.
     prefix: String,
     next: u64,
     /// Groups whose last process is just ending.
@@ -72,7 +73,7 @@ impl Groups {
     /// A new group.
     pub(crate) fn make(&mut self) -> io::Result<Group> {
         for _ in 0..ATTEMPTS {
-            let name = format!("{}-{}", self.prefix, self.next);
+            let name = format!("{}-{}-{}", self.prefix, std::process::id(), self.next);
             self.next += 1;
             let memory = MemController::new(self.memory.join(&name), PathBuf::new(), self.is_v2);
             let pids = PidController::new(self.pids.join(&name), PathBuf::new(), self.is_v2);
@@ -83,6 +84,12 @@ impl Groups {
             }
         }
         Err(io::Error::other("somebody else takes each new control group"))
+    }
+
+    /// What a copy of the process that made these does first: what ends there is not its own to remove, and the files that
+    /// hold it are closed here already.
+    pub(crate) fn begin_copy(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.ending));
     }
 
     /// Removes a group as soon as nobody is in it.

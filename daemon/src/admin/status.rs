@@ -18,7 +18,10 @@ impl Office {
         if self.desk.people.is_host() {
             Vec::new()
         } else {
-            vec!["user mode: memory is watched, not held by a control group, and what a client approves counts".into()]
+            let mode = "user mode: memory is watched, not held by a control group, and what a client approves counts";
+            let mut warnings = vec![mode.to_owned()];
+            warnings.extend(self.services.projects.idle());
+            warnings
         }
     }
 }

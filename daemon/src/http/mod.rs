@@ -10,7 +10,13 @@ mod stream;
 
 pub(crate) use gate::bearer;
 
-use crate::{mcp::Turns, relay::Desk, supervisor::Inherited, tokens::Tokens};
+use crate::{
+    accept::{self, Limits},
+    mcp::Turns,
+    relay::Desk,
+    supervisor::Inherited,
+    tokens::Tokens,
+};
 use anyhow::{Context as _, Result};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use session::Sessions;
@@ -81,7 +87,12 @@ pub(crate) async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Resu
 }
 
 /// Serves until the daemon stops.
-pub(crate) async fn serve(listener: TcpListener, desk: Desk, tokens: Arc<Tokens>) -> Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    limits: Limits,
+    desk: Desk,
+    tokens: Arc<Tokens>,
+) -> Result<()> {
     let stop = desk.stop.clone();
     let front = Front {
         port: listener.local_addr()?.port(),
@@ -97,7 +108,7 @@ pub(crate) async fn serve(listener: TcpListener, desk: Desk, tokens: Arc<Tokens>
         .layer(middleware::from_fn_with_state(front.clone(), gate::check))
         .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
         .with_state(front);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    accept::serve(listener, router, limits, stop).await;
     sweeper.abort();
     Ok(())
 }

@@ -62,6 +62,7 @@ pub(crate) fn start(maker: &mut Maker, run: Run, descriptors: &[BorrowedFd<'_>])
 fn live(socket: OwnedFd, maker: &mut Maker) -> io::Result<()> {
     // What the broker had open is for its slots and its daemon.
     let socket = BlockingSocket::new(syscall::keep_only(socket)?);
+    maker.begin_copy();
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     for number in 0..=2 {
         syscall::duplicate_onto(null.as_fd(), number)?;

@@ -168,6 +168,13 @@ impl Maker {
         }
     }
 
+    /// [`Groups::begin_copy`].
+    pub(crate) fn begin_copy(&mut self) {
+        if let Some(groups) = &mut self.groups {
+            groups.begin_copy();
+        }
+    }
+
     /// Removes the group of what has ended, as soon as it is empty.
     pub(crate) fn bury(&mut self, group: Option<Group>) {
         if let (Some(groups), Some(group)) = (&mut self.groups, group) {

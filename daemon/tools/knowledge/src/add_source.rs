@@ -116,6 +116,7 @@ impl Input {
                 return Err(Error::invalid_input("`pages` needs `urls`, the addresses of the pages"));
             }
             Kind::Pages => {
+                self.urls.iter().try_for_each(|url| skynet_documents::host_of(url).map(drop))?;
                 let mut urls = self.urls.clone();
                 urls.sort();
                 urls.dedup();
@@ -140,7 +141,7 @@ impl Tool for KnowledgeAddSource {
         if input.kind == Kind::Pages { Effect::External } else { Effect::Write }
     }
 
-    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+    fn check(&self, input: &Input) -> Result<()> {
         let source = input.source()?;
         let is_without_paths = matches!(source, SourceKind::Commits(_) | SourceKind::Pages(_));
         if is_without_paths && (!input.include.is_empty() || !input.exclude.is_empty()) {
@@ -149,6 +150,11 @@ impl Tool for KnowledgeAddSource {
                 source.as_str()
             )));
         }
+        Ok(())
+    }
+
+    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
+        let source = input.source()?;
         let is_of_repository = matches!(source, SourceKind::Revision(_) | SourceKind::Commits(_));
         let wanted = Wanted {
             name: Some(input.name.unwrap_or_else(|| source.as_str().to_owned())),
