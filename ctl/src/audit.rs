@@ -156,6 +156,8 @@ fn request(filter: Filter, default_limit: u32, proofs: Proofs) -> Result<AuditQu
 async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output) -> Result<(), Failure> {
     let mut records = daemon.audit().await?.query(request).await?.into_inner();
     let mut is_empty = true;
+    // Who sees what everybody did needs to know who.
+    let sees_all = rustix::process::getuid().is_root();
     while let Some(record) = records.message().await? {
         is_empty = false;
         let value: Value = serde_json::from_str(&record.json).unwrap_or_default();
@@ -177,8 +179,9 @@ async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output)
         };
         let separator = if message.is_empty() { "" } else { ": " };
         let took = value.get("duration_seconds").and_then(Value::as_f64).unwrap_or(0.0) * 1e3;
+        let who = if sees_all { format!("{:>5} ", field("uid")) } else { String::new() };
         output.line(&format!(
-            "{} {:<18} {:<12} {took:>8.2} ms  {}{separator}{message}",
+            "{} {who}{:<18} {:<12} {took:>8.2} ms  {}{separator}{message}",
             field("at"),
             tool,
             field("outcome"),

@@ -35,6 +35,14 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
                 time(session.attached_at.as_ref()),
             ]
         });
-        table(["session", "state", "client", "mcp", "calls", "workspace", "since"], rows)
+        if !rustix::process::getuid().is_root() {
+            return table(["session", "state", "client", "mcp", "calls", "workspace", "since"], rows);
+        }
+        // Who sees those of everybody needs to know whose each is.
+        let uids = sessions.iter().map(|session| session.uid.to_string());
+        let rows = uids.zip(rows).map(|(uid, [id, state, client, mcp, calls, workspace, since])| {
+            [id, uid, state, client, mcp, calls, workspace, since]
+        });
+        table(["session", "uid", "state", "client", "mcp", "calls", "workspace", "since"], rows)
     })
 }

@@ -6,11 +6,12 @@ use crate::{
     output::{Failure, Output},
 };
 use flate2::{Compression, write::GzEncoder};
+use rustix::fs::{Dir, Mode, OFlags};
 use serde_json::json;
 use skynet_secrets::Scanner;
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -124,6 +125,29 @@ fn in_time(program: &Path) -> Command {
     command
 }
 
+/// Reports of defects in a directory, with their names. It is the daemon's, and whoever asks may be root: no link is followed,
+/// and nothing is read but files.
+fn reports(directory: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let (Some(above), Some(name)) = (directory.parent(), directory.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let above = rustix::fs::open(above, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let directory = rustix::fs::openat(above, name, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let mut reports = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        let name = entry?.file_name().to_owned();
+        let Ok(file) = rustix::fs::openat(&directory, &name, flags, Mode::empty()) else { continue };
+        let file = fs::File::from(file);
+        if file.metadata()?.is_file() {
+            let mut bytes = Vec::new();
+            file.take(MOST_BYTES as u64).read_to_end(&mut bytes)?;
+            reports.push((name.to_string_lossy().into_owned(), bytes));
+        }
+    }
+    Ok(reports)
+}
+
 struct Bundle<'a> {
     tar: Builder<GzEncoder<&'a fs::File>>,
     scanner: Scanner,
@@ -165,10 +189,8 @@ impl<'a> Bundle<'a> {
     fn add_defects(&mut self) -> Result<(), Failure> {
         let home = std::env::home_dir().unwrap_or_default();
         for directory in DEFECTS.map(|directory| home.join(directory)) {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                if let Ok(bytes) = fs::read(entry.path()) {
-                    self.add(&format!("defects/{}", entry.file_name().display()), &bytes)?;
-                }
+            for (name, bytes) in reports(&directory).unwrap_or_default() {
+                self.add(&format!("defects/{name}"), &bytes)?;
             }
         }
         Ok(())

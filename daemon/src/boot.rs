@@ -100,8 +100,8 @@ pub(crate) async fn run(
     let state = state.unwrap_or_else(|| site.state());
     socket::private_directory(&state, uid)?;
     let _lock = socket::lock(&state)?;
-    defects::keep(defects::directory(&state));
     let door = Door::prepare(site, uid, &state)?;
+    defects::keep(defects::directory(&state, door.is_host()));
     check::mode(&config, door.is_host())?;
     let house = House::build(&config, &door, uid, &state)?;
     let http = match config.http.listen {

@@ -302,7 +302,8 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: None,
-            max_connections: NonZeroU32::MIN.saturating_add(1023),
+            // Beyond all requests that are worked on, so that one more is told so.
+            max_connections: NonZeroU32::MIN.saturating_add(4095),
             // As long as nginx waits (`client_header_timeout`).
             header_timeout_seconds: NonZeroU32::MIN.saturating_add(59),
         }

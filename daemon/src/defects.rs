@@ -13,9 +13,10 @@ use std::{
 /// As many are kept, the newest: one that comes again and again tells nothing new.
 const MOST: usize = 20;
 
-/// Where they are kept: in the directory for logs that systemd made (systemd.exec(5), `LogsDirectory=`), else in the state.
-pub(crate) fn directory(state: &Path) -> PathBuf {
-    let logs = std::env::var_os("LOGS_DIRECTORY").filter(|logs| !logs.is_empty());
+/// Where they are kept: of a host in the directory for logs that systemd made (systemd.exec(5), `LogsDirectory=`), else in the
+/// state. A user's daemon may have been started by somebody else's unit.
+pub(crate) fn directory(state: &Path, is_host: bool) -> PathBuf {
+    let logs = std::env::var_os("LOGS_DIRECTORY").filter(|logs| is_host && !logs.is_empty());
     logs.map_or_else(|| state.to_owned(), PathBuf::from).join("defects")
 }
 
@@ -34,22 +35,28 @@ pub(crate) fn keep(directory: PathBuf) {
 
 fn write(directory: &Path, info: &PanicHookInfo<'_>) -> io::Result<PathBuf> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut kept: Vec<PathBuf> =
-        fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    let mut kept: Vec<PathBuf> = fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
+    kept.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
     // Their names begin with when they were written.
     kept.sort();
-    let room = MOST.saturating_sub(1);
-    for old in kept.iter().take(kept.len().saturating_sub(room)) {
-        fs::remove_file(old)?;
+    for old in kept.iter().take((kept.len() + 1).saturating_sub(MOST)) {
+        // Another thread may have met a defect at the same time.
+        let _ = fs::remove_file(old);
     }
     let now = jiff::Timestamp::now();
-    let path = directory.join(format!("{now:.9}.txt"));
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     let thread = std::thread::current();
+    let path = directory.join(format!("{now:.9}-{:?}.{EXTENSION}", thread.id()));
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     let (version, thread) = (env!("CARGO_PKG_VERSION"), thread.name().unwrap_or("without a name"));
-    write!(file, "skynetd {version}, {now}, thread {thread}\n{info}\n\n{}", Backtrace::force_capture())?;
+    // What is shipped has no names of functions: their addresses are, and where the program lies.
+    let base = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let base = base.lines().next().unwrap_or_default();
+    let trace = Backtrace::force_capture();
+    write!(file, "skynetd {version}, {now}, thread {thread}\n{info}\n\n{base}\n\n{trace:#}")?;
     Ok(path)
 }
+
+const EXTENSION: &str = "defect";
 
 #[cfg(test)]
 mod tests {
@@ -64,14 +71,15 @@ mod tests {
             let met = std::thread::Builder::new().name("tap".into()).spawn(move || panic!("drip {number}"));
             assert!(met.unwrap().join().is_err());
         }
-        // Others, of tests that run at the same time, would be here as well.
-        let reports: Vec<String> = fs::read_dir(&defects)
-            .unwrap()
-            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-            .collect();
+        let _ = panic::take_hook();
+        // Others would be here as well, of tests that fail at the same time.
+        let reports = fs::read_dir(&defects).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()));
+        let reports: Vec<String> = reports.map(Result::unwrap).collect();
         assert_eq!(reports.len(), MOST);
         let newest = reports.iter().find(|report| report.contains(&format!("drip {MOST}\n"))).unwrap();
-        assert!(newest.contains("thread tap") && newest.contains("defects.rs:"), "{newest}");
+        let (head, trace) = newest.rsplit_once("\n\n").unwrap();
+        assert!(head.contains("thread tap") && head.contains("defects.rs:"), "{newest}");
+        assert!(head.lines().any(|line| line.contains(" r--p ")) && trace.contains(" 0x"), "{newest}");
         assert!(!reports.iter().any(|report| report.contains("drip 0\n")));
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Result;
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -43,6 +43,9 @@ const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A few servers of Prometheus, each of which asks every minute or more often.
 const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(120) };
+
+/// Whoever may see nothing holds no connection.
+const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
 /// What was looked up so lately is told again.
 const FRESH: Duration = Duration::from_millis(500);
@@ -98,12 +101,12 @@ async fn scrape(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response
     let shown = bearer(&headers).and_then(|secret| front.board.office.tokens.verify(secret));
     match shown {
         Some((_, record)) if record.scrapes => {}
-        Some(_) => return (StatusCode::FORBIDDEN, "this token is not for metrics").into_response(),
+        Some(_) => return (StatusCode::FORBIDDEN, CLOSE, "this token is not for metrics").into_response(),
         None => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"skynet\"")];
             let message =
                 "a token for metrics is needed: make one with `skynetctl token create NAME --metrics`";
-            return (StatusCode::UNAUTHORIZED, challenge, message).into_response();
+            return (StatusCode::UNAUTHORIZED, CLOSE, challenge, message).into_response();
         }
     }
     match front.text().await {

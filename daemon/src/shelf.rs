@@ -116,6 +116,7 @@ impl Outbox for Shelf {
     }
 
     async fn check_secret(&self, name: &str) -> Result<()> {
+        self.check_secrets()?;
         self.purse.check(self.caller.uid, name).await
     }
 

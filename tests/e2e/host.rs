@@ -132,6 +132,11 @@ fn nothing_of_another_user_is_reached() {
     }
     let (_, sessions, _) = host.ctl(Some(&bob), &["sessions", "--json"]);
     assert!(!sessions.contains(&format!("\"uid\": {}", ann.uid)), "{sessions}");
+    // Root sees all of them, and whose each is.
+    for arguments in [&["sessions"][..], &["audit", "query", "--tool", "files_read"]] {
+        let (_, table, _) = host.ctl(None, arguments);
+        assert!(table.split_whitespace().any(|word| word == bob.uid.to_string()), "{table}");
+    }
     assert!(is_running(&marker), "her command goes on");
     annes.send(
         &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": running } }),

@@ -5,7 +5,11 @@ use skynet_tests::{
     programs::{Daemon, Home, outcome},
     web::Web,
 };
-use std::fs;
+use std::{
+    fs,
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+};
 
 fn home() -> Home {
     let home = Home::new();
@@ -176,6 +180,8 @@ fn news_go_over_the_stream_of_the_session_or_of_the_subscription() {
 #[test]
 fn a_token_may_use_no_secrets() {
     let home = home();
+    // Nobody is asked about what is denied anyway, and no name of a secret is told.
+    home.configure("[http]\nlisten = '127.0.0.1:0'\n[[policy.rules]]\nname = 'all'\nverdict = 'ask'\ntools = ['exec_*']\n");
     let _daemon = Daemon::start(&home);
     let web = Web::connect(&home, "writer", &["read", "write"]);
     for (name, value) in
@@ -351,13 +357,7 @@ fn a_client_that_goes_away_or_reads_nothing_costs_no_other_client_anything() {
     let _daemon = Daemon::start(&home);
     let web = Web::connect(&home, "t", &["read"]);
     // Half a request, and streams that nobody reads.
-    let half: Vec<_> = (0..20)
-        .map(|_| {
-            let mut stream = std::net::TcpStream::connect(&web.address).unwrap();
-            std::io::Write::write_all(&mut stream, b"POST /mcp HTTP/1.1\r\nhost: ").unwrap();
-            stream
-        })
-        .collect();
+    let half: Vec<_> = (0..20).map(|_| say(&web, "POST /mcp HTTP/1.1\r\nhost: ")).collect();
     let session = web.begin("2025-11-25", json!({}));
     let _unread = web.stream("GET", &[("mcp-session-id", &session)], "");
     assert_eq!(
@@ -373,26 +373,53 @@ fn a_client_that_goes_away_or_reads_nothing_costs_no_other_client_anything() {
 }
 
 #[test]
-fn connections_that_ask_nothing_end_and_make_room() {
+fn a_connection_that_asks_nothing_ends() {
     let home = home();
     home.configure("[http]\nlisten = '127.0.0.1:0'\nmax_connections = 2\nheader_timeout_seconds = 1\n");
     let _daemon = Daemon::start(&home);
     let web = Web::connect(&home, "t", &["read"]);
-    let mut idle: Vec<_> = ["", "POST /mcp HTTP/1.1\r\nhost: "]
-        .into_iter()
-        .map(|said| {
-            let mut stream = std::net::TcpStream::connect(&web.address).unwrap();
-            std::io::Write::write_all(&mut stream, said.as_bytes()).unwrap();
-            stream
-        })
-        .collect();
+    let mut idle = ["", "POST /mcp HTTP/1.1\r\nhost: "].map(|said| say(&web, said));
     // Both places are taken; this one has its turn once they are free.
     assert_eq!(web.modern("tools/list", json!({}), json!({})).status, 200);
     for stream in &mut idle {
-        let mut rest = Vec::new();
         // Closed, whatever was said of why.
-        let _ = std::io::Read::read_to_end(stream, &mut rest);
+        let _ = stream.read_to_end(&mut Vec::new());
     }
+}
+
+#[test]
+fn one_connection_more_than_there_may_be_waits_for_another_to_end() {
+    let home = home();
+    home.configure("[http]\nlisten = '127.0.0.1:0'\nmax_connections = 1\n");
+    let _daemon = Daemon::start(&home);
+    let web = Web::connect(&home, "t", &["read"]);
+    let ask =
+        format!("GET /nothing HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n", web.token);
+    let mut first = say(&web, &ask);
+    let answered = |stream: &mut TcpStream| stream.read(&mut [0; 1024]).unwrap() > 0;
+    assert!(answered(&mut first));
+    let mut second = say(&web, &ask);
+    for _ in 0..50 {
+        first.write_all(ask.as_bytes()).unwrap();
+        assert!(answered(&mut first));
+    }
+    second.set_nonblocking(true).unwrap();
+    assert_eq!(second.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    second.set_nonblocking(false).unwrap();
+    drop(first);
+    assert!(answered(&mut second));
+    // Without a token nobody keeps his connection.
+    drop(second);
+    let mut stranger = say(&web, "GET /mcp HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let mut all = String::new();
+    stranger.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 401") && all.contains("connection: close"), "{all}");
+}
+
+fn say(web: &Web, what: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&web.address).unwrap();
+    stream.write_all(what.as_bytes()).unwrap();
+    stream
 }
 
 #[test]

@@ -48,8 +48,7 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no secrets are given out here"))
     }
 
-    /// Whether there is that secret of the caller's, as far as that is known without reading his files: nobody is asked about
-    /// a call that cannot be done.
+    /// Whether [`Outbox::secret`] could give that one to this caller, as far as that is known without reading his files.
     async fn check_secret(&self, _name: &str) -> Result<()> {
         Ok(())
     }

@@ -22,6 +22,9 @@ type CommandOf = Arc<dyn Fn(&Canonical) -> Result<Option<CommandLine>> + Send + 
 /// Says why a human must be asked about an input.
 type MustAsk = Arc<dyn Fn(&Canonical, Option<u32>) -> Result<Option<&'static str>> + Send + Sync>;
 
+/// Says which secrets an input will have read.
+type SecretsOf = Arc<dyn Fn(&Canonical) -> Result<Vec<String>> + Send + Sync>;
+
 /// Says whose work an input does as well.
 type ActsAs = Arc<dyn Fn(&Canonical) -> &'static [&'static str] + Send + Sync>;
 
@@ -57,6 +60,7 @@ pub struct Entry {
     command_of: CommandOf,
     must_ask: MustAsk,
     changes_of: ChangesOf,
+    secrets_of: SecretsOf,
     acts_as: ActsAs,
     runner: Arc<dyn Run>,
 }
@@ -65,7 +69,7 @@ impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
         let (judge, starter, asker) = (tool.clone(), tool.clone(), tool.clone());
-        let (changer, actor) = (tool.clone(), tool.clone());
+        let (changer, actor, reader) = (tool.clone(), tool.clone(), tool.clone());
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
@@ -92,6 +96,7 @@ impl Entry {
                 })
             }),
             changes_of: Arc::new(move |input| Ok(changer.changes(&input.to_typed()?))),
+            secrets_of: Arc::new(move |input| Ok(reader.secrets(&input.to_typed()?))),
             acts_as: Arc::new(move |input| {
                 // What is no input does nothing.
                 let Ok(input) = input.to_typed() else { return &[] };
@@ -119,6 +124,14 @@ impl Entry {
     /// `InvalidInput` when the input does not fit the tool's type, or [`Tool::check`] refuses it.
     pub fn effect_of(&self, input: &Canonical) -> Result<Effect> {
         (self.effect_of)(input)
+    }
+
+    /// The secrets that this input will have read, as they are named after `secret://`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the input does not fit the tool's type.
+    pub fn secrets_of(&self, input: &Canonical) -> Result<Vec<String>> {
+        (self.secrets_of)(input)
     }
 
     /// What this input starts, if the tool starts what its caller names.

@@ -118,6 +118,12 @@ pub trait Tool: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The secrets that this input will have read, as they are named after `secret://`. Where one is not there, or is not for the
+    /// caller, nobody is asked about the call.
+    fn secrets(&self, _input: &Self::Input) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The answer as JSON. A tool whose answers are mostly text can have it written faster, see [`json`].
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::{
     approvals::{Approval, Approvals, State},
     factor::Factor,
     grants::Grants,
-    question::{self, Detail},
+    question::Detail,
 };
 use async_trait::async_trait;
 use skynet_core::{
@@ -120,7 +120,7 @@ impl Layer for Confirm {
             call.notes.rule = Some(format!("{rule}: allow by grant {}", grant.id));
             return next.run(call).await;
         }
-        for name in question::secrets_of(call.input()?.members()) {
+        for name in call.tool.secrets_of(call.input()?)? {
             call.outbox.check_secret(&name).await?;
         }
         let approval = self.approvals.request(call, &asked)?;

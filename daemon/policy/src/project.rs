@@ -5,6 +5,7 @@ use crate::{
     commands::Who,
     rules::{Decision, Facts, Hours, Matcher, Roles, Rule, Rules, Verdict},
     trust::Trust,
+    visible::word,
 };
 use async_trait::async_trait;
 use rustix::fs::{Mode, OFlags};
@@ -218,7 +219,9 @@ impl Projects {
         rules
             .check(registry)
             .map_err(|err| Error::invalid_input(format!("{PROJECT_FILE}: {}", err.message)))?;
-        self.trust.add(caller.uid, workspace.path(), &found.sha256, rules.len())
+        let trusted = self.trust.add(caller.uid, workspace.path(), &found.sha256, rules.len())?;
+        self.note(workspace.path(), None);
+        Ok(trusted)
     }
 
     /// What the project says to a call; `None` where it says nothing, or is not trusted.
@@ -280,7 +283,7 @@ impl Projects {
                 return Ok(None);
             }
             Err(err) => {
-                self.note(path, Some(format!("cannot be read: {}", err.message)));
+                self.note(path, Some(err.message.to_string()));
                 if self.is_news(session, err.message.as_ref()) {
                     tracing::warn!(workspace = %path.display(), error = %err, "the rules of a project do not count");
                 }
@@ -288,7 +291,7 @@ impl Projects {
             }
         };
         let is_trusted = self.trust.is_trusted(caller.uid, path, &found.sha256);
-        let why = "is not trusted as it is; look at it, and `skynetctl trust` in that directory has its rules count";
+        let why = "it is not trusted as it is; look at it, and `skynetctl trust` in that directory has its rules count";
         self.note(path, (!is_trusted).then(|| why.to_owned()));
         if !is_trusted {
             if self.is_news(session, &found.sha256) {
@@ -313,9 +316,13 @@ impl Projects {
     /// Each file that calls met and that does not count, with the reason. Of a daemon of one user: of others there are none.
     #[must_use]
     pub fn idle(&self) -> Vec<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.idle.retain(|workspace, _| workspace.join(PROJECT_FILE).symlink_metadata().is_ok());
         let told = |(workspace, why): (&PathBuf, &String)| {
-            format!("`{}` {why}", workspace.join(PROJECT_FILE).display())
+            format!(
+                "the rules of {} do not count: {why}",
+                word(&workspace.join(PROJECT_FILE).to_string_lossy())
+            )
         };
         known.idle.iter().map(told).collect()
     }
@@ -452,10 +459,12 @@ mod tests {
         );
         let first = "[[rules]]\nname = 'a'\nverdict = 'deny'\n";
         set(first);
+        fs::write(keep.path().join(PROJECT_FILE), first).unwrap();
         assert!(projects.idle().is_empty() && !counts().await);
-        assert!(projects.idle()[0].contains("/.skynet.toml` is not trusted"), "{:?}", projects.idle());
+        let [told] = &projects.idle()[..] else { panic!("{:?}", projects.idle()) };
+        assert!(told.contains("/.skynet.toml do not count: it is not trusted"), "{told}");
         projects.trust_now(&caller, &registry).await.unwrap();
-        assert!(counts().await && projects.idle().is_empty());
+        assert!(projects.idle().is_empty() && counts().await);
         set("[[rules]]\nname = 'b'\nverdict = 'ask'\n");
         assert!(!counts().await, "another text is another file");
         set(first);

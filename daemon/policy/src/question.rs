@@ -5,7 +5,7 @@ use crate::{
     approvals::Approval,
     visible::{line, word},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,14 +247,6 @@ fn network(value: &Value) -> String {
         format!("{} {}", word(name), to.join(" "))
     });
     ways.collect::<Vec<_>>().join("; ")
-}
-
-/// What follows `secret://` in the values of variables: what will be read, and not what a text only mentions.
-pub(crate) fn secrets_of(input: &Map<String, Value>) -> Vec<String> {
-    let variables = input.get("environment").and_then(Value::as_object).into_iter().flatten();
-    // All variables of a file stand for themselves.
-    let texts = variables.filter(|(name, _)| *name != "*").filter_map(|(_, value)| value.as_str());
-    texts.filter_map(|text| text.strip_prefix("secret://")).map(str::to_owned).collect()
 }
 
 /// The names of the secrets that an input names.

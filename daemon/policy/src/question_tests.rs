@@ -93,7 +93,7 @@ fn what_is_cut_is_said_and_nothing_is_pushed_out_of_sight() {
     assert!(found.contains("rm -rf .") && found.contains("  … 498 more empty lines"), "{found}");
     assert!(found.lines().all(|line| line.chars().count() <= WIDTH + 8), "{found}");
 
-    let many: Map<_, _> = (0..500).map(|name| (format!("V{name:03}"), json!("x"))).collect();
+    let many: serde_json::Map<_, _> = (0..500).map(|name| (format!("V{name:03}"), json!("x"))).collect();
     let found =
         shown(&json!({ "environment": many, "network": { "hosts": ["evil.example"] } }), Detail::Brief);
     assert!(found.contains("network  hosts evil.example"), "{found}");

@@ -12,7 +12,7 @@ use cgroups_rs::fs::{
 };
 use nix::sched::{CloneFlags, unshare};
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -77,11 +77,15 @@ impl Groups {
             self.next += 1;
             let memory = MemController::new(self.memory.join(&name), PathBuf::new(), self.is_v2);
             let pids = PidController::new(self.pids.join(&name), PathBuf::new(), self.is_v2);
-            memory.create().map_err(io::Error::other)?;
-            pids.create().map_err(io::Error::other)?;
-            if let (Some(of_memory), Some(of_pids)) = (hold(memory.path())?, hold(pids.path())?) {
+            let created = memory.create().and_then(|()| pids.create()).map_err(io::Error::other);
+            let held = created.and_then(|()| Ok((hold(memory.path())?, hold(pids.path())?)));
+            if let Ok((Some(of_memory), Some(of_pids))) = held {
                 return Ok(Group { memory, pids, is_v2: self.is_v2, _held: [of_memory, of_pids] });
             }
+            for half in [memory.path(), pids.path()] {
+                let _ = fs::remove_dir(half);
+            }
+            held?;
         }
         Err(io::Error::other("somebody else takes each new control group"))
     }
@@ -113,7 +117,11 @@ fn hold(group: &Path) -> io::Result<Option<File>> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    Ok((held.try_lock_shared().is_ok() && group.exists()).then_some(held))
+    match held.try_lock_shared() {
+        Err(TryLockError::Error(err)) => Err(err),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(group.exists().then_some(held)),
+    }
 }
 
 /// Removes a group that no broker holds. One with processes in it stays: they are jobs, or will soon be gone.

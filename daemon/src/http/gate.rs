@@ -4,7 +4,7 @@ use super::Front;
 use crate::people::Peer;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -17,27 +17,37 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// Names the workspace, for a token that has several.
 const WORKSPACE: &str = "skynet-workspace";
 
-pub(super) async fn check(State(front): State<Front>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check(State(front): State<Front>, request: Request, next: Next) -> Response {
+    match admit(&front, request).await {
+        Ok(request) => next.run(request).await,
+        // Whoever may not come in holds no connection.
+        Err(mut refusal) => {
+            refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            *refusal
+        }
+    }
+}
+
+async fn admit(front: &Front, mut request: Request) -> Result<Request, Box<Response>> {
     let headers = request.headers();
+    let forbid = |message| Err(Box::new(refuse(StatusCode::FORBIDDEN, message)));
     // A page of the web that had its name point here sends its own name (DNS rebinding; MCP, Streamable HTTP, security).
     if !is_own_host(headers, front.port) {
-        return refuse(StatusCode::FORBIDDEN, "the `Host` header does not name this listener");
+        return forbid("the `Host` header does not name this listener");
     }
     if !is_own_origin(headers) {
-        return refuse(StatusCode::FORBIDDEN, "the `Origin` header names another site");
+        return forbid("the `Origin` header names another site");
     }
-    let caller = match caller(&front, headers).await {
-        Ok(caller) => caller,
-        Err(refusal) => return *refusal,
-    };
+    let caller = caller(front, headers).await?;
     // Held until the last byte of the answer.
     let token = caller.token.as_ref().map_or("", |token| &token.id);
     let Some(place) = front.place(token) else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again");
+        let message = "too many requests are under way; try again";
+        return Err(Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, message)));
     };
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(Arc::new(place));
-    next.run(request).await
+    Ok(request)
 }
 
 /// In words, as text: a client that gets here speaks no MCP to us yet.

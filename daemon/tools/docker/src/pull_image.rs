@@ -34,6 +34,10 @@ impl Tool for DockerPullImage {
     type Input = Input;
     type Output = Transferred;
 
+    fn secrets(&self, input: &Input) -> Vec<String> {
+        input.secret.iter().cloned().collect()
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Transferred> {
         let Input { image, platform, secret } = input;
         let credentials = registry_credentials(ctx, &image, secret.as_deref()).await?;

@@ -31,6 +31,10 @@ impl Tool for DockerPushImage {
     type Input = Input;
     type Output = Transferred;
 
+    fn secrets(&self, input: &Input) -> Vec<String> {
+        input.secret.iter().cloned().collect()
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Transferred> {
         let credentials = registry_credentials(ctx, &input.image, input.secret.as_deref()).await?;
         self.0.client(ctx).await?.push_image(ctx, &input.image, credentials).await

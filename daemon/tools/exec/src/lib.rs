@@ -35,6 +35,7 @@ use skynet_sandbox::{
     protocol::{Kind, Limits},
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -286,6 +287,13 @@ impl Host {
         }
         Ok(all.into_iter().map(|(name, value)| [name.as_bytes(), b"=", &value].concat()).collect())
     }
+}
+
+/// Those of the variables that a caller gives, for [`skynet_core::Tool::secrets`].
+pub(crate) fn secrets_of(environment: &BTreeMap<String, String>) -> Vec<String> {
+    let named = environment.iter().filter_map(|(name, value)| Some((name, value.strip_prefix(SECRET)?)));
+    // All variables of a file are named like one of them.
+    named.map(|(name, text)| if name == ALL { format!("{text}#{ALL}") } else { text.to_owned() }).collect()
 }
 
 /// What waits for the disk waits where nobody else does.

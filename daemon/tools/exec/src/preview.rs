@@ -42,6 +42,10 @@ impl Tool for ExecPreview {
         input.effect()
     }
 
+    fn secrets(&self, input: &Input) -> Vec<String> {
+        input.secrets()
+    }
+
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.command_line(&self.0).map(Some)
     }

@@ -121,6 +121,14 @@ impl Input {
     }
 
     /// What it starts, for the policy to judge.
+    /// A container is given none.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        match self.backend {
+            Backend::Sandbox => crate::secrets_of(&self.environment),
+            Backend::Docker => Vec::new(),
+        }
+    }
+
     pub(crate) fn command_line(&self, host: &Host) -> Result<CommandLine> {
         self.program().command_line(host, self.stdin.is_some())
     }
@@ -188,6 +196,10 @@ impl Tool for ExecRun {
 
     fn effect(&self, input: &Input) -> Effect {
         input.effect()
+    }
+
+    fn secrets(&self, input: &Input) -> Vec<String> {
+        input.secrets()
     }
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {

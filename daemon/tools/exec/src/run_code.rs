@@ -105,6 +105,10 @@ impl Tool for ExecRunCode {
         input.network.effect(Self::EFFECT)
     }
 
+    fn secrets(&self, input: &Input) -> Vec<String> {
+        crate::secrets_of(&input.environment)
+    }
+
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.program().command_line(&self.0, input.stdin.is_some()).map(Some)
     }

@@ -121,6 +121,10 @@ impl Tool for ExecStartJob {
         input.network.effect(Self::EFFECT)
     }
 
+    fn secrets(&self, input: &Input) -> Vec<String> {
+        crate::secrets_of(&input.environment)
+    }
+
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // What is typed into it later is for nobody to judge, so it is judged as one that reads.
         input.program().command_line(&self.0, true).map(Some)
