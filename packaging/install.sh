@@ -120,6 +120,8 @@ place() {
 }
 
 main() {
+    # What root installs is for all users, whatever his mask is.
+    umask 022
     version='' prefix='' base='' identity='' key="$PUBLIC_KEY" for_user=no
     while [ $# -gt 0 ]; do
         case "$1" in

@@ -267,7 +267,7 @@ async fn verify(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     })?;
     match verdict.faults.len() {
         0 => Ok(()),
-        count => Err(Failure::refused(format!("the audit log is broken in {count} places"))),
+        count => Err(output.verdict(format!("the audit log is broken in {count} places"))),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn run(daemon: &Daemon, output: &mut Output) -> Result<(), Fail
     })?;
     match findings.iter().filter(|finding| !finding.is_good).count() {
         0 => Ok(()),
-        count => Err(Failure::refused(format!("{count} of {} checks failed", findings.len()))),
+        count => Err(output.verdict(format!("{count} of {} checks failed", findings.len()))),
     }
 }
 

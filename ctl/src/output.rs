@@ -106,17 +106,23 @@ impl Output {
     /// Prints one line as it is. A reader that left ends the command quietly, as with any filter.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         match writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()) {
-            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(err.into()),
-            _ => Ok(()),
+            // What follows something without end would go on for nobody.
+            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Failure::said(0)),
+            done => Ok(done?),
         }
     }
 
     /// Prints bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match io::stdout().write_all(bytes) {
-            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(err.into()),
-            _ => Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Failure::said(0)),
+            done => Ok(done?),
         }
+    }
+
+    /// The failure that what was just shown comes to. As JSON that says it already, and there is one document.
+    pub(crate) fn verdict(&self, message: String) -> Failure {
+        if self.is_json { Failure::said(1) } else { Failure::refused(message) }
     }
 
     /// Prints a failure; returns its exit code.

@@ -256,11 +256,16 @@ impl Setup<'_> {
         }
         let before = fs::read(&file).ok();
         let directory = file.parent().unwrap_or(Path::new("/"));
+        // Whatever the mask of whoever asks: the daemon is another user.
+        let open_to_all =
+            |path: &Path, mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+        let missing = directory.ancestors().take_while(|directory| !directory.exists());
+        let missing: Vec<&Path> = missing.collect();
         fs::create_dir_all(directory)?;
-        let mut unfinished = tempfile::Builder::new();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let mut unfinished = unfinished.permissions(mode).tempfile_in(directory)?;
+        missing.into_iter().try_for_each(|directory| open_to_all(directory, 0o755))?;
+        let mut unfinished = tempfile::Builder::new().tempfile_in(directory)?;
         unfinished.write_all(chosen.toml().as_bytes())?;
+        open_to_all(unfinished.path(), 0o644)?;
         unfinished.persist(&file).map_err(io::Error::from)?;
         let mut refused = config::check().err().map(|failure| failure.message().to_owned());
         // A daemon that is not there reads it when it starts.
@@ -317,15 +322,15 @@ impl Setup<'_> {
         }
         let listed = self.ask(&["client", "list"])?;
         let is_found = |seen: &&Value| seen["scope"] == "user" && seen["state"] != "no file";
-        let mut found: Vec<(String, String)> = listed
+        let mut found: Vec<(String, String, bool)> = listed
             .as_array()
             .into_iter()
             .flatten()
             .filter(is_found)
-            .map(|seen| (text(&seen["client"]), text(&seen["state"])))
+            .map(|seen| (text(&seen["client"]), text(&seen["state"]), seen["needs_workspace"] == true))
             .collect();
         if let Some(wanted) = &self.arguments.clients {
-            found = wanted.iter().map(|name| (name.clone(), String::new())).collect();
+            found = wanted.iter().map(|name| (name.clone(), String::new(), false)).collect();
         }
         if found.is_empty() {
             self.note(
@@ -334,8 +339,13 @@ impl Setup<'_> {
                 "no MCP client was found; `skynetctl client list` names those that are known",
             );
         }
-        for (client, state) in found {
-            if state == "yes" {
+        for (client, state, needs_workspace) in found {
+            if needs_workspace && state == "no" {
+                let way = format!(
+                    "{client} does not say which project is open: `skynetctl client add {client} --workspace DIR`"
+                );
+                self.note("clients", "skipped", way);
+            } else if state == "yes" {
                 self.note("clients", "is so", client);
             } else if !["no", ""].contains(&&*state) {
                 self.note(

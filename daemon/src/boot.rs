@@ -99,7 +99,7 @@ pub(crate) async fn run(
     let uid = rustix::process::getuid().as_raw();
     let state = state.unwrap_or_else(|| site.state());
     socket::private_directory(&state, uid)?;
-    let _lock = socket::lock(&state)?;
+    let _lock = site.lock(&state, uid, DRAIN + Duration::from_secs(2)).await?;
     let door = Door::prepare(site, uid, &state)?;
     defects::keep(defects::directory(&state, door.is_host()));
     check::mode(&config, door.is_host())?;

@@ -10,6 +10,7 @@ use skynet_policy::{CommandRule, Commands, Factor, Limits, Plan, Roles, Rule, Ru
 use skynet_vault::settings::Users;
 use std::{
     fs,
+    io::{self, ErrorKind},
     net::SocketAddr,
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
@@ -322,17 +323,32 @@ impl Default for Mcp {
 }
 
 /// The files that are read, in order: `file`, then `*.toml` of the directory of the same name with `.d`.
+///
+/// # Errors
+/// When it cannot be told what is there: a directory that may not be entered holds rules that nobody would know of.
 pub(crate) fn files(file: &Path) -> Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = file.exists().then(|| file.to_owned()).into_iter().collect();
+    let mut found = Vec::new();
+    match fs::metadata(file) {
+        Ok(_) => found.push(file.to_owned()),
+        Err(err) if is_absent(&err) => {}
+        Err(err) => return Err(err).with_context(|| format!("{}", file.display())),
+    }
     let drop_ins = file.with_extension("d");
-    if drop_ins.is_dir() {
-        let entries = fs::read_dir(&drop_ins).with_context(|| format!("{}", drop_ins.display()))?;
-        let mut more = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        more.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-        more.sort();
-        found.extend(more);
+    match fs::read_dir(&drop_ins) {
+        Ok(entries) => {
+            let mut more = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+            more.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+            more.sort();
+            found.extend(more);
+        }
+        Err(err) if is_absent(&err) => {}
+        Err(err) => return Err(err).with_context(|| format!("{}", drop_ins.display())),
     }
     Ok(found)
+}
+
+fn is_absent(err: &io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Reads and merges all files: a later value replaces an earlier one, lists are joined. Without any file the

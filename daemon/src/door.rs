@@ -5,14 +5,16 @@ use crate::{
     people::{Person, Realm, own_groups},
     socket::{self, Clients},
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use skynet_policy::Factor;
 use skynet_proto::socket::{SOCKET_NAME, SYSTEM_SOCKET, user_directory};
 use skynet_sandbox::{Arrival, Slots, WARM};
 use std::{
-    os::unix::net::UnixListener,
+    fs::File,
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
@@ -31,6 +33,29 @@ impl Site {
 
     pub(crate) const fn of_host(broker: PathBuf) -> Self {
         Self::Host { broker }
+    }
+
+    /// Takes the lock of the state, once the daemon before has finished what it was about: clients start this one as soon as that
+    /// one takes no more of them.
+    pub(crate) async fn lock(&self, state: &Path, uid: u32, patience: Duration) -> Result<File> {
+        let end = Instant::now() + patience;
+        loop {
+            match socket::lock(state)? {
+                Some(lock) => return Ok(lock),
+                None if self.is_served(uid) || Instant::now() > end => bail!(
+                    "another skynetd uses `{}`; stop it first, or give --state and --socket",
+                    state.display()
+                ),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Whether another daemon takes clients here. Those of a host are the broker's to take.
+    fn is_served(&self, uid: u32) -> bool {
+        let Self::User { socket, home } = self else { return false };
+        let path = socket.clone().unwrap_or_else(|| user_directory(uid, home).join(SOCKET_NAME));
+        UnixStream::connect(path).is_ok()
     }
 
     /// What is read if no other file is named.

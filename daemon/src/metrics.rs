@@ -318,7 +318,7 @@ impl Board {
         rooms.refusals.inner().store(standing.refused, Ordering::Relaxed);
         let (questions, passages) = models.waiting();
         for (queue, count) in [
-            ("approvals", services.approvals.list().len()),
+            ("approvals", services.approvals.count()),
             ("embedding_queries", questions),
             ("embedding_passages", passages),
         ] {

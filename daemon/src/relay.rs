@@ -73,6 +73,8 @@ impl Relay for Desk {
         }
         let session = Uuid::from_slice(&hello.session_id)
             .map_err(|_| Status::invalid_argument("a session id has 16 bytes"))?;
+        // First of all: who is attached is detached by the conversation alone.
+        let caller = self.caller(&peer, "unknown", Some(&hello.workspace)).await?;
         self.sessions
             .attach(session, peer.uid, peer.pid, &hello.workspace)
             .map_err(|err| Status::permission_denied(err.to_string()))?;
@@ -80,7 +82,6 @@ impl Relay for Desk {
         let (outbound, stream) = mpsc::channel(OUTBOUND_FRAMES);
         let welcome = Welcome { daemon_version: env!("CARGO_PKG_VERSION").into() };
         let welcome = ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) };
-        let caller = self.caller(&peer, "unknown", Some(&hello.workspace)).await?;
         tokio::spawn(self.clone().converse(session, caller, inbound, outbound));
         let replies = ReceiverStream::new(stream).map(|outgoing: Outgoing| {
             let reply = Reply { answers: outgoing.answers, json: outgoing.json };

@@ -2,7 +2,7 @@
 //! whole host, which says who each of them is.
 
 use crate::people::Peer;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
 use skynet_core::Connection;
 use skynet_proto::{socket::check_private, stream::QuietStream};
@@ -38,8 +38,8 @@ pub(crate) fn private_directory(path: &Path, uid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Takes the lock of the state directory; it is held while the file is open.
-pub(crate) fn lock(state: &Path) -> Result<File> {
+/// Takes the lock of the state directory, which is held while the file is open; `None` if somebody else has it.
+pub(crate) fn lock(state: &Path) -> Result<Option<File>> {
     let path = state.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -57,10 +57,8 @@ pub(crate) fn lock(state: &Path) -> Result<File> {
         rustix::fs::fchown(&file, Some(uid), Some(gid))?;
     }
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            bail!("another skynetd uses `{}`; stop it first, or give --state and --socket", state.display())
-        }
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(err) => Err(err).with_context(|| format!("locking `{}`", path.display())),
     }
 }

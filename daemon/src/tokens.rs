@@ -78,6 +78,9 @@ impl Tokens {
         let id = random.get(..8).unwrap_or_default().to_owned();
         let secret = format!("{PREFIX}{id}_{}{}", Uuid::new_v4().as_simple(), Uuid::new_v4().as_simple());
         let now = Timestamp::now();
+        let expires_at = wanted.lives_for.map(|time| now.checked_add(time)).transpose().map_err(|_| {
+            Error::invalid_input("no token lives that long; leave the time out for one that does not expire")
+        })?;
         let record = Record {
             name: name.to_owned(),
             hash: hash(&secret),
@@ -85,7 +88,7 @@ impl Tokens {
             effects: wanted.effects,
             scrapes: wanted.scrapes,
             created_at: now,
-            expires_at: wanted.lives_for.map(|time| now + time),
+            expires_at,
         };
         self.table.put_durably(&id, &record).map_err(|err| {
             Error::unavailable(format!("the token is not made, because it {}", cannot_be_stored(&err)))

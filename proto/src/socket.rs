@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::{Path, PathBuf},
 };
 
@@ -13,19 +13,29 @@ pub const SYSTEM_SOCKET: &str = "/run/skynet/skynet.sock";
 /// The name of the socket inside its directory.
 pub const SOCKET_NAME: &str = "skynet.sock";
 
+/// The state of a user's daemon, below the home.
+const STATE: &str = ".local/state/skynet";
+
 /// The directory of the user daemon's socket: `/run/user/<uid>/skynet` where the login manager made
 /// `/run/user/<uid>`, else `~/.local/state/skynet`.
 #[must_use]
 pub fn user_directory(uid: u32, home: &Path) -> PathBuf {
     let runtime = PathBuf::from(format!("/run/user/{uid}"));
-    if runtime.is_dir() { runtime.join("skynet") } else { home.join(".local/state/skynet") }
+    if runtime.is_dir() { runtime.join("skynet") } else { home.join(STATE) }
 }
 
-/// The socket to dial: the system daemon's where it exists, else the user daemon's.
+/// The socket to dial: the system daemon's where it exists, else the user daemon's. One that was started before its user had
+/// logged in, or outlives that, listens in the home.
 #[must_use]
 pub fn default_path(uid: u32, home: &Path) -> PathBuf {
     let system = PathBuf::from(SYSTEM_SOCKET);
-    if system.exists() { system } else { user_directory(uid, home).join(SOCKET_NAME) }
+    if system.exists() {
+        return system;
+    }
+    let own = user_directory(uid, home).join(SOCKET_NAME);
+    let lasting = home.join(STATE).join(SOCKET_NAME);
+    let listens = |path: &Path| UnixStream::connect(path).is_ok();
+    if own != lasting && !listens(&own) && listens(&lasting) { lasting } else { own }
 }
 
 /// Refuses a user socket directory that somebody else could have placed or can enter.

@@ -20,6 +20,13 @@ const LAST_BACKOFF: Duration = Duration::from_secs(1);
 /// Requests wait that long for a daemon before they are answered with an error.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What was asked of a daemon that ends waits longer: as long as that one takes to finish it, eight seconds, and the next one
+/// to start.
+const PATIENCE_FOR_NEXT: Duration = Duration::from_secs(12);
+
+/// A daemon that was started and does not answer is started again after that time.
+const START_AGAIN: Duration = Duration::from_secs(2);
+
 /// After the client's end of file, longer than the daemon takes for its farewell.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -65,9 +72,9 @@ impl Relay {
     /// Dials until a daemon answers; `None` when the client left meanwhile.
     async fn connect(&mut self, is_resumed: bool) -> io::Result<Option<Connection>> {
         let mut backoff = FIRST_BACKOFF;
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + if is_resumed { PATIENCE_FOR_NEXT } else { PATIENCE };
         let mut reason = String::new();
-        let mut was_started = false;
+        let mut started: Option<Instant> = None;
         let mut has_ended = false;
         loop {
             let failed = match daemon::dial(&self.arguments, &self.session.id, is_resumed).await {
@@ -76,8 +83,8 @@ impl Relay {
             };
             match failed {
                 DialError::Absent(why) => {
-                    if !was_started {
-                        was_started = true;
+                    if started.is_none_or(|at| at.elapsed() > START_AGAIN) {
+                        started = Some(Instant::now());
                         daemon::start(&self.arguments);
                     }
                     reason = why;

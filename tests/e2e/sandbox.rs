@@ -202,6 +202,17 @@ fn a_canceled_command_and_all_it_started_end() {
     assert_eq!(bench.bash("echo on")["stdout"], "on\n");
 }
 
+/// Outside of the slot, whoever ran such a file would be its owner.
+#[test]
+fn no_file_makes_others_its_owner() {
+    let mut bench = Bench::new();
+    let script = "cp /bin/true a; chmod 4755 a; chmod g+s a; install -m 2755 /bin/true b; mkdir c; chmod g+s c; \
+         python3 -c 'import os; os.open(\"d\", os.O_CREAT | os.O_WRONLY, 0o4755)'; \
+         python3 -c 'import os, stat; os.mknod(\"e\", 0o4755 | stat.S_IFREG)'; \
+         find . -perm /6000; chmod 755 a && ./a && touch f && stat --format=%a a";
+    assert_eq!(bench.bash(script)["stdout"], "755\n");
+}
+
 #[test]
 fn commands_end_with_the_daemon() {
     let mut bench = Bench::new();

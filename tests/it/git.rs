@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use skynet_core::call::{Ask, Asked, Question};
 use skynet_policy::Verdict;
 use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
-use std::{fs, path::Path, process::Command, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command, sync::Arc};
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
@@ -113,6 +113,8 @@ async fn branches_and_what_destroys_them() {
     };
     let created = bench.call("git_branch", json!({ "action": "create", "name": "topic" })).await.unwrap();
     assert_eq!(names(&created), ["main", "topic"]);
+    // While Git wrote it anew, a command could.
+    let configuration = fs::metadata(bench.root.join(".git/config")).unwrap().ino();
     bench
         .call("git_branch", json!({ "action": "rename", "name": "topic", "new_name": "work" }))
         .await
@@ -143,6 +145,7 @@ async fn branches_and_what_destroys_them() {
         .check_refused("git_branch", force.clone(), "needs_confirmation", "skynetctl approvals approve")
         .await;
     assert_eq!(names(&confirmed(&bench, "git_branch", force).await), ["main"]);
+    assert_eq!(fs::metadata(bench.root.join(".git/config")).unwrap().ino(), configuration);
     bench.check_refused("git_checkout", json!({ "target": "nope" }), "not_found", "nope").await;
     assert_eq!(
         bench.call("git_checkout", json!({ "target": "fresh", "create": true })).await.unwrap()["branch"],
@@ -195,6 +198,28 @@ async fn linked_worktrees_stay_in_the_workspace() {
     bench.check_refused("git_status", json!({ "repository": "." }), "not_found", "no Git repository").await;
     bench.write("fake/.git", "gitdir: ../repo/.git\n");
     bench.check_refused("git_status", json!({ "repository": "fake" }), "denied", "points back").await;
+}
+
+/// A command may commit what it cannot write: then no tool puts it where the user's programs read it.
+#[tokio::test]
+async fn what_other_programs_run_comes_from_no_commit() {
+    let bench = bench();
+    let plant = "git update-index --add --cacheinfo 100644,$(echo evil | git hash-object -w --stdin),.husky/pre-commit; \
+         git update-ref refs/heads/evil $(git commit-tree -p HEAD -m evil $(git write-tree)); git read-tree HEAD";
+    let planted = Command::new("sh").args(["-c", plant]).current_dir(&bench.root).status();
+    assert!(planted.unwrap().success());
+    for (tool, input) in [
+        ("git_checkout", json!({ "target": "evil" })),
+        ("git_worktree", json!({ "action": "add", "path": "side", "branch": "evil" })),
+    ] {
+        bench.check_refused(tool, input, "denied", ".husky/pre-commit").await;
+    }
+    assert!(!bench.root.join(".husky").exists() && !bench.root.join("side").exists());
+    // What the user has there himself is in his other working trees too.
+    fs::create_dir(bench.root.join(".husky")).unwrap();
+    bench.write(".husky/pre-commit", "evil\n");
+    bench.call("git_worktree", json!({ "action": "add", "path": "side", "branch": "evil" })).await.unwrap();
+    assert!(bench.root.join("side/.husky/pre-commit").exists());
 }
 
 /// Everything that a hostile repository can make Git run leaves a mark; none may be left.

@@ -4,7 +4,6 @@ use crate::shell;
 use anyhow::{Context as _, Result};
 use std::{
     fs,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -69,11 +68,11 @@ impl Account {
         match self {
             Self::Own => Command::new(program),
             Self::Other(Entry { name, uid, gid, home }) => {
-                let mut command = Command::new(program);
+                // With the groups that it is in by now; it becomes the program, so that the process is the same.
+                let mut command = Command::new("setpriv");
                 command
-                    // The standard library then drops all other groups as well.
-                    .uid(*uid)
-                    .gid(*gid)
+                    .args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--init-groups", "--"])
+                    .arg(program)
                     .env_clear()
                     .env("HOME", home)
                     .env("USER", name)

@@ -112,10 +112,17 @@ fn stop(name: &str) {
         let is_it = words.next().is_some_and(|program| Path::new(&*program).ends_with(name));
         let serves_host = words.next().is_some_and(|word| word == "system" || word == "--system");
         let pid = entry.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| is_it && serves_host) {
+        // One in a container is that container's.
+        let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+        let is_here = namespace(&entry.path()) == namespace(Path::new("/proc/self"));
+        if let Some(pid) = pid.filter(|_| is_it && serves_host && is_here) {
             // It may end by itself in between.
             let _ = rustix::process::kill_process(pid, Signal::TERM);
+            let begun = Instant::now();
             while rustix::process::test_kill_process(pid).is_ok() {
+                if begun.elapsed() > PATIENCE {
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
                 std::thread::yield_now();
             }
         }

@@ -235,7 +235,9 @@ impl Stage {
             SmallDisk::unmount(&path.join(SmallDisk::NAME));
             fs::remove_dir_all(&path).with_context(|| format!("removing `{}`", path.display()))?;
         }
-        fs::create_dir_all(&path).with_context(|| format!("making `{}`", path.display()))?;
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        // Not one that somebody else put there meanwhile: what lies in it is run as root.
+        fs::create_dir(&path).with_context(|| format!("making `{}`", path.display()))?;
         Ok(Self(path))
     }
 

@@ -165,13 +165,14 @@ fn print_clients(programs: &Path) -> Result<()> {
     let listed = shell::capture(Command::new(&skynetctl).args(["--json", "client", "list"]))?;
     let listed: Vec<Value> = serde_json::from_str(&listed).context("what skynetctl lists")?;
     println!("\nTo use it:");
-    let found: Vec<&str> = listed
+    let found: Vec<(&str, bool)> = listed
         .iter()
         .filter(|seen| seen["scope"] == "user" && seen["state"] != "no file")
-        .filter_map(|seen| seen["client"].as_str())
+        .filter_map(|seen| Some((seen["client"].as_str()?, seen["needs_workspace"] == true)))
         .collect();
-    for client in &found {
-        println!("  {} client add {client}", skynetctl.display());
+    for (client, needs_workspace) in &found {
+        let workspace = if *needs_workspace { " --workspace DIR" } else { "" };
+        println!("  {} client add {client}{workspace}", skynetctl.display());
     }
     if found.is_empty() {
         println!(

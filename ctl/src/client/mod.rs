@@ -313,6 +313,7 @@ fn list(places: &Places, output: &mut Output) -> Result<(), Failure> {
         json!({
             "client": seen.client.name, "scope": word(seen.scope), "file": seen.path, "state": seen.state,
             "entry": seen.entry, "fault": seen.fault,
+            "needs_workspace": matches!(seen.client.opens, Project::Unknown),
         })
     });
     output.show(&json.collect(), || {
@@ -361,6 +362,6 @@ fn doctor(places: &Places, output: &mut Output) -> Result<(), Failure> {
     })?;
     match found.iter().filter(|(_, checked)| checked.is_err()).count() {
         0 => Ok(()),
-        count => Err(Failure::refused(format!("{count} of {} entries do not work", found.len()))),
+        count => Err(output.verdict(format!("{count} of {} entries do not work", found.len()))),
     }
 }

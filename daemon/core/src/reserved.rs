@@ -46,6 +46,9 @@ pub const TRASH_PREFIX: &str = ".Trash-";
 /// What makes a directory a repository for Git, whatever its name (gitrepository-layout(5)).
 pub const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
 
+/// With these it is one whose other parts are elsewhere: a linked worktree.
+pub const LINKED_REPOSITORY: [&str; 2] = ["HEAD", "commondir"];
+
 /// Whether programs of the user read instructions from an entry of that name.
 #[must_use]
 pub fn is_name(name: &OsStr) -> bool {
@@ -94,9 +97,9 @@ fn check_repositories(workspace: &Workspace, path: &RelativePath) -> Result<()> 
     for (depth, directory) in path.as_path().ancestors().skip(1).enumerate() {
         let own_name = path.as_path().file_name().filter(|_| depth == 0);
         // The entry itself counts as there: it must not complete a repository.
-        let is_repository =
-            REPOSITORY.iter().all(|name| own_name == Some(name.as_ref()) || has(directory, name));
-        if is_repository {
+        let is_there = |name: &str| own_name == Some(OsStr::new(name)) || has(directory, name);
+        if REPOSITORY.iter().all(|name| is_there(name)) || LINKED_REPOSITORY.iter().all(|name| is_there(name))
+        {
             return Err(Error::denied(format!(
                 "`{path}` cannot be changed by tools: `{}` is the inside of a Git repository",
                 directory.display()

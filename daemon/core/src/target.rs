@@ -170,7 +170,8 @@ impl Target {
         let write = || -> io::Result<()> {
             let mut file = File::from(fd);
             io::copy(content, &mut file)?;
-            rustix::fs::fchmod(&file, mode)?;
+            // Of somebody else's content nobody is made a user.
+            rustix::fs::fchmod(&file, mode - (Mode::SUID | Mode::SGID))?;
             file.sync_all()
         };
         write().on(&self.path).and_then(|()| scratch.settle(self, existing)).inspect_err(|_| {

@@ -1,12 +1,19 @@
 //! Waits until files of a workspace change. Asked by the daemon, never by an agent; what changed is for a new listing to
 //! say, so an event that is lost or wrong costs a listing and no more.
 
-use crate::walk::walk;
+use crate::walk::{IGNORE_FILE, walk};
 use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::CreateKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, Workspace};
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -18,7 +25,7 @@ const QUIET: Duration = Duration::from_millis(100);
 /// What goes on without a pause is told after that time.
 const NEWS_WITHIN: Duration = Duration::from_millis(500);
 
-/// Events on their way; what is dropped would say the same.
+/// Events on their way. When more come, what they would have said is looked for.
 const EVENTS: usize = 1024;
 
 pub(crate) struct KnowledgeWatchFiles;
@@ -51,9 +58,13 @@ impl Tool for KnowledgeWatchFiles {
     async fn call(&self, ctx: &CallCtx, input: Watch) -> Result<Watched> {
         let workspace = ctx.workspace()?.clone();
         let (tell, mut events) = mpsc::channel(EVENTS);
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let lost = is_lost.clone();
         let handler = move |event: notify::Result<notify::Event>| {
-            // A full queue has news already.
-            let _ = tell.try_send(event);
+            // What only reads makes no noise, and takes no place.
+            if is_news(&event) && tell.try_send(event).is_err() {
+                lost.store(true, Ordering::Relaxed);
+            }
         };
         let cannot = |err: notify::Error| Error::unavailable("files cannot be watched").with_source(err);
         let mut watcher = RecommendedWatcher::new(handler, Config::default()).map_err(cannot)?;
@@ -69,30 +80,27 @@ impl Tool for KnowledgeWatchFiles {
             };
             let Some(first) = first else { return Err(Error::unavailable("files are not watched any more")) };
             let mut next = Some(first);
-            let mut is_change = false;
+            // Whoever asks now waits for what is about to be read.
+            ctx.progress(changes + 0.5, None, "changing");
             let longest = Instant::now() + NEWS_WITHIN;
-            let mut quiet_at = Instant::now() + QUIET;
+            let mut are_unknown = false;
             while let Some(event) = next {
-                // What only reads makes no noise.
-                if is_news(&event) {
-                    quiet_at = (Instant::now() + QUIET).min(longest);
-                    if !is_change {
-                        is_change = true;
-                        // Whoever asks now waits for what is about to be read.
-                        ctx.progress(changes + 0.5, None, "changing");
-                    }
-                }
+                are_unknown |= shows_others(&event);
                 for directory in new_directories(&event) {
                     if let Some(limit) = add_below(&mut watcher, &workspace, &directory)? {
                         return Ok(Watched { limit });
                     }
                 }
+                let quiet_at = (Instant::now() + QUIET).min(longest);
                 next = timeout_at(quiet_at, events.recv()).await.ok().flatten();
             }
-            if is_change {
-                changes += 1.0;
-                ctx.progress(changes, None, "changed");
+            if (is_lost.swap(false, Ordering::Relaxed) || are_unknown)
+                && let Some(limit) = add(&mut watcher, &workspace, &input.path)?
+            {
+                return Ok(Watched { limit });
             }
+            changes += 1.0;
+            ctx.progress(changes, None, "changed");
         }
     }
 }
@@ -102,7 +110,16 @@ fn is_news(event: &notify::Result<notify::Event>) -> bool {
     event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_)))
 }
 
-fn new_directories(event: &notify::Result<notify::Event>) -> Vec<std::path::PathBuf> {
+/// Whether there may be directories that no event named: the kernel dropped some, or what is ignored is now another thing.
+fn shows_others(event: &notify::Result<notify::Event>) -> bool {
+    let Ok(event) = event else { return true };
+    let says_what_is_ignored = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name == IGNORE_FILE || name == ".gitignore" || name == ".ignore")
+    };
+    event.need_rescan() || event.paths.iter().any(says_what_is_ignored)
+}
+
+fn new_directories(event: &notify::Result<notify::Event>) -> Vec<PathBuf> {
     let Ok(event) = event else { return Vec::new() };
     let may_be_one = matches!(
         event.kind,
@@ -127,13 +144,17 @@ fn add_below(
     }
 }
 
-/// Watches the directories that a listing goes through, each by itself: those that are ignored cost nothing.
+/// Watches the directories that a listing goes through, each by itself: those that are ignored cost nothing. Of one file it is
+/// the directory that holds it, in which an editor puts another in its place.
 fn add(watcher: &mut RecommendedWatcher, workspace: &Workspace, path: &str) -> Result<Option<String>> {
     for found in walk(workspace, &workspace.relative(if path.is_empty() { "." } else { path })?)?.flatten() {
-        if !found.file_type().is_some_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        if let Err(err) = watcher.watch(found.path(), RecursiveMode::NonRecursive) {
+        let is_directory = found.file_type().is_some_and(|kind| kind.is_dir());
+        let watched = match found.path().parent() {
+            _ if is_directory => found.path(),
+            Some(parent) if found.depth() == 0 => parent,
+            _ => continue,
+        };
+        if let Err(err) = watcher.watch(watched, RecursiveMode::NonRecursive) {
             match err.kind {
                 notify::ErrorKind::MaxFilesWatch => {
                     return Ok(Some(

@@ -2,6 +2,7 @@
 //! resolves a name: it is resolved here, once, and what is connected to is what was looked at.
 
 use crate::{
+    MOST_CONNECTIONS,
     address::is_public,
     grant::{Grant, address_of, plain},
     relay::accept_each,
@@ -19,6 +20,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,13 +53,21 @@ pub struct Gateway {
     reachable: Arc<[IpNet]>,
     refused: Mutex<BTreeSet<String>>,
     is_over: CancellationToken,
+    /// For what outlives its request.
+    tunnels: Arc<Semaphore>,
 }
 
 impl Gateway {
     /// One for these grants; names may lead to addresses of the internet and to those that are `reachable`.
     #[must_use]
     pub fn new(grants: Vec<Grant>, reachable: Arc<[IpNet]>) -> Arc<Self> {
-        Arc::new(Self { grants, reachable, refused: Mutex::default(), is_over: CancellationToken::new() })
+        Arc::new(Self {
+            grants,
+            reachable,
+            refused: Mutex::default(),
+            is_over: CancellationToken::new(),
+            tunnels: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+        })
     }
 
     /// What it was asked for until now, as `HOST:PORT`, and did not connect to because it was not granted.
@@ -87,8 +97,13 @@ impl Gateway {
 
     /// Does what outlives the request it came from, but not the gateway.
     pub(crate) fn spawn(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
+        // The connection that it came by counts no more.
+        let Ok(place) = self.tunnels.clone().try_acquire_owned() else { return };
         let is_over = self.is_over.clone();
-        tokio::spawn(async move { is_over.run_until_cancelled(tunnel).await });
+        tokio::spawn(async move {
+            is_over.run_until_cancelled(tunnel).await;
+            drop(place);
+        });
     }
 
     /// Connects to a host that was granted, at an address that was.
@@ -107,17 +122,25 @@ impl Gateway {
                 Err(err) => return Err(Refused::Resolve(name, err)),
             },
         };
+        let is_named = |ip| {
+            self.reachable.iter().any(|network| network.contains(&ip))
+                || grants.iter().any(|grant| grant.is_for(ip))
+        };
         let mut failed = Refused::Resolve(name.clone(), std::io::ErrorKind::NotFound.into());
         for address in addresses {
             let ip = address.ip();
-            let is_reachable = is_public(ip) || self.reachable.iter().any(|network| network.contains(&ip));
-            if !is_reachable && !grants.iter().any(|grant| grant.is_for(ip)) {
+            if !is_public(ip) && !is_named(ip) {
                 self.note(&name);
                 failed = Refused::Address { host: host.clone(), address: ip };
                 continue;
             }
             let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
             match connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+                // Here itself, by the address that the world knows it by: what listens there is behind no firewall.
+                Ok(stream) if !is_named(ip) && stream.local_addr().is_ok_and(|own| own.ip() == ip) => {
+                    self.note(&name);
+                    failed = Refused::Address { host: host.clone(), address: ip };
+                }
                 Ok(stream) => {
                     // What is slow about that is the network's.
                     let _ = stream.set_nodelay(true);

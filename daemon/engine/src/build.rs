@@ -10,7 +10,10 @@ use bollard::{models::BuildInfo, query_parameters::BuildImageOptions};
 use schemars::JsonSchema;
 use serde::Serialize;
 use skynet_core::{CallCtx, Error, Result};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    path::{Component, Path},
+};
 
 /// Of what a build says; the rest was shown while it was said.
 const MOST_BUILD_LINES: usize = 400;
@@ -52,15 +55,27 @@ pub struct Built {
     pub context_bytes: u64,
 }
 
-/// The packing of a context, with `.dockerignore` unless it takes something back with `!`, which tar(1) cannot.
+/// The packing of a context, with `.dockerignore` unless it takes something back with `!`, which tar(1) cannot. The recipe is
+/// sent whatever is ignored, as Docker's own program does: as an archive in front, without the two empty blocks of its end.
 const PACK_CONTEXT: &str = r#"cd -- "$1" || exit 1
 if [ -f .dockerignore ] && ! grep -q '^[[:space:]]*!' .dockerignore; then
-    sed -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e 's#^\./##' -e 's#^/##' -e 's#/$##' .dockerignore > /tmp/ignored
-    sed -n -e '/^\*\*\//!s#^#./#p' /tmp/ignored > /tmp/here
+    sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e 's#^\./##' -e 's#^/##' -e 's#/$##' .dockerignore > /tmp/ignored
+    sed -n -e '/^\*\*\//!{/\/\*\*\//!s#^#./#p}' /tmp/ignored > /tmp/here
     sed -n -e 's#^\*\*/##p' /tmp/ignored > /tmp/anywhere
-    exec tar --create --file=- --wildcards --no-wildcards-match-slash --anchored --exclude-from=/tmp/here --no-anchored --exclude-from=/tmp/anywhere .
+    sed -n -e '/^\*\*\//!{/\/\*\*\//{s#/\*\*/#/*#g;s#^#./#p}}' /tmp/ignored > /tmp/between
+    tar --create --blocking-factor=1 --file=- -- "./$2" | head --bytes=-1024
+    exec tar --create --file=- --wildcards --no-wildcards-match-slash --anchored --exclude-from=/tmp/here --no-anchored --exclude-from=/tmp/anywhere --wildcards-match-slash --anchored --exclude-from=/tmp/between .
 fi
 exec tar --create --file=- ."#;
+
+/// Whether an engine finds it in what is sent, and nowhere else: some take an address, or a list.
+fn is_below(path: &str) -> bool {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    !path.is_empty()
+        && !path.starts_with('[')
+        && !path.contains("://")
+        && Path::new(path).components().all(is_plain)
+}
 
 impl Client {
     /// Builds an image of a directory of the workspace; what the build says is shown as it comes.
@@ -69,7 +84,10 @@ impl Client {
     /// `Conflict` with the end of the log when a step fails, `NotFound` for a context that is not there.
     pub async fn build_image(&self, engine: &Engine, ctx: &CallCtx, build: &Build) -> Result<Built> {
         let directory = inside(ctx, &build.context)?.as_path().display().to_string();
-        let argv = ["sh", "-c", PACK_CONTEXT, "-", &directory].map(str::to_owned).to_vec();
+        if !is_below(&build.dockerfile) {
+            return Err(Error::invalid_input(format!("`{}` is no path below `context`", build.dockerfile)));
+        }
+        let argv = ["sh", "-c", PACK_CONTEXT, "-", &directory, &build.dockerfile].map(str::to_owned).to_vec();
         let (packer, pipe) = Packer::reading(engine, ctx, argv).await?;
         let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = sent.clone();

@@ -116,6 +116,8 @@ pub struct Recipe {
     pub ports: Vec<String>,
     /// Files.
     pub mounts: Vec<Mount>,
+    /// Whether volumes among them may be there already and be written to.
+    pub existing_volumes: bool,
     /// Whom it can reach; the engine's own network without.
     pub network: Option<Name>,
     /// Memory.
@@ -294,10 +296,17 @@ impl Client {
     /// Makes a container, and runs it if that is wanted.
     ///
     /// # Errors
-    /// `NotFound` for an image that is not here, `Denied` for a volume that is a path of the host and was not declared.
+    /// `NotFound` for an image that is not here, `Denied` for a volume that is a path of the host, or is there already, and was not declared.
     pub async fn run(&self, ctx: &CallCtx, recipe: &Recipe, run: Run) -> Result<Made> {
         let body = recipe.body()?;
-        for source in recipe.mounts.iter().filter_map(|mount| mount.source.as_ref()) {
+        for (source, mount) in recipe.mounts.iter().filter_map(|mount| Some((mount.source.as_ref()?, mount)))
+        {
+            let is_written = !mount.read_only && !mount.is_host_path();
+            if is_written && !recipe.existing_volumes && self.has_volume(source).await? {
+                return Err(Error::denied(format!(
+                    "the volume `{source}` is there already, with what others keep in it; set `existing_volumes` to write to it, mount it with `read_only`, or take a new name"
+                )));
+            }
             if !recipe.host.host_volumes && self.is_host_volume(source).await? {
                 return Err(Error::denied(format!(
                     "the volume `{source}` is a path of the host; set `host.host_volumes`, so that a human is asked"

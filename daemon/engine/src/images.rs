@@ -302,16 +302,25 @@ impl Client {
 /// The host of a registry, as secrets know it.
 #[must_use]
 pub fn registry_of(name: &ImageName) -> String {
-    let first = name.split_once('/').map(|(first, _)| first);
-    let host = first.filter(|first| first.contains(['.', ':']) || *first == "localhost");
-    host.map_or("docker.io", |host| host.split(':').next().unwrap_or(host)).to_owned()
+    server_of(name).map_or("docker.io", |host| host.split(':').next().unwrap_or(host)).to_owned()
 }
+
+/// The registry that a name begins with, its port included; without one it is that of Docker. As distribution/reference
+/// tells them from names (`splitDockerDomain`), where what has a capital is no name either.
+fn server_of(name: &ImageName) -> Option<&str> {
+    let (first, _) = name.split_once('/')?;
+    let has_capital = first.bytes().any(|byte| byte.is_ascii_uppercase());
+    (first.contains(['.', ':']) || first == "localhost" || has_capital).then_some(first)
+}
+
+/// What a client of Docker calls its own registry, and each store of an engine knows it by.
+const OWN_REGISTRY: &str = "https://index.docker.io/v1/";
 
 fn credentials_for(name: &ImageName, (username, password): (String, String)) -> DockerCredentials {
     DockerCredentials {
         username: Some(username),
         password: Some(password),
-        serveraddress: Some(registry_of(name)),
+        serveraddress: Some(server_of(name).unwrap_or(OWN_REGISTRY).to_owned()),
         ..DockerCredentials::default()
     }
 }

@@ -9,10 +9,16 @@ use futures_util::{StreamExt as _, stream::SelectAll};
 use schemars::JsonSchema;
 use serde::Serialize;
 use skynet_core::{CallCtx, Error, Result};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Containers that are watched at the same time.
 pub const MOST_WATCHED: usize = 32;
+
+/// Of each a figure comes within two seconds.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Processes of a container, as ps(1) prints them.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -110,25 +116,27 @@ impl Client {
             )));
         }
         let mut streams: SelectAll<Stream<'_, ContainerStatsResponse>> = SelectAll::new();
+        let mut ids = BTreeSet::new();
         for name in &names {
             if self.standing(name).await?.state != "running" {
                 return Err(Error::conflict(format!("container `{name}` does not run, so it uses nothing")));
+            }
+            // By name and by id it is one.
+            if !ids.insert(self.inspect(name).await?.id) {
+                continue;
             }
             let options = StatsOptions { stream: true, one_shot: false };
             streams.push(Box::pin(self.docker.stats(name, Some(options))));
         }
         let mut found: BTreeMap<String, Stats> = BTreeMap::new();
         let mut seen = 0.0;
-        let deadline = tokio::time::Instant::now() + time;
+        let begun = tokio::time::Instant::now();
+        let (deadline, first_seen_by) = (begun + time, begun + SEEN_WITHIN);
         let mut all: Stream<'_, ContainerStatsResponse> = Box::pin(streams.by_ref());
         loop {
-            // Until each was seen, nothing is left out.
-            let next = self.next(About::Engine, &mut all);
-            let next = if found.len() < names.len() {
-                Ok(next.await)
-            } else {
-                tokio::time::timeout_at(deadline, next).await
-            };
+            // Until each was seen, nothing is left out; but for one that has ended meanwhile.
+            let end = if found.len() < ids.len() { deadline.max(first_seen_by) } else { deadline };
+            let next = tokio::time::timeout_at(end, self.next(About::Engine, &mut all)).await;
             let Ok(next) = next else { break };
             let Some(one) = next? else { break };
             let Some(stats) = stats(&one) else { continue };

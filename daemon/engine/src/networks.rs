@@ -2,7 +2,10 @@
 
 use crate::{Client, Name, failure::About, time::moment};
 use bollard::{
-    models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest, VolumeCreateRequest},
+    models::{
+        NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest, Volume as EngineVolume,
+        VolumeCreateRequest,
+    },
     query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions, RemoveVolumeOptions},
 };
 use schemars::JsonSchema;
@@ -172,11 +175,20 @@ impl Client {
 
     /// Whether a volume of that name is a path of the host.
     pub(crate) async fn is_host_volume(&self, name: &str) -> Result<bool> {
-        let Ok(name) = Name::try_from(name.to_owned()) else { return Ok(false) };
+        // Any option could make it one.
+        Ok(self.volume(name).await?.is_some_and(|found| !found.options.is_empty()))
+    }
+
+    /// Whether there is such a volume. What is no name is none.
+    pub(crate) async fn has_volume(&self, name: &str) -> Result<bool> {
+        Ok(self.volume(name).await?.is_some())
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<EngineVolume>> {
+        let Ok(name) = Name::try_from(name.to_owned()) else { return Ok(None) };
         match self.ask(About::Volume(&name), self.docker.inspect_volume(&name)).await {
-            // Any option could make it one.
-            Ok(found) => Ok(!found.options.is_empty()),
-            Err(err) if err.kind == ErrorKind::NotFound => Ok(false),
+            Ok(found) => Ok(Some(found)),
+            Err(err) if err.kind == ErrorKind::NotFound => Ok(None),
             Err(err) => Err(err),
         }
     }

@@ -26,6 +26,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
     thread,
+    time::Duration,
 };
 use tokio::{
     runtime::Handle,
@@ -38,6 +39,10 @@ use tokio_util::sync::CancellationToken;
 
 /// At most; one of them always listens. They are started when needed and then stay.
 const THREADS: usize = 16;
+
+/// What may take longer only waits, for as long as somebody wants to know: it has a thread besides those, of which a
+/// workspace with many watched collections would leave none.
+const WAITS: Duration = Duration::from_secs(24 * 3600);
 
 /// The thread that got the call has it in the table within microseconds, so few are enough.
 const EARLY_CANCELS: usize = 64;
@@ -166,6 +171,17 @@ impl Hands {
 
     /// Runs a call, and those that came to wait meanwhile; or lets it wait, if nobody else would listen.
     fn take(self: &Arc<Self>, call: Call) -> io::Result<()> {
+        if self.registry.find(&call.tool).is_ok_and(|entry| entry.timeout > WAITS) {
+            self.lock().begin(call.id);
+            let hands = self.clone();
+            self.runtime.spawn_blocking(move || {
+                let result = hands.run(call);
+                if result.is_err() {
+                    let _ = hands.ended.send(result);
+                }
+            });
+            return Ok(());
+        }
         {
             let mut state = self.lock();
             state.begin(call.id);

@@ -31,6 +31,9 @@ use uuid::Uuid;
 const CANDIDATES: usize = 200;
 const CANDIDATES_TO_FILTER: usize = 2000;
 
+/// Of one text that vectors found, so many of the places in which it stands.
+const PLACES_OF_TEXT: usize = 4;
+
 /// A question waits for its vector for so long; then words are all there is.
 pub(crate) const EMBED_FOR: Duration = Duration::from_secs(3);
 
@@ -304,25 +307,35 @@ impl Collection {
         let searcher = self.lexical.searcher();
         let mut seen = HashSet::new();
         let mut found = Vec::new();
+        // Each leg has as many places, whatever the other found: a filter may leave one of them little.
         for hit in by_words {
             let passage = self.lexical.passage(&searcher, hit.address)?;
             if filter.holds(&passage) && seen.insert(hit.address) {
                 found.push((passage, Some(hit.score)));
             }
+            if found.len() == CANDIDATES {
+                break;
+            }
         }
-        for addresses in self.lexical.locate(nearest.keys().copied())?.into_values() {
-            for address in addresses {
-                if seen.contains(&address) {
+        let most = found.len() + CANDIDATES;
+        let places = self.lexical.locate(nearest.keys().copied())?;
+        let mut nearest: Vec<(&u64, &f32)> = nearest.iter().collect();
+        nearest.sort_by(|(a, near), (b, nearer)| nearer.total_cmp(near).then(a.cmp(b)));
+        for (key, _) in nearest {
+            // One text may stand in a thousand places.
+            for address in places.get(key).into_iter().flatten().take(PLACES_OF_TEXT) {
+                if found.len() == most {
+                    return Ok(found);
+                }
+                if seen.contains(address) {
                     continue;
                 }
-                let passage = self.lexical.passage(&searcher, address)?;
-                if filter.holds(&passage) && seen.insert(address) {
+                let passage = self.lexical.passage(&searcher, *address)?;
+                if filter.holds(&passage) && seen.insert(*address) {
                     found.push((passage, None));
                 }
             }
         }
-        // What words and vectors say is of each; a filter that leaves little must not read everything.
-        found.truncate(CANDIDATES * 2);
         Ok(found)
     }
 }

@@ -387,14 +387,15 @@ fn exactly(field: Field, text: &str) -> Box<dyn Query> {
     Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::Basic))
 }
 
-/// A name within an expression of tantivy, which knows no `\Q`.
+/// A name within an expression of tantivy, which knows no `\Q`, and for which some signs mean something behind a `\`.
 fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for letter in name.chars() {
-        if !letter.is_alphanumeric() && letter != '_' {
-            escaped.push('\\');
+        if letter.is_alphanumeric() || letter == '_' {
+            escaped.push(letter);
+        } else {
+            escaped.push_str(&format!("\\x{{{:x}}}", u32::from(letter)));
         }
-        escaped.push(letter);
     }
     escaped
 }

@@ -129,7 +129,12 @@ impl Vectors {
         }
         {
             let mut log = lock(&self.log);
-            log.write_all(&bytes).and_then(|()| log.sync_data()).map_err(cannot)?;
+            let end = log.metadata().map_err(cannot)?.len();
+            log.write_all(&bytes).and_then(|()| log.sync_data()).map_err(|err| {
+                // Behind half a record nothing would be read again.
+                let _ = log.set_len(end);
+                cannot(err)
+            })?;
         }
         let mut graph = self.graph.write().unwrap_or_else(PoisonError::into_inner);
         for (key, vector) in vectors {

@@ -22,8 +22,12 @@ use std::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// How many calls may wait at once; more are refused, so that a queue stays readable.
+/// How many calls of one user may wait at once; more are refused, so that a queue stays readable, and nobody's calls keep those
+/// of others from being asked about.
 const MOST_PENDING: usize = 64;
+
+/// Their inputs together, in bytes.
+const MOST_PENDING_BYTES: usize = 32 << 20;
 
 /// How long a request can be answered, and an approval used.
 const EXPIRES_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -179,6 +183,12 @@ impl Approvals {
         list
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Changes whenever the queue does.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -243,9 +253,13 @@ impl Approvals {
             if let Some(same) = entries.values().find(|entry| entry.key == key) {
                 return Ok(same.clone());
             }
-            if entries.len() >= MOST_PENDING {
+            let own = entries.values().filter(|entry| entry.uid == call.caller.uid);
+            let (count, bytes) =
+                own.fold((0, input.len()), |(count, bytes), entry| (count + 1, bytes + entry.input.len()));
+            if count >= MOST_PENDING || bytes > MOST_PENDING_BYTES {
                 return Err(Error::needs_confirmation(format!(
-                    "{MOST_PENDING} calls wait for approval already; answer some with `skynetctl approvals`"
+                    "{count} calls of `{}` wait for approval already; answer some with `skynetctl approvals`",
+                    call.caller.user
                 )));
             }
             let now = Timestamp::now();

@@ -8,9 +8,23 @@ use skynet_core::canonical::hex;
 /// Longer strings are never written down whole.
 const LONGEST_TEXT: usize = 512;
 
+/// An input that would be longer, in bytes of JSON, is written down without its longer members: whoever could write as much as
+/// he likes would leave no room for what others did.
+const LONGEST_INPUT: usize = 16 << 10;
+
 /// A validated input, redacted by its schema.
 pub(crate) fn by_schema(input: &Map<String, Value>, schema: &Map<String, Value>) -> Value {
-    object(input, schema)
+    let whole = object(input, schema);
+    let (Value::Object(members), true) = (&whole, whole.to_string().len() > LONGEST_INPUT) else {
+        return whole;
+    };
+    // As many members as a tool has arguments.
+    let short = |(name, member): (&String, &Value)| {
+        let is_short = member.to_string().len() <= LONGEST_TEXT;
+        let found = input.get(name).filter(|_| !is_short);
+        (name.clone(), found.map_or_else(|| member.clone(), digest_of))
+    };
+    Value::Object(members.iter().map(short).collect())
 }
 
 /// Of an input that did not validate, nothing but names and sizes.

@@ -48,7 +48,7 @@ impl Daemon for Office {
                 self.desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count(),
             ),
             running_calls: count(self.desk.calls.count()),
-            pending_approvals: count(self.services.approvals.list().len()),
+            pending_approvals: count(self.services.approvals.count()),
             audit_records: self.services.audit.len(),
             hands: count(self.hands.pids().await.len()),
             tools: count(self.desk.calls.registry().len()),

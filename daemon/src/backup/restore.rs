@@ -79,7 +79,19 @@ pub(crate) fn restore(file: &Path, directory: &Path, may_replace: bool) -> Resul
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     // As long as this runs, no daemon starts there.
-    let _lock = owner.is_some().then(|| socket::lock(directory)).transpose()?;
+    let _lock = match &owner {
+        None => None,
+        Some(_) => {
+            let lock = socket::lock(directory)?;
+            Some(lock.with_context(|| format!("another skynetd uses `{shown}`; stop it first"))?)
+        }
+    };
+    if let Some(found) = &owner {
+        ensure!(
+            found.dev() == fs::metadata(parent)?.dev(),
+            "`{shown}` is a filesystem of its own, which nothing can be put in the place of; restore to a directory in it (`--state`), and move what is in there"
+        );
+    }
     let new = private(".restoring", parent)?;
     let contents = extract(file, new.path())?;
     let Some(owner) = owner else {

@@ -41,6 +41,9 @@ const SWEEP_EVERY: Duration = crate::tokens::LOOK_EVERY;
 /// More are refused until others end.
 const MOST_SESSIONS: usize = 4096;
 
+/// The same for one token, so that no token takes the place of all others.
+const MOST_SESSIONS_OF_TOKEN: usize = 512;
+
 /// Messages on their way out of one session, and to one of its streams.
 const OUTBOUND: usize = 64;
 
@@ -242,7 +245,13 @@ impl Session {
 
 /// `initialize`: begins a session.
 pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Place) -> Response {
-    if front.sessions.lock().len() >= MOST_SESSIONS {
+    let token = caller.token.as_ref().map_or_else(String::new, |token| token.id.clone());
+    let is_full = {
+        let sessions = front.sessions.lock();
+        let own = sessions.values().filter(|session| session.token == token).count();
+        sessions.len() >= MOST_SESSIONS || own >= MOST_SESSIONS_OF_TOKEN
+    };
+    if is_full {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many sessions are open; end one with DELETE");
     }
     let id = Uuid::new_v4();
@@ -251,7 +260,7 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
     let session = Arc::new(Session {
         inbox: Arc::new(Inbox::new(id, front.desk.concurrent_requests, outbound, front.desk.traffic.clone())),
         owner: caller.owner(),
-        token: caller.token.as_ref().map_or_else(String::new, |token| token.id.clone()),
+        token,
         next: AtomicU64::new(1),
         routes: Mutex::new(Routes::new()),
     });

@@ -35,6 +35,9 @@ use std::sync::{
 };
 use uuid::Uuid;
 
+/// Of the name and of the version of a client, in letters.
+const LONGEST_NAME: usize = 100;
+
 /// Lists stay true that long, in milliseconds, unless a notification says otherwise.
 const LISTS_LIVE_MS: u64 = 300_000;
 
@@ -78,7 +81,9 @@ impl Handler {
     fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
         let mut caller = self.caller.clone();
         if let Some(client) = context.client_info() {
-            caller.client = format!("{} {}", client.name, client.version).into();
+            // It stands in every line of the audit log.
+            let short = |text: &str| text.chars().take(LONGEST_NAME).collect::<String>();
+            caller.client = format!("{} {}", short(&client.name), short(&client.version)).into();
             let revision = context.protocol_version().map(|version| version.to_string()).unwrap_or_default();
             self.desk.sessions.identify(self.session, &caller.client, &revision);
         }
@@ -349,7 +354,11 @@ impl ServerHandler for Handler {
             // Each of them is asked for by a call of its own.
             let mut raw = raw.clone();
             raw.call.index = index;
-            files.follow(self, &raw, uri).await?;
+            // One that may not be read is no reason to tell nothing of the others.
+            if let Err(err) = files.follow(self, &raw, uri).await {
+                tracing::info!(uri, error = %err, "a file is not followed");
+                continue;
+            }
             // It was promised before it was watched, so the client looks at it now.
             // A connection that is gone ends the loop below.
             let _ = context.sink().notify_resource_updated(uri.clone()).await;

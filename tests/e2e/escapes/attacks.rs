@@ -297,6 +297,16 @@ pub(super) const PLANTED: &[(&str, &str)] = &[
     ("mkdir -p .idea/sub; echo evil > .idea/sub/.envrc", ".idea"),
     ("mkdir .hg; echo evil > .hg/hgrc", ".hg"),
     ("mkdir dark; echo evil > dark/.envrc; chmod 300 dark", "dark/.envrc"),
+    ("mkdir dark; echo evil > dark/.envrc; chmod 555 dark", "dark/.envrc"),
+    (
+        "mkdir -p dark/x; echo evil > dark/x/.envrc; echo evil > .envrc; chmod 555 dark/x; chmod 111 dark",
+        ".envrc",
+    ),
+    ("echo evil > .envrc; chmod 555 .", ".envrc"),
+    (
+        "mkdir -p evil/objects evil/refs; echo x > evil/config; mkdir x; echo x > x/HEAD; echo ../evil > x/commondir",
+        "x/commondir",
+    ),
     ("echo evil > .envrc; ulimit -n 8; prlimit --pid 1 --nofile=0 2>/dev/null; sleep 0.2", ".envrc"),
     ("echo evil > .git/hooks/pre-commit", ".git/hooks/pre-commit"),
     ("echo evil >> .git/config", ".git/config"),

@@ -323,7 +323,7 @@ fn files_of_a_repository_are_known_by_who_committed_them_last() {
     // What a file that nobody committed says of its author is what it says now.
     for author in ["carla", "dora"] {
         bench.write("note.md", format!("---\nauthor: {author}\n---\n# Burrows\n\nA burrow of {author}'s.\n"));
-        bench.wait_for(&format!("burrow {author}"), Some("note.md"));
+        bench.wait_for(author, Some("note.md"));
         let found = bench.found(json!({ "query": "burrow", "author": author }));
         assert_eq!(paths(found), ["note.md"], "{author}");
     }

@@ -74,6 +74,10 @@ pub(crate) fn make(material: &Material) -> Result<()> {
         layout.put(name, serde_json::to_vec(&content)?, 0o644)?;
     }
     let file = material.out.join(format!("skynet_{VERSION}_{}.image.tar", super::deb::architecture()));
+    if file.exists() {
+        // An archive is added to.
+        fs::remove_file(&file)?;
+    }
     archive::write(material, &layout.path(""), &file, 0)?;
     shell::step(&format!("made {}", file.display()));
     Ok(())

@@ -7,8 +7,8 @@ mod policy;
 mod tree;
 
 use policy::{
-    ALLOWED, FAMILIES, Groups, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS, OF_HANDS,
-    OF_TERMINALS, REFUSED,
+    ALLOWED, FAMILIES, Groups, MAKES_A_FILE, NEW_NAMESPACE, NOT_FOR_THE_FIRST, NOT_FOR_THE_FIRST_PROCESS,
+    OF_HANDS, OF_MODE, OF_OPENING, OF_TERMINALS, REFUSED, SET_ID,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Compare, SeccompCondition,
@@ -88,6 +88,16 @@ fn program(kind: Kind) -> Result<BpfProgram, seccompiler::BackendError> {
     for (call, process) in NOT_FOR_THE_FIRST_PROCESS {
         allowed.insert(call, vec![rule(&[(0, Compare::Eq, process), (1, Compare::Ne, FIRST)])?]);
     }
+    if kind == Kind::Command {
+        for (call, mode) in OF_MODE {
+            allowed.insert(call, vec![rule(&[(mode, Compare::MaskedEq(SET_ID), 0)])?]);
+        }
+        for (call, flags, mode) in OF_OPENING {
+            // Without those flags there may be anything in place of the mode.
+            let opens = rule(&[(flags, Compare::MaskedEq(MAKES_A_FILE), 0)])?;
+            allowed.insert(call, vec![opens, rule(&[(mode, Compare::MaskedEq(SET_ID), 0)])?]);
+        }
+    }
     // Limits of others are nobody's business.
     allowed.insert(libc::SYS_prlimit64, vec![rule(&[(0, Compare::Eq, 0)])?]);
 
@@ -105,7 +115,10 @@ fn verdicts(kind: Kind, depending: impl Iterator<Item = i64>) -> BTreeMap<u32, V
     let more: Groups = if matches!(kind, Kind::Command | Kind::Models) { &[] } else { OF_HANDS };
     let all =
         of(ALLOWED, Verdict::Allowed).chain(of(more, Verdict::Allowed)).chain(of(REFUSED, Verdict::Refused));
+    // Its callers do without it.
+    let missing = (kind == Kind::Command).then_some((libc::SYS_openat2, Verdict::Missing));
     all.chain(depending.map(|call| (call, Verdict::Depends)))
+        .chain(missing)
         .filter_map(|(call, verdict)| Some((u32::try_from(call).ok()?, verdict)))
         .collect()
 }

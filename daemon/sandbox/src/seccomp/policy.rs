@@ -322,6 +322,27 @@ pub(super) const ALLOWED: Groups = &[
     ),
 ];
 
+/// Set-user-ID and set-group-ID (inode(7)): a file with them lets whoever reaches it be this user, outside of any slot.
+pub(super) const SET_ID: u64 = 0o6000;
+
+/// Calls that give a file its mode, and which argument that is.
+pub(super) const OF_MODE: [(libc::c_long, u8); 7] = [
+    (libc::SYS_chmod, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_creat, 1),
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
+];
+
+/// Those that do when their flags say so: the arguments of flags and of mode. openat2(2) has both in memory, where no filter
+/// can read them.
+pub(super) const OF_OPENING: [(libc::c_long, u8, u8); 2] = [(libc::SYS_open, 1, 2), (libc::SYS_openat, 2, 3)];
+
+/// `O_CREAT`, and the bit of `O_TMPFILE` that is its own (open(2)).
+pub(super) const MAKES_A_FILE: u64 = 0o100 | 0o20_000_000;
+
 /// What `skynet-hands` has besides: it runs no program that an agent wrote.
 pub(super) const OF_HANDS: Groups = &[
     ("long messages to the daemon travel in memory files", &[libc::SYS_memfd_create]),

@@ -37,9 +37,6 @@ const IN_REPOSITORY: [&str; 6] = ["commondir", "config", "config.worktree", "hoo
 
 const REPOSITORY: &str = ".git";
 
-/// With these a directory is a repository whose other parts are elsewhere.
-const LINKED_REPOSITORY: [&str; 2] = ["HEAD", "commondir"];
-
 /// Of the renamed paths, so many are told.
 const MOST_TOLD: usize = 1000;
 
@@ -83,6 +80,7 @@ pub(super) struct Renamed {
 /// A look at what a job left, while it runs.
 struct Look {
     search: Search,
+    opened: Opened,
     /// Time that was spent on this one.
     spent: Duration,
     /// When it goes on.
@@ -91,16 +89,21 @@ struct Look {
 
 impl Look {
     fn at(at: Instant) -> Self {
-        Self { search: Search::new(), spent: Duration::ZERO, at }
+        Self { search: Search::new(), opened: Opened::default(), spent: Duration::ZERO, at }
     }
 }
 
 impl Guarded {
     /// Finds it, and makes it read-only for this slot. `is_alone` says that no other command was under way here.
     pub(super) fn pin(workspace: &Path, is_alone: bool) -> std::result::Result<Self, Refusal> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(workspace, flags, Mode::empty()).layer("protected names")?;
-        let found = find(&root).layer("protected names")?;
+        let open =
+            |how| rustix::fs::open(workspace, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        // One that can be read gets its mode back from a command that closes it.
+        let root = open(OFlags::RDONLY).or_else(|_| open(OFlags::PATH)).layer("protected names")?;
+        let mut opened = Opened::default();
+        let found = find(&root, &mut opened);
+        opened.close_again(&root);
+        let found = found.layer("protected names")?;
         pin_all(&root, found.iter()).layer("protected names")?;
         let look = Look::at(Instant::now() + PAUSE);
         Ok(Self { root, found, is_alone, renamed: Renamed::default(), look })
@@ -108,9 +111,11 @@ impl Guarded {
 
     /// Renames what the command left; all that was renamed.
     pub(super) fn settle(mut self) -> std::result::Result<Renamed, Refusal> {
-        let now = find(&self.root).layer("quarantine")?;
-        self.set_new_aside(&now)?;
-        Ok(self.renamed)
+        let mut opened = Opened::default();
+        let now = find(&self.root, &mut opened).layer("quarantine");
+        let settled = now.and_then(|now| self.set_new_aside(&now, &mut opened));
+        opened.close_again(&self.root);
+        settled.map(|()| self.renamed)
     }
 
     /// Looks on at what the command has left until now, for no longer than that.
@@ -119,37 +124,47 @@ impl Guarded {
         if began < self.look.at {
             return Ok(());
         }
-        while self.look.search.step(&self.root).layer("quarantine")? {
+        while self.look.search.step(&self.root, &mut self.look.opened).layer("quarantine")? {
             if began.elapsed() >= longest {
                 self.look.spent += began.elapsed();
                 return Ok(());
             }
         }
         let now = std::mem::take(&mut self.look.search.found);
-        self.set_new_aside(&now)?;
+        let mut opened = std::mem::take(&mut self.look.opened);
+        let settled = self.set_new_aside(&now, &mut opened);
+        opened.close_again(&self.root);
+        settled?;
         self.follow_the_user(now)?;
         let spent = self.look.spent + began.elapsed();
         self.look = Look::at(Instant::now() + PAUSE.max(spent * PAUSE_PER_LOOK));
         Ok(())
     }
 
-    fn set_new_aside(&mut self, now: &BTreeSet<Found>) -> std::result::Result<(), Refusal> {
+    /// All of it, whatever cannot be: that is told of the first.
+    fn set_new_aside(
+        &mut self,
+        now: &BTreeSet<Found>,
+        opened: &mut Opened,
+    ) -> std::result::Result<(), Refusal> {
+        let mut failed = Ok(());
         // Inner ones first, while the paths of all are as they were found.
         for one in now.iter().rev() {
             if self.found.contains(one) || self.is_the_users(one) {
                 continue;
             }
-            match set_aside(&self.root, &one.path) {
+            let (parent, _) = split(&one.path);
+            match opened.within(&self.root, parent, || set_aside(&self.root, &one.path)) {
                 Ok(()) => self.renamed.add(&one.path),
                 // Another command took it away.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(err) => {
                     let what = format!("`{}` cannot be renamed: {err}", one.path.display());
-                    return Err(Refusal::new("quarantine", what));
+                    failed = failed.and(Err(Refusal::new("quarantine", what)));
                 }
             }
         }
-        Ok(())
+        failed
     }
 
     /// Pins what the user put in the place of something: with that its mount went. And forgets what he removed: what comes in
@@ -163,7 +178,7 @@ impl Guarded {
         // A walk through what is changed meanwhile may miss something.
         let is_there = |old: &Found| {
             let (parent, name) = split(&old.path);
-            !paths.contains(&old.path) && identify(&self.root, parent, name).is_some()
+            !paths.contains(&old.path) && !matches!(identify(&self.root, parent, name), Ok(None))
         };
         found.extend(std::mem::take(&mut self.found).into_iter().filter(is_there));
         self.found = found;
@@ -283,10 +298,66 @@ fn open(root: &OwnedFd, path: &Path, how: OFlags) -> Result<OwnedFd> {
 }
 
 /// Everything under a protected name, outer ones first.
-fn find(root: &OwnedFd) -> Result<BTreeSet<Found>> {
+fn find(root: &OwnedFd, opened: &mut Opened) -> Result<BTreeSet<Found>> {
     let mut search = Search::new();
-    while search.step(root)? {}
+    while search.step(root, opened)? {}
     Ok(search.found)
+}
+
+/// Directories that their user had closed to himself, or a command in his name, and the modes that they get back. What is in
+/// them is found by those who know its name.
+#[derive(Default)]
+struct Opened(Vec<(PathBuf, Mode)>);
+
+impl Opened {
+    /// Does what needs all rights in a directory, which is opened up if it lacks one.
+    fn within<T>(&mut self, root: &OwnedFd, directory: &Path, act: impl Fn() -> Result<T>) -> Result<T> {
+        match act() {
+            Err(err @ (Errno::ACCESS | Errno::PERM)) => {
+                self.open_up(root, directory).map_err(|_| err)?;
+                act()
+            }
+            done => done,
+        }
+    }
+
+    fn open_up(&mut self, root: &OwnedFd, path: &Path) -> Result<()> {
+        let mode = change_mode(root, path, |mode| mode | Mode::RWXU)?;
+        self.0.push((path.to_owned(), mode));
+        Ok(())
+    }
+
+    /// Inner ones first, while they can be reached. What is gone needs no mode.
+    fn close_again(&mut self, root: &OwnedFd) {
+        for (path, mode) in self.0.drain(..).rev() {
+            let _ = change_mode(root, &path, |_| mode);
+        }
+    }
+}
+
+/// Gives a directory below `root` another mode; the one it had.
+fn change_mode(root: &OwnedFd, path: &Path, change: impl Fn(Mode) -> Mode) -> Result<Mode> {
+    let by_itself = |directory: &OwnedFd| {
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(directory)?.st_mode);
+        rustix::fs::fchmod(directory, change(mode)).map(|()| mode)
+    };
+    if path == Path::new("") {
+        return by_itself(root);
+    }
+    match open(root, path, OFlags::RDONLY) {
+        Ok(directory) => by_itself(&directory),
+        Err(Errno::ACCESS) => {
+            let (parent, name) = split(path);
+            let parent = open(root, parent, OFlags::PATH)?;
+            let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                return Err(Errno::NOTDIR);
+            }
+            let mode = Mode::from_raw_mode(stat.st_mode);
+            rustix::fs::chmodat(&parent, name, change(mode), AtFlags::empty()).map(|()| mode)
+        }
+        Err(err) => Err(err),
+    }
 }
 
 /// Walks through a workspace, a directory at a time.
@@ -301,45 +372,39 @@ impl Search {
     }
 
     /// Looks at one more directory, until there is none left.
-    fn step(&mut self, root: &OwnedFd) -> Result<bool> {
+    fn step(&mut self, root: &OwnedFd, opened: &mut Opened) -> Result<bool> {
         let Some(path) = self.directories.pop() else { return Ok(false) };
-        let names = match open_to_read(root, &path).and_then(|directory| entries(&directory)) {
+        let read = opened.within(root, &path, || entries(&open(root, &path, OFlags::RDONLY)?));
+        let names = match read {
             Ok(names) => names,
             // Gone meanwhile, or another user's, in which this one cannot have put anything.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS) => return Ok(true),
             Err(err) => return Err(err),
         };
         let has = |part: &&str| names.iter().any(|(name, _)| name == part);
-        let is_repository = reserved::REPOSITORY.iter().all(has) || LINKED_REPOSITORY.iter().all(has);
+        let is_repository =
+            reserved::REPOSITORY.iter().all(has) || reserved::LINKED_REPOSITORY.iter().all(has);
         for (name, kind) in &names {
             let is_directory = *kind == FileType::Directory;
             if name.eq_ignore_ascii_case(REPOSITORY) && is_directory {
                 let repository = path.join(name);
-                let inner = IN_REPOSITORY.iter().map(OsStr::new);
-                self.found.extend(inner.filter_map(|inner| identify(root, &repository, inner)));
+                for inner in IN_REPOSITORY {
+                    let found =
+                        opened.within(root, &repository, || identify(root, &repository, inner.as_ref()));
+                    self.found.extend(found.ok().flatten());
+                }
                 continue;
             }
             if is_repository && IN_REPOSITORY.iter().any(|inner| name == inner) || reserved::is_name(name) {
-                self.found.extend(identify(root, &path, name));
+                let found = opened.within(root, &path, || identify(root, &path, name));
+                // Where it cannot be opened up it is another user's.
+                self.found.extend(found.ok().flatten());
             }
             if is_directory {
                 self.directories.push(path.join(name));
             }
         }
         Ok(true)
-    }
-}
-
-/// A directory that its user closed to himself is opened again: what is in it is found by those who know its name.
-fn open_to_read(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    match open(root, path, OFlags::RDONLY) {
-        Err(Errno::ACCESS) => {
-            let (parent, name) = split(path);
-            let parent = open(root, parent, OFlags::PATH)?;
-            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
-            open(root, path, OFlags::RDONLY)
-        }
-        opened => opened,
     }
 }
 
@@ -364,18 +429,23 @@ fn entries(directory: &OwnedFd) -> Result<Vec<(OsString, FileType)>> {
 }
 
 /// `None` if it is not there.
-fn identify(root: &OwnedFd, directory: &Path, name: &OsStr) -> Option<Found> {
-    let parent = open(root, directory, OFlags::PATH).ok()?;
+fn identify(root: &OwnedFd, directory: &Path, name: &OsStr) -> Result<Option<Found>> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let stat = statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+    let found = open(root, directory, OFlags::PATH)
+        .and_then(|parent| statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, wanted));
+    let stat = match found {
+        Ok(stat) => stat,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(err) => return Err(err),
+    };
     let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
     let is_link = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
     // A file keeps its birth while its owner edits it. A link is never edited; moved away and back it has changed.
     let since = if has_birth && !is_link { stat.stx_btime } else { stat.stx_ctime };
-    Some(Found {
+    Ok(Some(Found {
         path: directory.join(name),
         inode: stat.stx_ino,
         since: (since.tv_sec, since.tv_nsec),
         is_link,
-    })
+    }))
 }

@@ -40,7 +40,7 @@ pub(crate) struct Input {
     /// Look for newer base images.
     #[serde(default)]
     pull: bool,
-    /// Keep its steps from any network.
+    /// Keep its steps from any network. What `ADD` and `FROM` name is fetched by the engine all the same.
     #[serde(default)]
     offline: bool,
 }

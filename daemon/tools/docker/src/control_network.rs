@@ -55,8 +55,9 @@ impl Tool for DockerControlNetwork {
 
     fn effect(&self, input: &Input) -> Effect {
         match input.action {
-            Action::Create | Action::Disconnect => Effect::Write,
-            Action::Remove => Effect::Destroy,
+            Action::Create => Effect::Write,
+            // Nobody reaches it there any more.
+            Action::Remove | Action::Disconnect => Effect::Destroy,
             // What was in no network is in one then.
             Action::Connect => Effect::External,
         }

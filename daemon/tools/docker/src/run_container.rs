@@ -43,6 +43,9 @@ pub(crate) struct Input {
     /// Volumes, memory, paths of the host.
     #[serde(default)]
     mounts: Vec<Mount>,
+    /// Whether `mounts` may name volumes that are there already and write to them; a human may have to allow that.
+    #[serde(default)]
+    existing_volumes: bool,
     /// A network, or `none`; the engine's default without.
     #[serde(default)]
     network: Option<Name>,
@@ -98,6 +101,7 @@ impl Input {
             environment: self.environment.clone(),
             ports: self.ports.clone(),
             mounts: self.mounts.clone(),
+            existing_volumes: self.existing_volumes,
             network: self.network.clone(),
             memory_mib: Some(self.memory_mib),
             cpus: self.cpus,
@@ -142,6 +146,9 @@ impl Tool for DockerRunContainer {
             Effect::Destroy
         } else if recipe.has_network() || recipe.restarts_by_itself() {
             Effect::External
+        } else if recipe.existing_volumes {
+            // What others keep there is lost as with the volume itself.
+            Effect::Destroy
         } else {
             Effect::Write
         }

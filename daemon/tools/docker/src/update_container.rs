@@ -39,9 +39,21 @@ impl Tool for DockerUpdateContainer {
         "Rename a container, or change its limits of memory, CPU and processes or its restart policy.";
     const KEYWORDS: &'static str = "docker podman update rename limit memory cpu restart policy container | renommer conteneur limiter mémoire politique de redémarrage";
     const EFFECT: Effect = Effect::Write;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Daemon;
     type Input = Input;
     type Output = Shown;
+
+    fn effect(&self, input: &Input) -> Effect {
+        let ends = input.memory_mib.is_some() || input.processes.is_some() || input.name.is_some();
+        match input.restart {
+            // What is over its limit is ended, and others find it by its name, rules too.
+            Some(Restart::No) | None if ends => Effect::Destroy,
+            Some(Restart::No) | None => Effect::Write,
+            // It comes back by itself, with the network that it has.
+            Some(_) => Effect::External,
+        }
+    }
 
     fn changes(&self, input: &Input) -> Vec<Subject> {
         vec![Subject::Container(input.container.to_string())]

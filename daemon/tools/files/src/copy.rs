@@ -12,6 +12,7 @@ use skynet_core::{
 use std::{
     ffi::OsStr,
     fs::File,
+    io::Read as _,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -19,6 +20,9 @@ use std::{
     path::Path,
     time::Duration,
 };
+
+/// Between two looks at whether the call was given up, in bytes.
+const AT_ONCE: u64 = 64 << 20;
 
 pub(crate) struct FilesCopy;
 
@@ -152,7 +156,14 @@ impl Copy<'_> {
         let fd = rustix::fs::openat(&to.directory, &to.name, flags, mode).on(from)?;
         let mut copy = File::from(fd);
         // The standard library shares blocks or copies in the kernel where the filesystem can.
-        self.size_bytes += std::io::copy(&mut source, &mut copy).on(from)?;
+        loop {
+            self.ctx.check_canceled()?;
+            let copied = std::io::copy(&mut (&mut source).take(AT_ONCE), &mut copy).on(from)?;
+            self.size_bytes += copied;
+            if copied < AT_ONCE {
+                break;
+            }
+        }
         rustix::fs::fchmod(&copy, mode).on(from)?;
         self.files += 1;
         if self.files.is_multiple_of(200) {

@@ -98,16 +98,14 @@ impl Tool for FilesEdit {
             (_, Some(_)) => return Err(Error::invalid_input("give either `edits` or `diff`, not both")),
         };
         let written = !input.dry_run && new != old;
+        // Before anything is written: it may take long.
+        let diff = show(&old, &new, &target.path.to_string());
         if written {
             target.keep_before(ctx).await?;
             ctx.check_canceled()?;
             target.replace(new.as_bytes(), mode, Existing::Replace)?;
         }
-        Ok(Output {
-            diff: show(&old, &new, &target.path.to_string()),
-            sha256: digest(new.as_bytes()),
-            written,
-        })
+        Ok(Output { diff, sha256: digest(new.as_bytes()), written })
     }
 }
 
@@ -120,7 +118,15 @@ fn apply_edits(old: &str, edits: &[Edit]) -> Result<String> {
             if is_crlf && !text.contains('\r') { text.replace('\n', "\r\n") } else { text.to_owned() }
         };
         let (from, to) = (adapt(&edit.old), adapt(&edit.new));
-        match text.matches(&from).count() {
+        let count = text.matches(&from).count();
+        let grown =
+            text.len().saturating_sub(count * from.len()).saturating_add(count.saturating_mul(to.len()));
+        if grown as u64 > MOST_BYTES {
+            return Err(Error::invalid_input(format!(
+                "edit {number}: the file would have {grown} bytes; {MOST_BYTES} are the most that can be edited"
+            )));
+        }
+        match count {
             0 => {
                 return Err(Error::conflict(format!(
                     "edit {number}: `old` is not in the file; read it again and copy the text exactly, white space included"

@@ -1,6 +1,10 @@
 //! Puts changes aside and brings them back.
 
-use crate::{repository::Repository, revision::default_repository};
+use crate::{
+    repository::Repository,
+    revision::default_repository,
+    state::{names, refuse_reserved},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
@@ -100,6 +104,13 @@ impl Tool for GitStash {
             Action::Pop => vec!["stash", "pop", "--quiet", "--index", &entry],
             Action::Drop => vec!["stash", "drop", "--quiet", &entry],
         };
+        if matches!(input.action, Action::Apply | Action::Pop) {
+            let shown = ["stash", "show", "--include-untracked", "--name-only", "--no-renames", "-z", &entry];
+            // What there is not, the command itself refuses.
+            if let Ok(listed) = repository.run(ctx, &[], shown).await?.bytes() {
+                refuse_reserved(names(&listed))?;
+            }
+        }
         let mut diff = None;
         if !arguments.is_empty() {
             let done = repository.check(ctx, &identity, arguments).await?;

@@ -1,7 +1,7 @@
 //! What a repository remembers besides its objects, handed over before a command changes it, so that it can be taken back.
 
 use crate::repository::Repository;
-use skynet_core::{CallCtx, RelativePath, Result, change::Extent, target::Target};
+use skynet_core::{CallCtx, Error, RelativePath, Result, change::Extent, reserved, target::Target};
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
@@ -31,20 +31,47 @@ impl Repository {
 
     /// Hands over the files of the working tree that differ as `git diff` with these arguments says, and the directories they
     /// are in.
+    ///
+    /// # Errors
+    /// `Denied` where one of them is what other programs of the user run: a command may have committed it.
     pub(crate) async fn keep_files(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<()> {
         let fixed = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules", "-z"];
         let arguments: Vec<OsString> = fixed.into_iter().map(OsString::from).chain(differing).collect();
         let listed = self.run(ctx, &[], arguments).await?;
         // What Git does not know, the command itself refuses.
         let Ok(listed) = listed.bytes() else { return Ok(()) };
+        refuse_reserved(names(&listed))?;
         let mut kept = BTreeSet::new();
-        for path in listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()) {
+        for path in names(&listed) {
             ctx.check_canceled()?;
-            let path = Path::new(OsStr::from_bytes(path));
             let above = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
             let above: Vec<_> = above.filter(|parent| kept.insert(parent.to_path_buf())).collect();
             for part in above.into_iter().rev().chain([path]) {
                 self.keep_file(ctx, &self.work_tree().join(part)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a tree with something that other programs of the user run, unless it is what is in the working tree already,
+    /// where no command can write it.
+    pub(crate) async fn refuse_new_reserved(&self, ctx: &CallCtx, tree: &str) -> Result<()> {
+        let listed = self.check(ctx, &[], ["ls-tree", "-r", "-z", "--full-tree", tree]).await?.bytes()?;
+        for entry in listed.split(|byte| *byte == 0) {
+            let Some(tab) = entry.iter().position(|byte| *byte == b'\t') else { continue };
+            let (about, path) = entry.split_at(tab);
+            let path = Path::new(OsStr::from_bytes(path.get(1..).unwrap_or_default()));
+            if !is_reserved(path) {
+                continue;
+            }
+            let own = self.work_tree().join(path);
+            let hash: [&OsStr; 4] =
+                ["hash-object".as_ref(), "--no-filters".as_ref(), "--".as_ref(), own.as_os_str()];
+            let own = self.run(ctx, &[], hash).await?.bytes().unwrap_or_default();
+            let (mode, object) = (about.get(..6), about.rsplit(|byte| *byte == b' ').next());
+            let is_same = mode != Some(b"120000") && object == Some(own.trim_ascii_end());
+            if !is_same {
+                refuse_reserved([path].into_iter())?;
             }
         }
         Ok(())
@@ -71,6 +98,28 @@ impl Repository {
         }
         ctx.keep_before(&below.to_string_lossy(), None, Extent::Entry).await
     }
+}
+
+/// What Git prints with `-z`.
+pub(crate) fn names(listed: &[u8]) -> impl Iterator<Item = &Path> {
+    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.map(|name| Path::new(OsStr::from_bytes(name)))
+}
+
+/// Whether a part of it is a name that other programs of the user read instructions from.
+pub(crate) fn is_reserved(path: &Path) -> bool {
+    path.components().any(|part| reserved::is_name(part.as_os_str()))
+}
+
+/// # Errors
+/// `Denied`, naming the first that would be put into the working tree and is for no tool to write.
+pub(crate) fn refuse_reserved<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Result<()> {
+    paths.find(|path| is_reserved(path)).map_or(Ok(()), |path| {
+        Err(Error::denied(format!(
+            "this would change `{}`, which other programs of the user run or trust; a human can do it, with Git itself",
+            path.display()
+        )))
+    })
 }
 
 /// Whether it is a directory for branches of one name, and not for all.

@@ -119,6 +119,8 @@ impl Tool for GitWorktree {
                     .run(ctx, &[], ["rev-parse", "--verify", "--quiet", "--end-of-options", &reference])
                     .await?;
                 arguments.extend(["add", "--quiet", "--no-guess-remote"].map(OsString::from));
+                let tree = if exists.status.success() { reference.as_str() } else { "HEAD" };
+                repository.refuse_new_reserved(ctx, tree).await?;
                 if exists.status.success() {
                     arguments.extend(["--".into(), path()?, branch.into()]);
                 } else {

@@ -152,7 +152,10 @@ impl Input {
 }
 
 fn time(name: &str, at: &str) -> Result<i64> {
-    seconds(at).ok_or_else(|| {
+    // Front matter may say more behind a day; who asks means all that is written.
+    let is_whole =
+        at.len() == 10 || at.contains(['Z', 'z', '+']) || at.rfind('-').is_some_and(|dash| dash > 10);
+    seconds(at).filter(|_| is_whole).ok_or_else(|| {
         Error::invalid_input(format!(
             "`{name}` is no time: `{}`; write `2026-01-31` or `2026-01-31T12:00:00Z`",
             at.escape_debug()

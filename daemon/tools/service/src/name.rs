@@ -18,10 +18,17 @@ const KINDS: [&str; 11] = [
 ];
 
 /// Units without which nobody reaches the host any more, or nobody sees what is done there; by name, without instance.
-const CRITICAL: [&str; 20] = [
+const CRITICAL: [&str; 30] = [
+    "connman.service",
     "dbus.service",
     "dbus-broker.service",
     "dbus.socket",
+    "dhcpcd.service",
+    "dropbear.service",
+    "dropbear.socket",
+    "ifup.service",
+    "iwd.service",
+    "network.service",
     "network.target",
     "networking.service",
     "NetworkManager.service",
@@ -37,8 +44,11 @@ const CRITICAL: [&str; 20] = [
     "systemd-journald.socket",
     "systemd-logind.service",
     "systemd-networkd.service",
+    "systemd-networkd.socket",
     "systemd-resolved.service",
     "systemd-udevd.service",
+    "wicked.service",
+    "wpa_supplicant.service",
 ];
 
 /// Kinds of which stopping one ends many.
@@ -118,6 +128,8 @@ mod tests {
             ("SSHD.service", true),
             ("ssh@1-10.0.0.1:22.service", true),
             ("user@1000.service", true),
+            ("ifup@eth0.service", true),
+            ("wpa_supplicant@wlan0.service", true),
             ("multi-user.target", true),
             ("system.slice", true),
             ("skynetd.service", true),

@@ -82,16 +82,22 @@ pub(crate) fn user_name(uid: u32) -> String {
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// A command line without what is likely to be a password: the value of an argument whose name says so.
+/// A command line without what is likely to be a password: the value of an argument whose name says so, and what stands before
+/// the host of an address.
 pub(crate) fn masked(arguments: &[String]) -> String {
     let mut is_value = false;
     let shown = arguments.iter().map(|argument| {
         if std::mem::take(&mut is_value) && !argument.starts_with('-') {
             return "***".to_owned();
         }
+        if argument.contains(' ') {
+            // A script.
+            let words: Vec<String> = argument.split(' ').map(str::to_owned).collect();
+            return masked(&words);
+        }
         let (name, value) = argument.split_once('=').map_or((argument.as_str(), None), |(n, v)| (n, Some(v)));
-        if !is_secret(name) {
-            return argument.clone();
+        if !is_secret(name, value.is_some()) {
+            return without_user(argument);
         }
         is_value = value.is_none();
         value.map_or_else(|| name.to_owned(), |_| format!("{name}=***"))
@@ -99,15 +105,37 @@ pub(crate) fn masked(arguments: &[String]) -> String {
     shown.collect::<Vec<_>>().join(" ")
 }
 
-fn is_secret(name: &str) -> bool {
+fn is_secret(name: &str, has_value: bool) -> bool {
+    const WORDS: [&str; 10] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "api-key",
+        "api_key",
+        "apikey",
+        "credential",
+        "pwd",
+    ];
     let name = name.to_ascii_lowercase();
-    // Programs take secrets as options or as `NAME=value`; a path or a sentence is neither.
+    // Programs take secrets as options or as `NAME=value`; a path or a sentence is neither. The shell's own directory is none.
     name.len() < 40
-        && !name.contains(['/', ' '])
-        && (name.starts_with('-') || name.contains('_'))
-        && ["password", "passwd", "secret", "token", "api-key", "api_key", "apikey"]
-            .iter()
-            .any(|word| name.contains(word))
+        && !name.contains('/')
+        && !["pwd", "oldpwd"].contains(&&*name)
+        && (name.starts_with('-') || has_value)
+        && WORDS.iter().any(|word| name.contains(word))
+}
+
+/// An address without the password in front of its host (RFC 3986, section 3.2.1).
+fn without_user(argument: &str) -> String {
+    let masked = argument.split_once("://").and_then(|(scheme, rest)| {
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (user, _) = rest.get(..end)?.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***{}", rest.get(user.len()..)?))
+    });
+    masked.unwrap_or_else(|| argument.to_owned())
 }
 
 #[cfg(test)]
@@ -122,6 +150,11 @@ mod tests {
             (&["env", "API_KEY=1", "run"], "env API_KEY=*** run"),
             (&["cat", "/etc/passwd", "secrets.txt"], "cat /etc/passwd secrets.txt"),
             (&["x", "--no-password", "-v"], "x --no-password -v"),
+            (&["PGPASSWORD=x", "psql"], "PGPASSWORD=*** psql"),
+            (&["curl", "https://ann:hunter2@example.org/x"], "curl https://ann:***@example.org/x"),
+            (&["curl", "https://example.org/a@b:c"], "curl https://example.org/a@b:c"),
+            (&["sh", "-c", "run --password=x --port 5"], "sh -c run --password=*** --port 5"),
+            (&["env", "PWD=/srv", "x"], "env PWD=/srv x"),
         ] {
             let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
             assert_eq!(masked(&arguments), expected);

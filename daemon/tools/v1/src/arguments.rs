@@ -33,6 +33,16 @@ impl Arguments {
         self.0.remove(name)
     }
 
+    /// A number that v1 took however large it was, and its successor does up to `most`.
+    pub(crate) fn at_most(mut self, name: &str, most: u64) -> Self {
+        if let Some(number) =
+            self.0.get_mut(name).filter(|value| value.as_u64().is_some_and(|given| given > most))
+        {
+            *number = most.into();
+        }
+        self
+    }
+
     /// Takes a switch out; what is none counts as off.
     pub(crate) fn take_switch(&mut self, name: &str) -> bool {
         self.take(name).and_then(|value| value.as_bool()).unwrap_or_default()

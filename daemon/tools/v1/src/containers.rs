@@ -47,7 +47,8 @@ pub(crate) fn aliases() -> Vec<Alias> {
                 &["containerId"],
             ),
             |arguments| {
-                let mut arguments = Arguments(arguments).rename("containerId", "container");
+                let mut arguments =
+                    Arguments(arguments).rename("containerId", "container").at_most("tail", MOST_LINES);
                 if arguments.take_switch("follow") {
                     arguments = arguments.with("follow_seconds", FOLLOW_SECONDS);
                 }
@@ -91,6 +92,12 @@ pub(crate) fn aliases() -> Vec<Alias> {
     ]
 }
 
+/// Of `docker_read_logs`.
+const MOST_LINES: u64 = 10_000;
+
+/// Of `docker_control_container`, in seconds.
+const MOST_GRACE: u64 = 300;
+
 const CONTROL: &[&str] = &["docker_control_container"];
 
 fn control_schema() -> Map<String, Value> {
@@ -105,6 +112,7 @@ fn control_schema() -> Map<String, Value> {
 
 fn control(arguments: Arguments, action: &str) -> Meaning {
     let arguments = arguments.rename("containerId", "container").rename("timeout", "grace_seconds");
+    let arguments = arguments.at_most("grace_seconds", MOST_GRACE);
     ("docker_control_container", arguments.with("action", action).0)
 }
 

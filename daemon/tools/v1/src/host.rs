@@ -7,6 +7,9 @@ use skynet_core::Alias;
 /// Of v1.
 const PROCESSES: u32 = 10;
 
+/// Of `system_show_resources`.
+const MOST_PROCESSES: u64 = 50;
+
 pub(crate) fn aliases() -> Vec<Alias> {
     vec![
         Alias::new(
@@ -23,12 +26,12 @@ pub(crate) fn aliases() -> Vec<Alias> {
             schema(
                 json!({
                     "includeProcesses": { "type": "boolean", "description": "Also the busiest processes." },
-                    "topN": { "type": "integer", "minimum": 1, "description": "How many of them; 10 by default." },
+                    "topN": { "type": "integer", "minimum": 1, "description": "How many of them; 10 by default, 50 at most." },
                 }),
                 &[],
             ),
             |arguments| {
-                let mut arguments = Arguments(arguments);
+                let mut arguments = Arguments(arguments).at_most("topN", MOST_PROCESSES);
                 let with_processes = arguments.take_switch("includeProcesses");
                 let top = arguments.take("topN").unwrap_or_else(|| PROCESSES.into());
                 let top = if with_processes { top } else { 0.into() };

@@ -4,6 +4,9 @@ use crate::arguments::{Arguments, schema};
 use serde_json::{Value, json};
 use skynet_core::Alias;
 
+/// Of `image_make_thumbnail`, in pixels.
+const LONGEST_SIDE: u64 = 2048;
+
 pub(crate) fn aliases() -> Vec<Alias> {
     vec![
         Alias::new(
@@ -59,7 +62,9 @@ pub(crate) fn aliases() -> Vec<Alias> {
                 }),
                 &["inputPath"],
             ),
-            |arguments| ("image_make_thumbnail", of_one(Arguments(arguments)).0),
+            |arguments| {
+                ("image_make_thumbnail", of_one(Arguments(arguments).at_most("size", LONGEST_SIDE)).0)
+            },
         ),
     ]
 }

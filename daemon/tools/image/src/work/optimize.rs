@@ -7,7 +7,11 @@ use super::{
 };
 use crate::task::{Format, Made};
 use image::{ImageDecoder as _, ImageFormat, ImageReader, metadata::Orientation};
-use img_parts::{Bytes, DynImage, ImageEXIF as _, ImageICC as _, jpeg::markers, webp};
+use img_parts::{
+    Bytes, DynImage, ImageEXIF as _, ImageICC as _,
+    jpeg::{JpegSegment, markers},
+    webp,
+};
 use skynet_core::{Error, Result};
 use std::{io::Cursor, time::Duration};
 
@@ -20,9 +24,11 @@ const PNG_LEVEL: u8 = 3;
 /// Of a PNG: text, times and EXIF (PNG 3, section 11.3), and provenance (C2PA).
 const PNG_METADATA: [[u8; 4]; 6] = [*b"tEXt", *b"zTXt", *b"iTXt", *b"tIME", *b"eXIf", *b"caBX"];
 
-/// Of a JPEG: EXIF and XMP; pictures beside the picture (CIPA DC-007) and colour profiles; provenance (C2PA); and what
-/// Photoshop notes for press agencies (IPTC).
-const METADATA_SEGMENTS: [u8; 4] = [markers::APP1, markers::APP2, 0xeb, 0xed];
+/// What begins the one segment of a program that says how colours are meant (ITU-T T.872, section 6.5.3), and the head of a
+/// JFIF file, up to the size of its preview (ITU-T T.871, section 10.1).
+const ADOBE: &[u8] = b"Adobe";
+const JFIF: &[u8] = b"JFIF\0";
+const JFIF_HEAD: usize = 12;
 
 pub(crate) fn optimize(bytes: &[u8], quality: u8) -> Result<(Made, Vec<u8>)> {
     let (made, smaller) = match image::guess_format(bytes) {
@@ -69,9 +75,9 @@ pub(crate) fn strip(bytes: Vec<u8>) -> Result<(Made, Vec<u8>)> {
     let color_profile = parts.icc_profile();
     match &mut parts {
         DynImage::Jpeg(jpeg) => {
-            // APP14 says how colours are meant, and stays; the colour profile is put back below.
-            METADATA_SEGMENTS.into_iter().for_each(|marker| jpeg.remove_segments_by_marker(marker));
-            jpeg.remove_segments_by_marker(markers::COM);
+            // The colour profile is put back below.
+            let kept = std::mem::take(jpeg.segments_mut()).into_iter().filter_map(plain);
+            *jpeg.segments_mut() = kept.collect();
         }
         DynImage::Png(png) => {
             PNG_METADATA.into_iter().for_each(|kind| png.remove_chunks_by_type(kind));
@@ -85,6 +91,69 @@ pub(crate) fn strip(bytes: Vec<u8>) -> Result<(Made, Vec<u8>)> {
     parts.set_exif((orientation != Orientation::NoTransforms).then(|| exif_of(orientation)));
     let written: Vec<u8> = parts.encoder().bytes().into();
     Ok((same(width, height, None, &written), written))
+}
+
+/// A segment of the picture itself, without what cameras and programs keep in theirs: positions, pictures beside the picture,
+/// films behind it.
+fn plain(segment: JpegSegment) -> Option<JpegSegment> {
+    let (marker, contents) = (segment.marker(), segment.contents());
+    match marker {
+        markers::APP0 if contents.starts_with(JFIF) => {
+            let mut head = contents.get(..JFIF_HEAD)?.to_vec();
+            // A preview of no size.
+            head.extend([0, 0]);
+            Some(JpegSegment::new_with_contents(marker, head.into()))
+        }
+        markers::APP14 if contents.starts_with(ADOBE) => Some(segment),
+        _ if is_note(marker) => None,
+        markers::SOS => {
+            let whole = segment.clone().encoder().bytes();
+            let scans = whole.get(segment.len()..).map(scans_of).unwrap_or_default();
+            Some(JpegSegment::new_with_entropy(marker, contents.clone(), scans.into()))
+        }
+        _ => Some(segment),
+    }
+}
+
+fn is_note(marker: u8) -> bool {
+    (markers::APP0..=markers::APP15).contains(&marker) || marker == markers::COM
+}
+
+/// All that is drawn: scans and what lies between them, up to the end of the picture (ITU-T T.81, annex B.1.1).
+fn scans_of(bytes: &[u8]) -> Vec<u8> {
+    let mut scans = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        let (0xff, [marker, behind @ ..]) = (*first, after) else {
+            scans.push(*first);
+            rest = after;
+            continue;
+        };
+        match *marker {
+            // A filling byte.
+            0xff => rest = after,
+            markers::EOI => {
+                scans.extend([0xff, markers::EOI]);
+                break;
+            }
+            // A byte of the picture, or a place to begin anew: nothing belongs to it.
+            0 | 1 | 0xd0..=0xd8 => {
+                scans.extend([0xff, *marker]);
+                rest = behind;
+            }
+            _ => {
+                let length =
+                    behind.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
+                let (segment, next) = behind.split_at(length.min(behind.len()));
+                if !is_note(*marker) {
+                    scans.extend([0xff, *marker]);
+                    scans.extend(segment);
+                }
+                rest = next;
+            }
+        }
+    }
+    scans
 }
 
 /// Nothing but how a picture is held: a TIFF structure with one tag (TIFF 6.0, section 2; EXIF 2.32, 4.6.4 A).
