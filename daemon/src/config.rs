@@ -409,6 +409,18 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_absent() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        assert!(files(&file).unwrap().is_empty());
+        std::os::unix::fs::symlink("config.toml", &file).unwrap();
+        assert!(load(&file).is_err());
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("config.d", directory.path().join("config.d")).unwrap();
+        assert!(load(&file).is_err());
+    }
+
+    #[test]
     fn drop_ins_override_values_and_extend_lists() {
         let config = load_files(&[
             ("config.toml", "[confirm]\nwait_seconds = 5\n[[policy.rules]]\nname = 'a'\nverdict = 'deny'\n"),

@@ -16,7 +16,7 @@ Options:
 ";
 
 /// What to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arguments {
     pub(crate) socket: PathBuf,
     pub(crate) workspace: PathBuf,

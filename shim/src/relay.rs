@@ -77,7 +77,21 @@ impl Relay {
         let mut started: Option<Instant> = None;
         let mut has_ended = false;
         loop {
-            let failed = match daemon::dial(&self.arguments, &self.session.id, is_resumed).await {
+            let (arguments, id) = (self.arguments.clone(), self.session.id);
+            let dial = daemon::dial(&arguments, &id, is_resumed);
+            tokio::pin!(dial);
+            // A socket that systemd keeps takes the call also while no daemon is there to answer it.
+            let dialed = loop {
+                tokio::select! {
+                    dialed = &mut dial => break dialed,
+                    line = self.lines.next(), if !has_ended && self.session.has_room() => match line? {
+                        Some(line) => drop(self.take_in(line).await?),
+                        None if self.session.is_waiting() => has_ended = true,
+                        None => return Ok(None),
+                    },
+                }
+            };
+            let failed = match dialed {
                 Ok(connection) => return Ok(Some(connection)),
                 Err(failed) => failed,
             };

@@ -1,7 +1,8 @@
 //! The shim: starts without a daemon, ends with its client, costs little.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim, outcome, program};
+use skynet_tests::programs::{Daemon, Home, Shim, is_running, outcome, program, wait_until};
 use std::{
     fs,
     io::Write as _,
@@ -122,9 +123,36 @@ fn the_socket_is_found_with_home_path_and_user_alone() {
         (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap(), output.stderr)
     };
     assert_eq!(code, Some(0));
-    let pid =
-        rustix::process::Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let pid = Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+}
+
+#[test]
+fn a_daemon_that_finishes_its_calls_is_followed_by_another_and_no_call_is_lost() {
+    let home = Home::new();
+    let uid = rustix::process::getuid().as_raw();
+    if !skynet_proto::socket::user_directory(uid, &home.path).starts_with(&home.path) {
+        eprintln!(
+            "SKIP: the login manager made /run/user/{uid}, which this test would share with a real daemon"
+        );
+        return;
+    }
+    let stop = || {
+        let output = home.command("skynetctl").args(["status", "--json"]).output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+        pid
+    };
+    let mut shim = Shim::alone(&home).shaken("2025-11-25", json!({}));
+    let marker = format!("2.{}", std::process::id());
+    let call = json!({ "name": "exec_run", "arguments": { "script": format!("sleep {marker}; echo done") } });
+    let id = shim.post("tools/call", call);
+    wait_until(|| is_running(&marker));
+    let first = stop();
+    assert_eq!(outcome(&shim.answer(id)).unwrap()["stdout"], "done\n");
+    shim.call("files_list", json!({})).unwrap();
+    assert_ne!(stop(), first);
 }
 
 #[test]

@@ -282,18 +282,21 @@ impl Shim {
         Self::of(home.command("skynet-shim"), &home.socket(), workspace)
     }
 
+    /// One that finds its daemon, or starts it, as clients that know nothing of it have it.
+    #[must_use]
+    pub fn alone(home: &Home) -> Self {
+        let mut command = home.command("skynet-shim");
+        Self::spawn(command.arg("--workspace").arg(&home.project))
+    }
+
     /// Starts `command`, which is a shim, for the daemon at `socket`.
     #[must_use]
     pub fn of(mut command: Command, socket: &Path, workspace: &Path) -> Self {
-        let mut child = command
-            .arg("--socket")
-            .arg(socket)
-            .arg("--workspace")
-            .arg(workspace)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command.arg("--socket").arg(socket).arg("--workspace").arg(workspace))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdin, stdout, next_id: 0 }

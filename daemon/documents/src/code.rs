@@ -15,6 +15,13 @@ const LONGEST: usize = 1500;
 /// A definition of so many bytes is a passage of its own.
 const ALONE: usize = 400;
 
+/// Of one file; a generated one has more than anybody looks for.
+const MOST_DEFINITIONS: usize = 5000;
+
+/// Of what a definition is in, the innermost, and so many bytes of the name of each.
+const MOST_PARENTS: usize = 8;
+const LONGEST_PARENT: usize = 100;
+
 /// Bytes of a signature.
 const LONGEST_SIGNATURE: usize = 200;
 
@@ -85,6 +92,9 @@ fn definitions(query: &Query, tree: &Tree, text: &str, lines: &Lines) -> Vec<Fou
     let mut open: Vec<(usize, String)> = Vec::new();
     let mut found = Vec::new();
     for (name, whole, kind) in all {
+        if found.len() == MOST_DEFINITIONS {
+            break;
+        }
         open.retain(|(end, _)| *end > whole.start);
         let name = text.get(name).unwrap_or_default();
         let name = name.get(..name.floor_char_boundary(LONGEST_SIGNATURE)).unwrap_or_default().to_owned();
@@ -92,7 +102,8 @@ fn definitions(query: &Query, tree: &Tree, text: &str, lines: &Lines) -> Vec<Fou
             let definition = Definition {
                 name: name.clone(),
                 kind: kind.to_owned(),
-                parents: open.iter().map(|(_, name)| name.clone()).collect(),
+                // Each repeats them.
+                parents: open.iter().rev().take(MOST_PARENTS).rev().map(|(_, name)| short(name)).collect(),
                 signature: signature(text, &whole),
                 first_line: lines.of(whole.start),
                 last_line: lines.of(whole.end.saturating_sub(1)),
@@ -102,6 +113,10 @@ fn definitions(query: &Query, tree: &Tree, text: &str, lines: &Lines) -> Vec<Fou
         open.push((whole.end, name));
     }
     found
+}
+
+fn short(name: &str) -> String {
+    name.get(..name.floor_char_boundary(LONGEST_PARENT)).unwrap_or_default().to_owned()
 }
 
 /// The first line of a definition, without what opens its body.

@@ -151,6 +151,8 @@ pub(crate) struct Collection {
     /// Held by whoever changes it.
     pub(crate) writing: AsyncMutex<()>,
     pub(crate) embedding: AsyncMutex<()>,
+    /// Whoever holds it is next to do so.
+    pub(crate) embedding_next: AsyncMutex<()>,
     pub(crate) progress: watch::Sender<Progress>,
     /// Passages that a model refused.
     pub(crate) unembeddable: Mutex<HashSet<u64>>,
@@ -199,6 +201,7 @@ impl Collection {
             vectors: Mutex::default(),
             writing: AsyncMutex::default(),
             embedding: AsyncMutex::default(),
+            embedding_next: AsyncMutex::default(),
             progress: watch::Sender::default(),
             unembeddable: Mutex::default(),
         })

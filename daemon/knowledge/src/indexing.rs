@@ -411,7 +411,10 @@ pub(crate) async fn embed(
     collection: &Arc<Collection>,
     embedders: &[(Language, Arc<dyn Embedder>)],
 ) -> Result<()> {
+    // Of many that are asked for while one is under way, the next is enough: it finds all that is missing then.
+    let Ok(next) = collection.embedding_next.try_lock() else { return Ok(()) };
     let _embedding = collection.embedding.lock().await;
+    drop(next);
     let _told = Told(collection);
     topics::settle(collection, embedders).await?;
     for (language, embedder) in embedders {

@@ -295,6 +295,28 @@ impl Knowledge {
         Ok(record)
     }
 
+    /// Removes what the caller has of a directory that was in the place of his workspace and is gone: nobody sees it any more, and
+    /// its text should not outlive it. What was shared is for an administrator to end.
+    ///
+    /// # Errors
+    /// Those of [`Knowledge::remove_record`].
+    pub async fn remove_replaced(&self, ctx: &CallCtx) -> Result<()> {
+        let caller = &ctx.origin()?.caller;
+        let workspace = ctx.workspace()?;
+        let place = place_of(workspace);
+        let is_replaced = |record: &Record| {
+            record.uid == caller.uid
+                && record.workspace == workspace.path()
+                && record.place != place
+                && record.shared_as.is_none()
+        };
+        let replaced: Vec<Record> = self.table.iter().map(|(_, record)| record).filter(is_replaced).collect();
+        for record in &replaced {
+            self.remove_record(record).await?;
+        }
+        Ok(())
+    }
+
     /// The same for a collection that was just made.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// A collection that nobody asked for so long is not watched any more.
@@ -110,26 +110,42 @@ impl Watch {
             let files = Files { path: collection.record.path.clone() };
             let watched = ask::<_, Watched>(&*hands, &watching, WATCH, &files);
             tokio::pin!(watched);
+            // One look at a time, and after it one more for all that was heard of meanwhile.
+            let (mut looking, mut pending): (Option<JoinHandle<()>>, Option<f64>) = (None, None);
             let watched = loop {
+                if looking.is_none()
+                    && let Some(heard) = pending.take()
+                    && let Some(knowledge) = knowledge.upgrade()
+                {
+                    let look = knowledge.changed(&collection, &ctx);
+                    let changes = changes.clone();
+                    looking = Some(tokio::spawn(async move {
+                        if let Some(look) = look {
+                            // It tells itself what went wrong.
+                            let _ = look.await;
+                        }
+                        changes
+                            .send_modify(|changes| changes.looked = changes.looked.max(base + begun(heard)));
+                    }));
+                }
+                let looked = async {
+                    match &mut looking {
+                        Some(look) => drop(look.await),
+                        None => std::future::pending().await,
+                    }
+                };
                 let end = *ends.borrow();
                 tokio::select! {
                     watched = &mut watched => break Some(watched),
+                    () = looked => looking = None,
                     Ok(()) = news.changed() => {
                         // The first says that it is watched: what changed before that was not heard of.
                         is_on.store(true, Ordering::Relaxed);
                         let heard = *news.borrow_and_update();
                         changes.send_modify(|changes| changes.heard = base + begun(heard));
                         let is_quiet = heard.fract() == 0.0;
-                        if is_quiet && let Some(knowledge) = knowledge.upgrade() {
-                            let looking = knowledge.changed(&collection, &ctx);
-                            let changes = changes.clone();
-                            tokio::spawn(async move {
-                                if let Some(looking) = looking {
-                                    // It tells itself what went wrong.
-                                    let _ = looking.await;
-                                }
-                                changes.send_modify(|changes| changes.looked = changes.looked.max(base + begun(heard)));
-                            });
+                        if is_quiet {
+                            pending = Some(heard);
                         }
                     }
                     Ok(()) = ends.changed() => {}

@@ -11,8 +11,12 @@ use uuid::Uuid;
 const LONGEST_TEXT: usize = 8192;
 
 /// Tags of an entry, and bytes of a tag or source.
-const MOST_TAGS: usize = 20;
+pub(crate) const MOST_TAGS: usize = 20;
 const LONGEST_WORD: usize = 200;
+
+/// Of one that came from outside.
+const LONGEST_SOURCE: usize = 1000;
+const MOST_SUMMARIZED: usize = 5000;
 
 /// Earlier texts that are kept.
 const MOST_PAST: usize = 20;
@@ -223,6 +227,14 @@ impl Entry {
         self.text = text(&self.text)?;
         self.tags = tags(self.tags)?;
         self.confidence = confidence(self.confidence)?;
+        if self.source.as_ref().is_some_and(|source| source.len() > LONGEST_SOURCE) {
+            return Err(Error::invalid_input(format!("a source has at most {LONGEST_SOURCE} bytes")));
+        }
+        if self.summarizes.len() > MOST_SUMMARIZED {
+            return Err(Error::invalid_input(format!(
+                "at most {MOST_SUMMARIZED} turns are summed up at once"
+            )));
+        }
         self.past.truncate(MOST_PAST);
         self.vector = None;
         Ok(self)

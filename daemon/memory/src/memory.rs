@@ -1,7 +1,7 @@
 //! All that is remembered of all users.
 
 use crate::{
-    entry::{Changes, Entry, Filter, Kind, State, Wanted},
+    entry::{Changes, Entry, Filter, Kind, MOST_TAGS, State, Wanted},
     recall::{self, CLOSE, SAME},
 };
 use jiff::Timestamp;
@@ -112,6 +112,9 @@ impl Memory {
             same.tags.extend(entry.tags);
             same.tags.sort();
             same.tags.dedup();
+            // What is told again and again under other tags can still be brought in again.
+            same.tags.truncate(MOST_TAGS);
+            same.vector = entry.vector.or(same.vector);
             same.confidence = same.confidence.max(entry.confidence);
             same.updated_at = entry.updated_at;
             same.expires_at = entry.expires_at;
@@ -163,7 +166,12 @@ impl Memory {
         let filter = Filter { state: Some(State::Accepted), ..filter.clone() };
         let entries = self.list(ctx, &filter)?;
         let asked = self.vector(question, Use::Query).await?;
-        Ok(recall::rank(entries, question, asked.as_ref(), Timestamp::now(), most))
+        let question = question.to_owned();
+        // Thousands of long ones take a while, and others wait for this thread.
+        let ranked = tokio::task::spawn_blocking(move || {
+            recall::rank(entries, &question, asked.as_ref(), Timestamp::now(), most)
+        });
+        ranked.await.map_err(|err| Error::internal("recalling failed").with_source(err))
     }
 
     /// What may be known here, newest first.

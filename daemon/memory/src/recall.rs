@@ -4,7 +4,7 @@ use crate::entry::Entry;
 use bm25::{Document, SearchEngineBuilder, Tokenizer};
 use jiff::Timestamp;
 use skynet_knowledge::Words;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// After so many days an entry counts three quarters of what it counted when it was told, and in the end half.
 const HALF_LIFE_DAYS: f64 = 180.0;
@@ -25,8 +25,9 @@ impl Tokenizer for Both {
         let language = skynet_documents::language(text).unwrap_or_else(|| "eng".into());
         let mut words = Words::default();
         let mut all = words.list(text, "eng");
+        let mut known: HashSet<String> = all.iter().cloned().collect();
         for word in words.list(text, &language).into_iter().chain(words.list(text, "fra")) {
-            if !all.contains(&word) {
+            if known.insert(word.clone()) {
                 all.push(word);
             }
         }

@@ -79,6 +79,7 @@ impl Tool for KnowledgeAddCollection {
 
 /// Makes it and reads it, or leaves nothing of it.
 pub(crate) async fn add(knowledge: &Arc<Knowledge>, ctx: &CallCtx, wanted: Wanted) -> Result<Output> {
+    knowledge.remove_replaced(ctx).await?;
     let (record, is_new) = knowledge.add(ctx, wanted)?;
     let refreshed = knowledge.refresh_record(ctx, record.clone()).await.and_then(|refreshed| {
         // A directory may be filled later.
