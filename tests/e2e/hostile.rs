@@ -224,7 +224,9 @@ async fn an_id_that_is_used_again_after_a_cancel_gets_its_own_answer() {
                 continue;
             }
             let is_last = reply.answers == first + 4;
-            assert_eq!(reply.json.is_empty(), !is_last, "{reply:?}");
+            // One that nobody could be asked about may have been answered before it was canceled.
+            let is_own = String::from_utf8_lossy(&reply.json).contains("needs_confirmation");
+            assert!(is_last || reply.json.is_empty() || is_own, "{reply:?}");
             if is_last {
                 let answer: serde_json::Value = serde_json::from_slice(&reply.json).unwrap();
                 assert_eq!(

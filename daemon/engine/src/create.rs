@@ -301,15 +301,15 @@ impl Client {
         let body = recipe.body()?;
         for (source, mount) in recipe.mounts.iter().filter_map(|mount| Some((mount.source.as_ref()?, mount)))
         {
-            let is_written = !mount.read_only && !mount.is_host_path();
-            if is_written && !recipe.existing_volumes && self.has_volume(source).await? {
+            if self.is_host_volume(source).await? {
+                if !recipe.host.host_volumes {
+                    return Err(Error::denied(format!(
+                        "the volume `{source}` is a path of the host; set `host.host_volumes`, so that a human is asked"
+                    )));
+                }
+            } else if !mount.read_only && !recipe.existing_volumes && self.has_volume(source).await? {
                 return Err(Error::denied(format!(
                     "the volume `{source}` is there already, with what others keep in it; set `existing_volumes` to write to it, mount it with `read_only`, or take a new name"
-                )));
-            }
-            if !recipe.host.host_volumes && self.is_host_volume(source).await? {
-                return Err(Error::denied(format!(
-                    "the volume `{source}` is a path of the host; set `host.host_volumes`, so that a human is asked"
                 )));
             }
         }

@@ -120,8 +120,11 @@ fn who_is_lent_the_engine_for_some_calls_gets_no_more() {
         let err = bob.call(tool, input.clone()).unwrap_err();
         assert!(err.starts_with("denied: ") && err.contains("lend = \"engine\""), "{tool} {input}: {err}");
     }
-    // To the engine the beginning of an id is a name, and a slash before one is nothing.
-    for container in ["/web-1", "be", "abc123"] {
+    // To the engine a slash before a name is nothing, and to rules it would be another name.
+    let err = bob.call("docker_top_container", json!({ "container": "/web-1" })).unwrap_err();
+    assert!(err.starts_with("invalid_input: ") && err.contains("no name or id"), "{err}");
+    // To the engine the beginning of an id is a name.
+    for container in ["be", "abc123"] {
         let err = bob.call("docker_top_container", json!({ "container": container })).unwrap_err();
         assert!(err.starts_with("denied: ") && err.contains("beginning of an id"), "{container}: {err}");
     }
