@@ -118,14 +118,19 @@ fn ours(place: &Path, kernel: &Path) -> Result<PathBuf> {
     let strip = |from: &Path, to: &Path| shell::run(Command::new("strip").arg("-o").arg(to).arg(from));
     let mut built = build::cargo(&["test", "--package", "skynet-tests", "--test", "e2e", "--no-run"])?;
     built.extend(build::cargo(&["build", "--workspace", "--bins"])?);
+    let mut packager = None;
     for program in built {
+        if !program.is_test && program.name == "xtask" {
+            packager = Some(program.path.clone());
+        }
         if program.is_test && program.name == "e2e" {
             strip(&program.path, &tree.join("skynet/e2e"))?;
         } else if !program.is_test && build::PROGRAMS.contains(&program.name.as_str()) {
             strip(&program.path, &programs.join(&program.name))?;
         }
     }
-    let mut package = Command::new(std::env::current_exe()?);
+    // Not this very file, in whose place there may be another by now.
+    let mut package = Command::new(packager.context("the program that packs")?);
     package
         .args(["package", "deb", "--fast", "--binaries"])
         .arg(&programs)

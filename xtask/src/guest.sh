@@ -20,7 +20,8 @@ for user in skynet-test skynet-other; do useradd --create-home --groups skynet "
 as_user() { runuser -u skynet-test -- env HOME=/home/skynet-test "$@"; }
 as_user mkdir /home/skynet-test/project
 call() { as_user skynetctl tools call "$1" "$2" --workspace /home/skynet-test/project; }
-call exec_run '{"command":["id","-un"]}' | grep -q skynet-test || fault "no command runs"
+ran=$(call exec_run '{"command":["id","-un"]}' 2>&1)
+case $ran in *skynet-test*) ;; *) fault "no command runs: $ran" ;; esac
 job=$(call exec_start_job '{"script":"while :; do date > alive; sleep 0.2; done"}' | grep -o '[0-9a-f]\{8\}' | head -1)
 systemctl restart skynet-sandbox || fault "the broker does not start again beside a job"
 until call exec_list_jobs '{}' > /dev/null 2>&1; do sleep 0.2; done
