@@ -142,13 +142,11 @@ impl Tool for DockerRunContainer {
 
     fn effect(&self, input: &Input) -> Effect {
         let recipe = input.recipe();
-        if recipe.reaches_host() {
+        // What others keep in a volume is lost as with the volume itself: leave to go out is none for that.
+        if recipe.reaches_host() || recipe.existing_volumes {
             Effect::Destroy
         } else if recipe.has_network() || recipe.restarts_by_itself() {
             Effect::External
-        } else if recipe.existing_volumes {
-            // What others keep there is lost as with the volume itself.
-            Effect::Destroy
         } else {
             Effect::Write
         }

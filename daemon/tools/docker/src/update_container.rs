@@ -45,10 +45,11 @@ impl Tool for DockerUpdateContainer {
     type Output = Shown;
 
     fn effect(&self, input: &Input) -> Effect {
-        let ends = input.memory_mib.is_some() || input.processes.is_some() || input.name.is_some();
+        // What is over its limit is ended, and others find it by its name, rules too: leave to go out is none for that.
+        if input.memory_mib.is_some() || input.processes.is_some() || input.name.is_some() {
+            return Effect::Destroy;
+        }
         match input.restart {
-            // What is over its limit is ended, and others find it by its name, rules too.
-            Some(Restart::No) | None if ends => Effect::Destroy,
             Some(Restart::No) | None => Effect::Write,
             // It comes back by itself, with the network that it has.
             Some(_) => Effect::External,

@@ -120,8 +120,7 @@ impl Input {
         }
     }
 
-    /// What it starts, for the policy to judge.
-    /// A container is given none.
+    /// Those it names; a container is given none.
     pub(crate) fn secrets(&self) -> Vec<String> {
         match self.backend {
             Backend::Sandbox => crate::secrets_of(&self.environment),
@@ -129,6 +128,7 @@ impl Input {
         }
     }
 
+    /// What it starts, for the policy to judge.
     pub(crate) fn command_line(&self, host: &Host) -> Result<CommandLine> {
         self.program().command_line(host, self.stdin.is_some())
     }
