@@ -16,6 +16,7 @@ use crate::{
     people::People,
     purse::Purse,
     readers::Readers,
+    reading::ByHands,
     relay::Desk,
     reload::Reload,
     sessions::Sessions,
@@ -169,9 +170,10 @@ pub(crate) fn product(
     registry.with_aliases(skynet_v1::TOOLSET, skynet_v1::SUMMARY, skynet_v1::aliases())
 }
 
-/// The rules of projects: only a daemon that is its one user may read files of a user.
-fn projects(door: &Door, tables: &Tables) -> Projects {
-    let source = (!door.is_host()).then(|| Box::new(OfWorkspace) as Box<dyn ProjectFile>);
+/// The rules of projects: only a daemon that is its one user may read files of a user itself.
+fn projects(door: &Door, tables: &Tables, hands: &Arc<Pool>) -> Projects {
+    let source: Box<dyn ProjectFile> =
+        if door.is_host() { Box::new(ByHands(hands.clone())) } else { Box::new(OfWorkspace) };
     Projects::new(source, Trust::open(tables))
 }
 
@@ -220,9 +222,10 @@ impl House {
             State::open(state, config.storage.blobs_max_bytes.get())?;
         let keyring = Arc::new(keyring);
         let factor = config.confirm.factor.unwrap_or(door.factor());
+        let hands = Pool::new(door.slots.clone());
         let services = Services {
             rules: config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?.in_force(),
-            projects: Arc::new(projects(door, &tables)),
+            projects: Arc::new(projects(door, &tables, &hands)),
             quotas: Arc::new(Quotas::new(config.plan()?, &tables, blobs.clone())),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             factor,
@@ -238,7 +241,6 @@ impl House {
         beside_this_program("skynet-hands")?;
         beside_this_program("skynet-models")?;
         let models = Models::open(door.slots.clone(), &state.join("models"), config.models.clone())?;
-        let hands = Pool::new(door.slots.clone());
         let runner: Arc<dyn Run> = hands.clone();
         let catalog = Catalog::new(config.mcp.toolsets.clone());
         let commands =

@@ -26,6 +26,7 @@ mod people;
 mod polkit;
 mod purse;
 mod readers;
+mod reading;
 mod relay;
 mod reload;
 mod sessions;

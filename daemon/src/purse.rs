@@ -1,27 +1,17 @@
 //! Secrets that commands are given: those that are kept here or in a vault, and variables of encrypted files of the workspace. Each is
 //! known to the scanner before it leaves here, and leaves for no command that could reach a host it is not for.
 
-use crate::credentials::covers;
-use async_trait::async_trait;
-use serde::Deserialize;
+use crate::{credentials::covers, reading::read};
 use serde_json::{Map, Value};
-use skynet_core::{
-    CallCtx, Canonical, Effect, Error, ErrorKind, Outbox, Result,
-    change::Extent,
-    ctx::{Origin, Progress},
-    registry::Run,
-};
+use skynet_core::{Error, ErrorKind, Result, ctx::Origin, registry::Run};
 use skynet_secrets::{
     Environment, Error as SecretError, Git, Keyring, Metadata, Name, Purpose, Reference, Variable,
     environment,
 };
 use skynet_vault::{Error as VaultError, Owner, Place, Vault};
-use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
-
-/// Reads a file with the rights of a user.
-const READER: &str = "files_read";
 
 /// What is read of a file of variables: one that is a bit too long is told how long it is.
 const MOST_READ_BYTES: usize = environment::LONGEST_TEXT * 16;
@@ -144,15 +134,12 @@ impl Purse {
         blocking(move || variables(&keyring, uid, &file, &text, only.as_deref(), &audience)).await
     }
 
-    /// The text of a file of the workspace. Hands read it: this process may have less rights than its user, or more.
+    /// The text of a file of the workspace.
     async fn read(&self, wanting: &Wanting<'_>, file: &str) -> Result<String> {
-        let workspace = wanting.origin.caller.workspace.clone();
-        let cancel = wanting.cancel.clone();
-        let ctx = CallCtx::new(cancel, MOST_READ_BYTES, Effect::Read, workspace, Arc::new(Nothing))
-            .with_origin(wanting.origin.clone());
         let input = Map::from_iter([("path".to_owned(), Value::from(file))]);
-        let answer = self.hands.run(&ctx, READER, &Canonical::from_map(input)?).await;
-        let answer = answer.map_err(|err| match err.kind {
+        let (origin, cancel) = (wanting.origin.clone(), wanting.cancel.clone());
+        let found = read(&*self.hands, origin, cancel, input, MOST_READ_BYTES).await;
+        let found = found.map_err(|err| match err.kind {
             ErrorKind::NotFound => Error::not_found(format!(
                 "{}; its user makes a file of variables with `skynetctl secret env set NAME`",
                 err.message
@@ -162,24 +149,14 @@ impl Purse {
             }
             _ => err,
         })?;
-        let Read { content, next } = serde_json::from_slice(&answer)
-            .map_err(|err| Error::internal("a file of variables was not read as text").with_source(err))?;
-        if next.is_some() {
+        if found.next.is_some() {
             let most = environment::LONGEST_TEXT;
             return Err(Error::invalid_input(format!(
                 "`{file}` is no file of variables: it has more than {most} bytes"
             )));
         }
-        Ok(content)
+        Ok(found.content)
     }
-}
-
-/// What [`READER`] answers.
-#[derive(Deserialize)]
-struct Read {
-    content: String,
-    /// Where to go on, if that was not all.
-    next: Option<u64>,
 }
 
 /// Where a secret is.
@@ -298,20 +275,4 @@ fn of_vault(err: VaultError) -> Error {
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = spawn_blocking(what).await;
     done.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
-}
-
-/// Takes nothing: a file that is read hands out nothing else.
-struct Nothing;
-
-#[async_trait]
-impl Outbox for Nothing {
-    fn progress(&self, _progress: Progress) {}
-
-    async fn keep_before(&self, _path: &str, _file: Option<OwnedFd>, _extent: Extent) -> Result<()> {
-        Err(Error::internal("reading changes nothing"))
-    }
-
-    async fn store_blob(&self, _file: OwnedFd, _name: &str, _media_type: &str) -> Result<String> {
-        Err(Error::internal("a file of variables is no result"))
-    }
 }

@@ -4,6 +4,7 @@ use crate::components;
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -103,6 +104,9 @@ impl Dockerd {
         for name in String::from_utf8(listed.stdout).unwrap().lines().filter(|name| *name != "busybox") {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
+        // As much of a bash as a test needs.
+        fs::write(root.join("bin/bash"), "#!/bin/sh\nexec sh \"$@\"\n").unwrap();
+        fs::set_permissions(root.join("bin/bash"), fs::Permissions::from_mode(0o755)).unwrap();
         let tar = self.data.path().join("root.tar");
         let status = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().unwrap();
         assert!(status.success());

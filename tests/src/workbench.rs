@@ -130,7 +130,7 @@ impl Workbench {
         let keyring = keyring(&root.join("secrets"));
         let services = Services {
             rules: Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands).in_force(),
-            projects: Arc::new(Projects::new(Some(Box::new(OfWorkspace)), Trust::open(&tables))),
+            projects: Arc::new(Projects::new(Box::new(OfWorkspace), Trust::open(&tables))),
             quotas: Arc::new(Quotas::new(plan, &tables, blobs.clone())),
             confirm_wait: setup.confirm_wait,
             factor: Factor::Client,

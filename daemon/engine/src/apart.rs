@@ -1,4 +1,4 @@
-//! A command in a container of its own, which holds a copy of the workspace and is gone afterwards.
+//! A command in a container of its own, which holds a copy of the workspace, if that is wanted, and is gone afterwards.
 
 use crate::{
     Client, Engine, ImageName, Name,
@@ -30,6 +30,9 @@ use tokio::{io::AsyncWriteExt as _, runtime::Handle};
 /// Where the copy is.
 const WORKSPACE: &str = "/workspace";
 
+/// Memory, which is where a command starts that has no copy.
+const SCRATCH: &str = "/tmp";
+
 /// Of stdout or stderr: as much as a command in a slot may write.
 const MOST_BYTES: usize = 4 << 20;
 
@@ -58,14 +61,16 @@ pub struct Apart {
     pub image: ImageName,
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Where it starts, relative to the workspace.
-    pub directory: String,
+    /// Where it starts in its copy of the workspace; `None` for one that has no copy.
+    pub directory: Option<String>,
     /// More variables.
     pub environment: BTreeMap<String, String>,
     /// What it reads.
     pub stdin: Option<String>,
-    /// As whom, `UID:GID`: whoever the files belong to.
-    pub user: String,
+    /// As whom: whoever the files belong to.
+    pub uid: u32,
+    /// With which group.
+    pub gid: u32,
     /// Memory, and no swap.
     pub memory_bytes: u64,
     /// Processes and threads.
@@ -158,19 +163,26 @@ impl Client {
         Ok(found.config.and_then(|config| config.volumes).unwrap_or_default())
     }
 
-    async fn run_made_apart(&self, engine: &Engine, ctx: &CallCtx, id: &Name, apart: &Apart) -> Result<Went> {
-        let about = About::Container(id);
+    /// Copies the workspace of the call into a container.
+    async fn copy_workspace(&self, engine: &Engine, ctx: &CallCtx, id: &Name, most: u64) -> Result<()> {
         ctx.progress(0.0, None, "copying the workspace into the container");
         // The directory itself too, so that it is whose it was. Where links lead is not changed (tar(1), `--transform`).
         let argv = tar(&["--create", "--file=-", "--transform=s,^\\.,workspace,rSh", "."]);
-        let filled =
-            tokio::time::timeout(COPY, self.fill(engine, ctx, id, argv, "/", apart.disk_bytes)).await;
+        let filled = tokio::time::timeout(COPY, self.fill(engine, ctx, id, argv, "/", most)).await;
         filled.map_err(|_| {
             Error::timed_out(format!(
                 "the workspace could not be copied within {} s; work in a smaller directory",
                 COPY.as_secs()
             ))
         })??;
+        Ok(())
+    }
+
+    async fn run_made_apart(&self, engine: &Engine, ctx: &CallCtx, id: &Name, apart: &Apart) -> Result<Went> {
+        let about = About::Container(id);
+        if apart.directory.is_some() {
+            self.copy_workspace(engine, ctx, id, apart.disk_bytes).await?;
+        }
         let options = AttachContainerOptions {
             stream: true,
             stdin: apart.stdin.is_some(),
@@ -293,18 +305,23 @@ const fn removal() -> RemoveContainerOptions {
 }
 
 fn body(apart: &Apart, volumes: &[String]) -> Result<ContainerCreateBody> {
+    let Apart { uid, gid, .. } = apart;
     let bytes = |bytes: u64| i64::try_from(bytes).ok();
     let cpu = apart.cpu_seconds.and_then(bytes).map(|seconds| ResourcesUlimits {
         name: Some("cpu".to_owned()),
         soft: Some(seconds),
         hard: Some(seconds.saturating_add(1)),
     });
-    let directory = apart.directory.trim_start_matches("./").trim_matches('/');
-    let place = if directory == "." { WORKSPACE.to_owned() } else { format!("{WORKSPACE}/{directory}") };
+    let directory = apart.directory.as_deref().map(|path| path.trim_start_matches("./").trim_matches('/'));
+    let place = match directory {
+        None => SCRATCH.to_owned(),
+        Some(".") => WORKSPACE.to_owned(),
+        Some(directory) => format!("{WORKSPACE}/{directory}"),
+    };
     let mut environment = variables(&apart.environment)?;
     if !apart.environment.contains_key("HOME") {
         // Whoever it runs as has no home in the image.
-        environment.push("HOME=/tmp".to_owned());
+        environment.push(format!("HOME={SCRATCH}"));
     }
     let settings = HostConfig {
         memory: bytes(apart.memory_bytes),
@@ -314,8 +331,9 @@ fn body(apart: &Apart, volumes: &[String]) -> Result<ContainerCreateBody> {
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         tmpfs: Some(HashMap::from([(
-            "/tmp".to_owned(),
-            format!("rw,exec,nosuid,nodev,mode=1777,size={}", apart.scratch_bytes),
+            SCRATCH.to_owned(),
+            // Owned, because an engine may give it the mode of a directory that it made for it.
+            format!("rw,exec,nosuid,nodev,mode=1777,uid={uid},gid={gid},size={}", apart.scratch_bytes),
         )])),
         // On a disk of its own nobody would look at what is written.
         mounts: Some(volumes.iter().map(|target| in_memory(target, apart.scratch_bytes)).collect()),
@@ -330,7 +348,7 @@ fn body(apart: &Apart, volumes: &[String]) -> Result<ContainerCreateBody> {
         entrypoint: Some(apart.argv.clone()),
         cmd: Some(Vec::new()),
         env: Some(environment),
-        user: Some(apart.user.clone()),
+        user: Some(format!("{uid}:{gid}")),
         working_dir: Some(place),
         attach_stdin: Some(has_stdin),
         attach_stdout: Some(true),

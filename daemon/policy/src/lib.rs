@@ -31,7 +31,7 @@ pub use commands::{CommandRule, Commands, Who};
 pub use factor::Factor;
 pub use grants::{Breadth, Covers, Grant, Grants, Wish};
 pub use metrics::{Count, Metrics};
-pub use project::{OfWorkspace, PROJECT_FILE, ProjectFile, Projects};
+pub use project::{MOST_PROJECT_BYTES, OfWorkspace, PROJECT_FILE, ProjectFile, Projects, too_long};
 pub use question::Detail;
 pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
 pub use reconcile::reconcile;

@@ -12,7 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use skynet_core::{
-    Call, Caller, Canonical, Effect, Error, Registry, Result, Workspace, call::AskedBy, canonical::hex,
+    Call, Caller, Canonical, Effect, Error, ErrorKind, Registry, Result, Workspace, call::AskedBy,
+    canonical::hex,
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -27,7 +28,7 @@ use uuid::Uuid;
 pub const PROJECT_FILE: &str = ".skynet.toml";
 
 /// Larger files are not read.
-const MOST_BYTES: u64 = 64 << 10;
+pub const MOST_PROJECT_BYTES: usize = 64 << 10;
 
 /// So many compiled files are kept, and so many reports remembered; then all of them are forgotten.
 const MOST_KNOWN: usize = 1024;
@@ -38,8 +39,13 @@ pub trait ProjectFile: Send + Sync {
     /// What is in [`PROJECT_FILE`] of the caller's workspace now; `None` where there is none.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no regular file of at most 64 KiB, otherwise what the kernel says.
+    /// `InvalidInput` for what is no regular file of at most 64 KiB that the caller may read; any other where nobody can tell what is there.
     async fn read(&self, caller: &Caller) -> Result<Option<Vec<u8>>>;
+
+    /// Whether reading takes another process. Then it is done for those who trust a file there, and for others once a session, to tell them.
+    fn is_far(&self) -> bool {
+        false
+    }
 }
 
 /// Read through the workspace's descriptor, by a daemon that runs as the user himself. One that serves others must not: it
@@ -55,8 +61,8 @@ impl ProjectFile for OfWorkspace {
 
 fn read(workspace: &Workspace) -> Result<Option<Vec<u8>>> {
     let path = workspace.relative(PROJECT_FILE)?;
-    // A link could lead to what others may change, and a pipe has no end.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // A pipe has no end. A link stays in the workspace, and what it leads to is trusted by its digest.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |err: io::Error| {
         Error::invalid_input(format!("`{PROJECT_FILE}` of the workspace cannot be read")).with_source(err)
     };
@@ -69,13 +75,17 @@ fn read(workspace: &Workspace) -> Result<Option<Vec<u8>>> {
         return Err(Error::invalid_input(format!("`{PROJECT_FILE}` of the workspace is no regular file")));
     }
     let mut text = Vec::new();
-    let length = file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if u64::try_from(length).is_ok_and(|length| length > MOST_BYTES) {
-        return Err(Error::invalid_input(format!(
-            "`{PROJECT_FILE}` of the workspace has more than {MOST_BYTES} bytes"
-        )));
-    }
-    Ok(Some(text))
+    let most = u64::try_from(MOST_PROJECT_BYTES + 1).unwrap_or(u64::MAX);
+    let length = file.take(most).read_to_end(&mut text).map_err(unreadable)?;
+    if length > MOST_PROJECT_BYTES { Err(too_long()) } else { Ok(Some(text)) }
+}
+
+/// What is said of a file that is too long.
+#[must_use]
+pub fn too_long() -> Error {
+    Error::invalid_input(format!(
+        "`{PROJECT_FILE}` of the workspace has more than {MOST_PROJECT_BYTES} bytes"
+    ))
 }
 
 /// The file before it was looked at.
@@ -162,8 +172,7 @@ pub struct Found {
 
 /// The rules of all projects.
 pub struct Projects {
-    /// `None` where this daemon cannot read files of its callers.
-    source: Option<Box<dyn ProjectFile>>,
+    source: Box<dyn ProjectFile>,
     trust: Trust,
     known: Mutex<Known>,
 }
@@ -179,9 +188,9 @@ struct Known {
 }
 
 impl Projects {
-    /// Those whose files `source` reads, as far as they are trusted; without a source there are none.
+    /// Those whose files `source` reads, as far as they are trusted.
     #[must_use]
-    pub fn new(source: Option<Box<dyn ProjectFile>>, trust: Trust) -> Self {
+    pub fn new(source: Box<dyn ProjectFile>, trust: Trust) -> Self {
         Self { source, trust, known: Mutex::default() }
     }
 
@@ -194,14 +203,9 @@ impl Projects {
     /// The file of the caller's workspace; `None` where there is none.
     ///
     /// # Errors
-    /// `Unavailable` where this daemon reads none, otherwise as [`ProjectFile::read`].
+    /// Those of [`ProjectFile::read`].
     pub async fn find(&self, caller: &Caller) -> Result<Option<Found>> {
-        let source = self.source.as_ref().ok_or_else(|| {
-            Error::unavailable(format!(
-                "`{PROJECT_FILE}` is not read where Skynet serves the whole host; write the rules into its configuration"
-            ))
-        })?;
-        let text = source.read(caller).await?;
+        let text = self.source.read(caller).await?;
         Ok(text.map(|text| Found { sha256: digest(&text), text }))
     }
 
@@ -227,7 +231,8 @@ impl Projects {
     /// What the project says to a call; `None` where it says nothing, or is not trusted.
     ///
     /// # Errors
-    /// `Denied` where the trusted file cannot be used by this version: nobody knows what it would forbid.
+    /// `Denied` where the trusted file cannot be used by this version, and those of [`ProjectFile::read`] where something is trusted and
+    /// nothing can be read: nobody knows what it would forbid.
     pub async fn matching(
         &self,
         session: Uuid,
@@ -272,16 +277,19 @@ impl Projects {
 
     /// The rules of the caller's project, if it has trusted ones.
     async fn rules(&self, session: Uuid, caller: &Caller) -> Result<Option<Arc<Rules>>> {
-        let Some(workspace) = caller.workspace.as_deref().filter(|_| self.source.is_some()) else {
-            return Ok(None);
-        };
+        let Some(workspace) = caller.workspace.as_deref() else { return Ok(None) };
         let path = workspace.path();
+        let trusted = self.trust.count(caller.uid, path);
+        if trusted == 0 && self.source.is_far() && !self.is_news(session, PROJECT_FILE) {
+            return Ok(None);
+        }
         let found = match self.find(caller).await {
             Ok(Some(found)) => found,
             Ok(None) => {
                 self.note(path, None);
                 return Ok(None);
             }
+            Err(err) if trusted > 0 && err.kind != ErrorKind::InvalidInput => return Err(err),
             Err(err) => {
                 self.note(path, Some(err.message.to_string()));
                 if self.is_news(session, err.message.as_ref()) {
@@ -295,11 +303,10 @@ impl Projects {
         self.note(path, (!is_trusted).then(|| why.to_owned()));
         if !is_trusted {
             if self.is_news(session, &found.sha256) {
-                let others = self.trust.count(caller.uid, path);
                 tracing::warn!(
                     workspace = %path.display(),
                     sha256 = found.sha256,
-                    was_trusted_before = others > 0,
+                    was_trusted_before = trusted > 0,
                     "`{PROJECT_FILE}` is not trusted as it is, so its rules do not count; `skynetctl trust` trusts it"
                 );
             }
@@ -328,6 +335,10 @@ impl Projects {
     }
 
     fn note(&self, workspace: &Path, why: Option<String>) {
+        // It is listed for whoever asks, and looked after in its place.
+        if self.source.is_far() {
+            return;
+        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
             None => drop(known.idle.remove(workspace)),

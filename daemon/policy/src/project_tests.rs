@@ -6,6 +6,27 @@ use std::{fs, path::Path};
 /// A file that is not on a disk.
 struct Given(Mutex<Option<Vec<u8>>>);
 
+/// One that somebody else reads, who may fail; how often he was asked.
+#[derive(Default)]
+struct Far {
+    fails: Mutex<Option<Error>>,
+    asked: Mutex<u32>,
+}
+
+#[async_trait]
+impl ProjectFile for Arc<Far> {
+    async fn read(&self, _caller: &Caller) -> Result<Option<Vec<u8>>> {
+        *self.asked.lock().unwrap() += 1;
+        self.fails.lock().unwrap().take().map_or_else(|| Ok(Some(DENIES.to_vec())), Err)
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+}
+
+const DENIES: &[u8] = b"[[rules]]\nname = 'a'\nverdict = 'deny'\n";
+
 #[async_trait]
 impl ProjectFile for Arc<Given> {
     async fn read(&self, _caller: &Caller) -> Result<Option<Vec<u8>>> {
@@ -63,7 +84,8 @@ fn only_a_small_regular_file_of_the_workspace_is_read() {
     fs::write(&file, "x".repeat((64 << 10) + 1)).unwrap();
     assert!(read(&workspace).unwrap_err().message.contains("more than 65536 bytes"));
     fs::rename(&file, work.join("other")).unwrap();
-    std::os::unix::fs::symlink("other", &file).unwrap();
+    fs::write(keep.path().join("outside"), "x").unwrap();
+    std::os::unix::fs::symlink("../outside", &file).unwrap();
     assert!(read(&workspace).unwrap_err().message.contains("cannot be read"));
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
@@ -75,17 +97,14 @@ async fn a_file_counts_while_exactly_it_is_trusted() {
     let keep = tempfile::tempdir().unwrap();
     let tables = Tables::open(&keep.path().join("state")).unwrap();
     let file = Arc::new(Given(Mutex::new(None)));
-    let projects = Projects::new(Some(Box::new(file.clone())), Trust::open(&tables));
+    let projects = Projects::new(Box::new(file.clone()), Trust::open(&tables));
     let caller = caller(Workspace::open(keep.path()).unwrap());
     let registry = Registry::default();
     let set = |text: &str| *file.0.lock().unwrap() = Some(text.as_bytes().to_vec());
     let session = Uuid::nil();
     let counts = async || projects.rules(session, &caller).await.unwrap().is_some();
     assert!(!counts().await);
-    assert_eq!(
-        projects.trust_now(&caller, &registry).await.unwrap_err().kind,
-        skynet_core::ErrorKind::NotFound
-    );
+    assert_eq!(projects.trust_now(&caller, &registry).await.unwrap_err().kind, ErrorKind::NotFound);
     let first = "[[rules]]\nname = 'a'\nverdict = 'deny'\n";
     set(first);
     fs::write(keep.path().join(PROJECT_FILE), first).unwrap();
@@ -111,12 +130,30 @@ async fn a_file_counts_while_exactly_it_is_trusted() {
     let path = caller.workspace.as_ref().unwrap().path();
     projects.trust().add(7, path, &strange.sha256, 1).unwrap();
     let err = projects.rules(session, &caller).await.err().unwrap();
-    assert_eq!(err.kind, skynet_core::ErrorKind::Denied);
+    assert_eq!(err.kind, ErrorKind::Denied);
     assert!(projects.is_news(session, "x") && !projects.is_news(session, "x"));
-    let of_host = Projects::new(None, Trust::open(&tables));
-    assert!(of_host.rules(session, &caller).await.unwrap().is_none());
-    let err = of_host.trust_now(&caller, &registry).await.unwrap_err();
-    assert_eq!(err.kind, skynet_core::ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn another_process_is_asked_where_something_is_trusted_and_what_it_cannot_tell_denies() {
+    let keep = tempfile::tempdir().unwrap();
+    let tables = Tables::open(&keep.path().join("state")).unwrap();
+    let far = Arc::new(Far::default());
+    let projects = Projects::new(Box::new(far.clone()), Trust::open(&tables));
+    let caller = caller(Workspace::open(keep.path()).unwrap());
+    let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for session in [one, one, other] {
+        assert!(projects.rules(session, &caller).await.unwrap().is_none());
+    }
+    assert_eq!((*far.asked.lock().unwrap(), projects.idle()), (2, Vec::new()));
+    projects.trust_now(&caller, &Registry::default()).await.unwrap();
+    assert!(projects.rules(one, &caller).await.unwrap().is_some());
+    let fail = |err: Error| *far.fails.lock().unwrap() = Some(err);
+    fail(Error::unavailable("dead"));
+    assert_eq!(projects.rules(one, &caller).await.err().unwrap().kind, ErrorKind::Unavailable);
+    // A file that is none counts for nothing, as it does where it is near.
+    fail(Error::invalid_input("a directory"));
+    assert!(projects.rules(one, &caller).await.unwrap().is_none());
 }
 
 prop_compose! {

@@ -2,7 +2,6 @@
 
 use super::{Office, refused, timestamp};
 use crate::relay::peer;
-use skynet_core::{Error, ErrorKind};
 use skynet_policy::Trusted;
 use skynet_proto::{
     AddTrustRequest, ListTrustRequest, ListTrustResponse, RemoveTrustRequest, TrustedFile,
@@ -20,11 +19,6 @@ fn show(trusted: Trusted) -> TrustedFile {
     }
 }
 
-/// What cannot be done here is no defect.
-fn not_here(err: Error) -> Status {
-    if err.kind == ErrorKind::Unavailable { Status::failed_precondition(err.message) } else { refused(err) }
-}
-
 #[tonic::async_trait]
 impl Trust for Office {
     async fn add(&self, request: Request<AddTrustRequest>) -> Result<Response<TrustedFile>, Status> {
@@ -32,7 +26,7 @@ impl Trust for Office {
         let mut caller = self.desk.caller(&peer, "skynetctl", None).await?;
         caller.workspace = Some(self.workspace(&peer, &request.get_ref().workspace).await?);
         let trusted = self.services.projects.trust_now(&caller, self.desk.calls.registry()).await;
-        let trusted = trusted.map_err(not_here)?;
+        let trusted = trusted.map_err(refused)?;
         tracing::info!(
             uid = peer.uid,
             workspace = trusted.workspace,
@@ -58,7 +52,7 @@ impl Trust for Office {
             Ok(workspace) => workspace.path().to_owned(),
             Err(_) => PathBuf::from(claim),
         };
-        let removed = self.services.projects.trust().remove(peer.uid, &path).map_err(not_here)?;
+        let removed = self.services.projects.trust().remove(peer.uid, &path).map_err(refused)?;
         tracing::info!(uid = peer.uid, workspace = %path.display(), "a project is no longer trusted");
         Ok(Response::new(ListTrustResponse { files: removed.into_iter().map(show).collect() }))
     }

@@ -84,10 +84,17 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
         })
         .collect();
     machine.sh("systemctl restart skynetd");
-    let done = |answer: &&Value| answer["result"]["isError"] != true && answer["error"].is_null();
-    let answered = shim.answers(&ids).iter().filter(done).count();
-    let lines = machine.sh(&format!("sort -n {WORKSPACE}/done | uniq -d; wc -l < {WORKSPACE}/done"));
-    assert_eq!(lines, answered.to_string(), "no command ran twice, and what is said to have run did");
+    let answers = shim.answers(&ids);
+    let count = |which: &dyn Fn(&&Value) -> bool| answers.iter().filter(which).count();
+    let done = count(&|answer| answer["result"]["isError"] != true && answer["error"].is_null());
+    // A slow machine may not end all of them while the daemon waits for them.
+    let unknown = count(&|answer| answer.to_string().contains("interrupted: "));
+    assert_eq!(machine.sh(&format!("sort -n {WORKSPACE}/done | uniq -d")), "", "no command ran twice");
+    let ran: usize = machine.sh(&format!("wc -l < {WORKSPACE}/done")).parse().unwrap();
+    assert!(
+        (done..=done + unknown).contains(&ran),
+        "{ran} ran, of which {done} are said to have: {answers:?}"
+    );
     assert_ne!(pid(&machine), before);
 
     // One call is found in the journal by its number.
@@ -162,8 +169,7 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
     assert_eq!(left, "");
 
     // A new host, the key of whose secrets systemd keeps: it is in no file of the state.
-    let credential =
-        "systemd-creds encrypt --name=skynet-master-key /run/key /etc/credstore.encrypted/skynet-master-key";
+    let credential = "systemd-creds encrypt --with-key=host --name=skynet-master-key /run/key /etc/credstore.encrypted/skynet-master-key";
     machine
         .sh(&format!("mkdir -p /etc/credstore.encrypted; head -c 32 /dev/urandom > /run/key; {credential}"));
     machine.sh("dpkg --install /root/next.deb; echo hunter2hunter2 | skynetctl secret set shop-db");
@@ -177,9 +183,9 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
 /// What the journal holds for her is a collection of hers: read where the host is seen, and cut where her workspace is.
 fn journal(machine: &Machine, shim: &mut Shim) {
     let say = |level: &str, text: &str| {
-        machine.sh(&format!(
-            "systemd-cat --identifier=kettle --priority={level} echo {text}; journalctl --sync"
-        ));
+        // Of a unit: whose a line of a process is that has ended by now, the journal may not find out.
+        let unit = format!("systemd-run --quiet --wait --collect --unit=kettle -p SyslogLevel={level}");
+        machine.sh(&format!("{unit} echo {text}; journalctl --sync"));
     };
     say("info", "the wombat is warm");
     say("err", "the wombat boiled over");
@@ -188,7 +194,7 @@ fn journal(machine: &Machine, shim: &mut Shim) {
     let found = shim.call("knowledge_search", json!({ "query": "wombat", "tags": ["error"] })).unwrap();
     let (path, text) = (&found["found"][0]["path"], &found["found"][0]["text"]);
     let (path, text) = (path.as_str().unwrap(), text.as_str().unwrap());
-    assert!(path.starts_with("journal/") && path.ends_with(".log"), "{found}");
+    assert!(path.starts_with("journal/kettle.service/") && path.ends_with(".log"), "{found}");
     assert!(text.contains("the wombat is warm") && text.contains("the wombat boiled over"), "{found}");
     say("info", "an ocelot came by");
     shim.call("knowledge_refresh_collection", json!({ "name": "journal" })).unwrap();

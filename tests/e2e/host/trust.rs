@@ -160,3 +160,30 @@ fn nobody_sees_or_takes_back_what_another_changed() {
     annes.call("undo_revert_call", json!({ "call": call })).unwrap();
     assert!(!project.join("f").exists());
 }
+
+#[test]
+fn the_rules_of_a_project_hold_for_whoever_trusts_them() {
+    let Some(host) = Host::start() else { return };
+    let [ann, _] = host.users();
+    let project = ann.project();
+    let rules = "[[rules]]\nname = 'made'\nverdict = 'deny'\ntools = ['files_write']\narguments = { path = { under = 'made' } }\n";
+    let place = project.to_str().unwrap();
+    let sh = |script: &str| ann.sh(&format!("cd {place} && {script}"));
+    let _ = sh(&format!("mkdir made && umask 77 && cat > .skynet.toml <<'END'\n{rules}END\n"));
+    let mut shim = host.client(&ann, &project, json!({}));
+    let mut write = |path: &str| shim.call("files_write", json!({ "path": path, "content": "x" }));
+    write("made/before").unwrap();
+    let (code, said, complaint) = host.ctl(Some(&ann), &["trust", place]);
+    assert_eq!(code, 0, "{said}{complaint}");
+    write("other").unwrap();
+    let refused = write("made/after").unwrap_err();
+    assert!(refused.starts_with("denied: ") && refused.contains("made (.skynet.toml)"), "{refused}");
+    // Another text is not what was trusted.
+    let _ = sh("echo '# new' >> .skynet.toml");
+    write("made/after").unwrap();
+    let _ = sh("sed -i '/# new/d' .skynet.toml");
+    let _ = write("made/last").unwrap_err();
+    let (code, said, complaint) = host.ctl(Some(&ann), &["trust", "remove", place]);
+    assert_eq!(code, 0, "{said}{complaint}");
+    write("made/last").unwrap();
+}

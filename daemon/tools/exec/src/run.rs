@@ -2,7 +2,7 @@
 
 use crate::{
     Host,
-    container::{Backend, Contained},
+    container::Backend,
     limits::More,
     network::Network,
     outcome::{EndedBy, Output},
@@ -22,7 +22,6 @@ use std::{
     fs::File,
     io::{self, Seek as _, Write as _},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::Component,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -113,73 +112,17 @@ impl Input {
 
     /// What it does to the world.
     pub(crate) fn effect(&self) -> Effect {
-        match self.backend {
-            Backend::Sandbox => self.network.effect(Effect::Write),
-            // There it has none.
-            Backend::Docker => Effect::Write,
-        }
+        self.backend.effect(&self.network)
     }
 
-    /// Those it names; a container is given none.
+    /// Those it names.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        match self.backend {
-            Backend::Sandbox => crate::secrets_of(&self.environment),
-            Backend::Docker => Vec::new(),
-        }
+        self.backend.secrets(&self.environment)
     }
 
     /// What it starts, for the policy to judge.
     pub(crate) fn command_line(&self, host: &Host) -> Result<CommandLine> {
         self.program().command_line(host, self.stdin.is_some())
-    }
-
-    /// What is to run in a container.
-    ///
-    /// # Errors
-    /// `InvalidInput` for what no container has, `Denied` where a list of commands applies.
-    fn contained(&self, ctx: &CallCtx) -> Result<Contained> {
-        let image = self.image.clone().ok_or_else(|| {
-            Error::invalid_input(
-                "give `image`; `docker_list_images` lists what is here, `docker_pull_image` fetches one",
-            )
-        })?;
-        if ctx.is_listed {
-            return Err(Error::denied(
-                "a list of commands holds, which knows the programs of this host and not what is in an image; run it in the sandbox, or have an administrator allow `docker_run_container`",
-            ));
-        }
-        let task = self.task();
-        if !task.network.is_empty() {
-            return Err(Error::invalid_input(
-                "a command in a container has no `network`; use the sandbox, or `docker_run_container`",
-            ));
-        }
-        let argv = match task.program.script {
-            Some(script) => task
-                .program
-                .interpreter
-                .told(task.program.interpreter.program().into(), script.to_owned().into_bytes()),
-            None => Vec::new(),
-        };
-        // A script is text, so are its words.
-        let argv = argv.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned());
-        let argv: Vec<String> = argv.chain(task.program.command.iter().cloned()).collect();
-        if argv.is_empty() {
-            // Else the image's own would run.
-            return Err(Error::invalid_input("give `command`, a program with its arguments, or `script`"));
-        }
-        let directory = ctx.workspace()?.relative(task.program.cwd.unwrap_or("."))?;
-        if directory.as_path().components().any(|part| part == Component::ParentDir) {
-            return Err(Error::denied("`cwd` leads out of the workspace"));
-        }
-        Ok(Contained {
-            image,
-            argv,
-            directory: directory.to_string(),
-            environment: task.program.environment.clone(),
-            stdin: task.stdin.map(str::to_owned),
-            limits: task.limits,
-        })
     }
 }
 
@@ -207,19 +150,11 @@ impl Tool for ExecRun {
     }
 
     fn acts_as(&self, input: &Input) -> &'static [&'static str] {
-        match input.backend {
-            Backend::Sandbox => &[],
-            Backend::Docker => &["docker_run_container"],
-        }
+        input.backend.acts_as()
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        if input.backend == Backend::Sandbox {
-            return in_slot(&self.0, ctx, &input.task()).await;
-        }
-        let containers =
-            self.0.containers.get().ok_or_else(|| Error::unavailable("there are no containers here"))?;
-        containers.run(ctx, &input.contained(ctx)?).await
+        input.backend.run(&self.0, ctx, &input.task(), input.image.as_deref()).await
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::{
     Host,
+    container::Backend,
     limits::More,
     network::Network,
     outcome::Output,
     program::{Interpreter, Program},
-    run::{Task, in_slot},
+    run::Task,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -68,6 +69,12 @@ pub(crate) struct Input {
     /// Ways out, which a human may have to allow.
     #[serde(default)]
     network: Network,
+    /// `docker`: in a container of `image`, without network.
+    #[serde(default)]
+    backend: Backend,
+    /// For `docker`: an image that has the language, such as `python:3.12`.
+    #[serde(default)]
+    image: Option<String>,
 }
 
 impl Input {
@@ -102,15 +109,19 @@ impl Tool for ExecRunCode {
     type Output = Output;
 
     fn effect(&self, input: &Input) -> Effect {
-        input.network.effect(Self::EFFECT)
+        input.backend.effect(&input.network)
     }
 
     fn secrets(&self, input: &Input) -> Vec<String> {
-        crate::secrets_of(&input.environment)
+        input.backend.secrets(&input.environment)
     }
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.program().command_line(&self.0, input.stdin.is_some()).map(Some)
+    }
+
+    fn acts_as(&self, input: &Input) -> &'static [&'static str] {
+        input.backend.acts_as()
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
@@ -122,6 +133,6 @@ impl Tool for ExecRunCode {
             preview: None,
             is_apart: true,
         };
-        in_slot(&self.0, ctx, &task).await
+        input.backend.run(&self.0, ctx, &task, input.image.as_deref()).await
     }
 }

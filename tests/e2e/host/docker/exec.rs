@@ -79,6 +79,20 @@ fn a_command_in_a_container_has_a_copy_of_the_workspace_and_is_limited() {
         .call("exec_preview", json!({ "backend": "docker", "image": IMAGE, "command": ["true"] }))
         .unwrap_err();
     assert!(err.contains("leave `backend` out"), "{err}");
+    // A piece of code has nothing of the workspace, and is limited as well.
+    let code = |code: &str, more: Value| {
+        let mut input = json!({ "backend": "docker", "image": IMAGE, "language": "bash", "code": code });
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        input
+    };
+    let script = "pwd; echo $1 > here && cat here; ls /workspace; ls /sys/class/net";
+    let ran = shim.call("exec_run_code", code(script, json!({ "arguments": ["word"] }))).unwrap();
+    assert_eq!(ran["stdout"], "/tmp\nword\nlo\n", "{ran}");
+    let ran =
+        shim.call("exec_run_code", code("while :; do :; done", json!({ "timeout_seconds": 1 }))).unwrap();
+    assert_eq!(ran["ended_by"], "timeout", "{ran}");
+    let err = shim.call("exec_run_code", code("true", json!({ "image": null }))).unwrap_err();
+    assert!(err.contains("give `image`"), "{err}");
     // Each container is gone.
     assert_eq!(stage.engine.docker(&["ps", "-aq"]).trim(), "");
     // Who may not use the engine may not use it so.
