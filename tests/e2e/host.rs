@@ -5,6 +5,7 @@ mod factor;
 mod image;
 mod knowledge;
 mod models;
+mod packages;
 mod services;
 mod shipped;
 mod system;

@@ -129,6 +129,7 @@ fn breaks(old: &Value, new: &Value, side: Side) -> Vec<String> {
 #[test]
 fn every_tool_is_called_by_a_test() {
     let tests = [
+        include_str!("../e2e/host/packages.rs"),
         include_str!("../e2e/host/services.rs"),
         include_str!("../e2e/host/system.rs"),
         include_str!("../e2e/image.rs"),

@@ -119,8 +119,8 @@ pub(crate) fn up_for_tests() -> Result<()> {
 /// What boots a systemd of the tests' own, and what makes its tree.
 const MACHINE: [(&str, &str); 2] = [("systemd-nspawn", "systemd-container"), ("mmdebstrap", "mmdebstrap")];
 
-/// What is in the tree: systemd, its bus, managers for users, and who decides what they may.
-const TREE: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,libnss-systemd,polkitd,procps";
+/// What is in the tree: systemd, its bus, managers for users, who decides what they may, and who changes packages for them.
+const TREE: &str = "systemd,systemd-sysv,dbus,dbus-user-session,iproute2,libpam-systemd,libnss-systemd,packagekit,polkitd,procps";
 
 /// Makes the tree of a machine that the tests boot, of this host's own release.
 fn plant_machine() -> Result<()> {

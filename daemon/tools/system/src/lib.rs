@@ -1,6 +1,8 @@
-//! Tools that look at the host, with the caller's own rights and nothing more. They change nothing.
+//! Tools that look at the host, with the caller's own rights and nothing more. All but one change nothing: packages are changed by PackageKit,
+//! where polkit lets the caller.
 
 mod certificates;
+mod change_packages;
 mod check_certificates;
 mod crontab;
 mod describe;
@@ -16,6 +18,7 @@ mod list_processes;
 mod list_schedules;
 mod list_users;
 mod logins;
+mod packagekit;
 mod packages;
 mod process;
 mod program;
@@ -58,6 +61,7 @@ pub fn more() -> Toolset {
     .with(show_firewall::SystemShowFirewall)
     .with(list_packages::SystemListPackages)
     .with(simulate_packages::SystemSimulatePackages)
+    .with(change_packages::SystemChangePackages)
 }
 
 /// What of `/proc` this host does not show.

@@ -66,7 +66,7 @@ pub(crate) struct Output {
 impl Tool for SystemListPackages {
     const NAME: &'static str = "system_list_packages";
     const SUMMARY: &'static str = "List packages of the system, of apt or rpm: the installed ones with version and size, those to be had by a word, those that can be upgraded.";
-    const KEYWORDS: &'static str = "package apt dpkg deb rpm dnf yum installed version search available upgradable upgrade update outdated software security pending | paquet logiciel installé version recherche disponible mise à jour à jour obsolète sécurité";
+    const KEYWORDS: &'static str = "package apt dpkg deb rpm dnf yum installed version search available upgradable upgrade update outdated software security pending | quels paquets paquet logiciel installés installé version recherche disponible mise à jour à jour obsolète sécurité";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
     const TIMEOUT: Duration = Duration::from_secs(60);
