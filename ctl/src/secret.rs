@@ -2,14 +2,15 @@
 
 use crate::{
     daemon::Daemon,
-    environment,
+    environment, login,
     output::{Failure, Output, table, time},
 };
 use clap::Subcommand;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 use skynet_proto::{
-    DeleteSecretRequest, LinkSecretRequest, ListSecretsRequest, RotateSecretRequest, Secret, SetSecretRequest,
+    DeleteSecretRequest, LinkSecretRequest, ListSecretsRequest, OauthGrant, RenewSecretRequest,
+    RotateSecretRequest, Secret, SetSecretRequest,
 };
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
@@ -48,12 +49,15 @@ pub(crate) enum Command {
         #[arg(long)]
         replace: bool,
     },
-    /// Give a secret a new value, read as by `set`. The old one is still taken out of what is written.
+    /// Log in at a provider of OAuth: the secret is an access token that is kept fresh.
+    Login(login::Arguments),
+    /// Give a secret a new value, read as by `set`, or an access token of its provider by the next one. The old one is still taken
+    /// out of what is written.
     Rotate {
         /// Its name.
         name: String,
     },
-    /// Delete a secret.
+    /// Delete a secret. An access token is revoked at its provider.
     Delete {
         /// Its name.
         name: String,
@@ -66,12 +70,14 @@ pub(crate) enum Command {
 }
 
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
-    if let Command::Env(command) = command {
-        return environment::run(daemon, command, output).await;
-    }
+    let command = match command {
+        Command::Env(command) => return environment::run(daemon, command, output).await,
+        Command::Login(arguments) => return login::run(daemon, arguments, output).await,
+        other => other,
+    };
     let mut client = daemon.secrets().await?;
     match command {
-        Command::Env(_) => Ok(()),
+        Command::Env(_) | Command::Login(_) => Ok(()),
         Command::Set { name, host, git, username, replace } => {
             let value = value(&name, "set")?;
             let git_username = git.then_some(username);
@@ -88,13 +94,24 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
             })
         }
         Command::Rotate { name } => {
-            let value = value(&name, "rotate")?;
-            let secret = client.rotate(RotateSecretRequest { name, value: value.into() }).await?.into_inner();
+            let all = client.list(ListSecretsRequest {}).await?.into_inner().secrets;
+            let secret = if all.iter().any(|one| one.name == name && one.grant.is_some()) {
+                client.renew(RenewSecretRequest { name }).await?.into_inner()
+            } else {
+                let value = value(&name, "rotate")?;
+                client.rotate(RotateSecretRequest { name, value: value.into() }).await?.into_inner()
+            };
             output.show(&to_json(&secret), || format!("`{}` is at version {}", secret.name, secret.version))
         }
         Command::Delete { name } => {
-            client.delete(DeleteSecretRequest { name: name.clone() }).await?;
-            output.show(&json!({ "name": name }), || format!("`{name}` is deleted"))
+            let deleted = client.delete(DeleteSecretRequest { name: name.clone() }).await?.into_inner();
+            let why = Some(deleted.not_revoked).filter(|why| !why.is_empty());
+            output.show(&json!({ "name": name, "not_revoked": why }), || match &why {
+                None => format!("`{name}` is deleted"),
+                Some(why) => format!(
+                    "`{name}` is deleted here; its tokens are not revoked, so take them back at the provider: {why}"
+                ),
+            })
         }
         Command::List => {
             let all = client.list(ListSecretsRequest {}).await?.into_inner();
@@ -112,16 +129,37 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                         secret.name.clone(),
                         secret.version.to_string(),
                         time(secret.updated_at.as_ref()),
-                        if secret.place.is_empty() { "here".to_owned() } else { secret.place.clone() },
+                        where_kept(secret),
                         secret.hosts.join(" "),
                         in_git(secret).unwrap_or_default(),
                     ]
                 });
                 let head = ["name", "version", "updated", "kept", "hosts", "git"];
-                std::iter::once(table(head, rows)).chain(damaged).collect()
+                std::iter::once(table(head, rows)).chain(grants(&all.secrets)).chain(damaged).collect()
             })
         }
     }
+}
+
+fn where_kept(secret: &Secret) -> String {
+    match &secret.grant {
+        Some(_) => "oauth".to_owned(),
+        None if secret.place.is_empty() => "here".to_owned(),
+        None => secret.place.clone(),
+    }
+}
+
+/// A table of those that are access tokens, if there are any.
+fn grants(secrets: &[Secret]) -> Option<String> {
+    let rows = secrets.iter().filter_map(|secret| {
+        let grant = secret.grant.as_ref()?;
+        let expires_at = grant.expires_at.as_ref().map_or_else(|| "never".to_owned(), |at| time(Some(at)));
+        let state = grant.state.replace('_', " ");
+        Some([secret.name.clone(), grant.provider.clone(), expires_at, state, grant.scopes.join(" ")])
+    });
+    let rows: Vec<_> = rows.collect();
+    (!rows.is_empty())
+        .then(|| format!("\n\n{}", table(["name", "provider", "expires", "state", "scopes"], rows)))
 }
 
 /// What it is to the git tools, if they use it.
@@ -140,8 +178,24 @@ fn kept(secret: &Secret) -> String {
     format!("`{name}` is kept; a command gets it as a variable whose value is `secret://{name}`{used}")
 }
 
-fn to_json(secret: &Secret) -> Value {
+pub(crate) fn to_json(secret: &Secret) -> Value {
+    let kind = match &secret.grant {
+        Some(_) => "oauth",
+        None if secret.place.is_empty() => "value",
+        None => "vault",
+    };
+    let grant = secret.grant.as_ref().map(|OauthGrant { provider, scopes, expires_at, state, reason }| {
+        json!({
+            "provider": provider,
+            "scopes": scopes,
+            "expires_at": expires_at.as_ref().map(|at| time(Some(at))),
+            "state": state,
+            "reason": Some(reason).filter(|reason| !reason.is_empty()),
+        })
+    });
     json!({
+        "kind": kind,
+        "oauth": grant,
         "name": secret.name,
         "version": secret.version,
         "created_at": time(secret.created_at.as_ref()),
@@ -154,13 +208,24 @@ fn to_json(secret: &Secret) -> Value {
     })
 }
 
+/// A value from stdin, which is not empty.
+pub(crate) fn value(name: &str, command: &str) -> Result<Vec<u8>, Failure> {
+    let value = hidden(&format!("Value of `{name}`"))?;
+    if value.is_empty() {
+        return Err(Failure::usage(format!(
+            "the value is empty; pipe it in, like `printf %s \"$VALUE\" | skynetctl secret {command} {name}`"
+        )));
+    }
+    Ok(value)
+}
+
 /// From stdin: all of it without the line feed that ends it, or a line of a terminal that does not show it. Never an
 /// argument, which every process of the host can see.
-pub(crate) fn value(name: &str, command: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn hidden(what: &str) -> Result<Vec<u8>, Failure> {
     let stdin = io::stdin();
     let mut value = Vec::new();
     if stdin.is_terminal() {
-        eprint!("Value of `{name}` (not shown): ");
+        eprint!("{what} (not shown): ");
         let shown = tcgetattr(&stdin).map_err(io::Error::from)?;
         let mut hidden = shown.clone();
         hidden.local_modes -= LocalModes::ECHO;
@@ -177,11 +242,6 @@ pub(crate) fn value(name: &str, command: &str) -> Result<Vec<u8>, Failure> {
         if value.last() == Some(&b'\r') {
             value.pop();
         }
-    }
-    if value.is_empty() {
-        return Err(Failure::usage(format!(
-            "the value is empty; pipe it in, like `printf %s \"$VALUE\" | skynetctl secret {command} {name}`"
-        )));
     }
     Ok(value)
 }

@@ -37,6 +37,7 @@ use skynet_knowledge_tools::Library;
 use skynet_memory::{Habits, Memory};
 use skynet_memory_tools::Mind;
 use skynet_models::Models;
+use skynet_oauth::Keeper;
 use skynet_policy::{
     Approvals, Grants, Metrics, OfWorkspace, ProjectFile, Projects, Quotas, Services, Trust,
 };
@@ -290,6 +291,7 @@ impl House {
                     services.keyring.clone(),
                     runner,
                     vault,
+                    Keeper::start(services.keyring.clone()),
                     config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
                 )),
                 habits,

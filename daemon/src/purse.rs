@@ -1,9 +1,10 @@
-//! Secrets that commands are given: those that are kept here or in a vault, and variables of encrypted files of the workspace. Each is
+//! Secrets that commands are given: those that are kept here or in a vault, access tokens of providers, and variables of encrypted files of the workspace. Each is
 //! known to the scanner before it leaves here, and leaves for no command that could reach a host it is not for.
 
 use crate::{credentials::covers, reading::read};
 use serde_json::{Map, Value};
 use skynet_core::{Error, ErrorKind, Result, ctx::Origin, registry::Run};
+use skynet_oauth::{Error as OauthError, Keeper};
 use skynet_secrets::{
     Environment, Error as SecretError, Git, Keyring, Metadata, Name, Purpose, Reference, Variable,
     environment,
@@ -24,6 +25,7 @@ pub(crate) struct Purse {
     keyring: Arc<Keyring>,
     hands: Arc<dyn Run>,
     vault: Option<Arc<Vault>>,
+    keeper: Arc<Keeper>,
     agent: Option<Arc<Path>>,
     /// Of those who wait for the vault, which hold a thread each.
     places: Arc<Semaphore>,
@@ -42,14 +44,20 @@ impl Purse {
         keyring: Arc<Keyring>,
         hands: Arc<dyn Run>,
         vault: Option<Arc<Vault>>,
+        keeper: Arc<Keeper>,
         agent: Option<Arc<Path>>,
     ) -> Self {
-        Self { keyring, hands, vault, agent, places: Arc::new(Semaphore::new(MOST_AT_THE_VAULT)) }
+        Self { keyring, hands, vault, keeper, agent, places: Arc::new(Semaphore::new(MOST_AT_THE_VAULT)) }
     }
 
     /// Where the user's SSH agent listens, if it is lent.
     pub(crate) const fn agent(&self) -> Option<&Arc<Path>> {
         self.agent.as_ref()
+    }
+
+    /// Keeps access tokens of providers fresh.
+    pub(crate) const fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
     }
 
     /// The value at a place in the vault that is this user's. From now on it is looked for under `name`.
@@ -93,6 +101,9 @@ impl Purse {
                     Kept::Here(value) => Ok(value),
                     Kept::InVault(place) => {
                         self.fetch(uid, &wanting.origin.caller.user, shown.as_str(), &place).await
+                    }
+                    Kept::AtProvider => {
+                        Ok(self.keeper.token(uid, &shown).await.map_err(of_provider)?.to_vec())
                     }
                 }
             }
@@ -163,6 +174,8 @@ impl Purse {
 enum Kept {
     Here(Vec<u8>),
     InVault(String),
+    /// As an access token, which the keeper has or gets.
+    AtProvider,
 }
 
 fn metadata(keyring: &Keyring, uid: u32, name: &Name) -> Result<Metadata> {
@@ -185,9 +198,10 @@ fn not_read(keyring: &Keyring, uid: u32, name: &Name, err: SecretError) -> Error
 fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
     let metadata = metadata(keyring, uid, name)?;
     let Purpose { hosts, git } = &metadata.purpose;
-    let mut way = match &metadata.link {
-        None => format!("secret set {name} --replace"),
-        Some(_) => format!("secret link {name} PATH#FIELD --replace"),
+    let mut way = match (&metadata.link, &metadata.grant) {
+        (None, None) => format!("secret set {name} --replace"),
+        (Some(_), _) => format!("secret link {name} PATH#FIELD --replace"),
+        (None, Some(_)) => format!("secret login {name}"),
     };
     if let Some(Git { username }) = git {
         way.push_str(&format!(" --git --username {username}"));
@@ -195,9 +209,10 @@ fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result
     // What it is for already, it stays for.
     hosts.iter().for_each(|host| way.push_str(&format!(" --host {host}")));
     check_audience(&metadata.purpose.hosts, audience, &format!("secret `{name}`"), &way)?;
-    match metadata.link {
-        Some(place) => Ok(Kept::InVault(place)),
-        None => Ok(Kept::Here(
+    match (metadata.link, metadata.grant) {
+        (Some(place), _) => Ok(Kept::InVault(place)),
+        (None, Some(_)) => Ok(Kept::AtProvider),
+        (None, None) => Ok(Kept::Here(
             keyring.value(uid, name).map_err(|err| not_read(keyring, uid, name, err))?.to_vec(),
         )),
     }
@@ -269,6 +284,16 @@ fn of_vault(err: VaultError) -> Error {
         VaultError::NotFound(message) => Error::not_found(message),
         VaultError::Denied(message) => Error::denied(message),
         VaultError::Settings(message) | VaultError::Unavailable(message) => Error::unavailable(message),
+    }
+}
+
+fn of_provider(err: OauthError) -> Error {
+    match err {
+        OauthError::Invalid(message) => Error::invalid_input(message),
+        OauthError::Refused { reason, .. } => Error::denied(reason),
+        OauthError::LoginNeeded(message) => Error::denied(message),
+        OauthError::Unavailable(message) => Error::unavailable(message),
+        OauthError::Kept(err) => refused(err),
     }
 }
 

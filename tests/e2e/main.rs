@@ -31,6 +31,7 @@ mod memory;
 mod metrics;
 mod models;
 mod network;
+mod oauth;
 mod offers;
 mod preview;
 mod projects;

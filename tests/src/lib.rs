@@ -9,6 +9,7 @@
     reason = "test support"
 )]
 
+pub mod authority;
 pub mod components;
 pub mod engine;
 pub mod host;

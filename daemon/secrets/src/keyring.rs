@@ -1,8 +1,8 @@
 //! The secrets of all users, and what looks for their values in what is written to them.
 
 use crate::{
-    Environment, Error, Existing, Metadata, Name, Named, Purpose, Result, Scanner, Secrets, Variable,
-    environment::Edit, store::Readable,
+    Environment, Error, Existing, Held, Metadata, Name, Named, Purpose, Renewal, Result, Scanner, Secrets,
+    Variable, environment::Edit, store::Readable,
 };
 use std::{
     collections::HashMap,
@@ -73,6 +73,39 @@ impl Keyring {
         let linked = self.secrets.link(owner, name, link, hosts, existing);
         self.forget(owner);
         linked
+    }
+
+    /// [`Secrets::admit`]. Its tokens are looked for from now on.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn admit(&self, owner: u32, name: &Name, held: Held, existing: Existing) -> Result<Metadata> {
+        let admitted = self.secrets.admit(owner, name, held, existing);
+        self.forget(owner);
+        admitted
+    }
+
+    /// [`Secrets::held`].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn held(&self, owner: u32, name: &Name) -> Result<Option<Held>> {
+        let held = self.secrets.held(owner, name)?;
+        // It may be one that could not be read when the scanner was made.
+        if self.is_partial(owner) {
+            self.forget(owner);
+        }
+        Ok(held)
+    }
+
+    /// [`Secrets::renew`]. The new tokens are looked for from now on.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn renew(&self, owner: u32, name: &Name, renewal: &Renewal) -> Result<Metadata> {
+        let renewed = self.secrets.renew(owner, name, renewal);
+        self.forget(owner);
+        renewed
     }
 
     /// [`Secrets::rotate`].

@@ -7,6 +7,7 @@ mod document;
 mod dotenv;
 pub mod environment;
 mod forms;
+pub mod grant;
 pub mod key;
 mod keyring;
 mod learned;
@@ -21,6 +22,7 @@ mod spread;
 pub mod store;
 
 pub use environment::{Environment, Variable};
+pub use grant::{Grant, Held, Renewal, Terms};
 pub use key::MasterKey;
 pub use keyring::Keyring;
 pub use learned::Named;
@@ -69,6 +71,9 @@ pub enum Error {
     /// There is none of that name.
     #[error("there is no secret `{0}`")]
     NotFound(Name),
+    /// What was to be changed is another since.
+    #[error("the secret `{0}` was replaced meanwhile")]
+    Replaced(Name),
     /// A secret is there and cannot be read; the others are not affected.
     #[error("the secret `{name}` cannot be read: {reason}")]
     Damaged {

@@ -44,7 +44,11 @@ impl Git {
 }
 
 impl Purpose {
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Says what is wrong with it.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self) -> Result<()> {
         check_hosts(&self.hosts)?;
         let Some(Git { username }) = &self.git else { return Ok(()) };
         if self.hosts.is_empty() {

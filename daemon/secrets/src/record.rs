@@ -5,13 +5,17 @@
 //! 8 bytes   magic: `SKYSEC`, and the version of the format, 16 bits, big-endian
 //! 8 bytes   fingerprint of the master key
 //! 24 bytes  nonce
-//! rest      XChaCha20-Poly1305 of: length of the header, 32 bits, big-endian; header, JSON; the values, newest first
+//! rest      XChaCha20-Poly1305 of: length of the header, 32 bits, big-endian; header, JSON; the values, newest first; of a
+//!           grant of OAuth, the client's secret and the refresh tokens
 //! ```
 //!
 //! The associated data is magic, fingerprint, owner (32 bits, big-endian) and name, so a file that is renamed, or put
 //! into the directory of somebody else, cannot be decrypted.
 
-use crate::{Error, MasterKey, Name, Purpose, Result, cipher};
+use crate::{
+    Error, MasterKey, Name, Purpose, Result, cipher,
+    grant::{Grant, MOST_TOKENS, Terms},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -34,10 +38,19 @@ pub(crate) struct Record {
     pub(crate) purpose: Purpose,
     /// Where the value is instead, if it is kept elsewhere; then `value` is empty.
     pub(crate) link: Option<String>,
+    /// What gets the next value, if it is an access token.
+    pub(crate) grant: Option<Grant>,
     /// The newest.
     pub(crate) value: Zeroizing<Vec<u8>>,
-    /// Those before it, newest first, at most [`MOST_PREVIOUS`].
+    /// Those before it, newest first, at most [`MOST_PREVIOUS`], or [`MOST_TOKENS`] of a grant.
     pub(crate) previous: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// The newest value, or where it is, or where the next one comes from.
+pub(crate) struct Content {
+    pub(crate) value: Zeroizing<Vec<u8>>,
+    pub(crate) link: Option<String>,
+    pub(crate) grant: Option<Grant>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,8 +62,13 @@ struct Header {
     purpose: Purpose,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant: Option<Terms>,
     /// Of the values, in bytes, newest first.
     lengths: Vec<usize>,
+    /// Of what a grant has besides. A release that does not know it refuses the file: its end would be none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hidden: Vec<usize>,
 }
 
 impl Record {
@@ -60,9 +78,24 @@ impl Record {
         if self.link.is_none() {
             self.previous.insert(0, old);
         }
-        self.previous.truncate(MOST_PREVIOUS);
+        self.previous.truncate(if self.grant.is_some() { MOST_TOKENS } else { MOST_PREVIOUS });
         self.version += 1;
         self.updated_at = now;
+    }
+
+    /// The same for content of any kind. Tokens of a grant that it takes the place of are still looked for.
+    pub(crate) fn replace(&mut self, content: Content, now: Timestamp) {
+        let Content { value, link, mut grant } = content;
+        if let Some(before) = self.grant.take() {
+            match &mut grant {
+                Some(grant) => grant.succeed(before),
+                None if before.refresh_token.is_empty() => {}
+                None => self.previous.insert(0, before.refresh_token),
+            }
+        }
+        self.grant = grant;
+        self.advance(&value, now);
+        self.link = link;
     }
 
     /// The content of its file.
@@ -71,22 +104,27 @@ impl Record {
     /// `Random`; `Invalid` for a header that cannot be written, which none is.
     pub(crate) fn seal(&self, key: &MasterKey, owner: u32, name: &Name) -> Result<Vec<u8>> {
         let values = || std::iter::once(&self.value).chain(&self.previous);
+        let hidden = || self.grant.iter().flat_map(Grant::hidden);
         let header = serde_json::to_vec(&Header {
             version: self.version,
             created_at: self.created_at,
             updated_at: self.updated_at,
             purpose: self.purpose.clone(),
             link: self.link.clone(),
+            grant: self.grant.as_ref().map(|grant| grant.terms.clone()),
             lengths: values().map(|value| value.len()).collect(),
+            hidden: hidden().map(|value| value.len()).collect(),
         })
         .map_err(|err| Error::Invalid(err.to_string()))?;
         let length = u32::try_from(header.len()).map_err(|err| Error::Invalid(err.to_string()))?;
         // At its size from the start: a vector that grows leaves copies of secrets behind.
-        let size = size_of::<u32>() + header.len() + values().map(|value| value.len()).sum::<usize>();
+        let size = size_of::<u32>()
+            + header.len()
+            + values().chain(hidden()).map(|value| value.len()).sum::<usize>();
         let mut plain = Zeroizing::new(Vec::with_capacity(size));
         plain.extend_from_slice(&length.to_be_bytes());
         plain.extend_from_slice(&header);
-        for value in values() {
+        for value in values().chain(hidden()) {
             plain.extend_from_slice(value);
         }
         let sealed = cipher::seal(key, &context(key, owner, name), &plain)?;
@@ -122,12 +160,22 @@ impl Record {
         let (length, rest) = plain.split_first_chunk::<4>()?;
         let (header, mut rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         let header: Header = serde_json::from_slice(header).ok()?;
-        let mut values = Vec::with_capacity(header.lengths.len());
-        for length in header.lengths {
-            let (value, after) = rest.split_at_checked(length)?;
-            values.push(Zeroizing::new(value.to_vec()));
-            rest = after;
-        }
+        let mut take = |lengths: Vec<usize>| {
+            let mut values = Vec::with_capacity(lengths.len());
+            for length in lengths {
+                let (value, after) = rest.split_at_checked(length)?;
+                values.push(Zeroizing::new(value.to_vec()));
+                rest = after;
+            }
+            Some(values)
+        };
+        let mut values = take(header.lengths)?;
+        let hidden = take(header.hidden)?;
+        let grant = match header.grant {
+            Some(terms) => Some(Grant::from_parts(terms, hidden)?),
+            None if hidden.is_empty() => None,
+            None => return None,
+        };
         if values.is_empty() || !rest.is_empty() {
             return None;
         }
@@ -138,6 +186,7 @@ impl Record {
             updated_at: header.updated_at,
             purpose: header.purpose,
             link: header.link,
+            grant,
             value,
             previous: values,
         })

@@ -3,9 +3,10 @@
 
 use crate::{
     Error, MasterKey, Name, Named, Purpose, Result, at,
+    grant::{Grant, Terms},
     learned::{self, Learned},
     purpose::is_private_key,
-    record::{MOST_PREVIOUS, Record},
+    record::{Content, MOST_PREVIOUS, Record},
 };
 use jiff::Timestamp;
 use rustix::{
@@ -29,8 +30,9 @@ pub const LONGEST_VALUE: usize = 65_536;
 /// Of one user: all of them are looked for in all that is written for him.
 const MOST_SECRETS: usize = 64;
 
-/// No file of ours is longer: all values, and a header of less than 20 KiB, as many hosts as there may be included.
-const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (32 << 10)) as u64;
+/// No file of ours is longer: all values, tokens of a grant that come after values of before, and a header, as many hosts as there
+/// may be included.
+const LONGEST_FILE: u64 = ((MOST_PREVIOUS + 1) * LONGEST_VALUE + (512 << 10)) as u64;
 
 /// What becomes of a secret that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Metadata {
     pub purpose: Purpose,
     /// Where the value is, if it is kept elsewhere.
     pub link: Option<String>,
+    /// Where the next value comes from, if it is an access token.
+    pub grant: Option<Terms>,
     /// Whether the newest value is one: what Git then uses for remotes by SSH.
     pub is_private_key: bool,
     /// Of the newest value; zero where it is kept elsewhere.
@@ -106,7 +110,8 @@ impl Secrets {
         existing: Existing,
     ) -> Result<Metadata> {
         check_value(value)?;
-        self.put(owner, name, value, None, purpose, existing)
+        let value = Zeroizing::new(value.to_vec());
+        self.put(owner, name, Content { value, link: None, grant: None }, purpose, existing)
     }
 
     /// Gives `owner` a secret whose value is kept elsewhere, at `link`.
@@ -122,15 +127,15 @@ impl Secrets {
         existing: Existing,
     ) -> Result<Metadata> {
         let purpose = Purpose { hosts: hosts.to_vec(), git: None };
-        self.put(owner, name, b"", Some(link.to_owned()), &purpose, existing)
+        let content = Content { value: Zeroizing::default(), link: Some(link.to_owned()), grant: None };
+        self.put(owner, name, content, &purpose, existing)
     }
 
-    fn put(
+    pub(crate) fn put(
         &self,
         owner: u32,
         name: &Name,
-        value: &[u8],
-        link: Option<String>,
+        content: Content,
         purpose: &Purpose,
         existing: Existing,
     ) -> Result<Metadata> {
@@ -141,20 +146,23 @@ impl Secrets {
             (None, _) if self.list(owner)?.found.len() >= MOST_SECRETS => {
                 return Err(Error::Invalid(format!("a user has at most {MOST_SECRETS} secrets")));
             }
-            (None, _) => Record {
-                version: 1,
-                created_at: now,
-                updated_at: now,
-                purpose: purpose.clone(),
-                link,
-                value: Zeroizing::new(value.to_vec()),
-                previous: Vec::new(),
-            },
+            (None, _) => {
+                let Content { value, link, grant } = content;
+                Record {
+                    version: 1,
+                    created_at: now,
+                    updated_at: now,
+                    purpose: purpose.clone(),
+                    link,
+                    grant,
+                    value,
+                    previous: Vec::new(),
+                }
+            }
             (Some(_), Existing::Fail) => return Err(Error::Exists(name.clone())),
             (Some(mut record), Existing::Replace) => {
-                record.advance(value, now);
+                record.replace(content, now);
                 record.purpose = purpose.clone();
-                record.link = link;
                 record
             }
         };
@@ -171,7 +179,7 @@ impl Secrets {
         check_value(value)?;
         let _writer = self.lock();
         let mut record = self.read(owner, name)?;
-        refuse_link(name, &record)?;
+        refuse_elsewhere(name, &record)?;
         record.advance(value, Timestamp::now());
         self.write(owner, name, &record)
     }
@@ -236,18 +244,32 @@ impl Secrets {
     /// `Invalid` for one that is kept elsewhere, `NotFound`, `Damaged`, `Io`.
     pub fn value(&self, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
         let record = self.read(owner, name)?;
-        refuse_link(name, &record)?;
+        refuse_elsewhere(name, &record)?;
         Ok(record.value)
     }
 
-    /// All values of all secrets of `owner`, newest first, those of before and those that were learned included: what a scanner
-    /// looks for.
+    /// Who has secrets.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be read.
+    pub fn owners(&self) -> Result<Vec<u32>> {
+        let mut owners = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
+            let file = entry.map_err(at(&self.directory))?.file_name();
+            owners.extend(file.to_str().and_then(|text| text.parse::<u32>().ok()));
+        }
+        Ok(owners)
+    }
+
+    /// All values of all secrets of `owner`, newest first, those of before and those that were learned included, and all that is
+    /// secret of a grant: what a scanner looks for.
     ///
     /// # Errors
     /// `Io` when the directory cannot be read.
     pub fn all_values(&self, owner: u32) -> Result<Readable<Named>> {
         let mut all = self.collect(owner, |name, record| {
-            let values = std::iter::once(record.value).chain(record.previous);
+            let hidden: Vec<_> = record.grant.iter().flat_map(Grant::hidden).cloned().collect();
+            let values = std::iter::once(record.value).chain(record.previous).chain(hidden);
             values.map(|value| (name.to_string(), value)).collect()
         })?;
         match self.read_learned(owner) {
@@ -296,7 +318,7 @@ impl Secrets {
         Ok(files)
     }
 
-    fn read(&self, owner: u32, name: &Name) -> Result<Record> {
+    pub(crate) fn read(&self, owner: u32, name: &Name) -> Result<Record> {
         self.find(owner, name)?.ok_or_else(|| Error::NotFound(name.clone()))
     }
 
@@ -306,7 +328,7 @@ impl Secrets {
         bytes.map(|bytes| Record::open(&bytes, &self.key, owner, name)).transpose()
     }
 
-    fn write(&self, owner: u32, name: &Name, record: &Record) -> Result<Metadata> {
+    pub(crate) fn write(&self, owner: u32, name: &Name, record: &Record) -> Result<Metadata> {
         self.write_file(owner, &self.path(owner, name), &record.seal(&self.key, owner, name)?)?;
         Ok(show(name, record))
     }
@@ -347,7 +369,7 @@ impl Secrets {
         self.home(owner).join(name.as_str())
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
         // A panic while holding it leaves the old file or the new one.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -378,7 +400,7 @@ fn read_file(path: &Path, longest: u64, damaged: impl Fn(&str) -> Error) -> Resu
     Ok(Some(bytes))
 }
 
-fn show(name: &Name, record: &Record) -> Metadata {
+pub(crate) fn show(name: &Name, record: &Record) -> Metadata {
     Metadata {
         name: name.clone(),
         version: record.version,
@@ -386,14 +408,20 @@ fn show(name: &Name, record: &Record) -> Metadata {
         updated_at: record.updated_at,
         purpose: record.purpose.clone(),
         link: record.link.clone(),
+        grant: record.grant.as_ref().map(|grant| grant.terms.clone()),
         is_private_key: is_private_key(&record.value),
         size_bytes: record.value.len(),
     }
 }
 
 /// # Errors
-/// `Invalid` for a secret that is kept elsewhere.
-fn refuse_link(name: &Name, record: &Record) -> Result<()> {
+/// `Invalid` for a secret that is kept elsewhere, and for an access token.
+fn refuse_elsewhere(name: &Name, record: &Record) -> Result<()> {
+    if let Some(Grant { terms: Terms { provider, .. }, .. }) = &record.grant {
+        return Err(Error::Invalid(format!(
+            "`{name}` is an access token of `{provider}`: commands alone get it, and its values come from there"
+        )));
+    }
     match &record.link {
         None => Ok(()),
         Some(link) => Err(Error::Invalid(format!(

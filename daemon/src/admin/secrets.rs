@@ -3,13 +3,18 @@
 
 use super::{Office, timestamp};
 use crate::relay::peer;
+use jiff::Timestamp;
 use skynet_core::ErrorKind;
+use skynet_oauth::{Begun, Callback, Error as OauthError, Way, Wish};
 use skynet_proto::{
-    DeleteSecretRequest, DeleteSecretResponse, EditVariablesRequest, EditVariablesResponse,
-    LinkSecretRequest, ListSecretsRequest, ListSecretsResponse, RotateSecretRequest, Secret,
-    SetSecretRequest, Variable, secrets_server::Secrets,
+    BeginLoginRequest, BeginLoginResponse, DeleteSecretRequest, DeleteSecretResponse, EditVariablesRequest,
+    EditVariablesResponse, FinishLoginRequest, LinkSecretRequest, ListSecretsRequest, ListSecretsResponse,
+    OauthGrant, RenewSecretRequest, RotateSecretRequest, Secret, SetSecretRequest, Variable,
+    secrets_server::Secrets,
 };
-use skynet_secrets::{Error, Existing, Git, Keyring, Metadata, Name, Purpose, environment::Edit};
+use skynet_secrets::{
+    Error, Existing, Git, Keyring, Metadata, Name, Purpose, Terms, environment::Edit, grant::State,
+};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -25,6 +30,23 @@ fn show(metadata: Metadata) -> Secret {
         is_private_key: metadata.is_private_key,
         size_bytes: metadata.size_bytes as u64,
         place: metadata.link.unwrap_or_default(),
+        grant: metadata.grant.map(show_grant),
+    }
+}
+
+fn show_grant(terms: Terms) -> OauthGrant {
+    let state = match terms.state(Timestamp::now()) {
+        State::Valid => "valid",
+        State::Expired => "expired",
+        State::Ending => "ending",
+        State::LoginNeeded => "login_needed",
+    };
+    OauthGrant {
+        provider: terms.provider,
+        scopes: terms.scopes,
+        expires_at: terms.expires_at.map(timestamp),
+        state: state.into(),
+        reason: terms.ended.unwrap_or_default(),
     }
 }
 
@@ -36,6 +58,18 @@ fn refused(err: Error) -> Status {
         Error::NotFound(_) => Status::not_found(err.to_string()),
         Error::Exists(_) => Status::already_exists(err.to_string()),
         other => Status::internal(other.to_string()),
+    }
+}
+
+fn refused_by_provider(err: OauthError) -> Status {
+    match err {
+        OauthError::Invalid(message) => Status::invalid_argument(message),
+        // `Unavailable` would mean that no daemon answers.
+        OauthError::Refused { reason, .. } => Status::failed_precondition(reason),
+        OauthError::LoginNeeded(message) | OauthError::Unavailable(message) => {
+            Status::failed_precondition(message)
+        }
+        OauthError::Kept(err) => refused(err),
     }
 }
 
@@ -109,11 +143,79 @@ impl Secrets for Office {
         request: Request<DeleteSecretRequest>,
     ) -> Result<Response<DeleteSecretResponse>, Status> {
         let uid = peer(&request)?.uid;
-        let name = request.into_inner().name;
-        let shown = name.clone();
-        self.with_secrets(move |keyring| keyring.delete(uid, &Name::parse(&name)?)).await?;
-        tracing::info!(uid, secret = shown, "a secret was deleted");
-        Ok(Response::new(DeleteSecretResponse {}))
+        let name = Name::parse(&request.into_inner().name).map_err(refused)?;
+        let keeper = self.desk.calls.purse().keeper();
+        let not_revoked = keeper.delete(uid, &name).await.map_err(refused_by_provider)?;
+        tracing::info!(uid, secret = %name, "a secret was deleted");
+        Ok(Response::new(DeleteSecretResponse { not_revoked: not_revoked.unwrap_or_default() }))
+    }
+
+    async fn begin_login(
+        &self,
+        request: Request<BeginLoginRequest>,
+    ) -> Result<Response<BeginLoginResponse>, Status> {
+        let uid = peer(&request)?.uid;
+        let BeginLoginRequest {
+            name,
+            provider,
+            issuer,
+            client_id,
+            client_secret,
+            scopes,
+            hosts,
+            replace,
+            redirect_uri,
+        } = request.into_inner();
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let wish = Wish {
+            name,
+            provider: given(provider),
+            issuer: given(issuer),
+            client_id: given(client_id),
+            client_secret: given(client_secret).map(Zeroizing::new),
+            scopes,
+            hosts,
+            replace,
+            way: given(redirect_uri).map_or(Way::Device, Way::Browser),
+        };
+        let keeper = self.desk.calls.purse().keeper();
+        let begun = keeper.begin(uid, wish).await.map_err(refused_by_provider)?;
+        Ok(Response::new(match begun {
+            Begun::Browser { id, url, state } => {
+                BeginLoginResponse { id, url, state, ..BeginLoginResponse::default() }
+            }
+            Begun::Device { id, code } => BeginLoginResponse {
+                id,
+                url: code.url,
+                state: String::new(),
+                user_code: code.user_code,
+                whole_url: code.whole_url.unwrap_or_default(),
+                expires_in_seconds: code.expires_in_seconds,
+            },
+        }))
+    }
+
+    async fn finish_login(&self, request: Request<FinishLoginRequest>) -> Result<Response<Secret>, Status> {
+        let uid = peer(&request)?.uid;
+        let FinishLoginRequest { id, code, state, issuer } = request.into_inner();
+        let keeper = self.desk.calls.purse().keeper();
+        let finished = if code.is_empty() {
+            keeper.finish_elsewhere(uid, &id).await
+        } else {
+            keeper.finish(uid, &id, Callback { code, state, issuer }).await
+        };
+        let metadata = finished.map_err(refused_by_provider)?;
+        tracing::info!(uid, secret = %metadata.name, version = metadata.version, "its user logged in for a secret");
+        Ok(Response::new(show(metadata)))
+    }
+
+    async fn renew(&self, request: Request<RenewSecretRequest>) -> Result<Response<Secret>, Status> {
+        let uid = peer(&request)?.uid;
+        let name = Name::parse(&request.into_inner().name).map_err(refused)?;
+        let keeper = self.desk.calls.purse().keeper();
+        let metadata = keeper.renew(uid, &name).await.map_err(refused_by_provider)?;
+        tracing::info!(uid, secret = %metadata.name, version = metadata.version, "a secret was rotated");
+        Ok(Response::new(show(metadata)))
     }
 
     async fn list(

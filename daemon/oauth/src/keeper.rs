@@ -1,0 +1,458 @@
+//! All grants of all users: access tokens are given out while they count, and renewed before they end, each by one at a time. What
+//! a provider gave is on the disk before anybody gets it.
+
+mod logins;
+
+use crate::{
+    Error, Result,
+    answer::{Tokens, refusal, tokens},
+    login::{Pending, post},
+    random::{backoff, chance},
+    web::Web,
+};
+use jiff::Timestamp;
+use skynet_secrets::{
+    Error as SecretError, Held, Keyring, Metadata, Name, Renewal,
+    grant::{Login, Terms},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{Mutex as Turn, Notify, OwnedMutexGuard, Semaphore},
+    task::{JoinSet, spawn_blocking},
+};
+use zeroize::Zeroizing;
+
+/// Threads that wait for providers at once; all others of the daemon are for what needs none.
+const MOST_AT_PROVIDERS: usize = 16;
+
+/// How often a provider is asked while a command waits, and how long it waits in between.
+const MOST_TRIES: u32 = 3;
+const SHORTEST_WAIT: Duration = Duration::from_millis(300);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A provider that did not answer is not asked again so soon for the next command.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between attempts that nobody waits for.
+const SHORTEST_RETRY: Duration = Duration::from_secs(5);
+const LONGEST_RETRY: Duration = Duration::from_secs(15 * 60);
+
+/// A timer that waits longer would only be wrong after a clock was set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// All grants.
+pub struct Keeper {
+    keyring: Arc<Keyring>,
+    web: Web,
+    lines: Mutex<HashMap<(u32, Name), Arc<Line>>>,
+    logins: Mutex<HashMap<String, Pending>>,
+    places: Semaphore,
+    /// There is another grant to look after.
+    changed: Notify,
+}
+
+/// Those who want a token of one grant.
+#[derive(Default)]
+struct Line {
+    /// Whose turn it is. Holds what a provider gave and the disk did not take: the refresh token before it counts no more.
+    turn: Arc<Turn<Option<Renewal>>>,
+    failed: Mutex<Option<Failed>>,
+}
+
+/// The last attempt, if it came to nothing.
+#[derive(Clone)]
+struct Failed {
+    at: Instant,
+    retry_at: Instant,
+    count: u32,
+    reason: String,
+}
+
+/// When a token is renewed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// If it is about to end.
+    Needed,
+    /// If its time has come.
+    Due,
+    /// In any case.
+    Now,
+}
+
+/// What is there.
+enum Looked {
+    Ready(Held),
+    Old(Held),
+}
+
+type Guard = OwnedMutexGuard<Option<Renewal>>;
+
+impl Keeper {
+    /// Over the secrets of all users. Tokens are renewed before they end until the runtime ends; failures are logged.
+    #[must_use]
+    pub fn start(keyring: Arc<Keyring>) -> Arc<Self> {
+        let keeper = Self::new(keyring);
+        tokio::spawn(keeper.clone().keep_fresh());
+        keeper
+    }
+
+    fn new(keyring: Arc<Keyring>) -> Arc<Self> {
+        Arc::new(Self {
+            keyring,
+            web: Web::default(),
+            lines: Mutex::default(),
+            logins: Mutex::default(),
+            places: Semaphore::new(MOST_AT_PROVIDERS),
+            changed: Notify::new(),
+        })
+    }
+
+    /// The access token of a grant, with a while left to count. Whoever asks meanwhile waits for the same answer.
+    ///
+    /// # Errors
+    /// `LoginNeeded`; `Refused` and `Unavailable` if the one that is there counts no more; `Kept`.
+    pub async fn token(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(self.get(owner, name, When::Needed).await?.token)
+    }
+
+    /// Has a new access token given in any case.
+    ///
+    /// # Errors
+    /// `LoginNeeded`, `Refused`, `Unavailable`, `Kept`.
+    pub async fn renew(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Metadata> {
+        self.get(owner, name, When::Now).await?;
+        let name = name.clone();
+        self.blocking(move |keeper| Ok(keeper.keyring.secrets().metadata(owner, &name)?)).await
+    }
+
+    async fn get(self: &Arc<Self>, owner: u32, name: &Name, when: When) -> Result<Held> {
+        let line = self.line(owner, name);
+        let guard = line.turn.clone().lock_owned().await;
+        let (looking, asked) = (line.clone(), name.clone());
+        let (mut guard, looked) = self
+            .in_turn(guard, move |keeper, unsaved| keeper.look(owner, &asked, when, &looking, unsaved))
+            .await?;
+        let old = match looked {
+            Ok(Looked::Ready(held)) => return Ok(held),
+            Ok(Looked::Old(held)) => held,
+            Err(err) => {
+                // What cannot be read is not tried again at once by one whom nobody waits for.
+                if when == When::Due {
+                    line.note(&err);
+                }
+                return Err(err);
+            }
+        };
+        let mut tries = 1;
+        loop {
+            // It is never closed.
+            let place = self.places.acquire().await;
+            let (asked, held) = (name.clone(), old.clone());
+            let (back, renewed) = self
+                .in_turn(guard, move |keeper, unsaved| keeper.obtain(owner, &asked, &held, unsaved))
+                .await?;
+            drop(place);
+            guard = back;
+            let err = match renewed {
+                Ok(held) => {
+                    *lock(&line.failed) = None;
+                    return Ok(held);
+                }
+                Err(err @ Error::LoginNeeded(_)) => return Err(err),
+                Err(err) => err,
+            };
+            let is_valid = old.grant.terms.is_valid(Timestamp::now());
+            if when == When::Needed && !is_valid && tries < MOST_TRIES && matches!(err, Error::Unavailable(_))
+            {
+                tokio::time::sleep(backoff(SHORTEST_WAIT, LONGEST_WAIT, tries, chance())).await;
+                tries += 1;
+                continue;
+            }
+            line.note(&err);
+            if when == When::Needed && is_valid {
+                tracing::warn!(owner, secret = %name, "{err}; the token that is there counts for a while");
+                return Ok(old);
+            }
+            return Err(err);
+        }
+    }
+
+    /// What is there, and whether it will do.
+    fn look(
+        &self,
+        owner: u32,
+        name: &Name,
+        when: When,
+        line: &Line,
+        unsaved: &mut Option<Renewal>,
+    ) -> Result<Looked> {
+        self.save(owner, name, unsaved)?;
+        let held = self.keyring.held(owner, name)?.ok_or_else(|| {
+            Error::Invalid(format!("`{name}` is no access token of a provider; its value is given by hand"))
+        })?;
+        let (terms, now) = (&held.grant.terms, Timestamp::now());
+        if let Some(reason) = &terms.ended {
+            return Err(login_needed(name, terms, reason));
+        }
+        let will_do = match when {
+            When::Needed => terms.is_fresh(now),
+            When::Due => terms.renew_at.is_none_or(|at| now < at) || line.is_paused(),
+            When::Now => false,
+        };
+        if will_do {
+            return Ok(Looked::Ready(held));
+        }
+        if held.grant.refresh_token.is_empty() {
+            return match when {
+                When::Needed | When::Due if terms.is_valid(now) => Ok(Looked::Ready(held)),
+                When::Needed | When::Due => Err(login_needed(name, terms, "it has ended")),
+                When::Now => Err(login_needed(name, terms, "there is no refresh token")),
+            };
+        }
+        match line.recent() {
+            Some(_) if when == When::Needed && terms.is_valid(now) => Ok(Looked::Ready(held)),
+            Some(reason) if when == When::Needed => Err(Error::Unavailable(reason)),
+            Some(_) | None => Ok(Looked::Old(held)),
+        }
+    }
+
+    /// Asks the provider, keeps what it gives, and only then returns it.
+    fn obtain(&self, owner: u32, name: &Name, held: &Held, unsaved: &mut Option<Renewal>) -> Result<Held> {
+        // What was given is kept first: to ask again with the token before it would look like a theft.
+        if unsaved.is_some() {
+            self.save(owner, name, unsaved)?;
+        } else {
+            let used = held.grant.refresh_token.clone();
+            match self.refresh(held) {
+                Ok(given) => {
+                    *unsaved = Some(renewal(&held.grant.terms, used, given));
+                    self.save(owner, name, unsaved)?;
+                }
+                Err(Error::Refused { code, reason }) if code == "invalid_grant" => {
+                    // If that cannot be noted, it is found out again.
+                    if let Err(err) = self.keyring.secrets().end(owner, name, &used, &reason) {
+                        tracing::warn!(owner, secret = %name, "{err}");
+                    }
+                    return Err(login_needed(name, &held.grant.terms, &reason));
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        self.keyring.held(owner, name)?.ok_or_else(|| SecretError::Replaced(name.clone()).into())
+    }
+
+    fn refresh(&self, held: &Held) -> Result<Tokens> {
+        let grant = &held.grant;
+        let token = text(&grant.refresh_token);
+        let reply = self.post(
+            held,
+            &grant.terms.token_endpoint,
+            &[("grant_type", "refresh_token"), ("refresh_token", &token)],
+        )?;
+        tokens(&grant.terms.provider, &reply)
+    }
+
+    fn post(&self, held: &Held, url: &str, form: &[(&str, &str)]) -> Result<crate::web::Reply> {
+        let Terms { proof, client_id, .. } = &held.grant.terms;
+        let secret = text(&held.grant.client_secret);
+        post(&self.web, url, *proof, (client_id, &secret), form)
+    }
+
+    /// Puts onto the disk what it did not take before.
+    fn save(&self, owner: u32, name: &Name, unsaved: &mut Option<Renewal>) -> Result<()> {
+        let Some(renewal) = unsaved.as_ref() else { return Ok(()) };
+        match self.keyring.renew(owner, name, renewal) {
+            Ok(metadata) => {
+                // Ready before a command starts, so that what it writes can be shown while it runs.
+                self.keyring.scanner(owner)?;
+                tracing::info!(owner, secret = %name, version = metadata.version, "an access token was renewed");
+            }
+            // For a grant that is there no more.
+            Err(SecretError::Replaced(_) | SecretError::NotFound(_)) => {}
+            Err(err) => return Err(err.into()),
+        }
+        *unsaved = None;
+        Ok(())
+    }
+
+    /// Deletes a secret of any kind. Tokens are revoked (RFC 7009); says why not, if they are not.
+    ///
+    /// # Errors
+    /// `Kept`, and then nothing changed.
+    pub async fn delete(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Option<String>> {
+        let guard = self.line(owner, name).turn.clone().lock_owned().await;
+        let asked = name.clone();
+        let (_guard, deleted) = self
+            .in_turn(guard, move |keeper, unsaved| {
+                // One that cannot be read is deleted as well.
+                let held = keeper.keyring.held(owner, &asked).ok().flatten();
+                keeper.keyring.delete(owner, &asked)?;
+                let Some(mut held) = held else { return Ok(None) };
+                if let Some(renewal) = unsaved.take() {
+                    held.token = renewal.token;
+                    held.grant.refresh_token = renewal.refresh_token.unwrap_or(held.grant.refresh_token);
+                }
+                let Err(err) = keeper.revoke(&held) else { return Ok(None) };
+                // They still count somewhere, so they are still looked for.
+                let left = [held.token, held.grant.refresh_token].map(|token| (asked.to_string(), token));
+                if let Err(err) = keeper.keyring.learn(owner, &left) {
+                    tracing::warn!(owner, secret = %asked, "{err}");
+                }
+                Ok(Some(err.to_string()))
+            })
+            .await?;
+        lock(&self.lines).remove(&(owner, name.clone()));
+        deleted
+    }
+
+    async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            let wait = self.round().await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Renews what is due; how long nothing more will be.
+    async fn round(self: &Arc<Self>) -> Duration {
+        let Ok(all) = self.blocking(|keeper| Ok(keeper.upcoming())).await else { return LONGEST_SLEEP };
+        let mut renewing = JoinSet::new();
+        for (owner, name, _) in all.into_iter().filter(|(_, _, wait)| wait.is_zero()) {
+            let keeper = self.clone();
+            renewing.spawn(async move {
+                if let Err(err) = keeper.get(owner, &name, When::Due).await {
+                    tracing::warn!(owner, secret = %name, "{err}");
+                }
+            });
+        }
+        while renewing.join_next().await.is_some() {}
+        let next = self.blocking(|keeper| Ok(keeper.upcoming())).await.unwrap_or_default();
+        let next = next.into_iter().map(|(_, _, wait)| wait).min().unwrap_or(LONGEST_SLEEP);
+        next.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
+    }
+
+    /// What will be renewed, and in how long.
+    fn upcoming(&self) -> Vec<(u32, Name, Duration)> {
+        let now = Timestamp::now();
+        let secrets = self.keyring.secrets();
+        let mut upcoming = Vec::new();
+        for owner in secrets.owners().unwrap_or_default() {
+            // What cannot be read is told to its user, who asks for it.
+            for one in secrets.list(owner).map(|all| all.found).unwrap_or_default() {
+                let terms = one.grant.filter(|terms| terms.is_renewable && terms.ended.is_none());
+                let Some(at) = terms.and_then(|terms| terms.renew_at) else { continue };
+                let due = Duration::try_from(now.duration_until(at)).unwrap_or_default();
+                let line = lock(&self.lines).get(&(owner, one.name.clone())).cloned();
+                let pause = line.map(|line| line.pause()).unwrap_or_default();
+                upcoming.push((owner, one.name, due.max(pause)));
+            }
+        }
+        upcoming
+    }
+
+    fn revoke(&self, held: &Held) -> Result<()> {
+        let Terms { provider, revocation_endpoint, .. } = &held.grant.terms;
+        let endpoint = revocation_endpoint
+            .as_ref()
+            .ok_or_else(|| Error::Invalid(format!("`{provider}` names no place where tokens are revoked")))?;
+        // RFC 7009, section 2.1: with a refresh token all goes that was given for it.
+        let (token, hint) = if held.grant.refresh_token.is_empty() {
+            (&held.token, "access_token")
+        } else {
+            (&held.grant.refresh_token, "refresh_token")
+        };
+        let reply = self.post(held, endpoint, &[("token", &text(token)), ("token_type_hint", hint)])?;
+        if reply.status == 200 { Ok(()) } else { Err(refusal(provider, &reply)) }
+    }
+
+    fn line(&self, owner: u32, name: &Name) -> Arc<Line> {
+        lock(&self.lines).entry((owner, name.clone())).or_default().clone()
+    }
+
+    /// Runs what waits, and hands the turn back. Nobody else has it before that is done, whoever goes away meanwhile.
+    async fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        mut guard: Guard,
+        what: impl FnOnce(&Self, &mut Option<Renewal>) -> Result<T> + Send + 'static,
+    ) -> Result<(Guard, Result<T>)> {
+        self.blocking(move |keeper| {
+            let done = what(keeper, &mut guard);
+            Ok((guard, done))
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let keeper = self.clone();
+        let done = spawn_blocking(move || what(&keeper)).await;
+        done.map_err(|_| Error::Unavailable("looking after a token failed; the log says why".into()))?
+    }
+}
+
+impl Line {
+    fn note(&self, err: &Error) {
+        let mut failed = lock(&self.failed);
+        let count = failed.as_ref().map_or(0, |failed| failed.count).saturating_add(1);
+        let at = Instant::now();
+        let retry_at = at + backoff(SHORTEST_RETRY, LONGEST_RETRY, count, chance());
+        *failed = Some(Failed { at, retry_at, count, reason: err.to_string() });
+    }
+
+    /// Why it failed a moment ago.
+    fn recent(&self) -> Option<String> {
+        lock(&self.failed).as_ref().filter(|one| one.at.elapsed() < PATIENCE).map(|one| one.reason.clone())
+    }
+
+    /// How long nothing is tried that nobody waits for.
+    fn pause(&self) -> Duration {
+        let retry_at = lock(&self.failed).as_ref().map(|failed| failed.retry_at);
+        retry_at.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default()
+    }
+
+    fn is_paused(&self) -> bool {
+        !self.pause().is_zero()
+    }
+}
+
+fn renewal(terms: &Terms, used: Zeroizing<Vec<u8>>, given: Tokens) -> Renewal {
+    let mut terms = terms.clone();
+    terms.begin(Timestamp::now(), given.seconds, chance());
+    if let Some(scopes) = given.scopes {
+        terms.scopes = scopes;
+    }
+    Renewal { used, token: given.access, refresh_token: given.refresh, terms }
+}
+
+fn login_needed(name: &Name, terms: &Terms, reason: &str) -> Error {
+    let device = match terms.login {
+        Login::Browser => "",
+        Login::Device => " --device",
+    };
+    Error::LoginNeeded(format!(
+        "there is no access token for `{name}` any more: {reason}; its user has to log in again with `skynetctl secret login {name}{device}`"
+    ))
+}
+
+/// Tokens and secrets of clients are ASCII, as they were read.
+fn text(token: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(token).into_owned())
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whatever is kept under them is whole after each change.
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -1,0 +1,227 @@
+//! Requests to providers. They go to the address that is named and nowhere else, and wait.
+
+use crate::{Error, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use ureq::{
+    Agent, Body,
+    http::{Response, Uri},
+    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+};
+use zeroize::Zeroizing;
+
+/// A command that waits for its token is not kept longer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Of an answer: tokens and metadata are far shorter.
+const MOST_ANSWER_BYTES: u64 = 256 << 10;
+
+/// Of a URL of a provider, in bytes.
+const LONGEST_URL: usize = 2048;
+
+/// Certificates that the host trusts: Debian and its kin, Red Hat and its kin.
+const HOST_CERTIFICATES: [&str; 2] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// What needs no encoding in a query or a form (RFC 3986, section 2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Where requests go out. Nothing is opened before the first one.
+#[derive(Default)]
+pub(crate) struct Web {
+    /// One that trusts whom the host trusts; the list is read when it is needed.
+    agent: Mutex<Option<Agent>>,
+}
+
+/// What a provider says.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl Web {
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn get(&self, url: &str) -> Result<Reply> {
+        let agent = self.agent(url)?;
+        read(url, agent.get(url).header("accept", "application/json").call())
+    }
+
+    /// Posts a form; `basic` is a user name and a password.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn post(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+    ) -> Result<Reply> {
+        let agent = self.agent(url)?;
+        let text = Zeroizing::new(encode_form(form));
+        let mut request = agent
+            .post(url)
+            .header("accept", "application/json")
+            .content_type("application/x-www-form-urlencoded");
+        if let Some((user, password)) = basic {
+            // RFC 6749, section 2.3.1: both are encoded as in a form first.
+            let pair = Zeroizing::new(format!("{}:{}", encode(user), encode(password)));
+            let header = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+            request = request.header("authorization", header.as_str());
+        }
+        read(url, request.send(text.as_str()))
+    }
+
+    fn agent(&self, url: &str) -> Result<Agent> {
+        if is_here(url) {
+            return Ok(agent(None));
+        }
+        let mut kept = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = kept.as_ref() {
+            return Ok(agent.clone());
+        }
+        Ok(kept.insert(agent(Some(certificates()?))).clone())
+    }
+}
+
+fn agent(trusted: Option<RootCerts>) -> Agent {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    if let Some(trusted) = trusted {
+        tls = tls.root_certs(trusted);
+    }
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(TIMEOUT))
+        // A token goes nowhere else than to the address that was named.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .tls_config(tls.build());
+    config.build().new_agent()
+}
+
+fn read(url: &str, sent: Result<Response<Body>, ureq::Error>) -> Result<Reply> {
+    let read = sent.and_then(|mut response| {
+        let status = response.status().as_u16();
+        let bytes = response.body_mut().with_config().limit(MOST_ANSWER_BYTES).read_to_vec()?;
+        Ok(Reply { status, body: Zeroizing::new(bytes) })
+    });
+    read.map_err(|err| Error::Unavailable(format!("`{url}` does not answer: {err}")))
+}
+
+/// `https`, or `http` to a loopback address where the one who named it is there as well; no user, no fragment (RFC 6749,
+/// sections 3.1 and 3.2).
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn check_url(url: &str, may_be_here: bool) -> Result<()> {
+    let wrong = |reason: &str| {
+        Err(Error::Invalid(format!("`{}` is no address of a provider: {reason}", url.escape_debug())))
+    };
+    if url.len() > LONGEST_URL || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("it is too long, or has other characters than a URL has");
+    }
+    let Ok(uri) = url.parse::<Uri>() else { return wrong("it is no URL") };
+    let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else {
+        return wrong("it names no host, or a user");
+    };
+    if url.contains('#') {
+        return wrong("it has a fragment");
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(()),
+        Some("http") if may_be_here && is_loopback(authority.host()) => Ok(()),
+        _ => wrong(
+            "tokens go over `https`, or to a loopback address like `http://127.0.0.1:8080` of a provider that is there",
+        ),
+    }
+}
+
+/// Whether it is an address of this host; a name may lead anywhere.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a URL that was checked is one of this host.
+pub(crate) fn is_here(url: &str) -> bool {
+    url.starts_with("http:")
+}
+
+/// As in a query or a form.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+pub(crate) fn encode_form(form: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> =
+        form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
+}
+
+fn certificates() -> Result<RootCerts> {
+    let path = HOST_CERTIFICATES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
+        Error::Unavailable(
+            "this host has no list of trusted certificates; install its package `ca-certificates`".into(),
+        )
+    })?;
+    let wrong = |reason: String| {
+        Error::Unavailable(format!("the certificates in `{}` cannot be used: {reason}", path.display()))
+    };
+    let text = fs::read(path).map_err(|err| wrong(err.to_string()))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|err| wrong(err.to_string()))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() {
+        return Err(wrong("there are none".into()));
+    }
+    Ok(RootCerts::from(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_go_over_https_or_stay_here() {
+        for (url, may_be_here) in [
+            ("https://id.example.org", false),
+            ("https://id.example.org:8443/realms/one?x=y", false),
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]:8080/a", true),
+        ] {
+            check_url(url, may_be_here).unwrap();
+        }
+        for (url, may_be_here, words) in [
+            ("http://id.example.org", true, "over `https`"),
+            ("http://127.0.0.1:8080", false, "over `https`"),
+            ("http://localhost:8080", true, "over `https`"),
+            ("http://127.0.0.1.example.org", true, "over `https`"),
+            ("ftp://id.example.org", true, "over `https`"),
+            ("https://user@id.example.org", true, "or a user"),
+            ("https://id.example.org/#a", true, "fragment"),
+            ("id.example.org", true, "no address"),
+            ("https://id.example.org/a b", true, "other characters"),
+            ("", true, "no URL"),
+        ] {
+            let err = check_url(url, may_be_here).unwrap_err().to_string();
+            assert!(err.contains(words), "{url}: {err}");
+        }
+    }
+
+    #[test]
+    fn forms_are_encoded_whole() {
+        let form = encode_form(&[("scope", "a b"), ("redirect_uri", "http://127.0.0.1:1/c?x=é&y")]);
+        assert_eq!(form, "scope=a%20b&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fc%3Fx%3D%C3%A9%26y");
+    }
+}
