@@ -100,7 +100,7 @@ fn callback(back: &HashMap<String, String>) -> Callback {
 async fn a_login_becomes_tokens_that_are_renewed_also_after_a_restart() {
     let mut bench = Bench::logged_in().await;
     let first = bench.token().await.unwrap();
-    assert_eq!(bench.authority.access_tokens(), [first.clone()]);
+    assert_eq!(bench.authority.access_tokens(), std::slice::from_ref(&first));
     assert_eq!((bench.token().await.unwrap(), bench.refreshed()), (first.clone(), 0));
     bench.age(3400);
     let second = bench.token().await.unwrap();
