@@ -56,6 +56,13 @@ pub(crate) struct Arguments {
     without_models: bool,
 }
 
+/// Whether a user may connect.
+enum Membership {
+    Enough,
+    /// Nothing else can be done before he is let in.
+    Missing,
+}
+
 /// What came of a step.
 struct Step {
     name: &'static str,
@@ -70,13 +77,10 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
     }
     let is_root = rustix::process::geteuid().is_root();
     let mut setup = Setup { daemon, arguments, is_root, steps: Vec::new(), is_loud: !output.is_json() };
-    setup.membership()?;
-    setup.policy().await?;
-    setup.start().await?;
-    setup.toolsets().await?;
-    setup.clients()?;
-    setup.models()?;
-    let failed = setup.doctor()?;
+    let failed = match setup.membership()? {
+        Membership::Missing => true,
+        Membership::Enough => setup.all().await?,
+    };
     let is_dry = setup.arguments.dry_run;
     let steps = setup
         .steps
@@ -136,8 +140,18 @@ impl Setup<'_> {
         Ok(())
     }
 
+    /// What there is to do for whoever may connect; whether something failed.
+    async fn all(&mut self) -> Result<bool, Failure> {
+        self.policy().await?;
+        self.start().await?;
+        self.toolsets().await?;
+        self.clients()?;
+        self.models()?;
+        self.doctor()
+    }
+
     /// Whether this user may connect at all.
-    fn membership(&mut self) -> Result<(), Failure> {
+    fn membership(&mut self) -> Result<Membership, Failure> {
         if let Some(user) = self.arguments.user.clone() {
             if !self.is_root {
                 return Err(Failure::usage(
@@ -148,13 +162,16 @@ impl Setup<'_> {
                 "group",
                 Command::new("usermod").args(["--append", "--groups", GROUP]).arg(&user),
             )?;
-            return Ok(());
+            return Ok(Membership::Enough);
         }
         if self.is_root || !is_host() {
-            return Ok(());
+            return Ok(Membership::Enough);
         }
         match std::os::unix::net::UnixStream::connect(SYSTEM_SOCKET) {
-            Ok(_) => self.note("group", "is so", format!("this user may use `{SYSTEM_SOCKET}`")),
+            Ok(_) => {
+                self.note("group", "is so", format!("this user may use `{SYSTEM_SOCKET}`"));
+                Ok(Membership::Enough)
+            }
             Err(_) => {
                 let user = std::env::var("USER").unwrap_or_else(|_| "$USER".into());
                 self.note(
@@ -162,10 +179,9 @@ impl Setup<'_> {
                     "needed",
                     format!("`sudo usermod --append --groups {GROUP} {user}`, then log in again and run this once more"),
                 );
-                return Err(Failure::said(1));
+                Ok(Membership::Missing)
             }
         }
-        Ok(())
     }
 
     /// Has one be there.

@@ -121,6 +121,46 @@ fn a_project_gets_a_file_of_its_own() {
 }
 
 #[test]
+fn an_entry_that_is_there_keeps_what_its_user_added() {
+    let home = Home::new();
+    for (client, file, text, kept) in [
+        (
+            "cursor",
+            ".cursor/mcp.json",
+            r#"{ "mcpServers": { "skynet": { "command": "/old/skynet-shim", "env": { "A": "b" }, "disabled": true, "alwaysAllow": ["files_read"] } } }"#,
+            [r#""env": { "A": "b" }"#, r#""disabled": true"#, r#""alwaysAllow": ["files_read"]"#],
+        ),
+        (
+            "codex",
+            ".codex/config.toml",
+            "[mcp_servers.skynet] # mine\ncommand = \"/old/skynet-shim\"\nstartup_timeout_sec = 20\n\n[mcp_servers.skynet.env]\nA = \"b\"\n",
+            ["# mine", "startup_timeout_sec = 20", "[mcp_servers.skynet.env]\nA = \"b\""],
+        ),
+        (
+            "goose",
+            ".config/goose/config.yaml",
+            "extensions:\n  skynet:\n    cmd: /old/skynet-shim\n    enabled: false\n    timeout: 7 # mine\n    envs:\n      A: b\n",
+            ["enabled: false", "timeout: 7 # mine", "      A: b\n"],
+        ),
+    ] {
+        let path = put(&home, file, text);
+        let (code, _, said) = home.ctl(&["client", "add", client]);
+        assert_eq!(code, 0, "{client}: {said}");
+        let added = fs::read_to_string(path).unwrap();
+        assert!(!added.contains("/old/") && added.contains("skynet-shim"), "{client}: {added}");
+        for words in kept {
+            assert!(added.contains(words), "{client} lost `{words}`: {added}");
+        }
+    }
+    // Both a command and an address is what some clients refuse all of their file for.
+    let text = r#"{ "mcpServers": { "skynet": { "url": "http://127.0.0.1:7345/mcp" } } }"#;
+    let path = put(&home, ".cursor/mcp.json", text);
+    let (code, _, said) = home.ctl(&["client", "add", "cursor"]);
+    assert!(code == 1 && said.contains("skynetctl client remove"), "{said}");
+    assert_eq!(fs::read_to_string(path).unwrap(), text);
+}
+
+#[test]
 fn a_file_that_is_not_understood_is_left_as_it_is() {
     let home = Home::new();
     for (client, file, text) in [

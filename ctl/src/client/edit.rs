@@ -1,7 +1,7 @@
-//! Changes one entry of a configuration file and nothing else: comments, order and layout are the user's. A file
-//! that is not understood is left alone.
+//! Changes one entry of a configuration file and nothing else: comments, order and layout are the user's, and so is what he
+//! added to the entry. A file that is not understood is left alone.
 
-use super::known::{ENTRY, Format};
+use super::known::{ENTRY, Format, OWNED, REMOTE};
 use jsonc_parser::{
     ParseOptions,
     cst::{CstInputValue, CstObject, CstRootNode},
@@ -30,19 +30,49 @@ pub(crate) fn read(format: Format, text: &str, table: &str) -> Result<Option<Val
     Ok(whole.get(table).and_then(|table| table.get(ENTRY)).cloned())
 }
 
-/// The text with our entry.
-pub(crate) fn add(format: Format, text: &str, table: &str, entry: &Value) -> Result<String, Refusal> {
+/// The text with our entry; `None` if it has it. Of an entry that is there, what starts the server is changed and what is
+/// missing is added: the rest is its user's (`env`, `disabled`, `timeout`).
+pub(crate) fn add(format: Format, text: &str, table: &str, entry: &Value) -> Result<Option<String>, Refusal> {
+    let old = read(format, text, table)?;
+    let wanted = merged(old.as_ref(), entry);
+    if old.as_ref().is_some_and(|old| plain(old) == plain(&wanted)) {
+        return Ok(None);
+    }
+    // A client that finds both a command and an address refuses its whole file, or takes the address.
+    if let Some(name) = REMOTE.iter().find(|name| old.as_ref().is_some_and(|old| old.get(name).is_some())) {
+        return Err(format!(
+            "its entry `{ENTRY}` reaches a server by `{name}`; take that entry out first, with `skynetctl client remove`"
+        ));
+    }
     let changed = match format {
-        Format::Json => add_json(text, table, entry)?,
-        Format::Toml => add_toml(text, table, entry)?,
-        Format::Yaml => add_yaml(text, table, entry)?,
+        Format::Json => add_json(text, table, &wanted)?,
+        Format::Toml => add_toml(text, table, &wanted)?,
+        Format::Yaml => add_yaml(text, table, &wanted)?,
     };
     // Whatever the library made of it: it must be there, and the rest must be what it was.
-    if read(format, &changed, table)?.as_ref().map(plain) != Some(plain(entry)) {
+    if read(format, &changed, table)?.as_ref().map(plain) != Some(plain(&wanted)) {
         return Err("the entry could not be written so that it reads back".into());
     }
     keeps(format, text, &changed, table)?;
-    Ok(changed)
+    Ok(Some(changed))
+}
+
+/// The entry as it is to be, with what its user added to it.
+fn merged(old: Option<&Value>, entry: &Value) -> Value {
+    let (Some(Value::Object(old)), Value::Object(entry)) = (old, entry) else { return entry.clone() };
+    let mut whole = old.clone();
+    for (name, value) in entry {
+        if OWNED.contains(&name.as_str()) || !whole.contains_key(name) {
+            whole.insert(name.clone(), value.clone());
+        }
+    }
+    Value::Object(whole)
+}
+
+/// What of the entry is not as it is to be.
+fn differing<'a>(old: &'a Value, wanted: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let members = wanted.as_object().into_iter().flatten();
+    members.filter(|(name, value)| old.get(name.as_str()).map(plain) != Some(plain(value)))
 }
 
 /// The text without our entry; `None` if it has none.
@@ -139,7 +169,19 @@ fn add_json(text: &str, table: &str, entry: &Value) -> Result<String, Refusal> {
     let servers = whole.object_value_or_create(table).ok_or_else(|| format!("`{table}` is not an object"))?;
     unique(&servers, ENTRY)?;
     match servers.get(ENTRY) {
-        Some(property) => property.set_value(input(entry)),
+        Some(property) => match property.object_value() {
+            Some(ours) => {
+                let old = ours.to_serde_value().unwrap_or_default();
+                for (name, value) in differing(&old, entry) {
+                    unique(&ours, name)?;
+                    match ours.get(name) {
+                        Some(property) => property.set_value(input(value)),
+                        None => drop(ours.append(name, input(value))),
+                    }
+                }
+            }
+            None => property.set_value(input(entry)),
+        },
         None => drop(servers.append(ENTRY, input(entry))),
     }
     let text = root.to_string();
@@ -173,10 +215,27 @@ fn add_toml(text: &str, table: &str, entry: &Value) -> Result<String, Refusal> {
     }
     let servers = document.get_mut(table).and_then(Item::as_table_like_mut);
     let servers = servers.ok_or_else(|| format!("`{table}` is not a table"))?;
+    let item_of = |value| toml_item(value).ok_or("the entry has a value that TOML has not");
+    let old = servers.get(ENTRY).map(toml_value).unwrap_or_default();
+    if let Some(ours) = servers.get_mut(ENTRY).and_then(Item::as_table_like_mut) {
+        for (name, value) in differing(&old, entry) {
+            let mut item = item_of(value)?;
+            match ours.get_mut(name) {
+                // In place: what is inserted anew loses the comments around it.
+                Some(place) => {
+                    if let (Some(before), Some(after)) = (place.as_value(), item.as_value_mut()) {
+                        *after.decor_mut() = before.decor().clone();
+                    }
+                    *place = item;
+                }
+                None => drop(ours.insert(name, item)),
+            }
+        }
+        return Ok(document.to_string());
+    }
     let mut ours = Table::new();
     for (name, value) in entry.as_object().into_iter().flatten() {
-        let item = toml_item(value).ok_or("the entry has a value that TOML has not")?;
-        ours.insert(name, item);
+        ours.insert(name, item_of(value)?);
     }
     servers.insert(ENTRY, Item::Table(ours));
     Ok(document.to_string())
@@ -246,6 +305,16 @@ fn add_yaml(text: &str, table: &str, entry: &Value) -> Result<String, Refusal> {
         None if whole.is_empty() => Ok(format!("{table}:\n  {ENTRY}:\n{}", yaml_text(entry, 4))),
         None => Ok(format!("{text}{end}{table}:\n  {ENTRY}:\n{}", yaml_text(entry, 4))),
         Some(YamlNode::Mapping(servers)) => {
+            if let Some(ours) = servers.get_mapping(ENTRY) {
+                let old = yaml_value(&YamlNode::Mapping(ours.clone()));
+                for (name, value) in differing(&old, entry) {
+                    let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
+                    let alone = Document::from_str(&yaml_text(&alone, 0)).map_err(|err| err.to_string())?;
+                    let value = alone.as_mapping().and_then(|alone| alone.get(name.as_str()));
+                    ours.set(name.as_str(), &value.ok_or("the entry has a value that YAML has not")?);
+                }
+                return Ok(document.to_string());
+            }
             let value = Document::from_str(&yaml_text(entry, 0)).map_err(|err| err.to_string())?;
             servers.set(ENTRY, &value);
             Ok(document.to_string())
@@ -281,11 +350,6 @@ fn plain(value: &Value) -> Value {
     }
 }
 
-/// Whether two entries say the same.
-pub(crate) fn is_same(a: &Value, b: &Value) -> bool {
-    plain(a) == plain(b)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
@@ -294,6 +358,11 @@ mod tests {
 
     fn entry() -> Value {
         json!({ "command": "/bin/skynet-shim", "args": ["--workspace", "/a b"], "enabled": true, "timeout": 300 })
+    }
+
+    fn added(format: Format, text: &str, table: &str) -> String {
+        let added = add(format, text, table, &entry()).unwrap_or_else(|err| panic!("{err}: {text}"));
+        added.unwrap_or_else(|| panic!("it was there: {text}"))
     }
 
     /// Adding twice is adding once, removing brings back what was there, and every comment stays.
@@ -317,9 +386,9 @@ mod tests {
                 "# mine\nGOOSE_MODEL: x # why\nextensions:\n  other: # keep\n    cmd: 'y'\n    enabled: true\n  # end\nlast: 1\n",
             ),
         ] {
-            let added = add(format, text, table, &entry()).unwrap_or_else(|err| panic!("{err}: {text}"));
-            assert!(is_same(&read(format, &added, table).unwrap().unwrap(), &entry()), "{added}");
-            assert_eq!(add(format, &added, table, &entry()).unwrap(), added, "{text}");
+            let added = added(format, text, table);
+            assert_eq!(plain(&read(format, &added, table).unwrap().unwrap()), plain(&entry()), "{added}");
+            assert_eq!(add(format, &added, table, &entry()).unwrap(), None, "{text}");
             for word in ["mine", "why", "keep", "other", "dark", "end", "last"]
                 .iter()
                 .filter(|word| text.contains(**word))
@@ -344,7 +413,7 @@ mod tests {
             (Format::Yaml, ""),
             (Format::Yaml, "a: 1"),
         ] {
-            let added = add(format, text, "t", &entry()).unwrap_or_else(|err| panic!("{err}: {text}"));
+            let added = added(format, text, "t");
             assert!(read(format, &added, "t").unwrap().is_some() && added.ends_with('\n'), "{added}");
         }
     }
@@ -357,10 +426,68 @@ mod tests {
                 "{\n  \"t\": {\n    \"skynet\": {\n      \"command\": \"old\",\n      \"args\": []\n    },\n    \"b\": 1\n  }\n}\n",
             ),
             (Format::Toml, "[t.skynet]\ncommand = \"old\"\n\n[t.b]\nc = 1\n"),
-            (Format::Yaml, "t:\n  skynet:\n    cmd: old\n  b: 1\n"),
+            (Format::Yaml, "t:\n  skynet:\n    command: old\n  b: 1\n"),
         ] {
-            let added = add(format, text, "t", &entry()).unwrap_or_else(|err| panic!("{err}: {text}"));
+            let added = added(format, text, "t");
             assert!(!added.contains("old") && added.contains('b'), "{added}");
+        }
+    }
+
+    /// `env`, `disabled` and the like are the user's, and so are the order of the entry and what is written beside it.
+    #[test]
+    fn what_the_user_added_to_the_entry_stays() {
+        for (format, text, expected) in [
+            (
+                Format::Json,
+                "{\n  \"t\": {\n    \"skynet\": {\n      // why\n      \"env\": { \"A\": \"b\" }, // keep\n      \"command\": \"old\", // ours\n      \"disabled\": true,\n      \"args\": [],\n      \"alwaysAllow\": [\"files_read\"],\n      \"timeout\": 7\n    },\n    \"b\": 1\n  }\n}\n",
+                "{\n  \"t\": {\n    \"skynet\": {\n      // why\n      \"env\": { \"A\": \"b\" }, // keep\n      \"command\": \"/bin/skynet-shim\", // ours\n      \"disabled\": true,\n      \"args\": [\"--workspace\", \"/a b\"],\n      \"alwaysAllow\": [\"files_read\"],\n      \"timeout\": 7,\n      \"enabled\": true\n    },\n    \"b\": 1\n  }\n}\n",
+            ),
+            (
+                Format::Toml,
+                "[t.skynet] # mine\nstartup_timeout_sec = 2.5 # why\n# above\ncommand = \"old\" # ours\nargs = []\nenabled = false\ntimeout = 7\n\n[t.skynet.env] # keep\nA = \"b\"\n\n[t.b]\nc = 1\n",
+                "[t.skynet] # mine\nstartup_timeout_sec = 2.5 # why\n# above\ncommand = \"/bin/skynet-shim\" # ours\nargs = [\"--workspace\", \"/a b\"]\nenabled = false\ntimeout = 7\n\n[t.skynet.env] # keep\nA = \"b\"\n\n[t.b]\nc = 1\n",
+            ),
+            (
+                Format::Yaml,
+                "t:\n  skynet:\n    # why\n    envs: # keep\n      A: b\n    command: old # ours\n    enabled: false\n    args:\n      - x\n    timeout: 7\n    available_tools: [a]\n  b: 1\n",
+                "t:\n  skynet:\n    # why\n    envs: # keep\n      A: b\n    command: \"/bin/skynet-shim\" # ours\n    enabled: false\n    args:\n      - \"--workspace\"\n      - \"/a b\"\n    timeout: 7\n    available_tools: [a]\n  b: 1\n",
+            ),
+        ] {
+            let added = added(format, text, "t");
+            assert_eq!(added, expected);
+            assert_eq!(add(format, &added, "t", &entry()).unwrap(), None, "{added}");
+        }
+    }
+
+    /// Written on one line, it stays there.
+    #[test]
+    fn an_entry_on_one_line_is_changed_too() {
+        for (format, text) in [
+            (
+                Format::Json,
+                "{ \"t\": { \"skynet\": { \"env\": { \"A\": \"b\" }, \"command\": \"old\" } } }\n",
+            ),
+            (Format::Toml, "[t]\nskynet = { env = { A = \"b\" }, command = \"old\" }\n"),
+            (Format::Yaml, "t:\n  skynet: {env: {A: b}, command: old}\n"),
+        ] {
+            let added = added(format, text, "t");
+            let entry = read(format, &added, "t").unwrap().unwrap();
+            assert_eq!(entry["env"], json!({ "A": "b" }), "{added}");
+            assert_eq!(entry["args"], json!(["--workspace", "/a b"]), "{added}");
+            assert!(!added.contains("old"), "{added}");
+        }
+    }
+
+    /// A client that finds a command beside an address may refuse all of its file.
+    #[test]
+    fn an_entry_that_names_an_address_is_left() {
+        for (format, text) in [
+            (Format::Json, "{ \"t\": { \"skynet\": { \"url\": \"http://127.0.0.1:7460/mcp\" } } }\n"),
+            (Format::Toml, "[t.skynet]\nurl = \"http://127.0.0.1:7460/mcp\"\n"),
+            (Format::Yaml, "t:\n  skynet:\n    uri: http://127.0.0.1:7460/mcp\n"),
+        ] {
+            let refused = add(format, text, "t", &entry()).unwrap_err();
+            assert!(refused.contains("client remove"), "{refused}");
         }
     }
 

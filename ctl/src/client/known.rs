@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 /// The name of our entry.
 pub(crate) const ENTRY: &str = "skynet";
 
+/// What of an entry says how the server is started. It is ours in an entry that is there already, too.
+pub(crate) const OWNED: [&str; 4] = ["args", "cmd", "command", "type"];
+
+/// What an entry names its server's address by, where it is not started but reached.
+pub(crate) const REMOTE: [&str; 4] = ["httpUrl", "serverUrl", "uri", "url"];
+
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {

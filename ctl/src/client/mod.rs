@@ -66,13 +66,8 @@ pub(crate) fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Res
             let client = find(&client)?;
             let arguments = places.arguments(daemon, client, workspace)?;
             let entry = client.entry(&places.shim()?, &arguments);
-            let change = places.change(client, scope, |text| {
-                let old = edit::read(client.format, text, client.table)?;
-                if old.is_some_and(|old| edit::is_same(&old, &entry)) {
-                    return Ok(None);
-                }
-                edit::add(client.format, text, client.table, &entry).map(Some)
-            })?;
+            let change =
+                places.change(client, scope, |text| edit::add(client.format, text, client.table, &entry))?;
             change.carry_out(client, "added", dry_run, output)
         }
         Command::Remove { client, scope, dry_run } => {
@@ -111,7 +106,8 @@ impl Places {
         Ok(Self { home: home.into(), project: std::env::current_dir()? })
     }
 
-    /// By name where the client would find the same program; a file that is shared should not name one person's path.
+    /// By name where the client would find the same program; a file that is shared should not name one person's path, and none
+    /// should name what the next release removes.
     fn shim(&self) -> Result<String, Failure> {
         let shim = std::env::current_exe()?.with_file_name("skynet-shim");
         if !shim.is_file() {
@@ -129,7 +125,7 @@ impl Places {
         let is_system = ["/usr/bin", "/usr/local/bin", "/bin"]
             .iter()
             .any(|directory| shim.parent() == Some(Path::new(directory)));
-        Ok(if is_first && is_system { "skynet-shim".into() } else { shim.display().to_string() })
+        Ok(if is_first && is_system { "skynet-shim".into() } else { lasting(&shim).display().to_string() })
     }
 
     fn arguments(
@@ -300,6 +296,18 @@ fn ours(mut command: Vec<String>) -> Result<Vec<String>, String> {
     Ok(command)
 }
 
+/// The same program by a path that outlasts releases: that of a snap names a revision, which is removed after two more of
+/// them, and beside it is a link `current` (<https://snapcraft.io/docs/data-locations>).
+fn lasting(program: &Path) -> PathBuf {
+    let by_link = program.ancestors().find_map(|revision| {
+        let of_snap =
+            revision.parent().filter(|snap| snap.parent().is_some_and(|all| all.ends_with("snap")))?;
+        let link = of_snap.join("current").join(program.strip_prefix(revision).ok()?);
+        (link != program && link.is_file()).then_some(link)
+    });
+    by_link.unwrap_or_else(|| program.to_owned())
+}
+
 const fn word(scope: Scope) -> &'static str {
     match scope {
         Scope::User => "user",
@@ -363,5 +371,28 @@ fn doctor(places: &Places, output: &mut Output) -> Result<(), Failure> {
     match found.iter().filter(|(_, checked)| checked.is_err()).count() {
         0 => Ok(()),
         count => Err(output.verdict(format!("{count} of {} entries do not work", found.len()))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_snap_writes_down_names_no_revision() {
+        let root = tempfile::tempdir().unwrap();
+        let of_snap = root.path().join("snap/skynet");
+        let shim = of_snap.join("x1/usr/lib/skynet/skynet-shim");
+        fs::create_dir_all(shim.parent().unwrap()).unwrap();
+        fs::write(&shim, "").unwrap();
+        // Unpacked somewhere, it has no such link.
+        assert_eq!(lasting(&shim), shim);
+        std::os::unix::fs::symlink("x1", of_snap.join("current")).unwrap();
+        let link = of_snap.join("current/usr/lib/skynet/skynet-shim");
+        assert_eq!(lasting(&shim), link);
+        assert_eq!(lasting(&link), link);
+        let elsewhere = root.path().join("lib/skynet/skynet-shim");
+        assert_eq!(lasting(&elsewhere), elsewhere);
     }
 }

@@ -10,7 +10,7 @@ use std::{
     fs::{self, OpenOptions},
     io,
     os::fd::AsFd as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Runs a command that does nothing in a slot, and says behind which layers it ran.
@@ -71,11 +71,21 @@ fn attempt() -> io::Result<Reply> {
     }
 }
 
+/// How a profile of AppArmor names this program: by the path that the kernel sees, which in a snap has a revision in it that
+/// the next release changes (apparmor.d(5), "Globbing").
+fn attachment(program: &Path) -> String {
+    let mut parts: Vec<&str> = program.iter().filter_map(std::ffi::OsStr::to_str).collect();
+    let of_snap = parts.windows(2).position(|pair| pair == ["snap", "skynet"]);
+    if let Some(revision) = of_snap.and_then(|at| parts.get_mut(at + 2)) {
+        *revision = "*";
+    }
+    parts.iter().collect::<PathBuf>().display().to_string()
+}
+
 /// What would give this host the layer.
 fn advice(layer: &str) -> String {
     let is_set = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    let program = std::env::current_exe().unwrap_or_default();
-    let program = program.display();
+    let program = attachment(&std::env::current_exe().unwrap_or_default());
     if layer == "landlock" {
         "; Landlock with ABI 2 or newer is needed: Linux 5.19 with `landlock` in the `lsm=` of its command line".into()
     } else if is_set("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
@@ -88,5 +98,21 @@ fn advice(layer: &str) -> String {
         "; this host keeps user namespaces for root: set sysctl kernel.unprivileged_userns_clone to 1".into()
     } else {
         String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_for_a_snap_outlasts_its_revision() {
+        for (program, expected) in [
+            ("/snap/skynet/x1/usr/lib/skynet/skynet-sandbox", "/snap/skynet/*/usr/lib/skynet/skynet-sandbox"),
+            ("/usr/lib/skynet/skynet-sandbox", "/usr/lib/skynet/skynet-sandbox"),
+            ("/home/ann/snap/bin/skynet-sandbox", "/home/ann/snap/bin/skynet-sandbox"),
+        ] {
+            assert_eq!(attachment(Path::new(program)), expected);
+        }
     }
 }

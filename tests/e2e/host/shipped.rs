@@ -70,6 +70,9 @@ fn a_package_is_installed_used_upgraded_restored_and_purged() {
     ));
     let refused = machine.run("eve", &["skynetctl", "status"]);
     assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
+    let told = machine.run("eve", &["skynetctl", "setup", "--yes", "--json"]);
+    let steps: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((told.status.code(), &steps[0]["outcome"]), (Some(1), &json!("needed")), "{steps}");
     let mut shim = machine.client_of_host(USER, WORKSPACE);
     let ran = shim.call("exec_run", json!({ "script": "id -un; pwd" })).unwrap();
     assert_eq!(ran["stdout"], format!("{USER}\n{WORKSPACE}\n"));
