@@ -191,37 +191,6 @@ fn a_tool_that_does_more_for_some_input_says_so() {
     assert!(registry.iter().all(|tool| tool.most >= tool.effect));
 }
 
-/// What reaches the host from a container destroys, and a human is asked whatever rules say.
-#[test]
-fn what_reaches_the_host_is_always_asked() {
-    let registry = registry();
-    let find = |name: &str, input: &str| {
-        let tool = registry.find(name).unwrap();
-        let input = skynet_core::Canonical::parse(input.as_bytes()).unwrap();
-        (tool.effect_of(&input).unwrap(), tool.must_ask(&input, None).unwrap().is_some())
-    };
-    let run = |more: &str| find("docker_run_container", &format!(r#"{{"image":"x"{more}}}"#));
-    for more in [
-        r#","host":{"privileged":true}"#,
-        r#","host":{"namespaces":["pid"]}"#,
-        r#","host":{"capabilities":["SYS_ADMIN"]}"#,
-        r#","host":{"devices":["/dev/kvm"]}"#,
-        r#","host":{"host_volumes":true}"#,
-        r#","network":"host""#,
-        r#","mounts":[{"source":"/run/docker.sock","target":"/s"}]"#,
-        r#","network":"none","mounts":[{"source":"/","target":"/host","read_only":true}]"#,
-    ] {
-        assert_eq!(run(more), (skynet_core::Effect::Destroy, true), "{more}");
-    }
-    assert_eq!(run(""), (skynet_core::Effect::External, false));
-    assert_eq!(
-        run(r#","network":"none","mounts":[{"source":"data","target":"/d"}]"#),
-        (skynet_core::Effect::Write, false)
-    );
-    let declared = r#"{"container":"x","argv":["true"],"reaches_host":true}"#;
-    assert_eq!(find("docker_exec_container", declared), (skynet_core::Effect::Destroy, true));
-}
-
 /// A tool that starts what its caller names says what that is, or no list of commands would judge it.
 #[test]
 fn what_takes_a_command_declares_it() {

@@ -10,6 +10,7 @@
 
 mod catalog;
 mod commands;
+mod docker;
 mod files;
 mod git;
 mod grants;

@@ -2,7 +2,7 @@
 
 use crate::{
     Client, Engine, ImageName,
-    client::Stream,
+    client::{Kind, Stream},
     failure::About,
     files::{Packer, inside, pieces},
 };
@@ -68,6 +68,21 @@ if [ -f .dockerignore ] && ! grep -q '^[[:space:]]*!' .dockerignore; then
 fi
 exec tar --create --file=- ."#;
 
+/// A network of its own for each step, in Podman's words: without them its steps are in the host's, whatever the mode is
+/// (containers/podman, `pkg/api/handlers/compat/images_build.go`, `nsoptions`).
+const OWN_NETWORK: &str = "nsoptions=%5B%7B%22Name%22%3A%22network%22%7D%5D";
+
+/// How an engine is told whether the steps of a build are in a network: by the mode, and by more that only it knows. Docker's
+/// own network is the default; to Podman `none` is no mode, and is passed over.
+const fn network_of(kind: Kind, network: bool) -> (Option<&'static str>, Option<&'static str>) {
+    match (kind, network) {
+        (Kind::Docker, true) => (None, None),
+        (Kind::Docker, false) => (Some("none"), None),
+        (Kind::Podman, true) => (Some("NetworkEnabled"), Some(OWN_NETWORK)),
+        (Kind::Podman, false) => (Some("NetworkDisabled"), Some(OWN_NETWORK)),
+    }
+}
+
 /// Whether an engine finds it in what is sent, and nowhere else: some take an address, or a list.
 fn is_below(path: &str) -> bool {
     let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
@@ -87,6 +102,10 @@ impl Client {
         if !is_below(&build.dockerfile) {
             return Err(Error::invalid_input(format!("`{}` is no path below `context`", build.dockerfile)));
         }
+        let (mode, more) = network_of(self.kind().await?, build.network);
+        if let Some(more) = more {
+            self.say_with_builds(more);
+        }
         let argv = ["sh", "-c", PACK_CONTEXT, "-", &directory, &build.dockerfile].map(str::to_owned).to_vec();
         let (packer, pipe) = Packer::reading(engine, ctx, argv).await?;
         let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -101,7 +120,7 @@ impl Client {
             forcerm: true,
             buildargs: Some(build.arguments.clone().into_iter().collect::<HashMap<_, _>>()),
             target: build.target.clone().unwrap_or_default(),
-            networkmode: (!build.network).then(|| "none".to_owned()),
+            networkmode: mode.map(str::to_owned),
             ..BuildImageOptions::default()
         };
         let stream = self.docker.build_image(options, None, Some(bollard::body_stream(body)));
@@ -171,5 +190,24 @@ impl BuildLog {
         let last: Vec<&str> =
             self.lines.iter().skip(self.lines.len().saturating_sub(MOST)).map(String::as_str).collect();
         Error::conflict(format!("the build failed: {}; its last lines: {}", err.message, last.join(" | ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_build_is_in_the_network_of_the_host() {
+        // What an engine does that is told nothing: Docker makes a network of its own, Podman takes the host's.
+        assert_eq!(network_of(Kind::Docker, true), (None, None));
+        assert_eq!(network_of(Kind::Docker, false), (Some("none"), None));
+        for (network, mode) in [(true, "NetworkEnabled"), (false, "NetworkDisabled")] {
+            let (told, more) = network_of(Kind::Podman, network);
+            assert_eq!(told, Some(mode));
+            let more = more.unwrap_or_default().replace("%5B", "[").replace("%5D", "]");
+            let more = more.replace("%7B", "{").replace("%7D", "}").replace("%22", "\"").replace("%3A", ":");
+            assert_eq!(more, r#"nsoptions=[{"Name":"network"}]"#);
+        }
     }
 }

@@ -91,7 +91,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::connect`].
     pub async fn client(&self, ctx: &CallCtx) -> Result<Client> {
-        let way = Arc::new(Way { dialer: self.dialer(ctx)?, prefix: OnceLock::new() });
+        let way =
+            Arc::new(Way { dialer: self.dialer(ctx)?, prefix: OnceLock::new(), of_build: OnceLock::new() });
         let transport = {
             let way = way.clone();
             move |request: BollardRequest| {
@@ -136,6 +137,23 @@ struct Way {
     dialer: Dialer,
     /// Of paths, once it is known which version of the API both speak.
     prefix: OnceLock<String>,
+    /// More of the query of a build, which the library has no words for.
+    of_build: OnceLock<&'static str>,
+}
+
+/// Which engine answers, where one means by a word what the other does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Docker,
+    Podman,
+}
+
+/// What is asked for, by the version that both speak.
+fn target(prefix: &str, path: &str, of_build: Option<&str>) -> String {
+    match of_build.filter(|_| path.starts_with("/build?")) {
+        Some(more) => format!("{prefix}{path}&{more}"),
+        None => format!("{prefix}{path}"),
+    }
 }
 
 impl Way {
@@ -157,7 +175,7 @@ impl Way {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         // The library leaves out which version it speaks, so the engine would take it for the newest.
         let prefix = self.prefix.get().map_or("", String::as_str);
-        parts.uri = format!("{prefix}{path}").parse::<Uri>()?;
+        parts.uri = target(prefix, path, self.of_build.get().copied()).parse::<Uri>()?;
         parts.headers.insert(HOST, HeaderValue::from_static(NAME));
         Ok(sender.send_request(Request::from_parts(parts, body)).await?)
     }
@@ -231,6 +249,19 @@ impl Client {
         self.way.send(request).await
     }
 
+    /// Which engine this is: Podman names itself among its parts.
+    pub(crate) async fn kind(&self) -> Result<Kind> {
+        let version = self.ask(About::Engine, self.docker.version()).await?;
+        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
+        Ok(if is_podman { Kind::Podman } else { Kind::Docker })
+    }
+
+    /// Has more said with the builds of this call.
+    pub(crate) fn say_with_builds(&self, more: &'static str) {
+        // Said once, what is said again is the same.
+        let _ = self.way.of_build.set(more);
+    }
+
     /// What a path answers, where the library knows only the newest form of it.
     pub(crate) async fn get<T: DeserializeOwned>(&self, about: About<'_>, path: &str) -> Result<T> {
         let read = async {
@@ -250,4 +281,17 @@ impl Client {
 
 pub(crate) fn canceled() -> Error {
     Error::canceled("the client canceled the call")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_build_is_asked_for_with_more() {
+        let of_build = Some("nsoptions=x");
+        assert_eq!(target("/v1.41", "/build?t=a", of_build), "/v1.41/build?t=a&nsoptions=x");
+        assert_eq!(target("/v1.41", "/build?t=a", None), "/v1.41/build?t=a");
+        assert_eq!(target("", "/images/json?all=true", of_build), "/images/json?all=true");
+    }
 }

@@ -107,7 +107,9 @@ fn add(ways: &mut Vec<String>, way: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bollard::models::{Mount, MountPoint};
+    use bollard::models::{
+        DeviceMapping, DeviceRequest, Mount, MountPoint, MountVolumeOptions, MountVolumeOptionsDriverConfig,
+    };
 
     #[test]
     fn what_reaches_the_host_is_seen_and_nothing_else() {
@@ -151,5 +153,76 @@ mod tests {
         }]);
         let found = ContainerInspectResponse { mounts, ..ContainerInspectResponse::default() };
         assert_eq!(of_container(&found), ["host path /"]);
+    }
+
+    /// Each by itself, as the engine tells it of a container that somebody else made.
+    #[test]
+    fn each_way_to_the_host_is_seen_by_itself() {
+        let one = |word: &str| Some(vec![word.to_owned()]);
+        let mode = |mode: &str| Some(mode.to_owned());
+        let none = HostConfig::default;
+        let driver = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let driver_config = Some(MountVolumeOptionsDriverConfig {
+                options: Some(options.collect()),
+                ..MountVolumeOptionsDriverConfig::default()
+            });
+            let options = MountVolumeOptions { driver_config, ..MountVolumeOptions::default() };
+            let mount =
+                Mount { typ: Some(MountType::VOLUME), volume_options: Some(options), ..Mount::default() };
+            HostConfig { mounts: Some(vec![mount]), ..HostConfig::default() }
+        };
+        let bind = |source: &str| {
+            let mount =
+                Mount { typ: Some(MountType::BIND), source: Some(source.to_owned()), ..Mount::default() };
+            HostConfig { mounts: Some(vec![mount]), ..HostConfig::default() }
+        };
+        let device = DeviceMapping { path_on_host: mode("/dev/kvm"), ..DeviceMapping::default() };
+        for (settings, way) in [
+            (HostConfig { privileged: Some(true), ..none() }, "privileged"),
+            (HostConfig { masked_paths: Some(Vec::new()), ..none() }, "settings of the kernel"),
+            (HostConfig { readonly_paths: Some(Vec::new()), ..none() }, "settings of the kernel"),
+            (HostConfig { network_mode: mode("host"), ..none() }, "network namespace of the host"),
+            (HostConfig { pid_mode: mode("host"), ..none() }, "pid namespace of the host"),
+            (HostConfig { ipc_mode: mode("host"), ..none() }, "ipc namespace of the host"),
+            (HostConfig { uts_mode: mode("host"), ..none() }, "uts namespace of the host"),
+            (HostConfig { userns_mode: mode("host"), ..none() }, "user namespace of the host"),
+            (
+                HostConfig { network_mode: mode("ns:/proc/1/ns/net"), ..none() },
+                "network namespace that is named by a path",
+            ),
+            (HostConfig { ipc_mode: mode("container:web"), ..none() }, "ipc namespace of another container"),
+            (HostConfig { cap_add: one("SYS_PTRACE"), ..none() }, "capability SYS_PTRACE"),
+            (HostConfig { cap_add: one("ALL"), ..none() }, "capability ALL"),
+            (HostConfig { devices: Some(vec![device]), ..none() }, "device /dev/kvm"),
+            (HostConfig { device_requests: Some(vec![DeviceRequest::default()]), ..none() }, "devices"),
+            (HostConfig { device_cgroup_rules: one("c 1:3 rwm"), ..none() }, "devices"),
+            (
+                HostConfig { security_opt: one("apparmor=unconfined"), ..none() },
+                "security option apparmor=unconfined",
+            ),
+            (HostConfig { security_opt: one("label=disable"), ..none() }, "security option label=disable"),
+            (HostConfig { cgroup_parent: mode("/system.slice"), ..none() }, "control group of the host"),
+            (HostConfig { volumes_from: one("web"), ..none() }, "volumes of another container"),
+            (HostConfig { binds: one("/etc:/etc:ro"), ..none() }, "host path /etc"),
+            (bind("/run/docker.sock"), "host path /run/docker.sock"),
+            (
+                driver(&[("type", "none"), ("o", "bind"), ("device", "/")]),
+                "a volume with options of its driver",
+            ),
+        ] {
+            assert_eq!(of_settings(&settings), [way]);
+        }
+        for settings in [
+            none(),
+            driver(&[]),
+            HostConfig { privileged: Some(false), ..none() },
+            HostConfig { network_mode: mode("none"), ..none() },
+            HostConfig { ipc_mode: mode("shareable"), ..none() },
+            HostConfig { cap_add: one("CAP_NET_BIND_SERVICE"), ..none() },
+            HostConfig { security_opt: one("seccomp=builtin"), ..none() },
+        ] {
+            assert_eq!(of_settings(&settings), Vec::<String>::new());
+        }
     }
 }
