@@ -18,6 +18,10 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// How often it is looked whether the daemon before has ended, only while this one starts. flock(2) waits without a time, and a
+/// thread that waits in it would keep this process when its patience is over; nor would it hear that the other begins to serve.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Where a daemon has its place.
 pub(crate) enum Site {
     /// Of its own user, with that home.
@@ -46,7 +50,7 @@ impl Site {
                     "another skynetd uses `{}`; stop it first, or give --state and --socket",
                     state.display()
                 ),
-                None => tokio::time::sleep(Duration::from_millis(20)).await,
+                None => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }

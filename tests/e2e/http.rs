@@ -18,6 +18,15 @@ fn home() -> Home {
     home
 }
 
+/// A daemon with more settings of `[http]`, and a client of it.
+fn served(settings: &str) -> (Home, Daemon, Web) {
+    let home = Home::new();
+    home.configure(&format!("[http]\nlisten = '127.0.0.1:0'\n{settings}"));
+    let daemon = Daemon::start(&home);
+    let web = Web::connect(&home, "t", &["read"]);
+    (home, daemon, web)
+}
+
 fn call(tool: &str, arguments: Value) -> Value {
     json!({ "name": tool, "arguments": arguments })
 }
@@ -374,10 +383,7 @@ fn a_client_that_goes_away_or_reads_nothing_costs_no_other_client_anything() {
 
 #[test]
 fn a_connection_that_asks_nothing_ends() {
-    let home = home();
-    home.configure("[http]\nlisten = '127.0.0.1:0'\nmax_connections = 2\nheader_timeout_seconds = 1\n");
-    let _daemon = Daemon::start(&home);
-    let web = Web::connect(&home, "t", &["read"]);
+    let (_home, _daemon, web) = served("max_connections = 2\nheader_timeout_seconds = 1\n");
     let mut idle = ["", "POST /mcp HTTP/1.1\r\nhost: "].map(|said| say(&web, said));
     // Both places are taken; this one has its turn once they are free.
     assert_eq!(web.modern("tools/list", json!({}), json!({})).status, 200);
@@ -389,10 +395,7 @@ fn a_connection_that_asks_nothing_ends() {
 
 #[test]
 fn one_connection_more_than_there_may_be_waits_for_another_to_end() {
-    let home = home();
-    home.configure("[http]\nlisten = '127.0.0.1:0'\nmax_connections = 1\n");
-    let _daemon = Daemon::start(&home);
-    let web = Web::connect(&home, "t", &["read"]);
+    let (_home, _daemon, web) = served("max_connections = 1\n");
     let ask =
         format!("GET /nothing HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n", web.token);
     let mut first = say(&web, &ask);
