@@ -6,9 +6,10 @@ use rustix::{fs::Access, io::Errno};
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
     collections_client::CollectionsClient, daemon_client::DaemonClient, grants_client::GrantsClient,
-    models_client::ModelsClient, policy_client::PolicyClient, quota_client::QuotaClient,
-    secrets_client::SecretsClient, socket::default_path, tokens_client::TokensClient,
-    tools_client::ToolsClient, toolsets_client::ToolsetsClient, trust_client::TrustClient,
+    leases_client::LeasesClient, models_client::ModelsClient, policy_client::PolicyClient,
+    quota_client::QuotaClient, secrets_client::SecretsClient, socket::default_path,
+    tokens_client::TokensClient, tools_client::ToolsClient, toolsets_client::ToolsetsClient,
+    trust_client::TrustClient,
 };
 use std::{io, path::PathBuf};
 use tokio::net::UnixStream;
@@ -86,6 +87,10 @@ impl Daemon {
 
     pub(crate) async fn models(&self) -> Result<ModelsClient<Channel>, Failure> {
         Ok(ModelsClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn leases(&self) -> Result<LeasesClient<Channel>, Failure> {
+        Ok(LeasesClient::new(self.channel().await?))
     }
 
     pub(crate) async fn grants(&self) -> Result<GrantsClient<Channel>, Failure> {

@@ -13,6 +13,7 @@ mod environment;
 mod generate;
 mod grant;
 mod index;
+mod leases;
 mod login;
 mod models;
 mod new_file;
@@ -91,6 +92,9 @@ enum Command {
     /// List and revoke what is not asked about any more.
     #[command(subcommand)]
     Grant(grant::Command),
+    /// List and end what sessions have leased, so that others do not change it.
+    #[command(subcommand)]
+    Leases(leases::Command),
     /// Explain, check and test what may be called and started.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -161,6 +165,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(&daemon, *command, output).await,
         Command::Approvals(command) => approvals::run(&daemon, command, output).await,
         Command::Grant(command) => grant::run(&daemon, command, output).await,
+        Command::Leases(command) => leases::run(&daemon, command, output).await,
         Command::Policy(command) => policy::run(&daemon, command, output).await,
         Command::Quota(command) => quota::run(&daemon, command, output).await,
         Command::Models(command) => models::run(&daemon, command, output).await,

@@ -113,6 +113,9 @@ async fn call(
             for link in response.links {
                 output.line(&format!("whole result: {} ({} bytes)", link.uri, link.size_bytes))?;
             }
+            for notice in response.notices {
+                output.line(&format!("note: {notice}"))?;
+            }
             Ok(())
         }
         Some(Outcome::Error(error)) => Err(Failure::tool(error.kind, error.message)),

@@ -12,7 +12,7 @@ use crate::{
     health::Health,
     http,
     jobs::Jobs,
-    log, mcp, metrics, notify,
+    limits, log, mcp, metrics, notify,
     people::People,
     purse::Purse,
     readers::Readers,
@@ -27,13 +27,14 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skynet_catalog::Catalog;
 use skynet_core::{Place, Registry, Run};
 use skynet_engine::Engine;
 use skynet_hands::{Pool, Remote};
 use skynet_knowledge::{Knowledge, Runners};
 use skynet_knowledge_tools::Library;
+use skynet_lease_tools::Board;
+use skynet_leases::Leases;
 use skynet_memory::{Habits, Memory};
 use skynet_memory_tools::Mind;
 use skynet_models::Models;
@@ -96,8 +97,8 @@ pub(crate) async fn run(
     mut inherited: Inherited,
 ) -> Result<()> {
     let log = log::start(&config.log.filter)?;
-    raise_open_files()?;
-    forbid_cores();
+    limits::raise_open_files()?;
+    limits::forbid_cores();
     let uid = rustix::process::getuid().as_raw();
     let state = state.unwrap_or_else(|| site.state());
     socket::private_directory(&state, uid)?;
@@ -157,6 +158,7 @@ pub(crate) fn product(
     engine: &Arc<Engine>,
     library: &Arc<Library>,
     mind: &Arc<Mind>,
+    board: &Arc<Board>,
 ) -> skynet_core::Result<Registry> {
     let mut toolsets = skynet_hands::toolsets();
     toolsets.extend([
@@ -167,6 +169,7 @@ pub(crate) fn product(
     toolsets.push(skynet_docker::toolset(engine));
     toolsets.push(skynet_knowledge_tools::toolset(library));
     toolsets.push(skynet_memory_tools::toolset(mind));
+    toolsets.push(skynet_lease_tools::toolset(board));
     let registry = skynet_catalog::product(catalog, toolsets)?;
     registry.with_aliases(skynet_v1::TOOLSET, skynet_v1::SUMMARY, skynet_v1::aliases())
 }
@@ -227,6 +230,7 @@ impl House {
         let services = Services {
             rules: config.policy.rules(door.home().unwrap_or(Path::new(NO_HOME)))?.in_force(),
             projects: Arc::new(projects(door, &tables, &hands)),
+            leases: Leases::open(&tables),
             quotas: Arc::new(Quotas::new(config.plan()?, &tables, blobs.clone())),
             confirm_wait: Duration::from_secs(config.confirm.wait_seconds.get().into()),
             factor,
@@ -249,7 +253,10 @@ impl House {
         let vault = vault(config, door)?;
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
         let (library, mind) = (Arc::<Library>::default(), Arc::<Mind>::default());
-        let registry = product(&catalog, &commands, &engine, &library, &mind)?;
+        let board = Arc::<Board>::default();
+        let registry = product(&catalog, &commands, &engine, &library, &mind, &board)?;
+        services.leases.configure(config.leases);
+        board.fill(services.leases.clone());
         let memory = Memory::new(memories, models.clone());
         mind.fill(memory.clone());
         let keyring = services.keyring.clone();
@@ -271,7 +278,10 @@ impl House {
         catalog.fill(&registry).context("`mcp.toolsets`")?;
         let jobs = Jobs::open(&tables, blobs.clone())?;
         catalog.keep_jobs_in(jobs.clone());
-        let sessions = Arc::new(Sessions::open(&tables)?);
+        let sessions = Arc::new(Sessions::open(&tables, services.leases.clone())?);
+        // Weak, for the sessions hold the leases.
+        let known = Arc::downgrade(&sessions);
+        services.leases.know_sessions(move |id| known.upgrade().is_some_and(|all| all.is_attached(id)));
         catalog.remember_in(sessions.clone());
         let options = mcp::Options {
             task_after: Duration::from_secs(config.mcp.task_after_seconds.into()),
@@ -485,18 +495,4 @@ pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
         bail!("`{}` is missing; install all programs of a release together", program.display());
     }
     Ok(program)
-}
-
-/// A core would hold the key and all secrets (core(5)). A process without this right has no cores either.
-fn forbid_cores() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(err) = setrlimit(Resource::Core, none) {
-        tracing::warn!(error = %err, "core dumps of the daemon cannot be forbidden");
-    }
-}
-
-/// To as many as it may have: connections take some, and commands, which have fewer, are counted against it.
-fn raise_open_files() -> Result<()> {
-    let most = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).context("the limit of open files")
 }

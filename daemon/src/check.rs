@@ -54,7 +54,7 @@ pub(crate) fn all(config: &Config, home: &Path) -> Result<()> {
     let engine = Engine::new(slots.clone(), Vec::new());
     let commands = skynet_exec::Host::new(slots, None, Path::new(NO_HOME), Vec::new());
     let catalog = Catalog::new(config.mcp.toolsets.clone());
-    let registry = product(&catalog, &commands, &engine, &Arc::default(), &Arc::default())?;
+    let registry = product(&catalog, &commands, &engine, &Arc::default(), &Arc::default(), &Arc::default())?;
     catalog.fill(&registry).context("`mcp.toolsets`")?;
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;

@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     pub(crate) quota: Limits,
     pub(crate) confirm: Confirm,
+    pub(crate) leases: skynet_leases::Settings,
     pub(crate) storage: Storage,
     pub(crate) audit: Audit,
     pub(crate) mcp: Mcp,

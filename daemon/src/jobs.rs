@@ -34,6 +34,8 @@ pub(crate) struct Record {
     /// Where its answer is kept.
     result: Option<String>,
     links: Vec<Link>,
+    #[serde(default)]
+    notices: Vec<String>,
     /// Kind and message.
     failure: Option<(String, String)>,
 }
@@ -80,6 +82,7 @@ impl Jobs {
             updated_at: now,
             result: None,
             links: Vec::new(),
+            notices: Vec::new(),
             failure: None,
         };
         self.lock().insert(id.clone(), running.clone());
@@ -157,7 +160,10 @@ impl Jobs {
         let (blobs, owner) = (self.blobs.clone(), format!("result/{}", record.owner));
         let read = tokio::task::spawn_blocking(move || blobs.read(&owner, &digest, 0, LONGEST_RESULT)).await;
         Some(match read {
-            Ok(Ok(Some((bytes, _)))) => Ok(Answer { json: Bytes::from(bytes), links: record.links.clone() }),
+            Ok(Ok(Some((bytes, _)))) => {
+                let (links, notices) = (record.links.clone(), record.notices.clone());
+                Ok(Answer { json: Bytes::from(bytes), links, notices })
+            }
             _ => Err(Error::unavailable("the answer of this job is no longer kept")),
         })
     }
@@ -202,6 +208,7 @@ impl Record {
             Ok(answer) => {
                 self.state = JobState::Done;
                 self.links.clone_from(&answer.links);
+                self.notices.clone_from(&answer.notices);
             }
             Err(err) => {
                 self.state =

@@ -18,6 +18,7 @@ mod format;
 mod health;
 mod http;
 mod jobs;
+mod limits;
 mod log;
 mod mcp;
 mod metrics;

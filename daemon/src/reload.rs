@@ -1,5 +1,5 @@
-//! Reads the configuration again while the daemon serves (SIGHUP, `skynetctl reload`): rules, lists of commands, roles, limits
-//! and what is logged count from the next call on, and no connection notices. The rest is told to need another start.
+//! Reads the configuration again while the daemon serves (SIGHUP, `skynetctl reload`): rules, lists of commands, roles, limits,
+//! what leases do to commands and what is logged count from the next call on, and no connection notices. The rest is told to need another start.
 
 use crate::{
     boot::NO_HOME,
@@ -70,6 +70,7 @@ impl Reload {
         self.log.reload(filter).context("the log")?;
         self.services.rules.store(Arc::new(rules));
         self.services.quotas.replace_plan(plan);
+        self.services.leases.configure(wanted.leases);
         Ok(unmoved)
     }
 
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn every_section_is_put_in_force_or_told() {
         let sections = toml::Table::try_from(Config::default()).unwrap();
-        let moved = ["log", "policy", "quota"];
+        let moved = ["leases", "log", "policy", "quota"];
         for section in sections.keys() {
             assert!(FIXED.contains(&&**section) != moved.contains(&&**section), "{section}");
         }

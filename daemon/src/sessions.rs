@@ -4,10 +4,11 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skynet_catalog::Choices;
+use skynet_leases::Leases;
 use skynet_store::{Table, Tables};
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use uuid::Uuid;
 
@@ -38,10 +39,11 @@ pub(crate) struct Sessions {
     table: Table<Session>,
     /// Held from reading a session in memory to the end of its writing, so that the newest is what is stored.
     storing: Mutex<()>,
+    leases: Arc<Leases>,
 }
 
 impl Sessions {
-    pub(crate) fn open(tables: &Tables) -> Result<Self> {
+    pub(crate) fn open(tables: &Tables, leases: Arc<Leases>) -> Result<Self> {
         let table: Table<Session> = tables.table("sessions");
         let oldest = Timestamp::now() - FORGOTTEN_AFTER;
         for (id, session) in table.iter() {
@@ -49,7 +51,7 @@ impl Sessions {
                 table.remove(&id)?;
             }
         }
-        Ok(Self { live: Mutex::default(), table, storing: Mutex::default() })
+        Ok(Self { live: Mutex::default(), table, storing: Mutex::default(), leases })
     }
 
     /// Notes that a client is attached.
@@ -125,12 +127,13 @@ impl Sessions {
         })
     }
 
-    /// Forgets a session whose client said goodbye.
+    /// Forgets a session whose client said goodbye, with what it had leased.
     pub(crate) fn end(&self, id: Uuid) {
         self.lock().remove(&id);
         if let Err(err) = self.table.remove(&id.to_string()) {
             tracing::warn!(error = %err, "a session could not be forgotten");
         }
+        self.leases.end_session(id);
     }
 
     /// Keeps a session that nobody came back to only on disk, where one that does is found again.

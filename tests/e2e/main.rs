@@ -27,6 +27,7 @@ mod http;
 mod image;
 mod jobs;
 mod knowledge;
+mod leases;
 mod memory;
 mod metrics;
 mod models;

@@ -152,6 +152,7 @@ fn every_tool_is_called_by_a_test() {
         include_str!("../e2e/undo.rs"),
         include_str!("files.rs"),
         include_str!("git.rs"),
+        include_str!("leases.rs"),
         include_str!("skynet.rs"),
         include_str!("system.rs"),
     ]

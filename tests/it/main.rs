@@ -14,6 +14,7 @@ mod docker;
 mod files;
 mod git;
 mod grants;
+mod leases;
 mod packages;
 mod pipeline;
 mod policy;

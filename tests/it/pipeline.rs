@@ -1,4 +1,4 @@
-//! The nine layers.
+//! The ten layers.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -168,7 +168,7 @@ fn the_layers_stand_in_the_order_of_the_architecture() {
     let names: Vec<_> = bench.pipeline.layers().iter().map(|layer| layer.name()).collect();
     assert_eq!(
         names,
-        ["trace", "audit", "permit", "quota", "validate", "confirm", "cache", "bound", "deadline"]
+        ["trace", "audit", "permit", "quota", "validate", "lease", "confirm", "cache", "bound", "deadline"]
     );
 }
 

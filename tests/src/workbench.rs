@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use skynet_catalog::Catalog;
 use skynet_core::{
@@ -12,6 +13,8 @@ use skynet_core::{
     ctx::Progress,
     registry::Entry,
 };
+use skynet_lease_tools::Board;
+use skynet_leases::Leases;
 use skynet_policy::{
     Approvals, CommandRule, Commands, Factor, Grants, Limits, Metrics, OfWorkspace, Plan, Projects, Quotas,
     Roles, Rule, Rules, Services, Trust, Verdict,
@@ -22,7 +25,10 @@ use std::{
     fs::{self, File},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +41,8 @@ pub struct Workbench {
     pub pipeline: Pipeline,
     pub root: PathBuf,
     pub workspace: Arc<Workspace>,
+    /// By how many seconds the clock of leases is ahead.
+    pub ahead: Arc<AtomicI64>,
     keep: tempfile::TempDir,
 }
 
@@ -44,6 +52,10 @@ pub struct Workbench {
 /// When two tools share a name.
 #[must_use]
 pub fn product() -> Registry {
+    product_with(&Arc::default())
+}
+
+fn product_with(board: &Arc<Board>) -> Registry {
     let catalog = Catalog::new(vec!["exec".into(), "files".into(), "git".into(), "skynet".into()]);
     let state = std::env::temp_dir().join("skynet-state");
     let slots =
@@ -59,6 +71,7 @@ pub fn product() -> Registry {
     toolsets.push(skynet_docker::toolset(&engine));
     toolsets.push(skynet_knowledge_tools::toolset(&Arc::default()));
     toolsets.push(skynet_memory_tools::toolset(&Arc::default()));
+    toolsets.push(skynet_lease_tools::toolset(board));
     let registry = skynet_catalog::product(&catalog, toolsets).unwrap();
     catalog.fill(&registry).unwrap();
     registry
@@ -102,22 +115,22 @@ pub struct Manner {
 impl Workbench {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), setup)
+        Self::over(tempfile::tempdir().unwrap(), Arc::default(), setup)
     }
 
     /// The same as a daemon finds it that is started after this one was stopped: its workspace and its state.
     #[must_use]
     pub fn restarted(self, setup: Setup) -> Self {
-        let Self { services, registry, pipeline, workspace, keep, .. } = self;
+        let Self { services, registry, pipeline, workspace, ahead, keep, .. } = self;
         drop((services, registry, pipeline, workspace));
         // Threads of sled hold the lock for moments.
         let file = File::open(keep.path().join("state/db")).unwrap();
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
         drop(file);
-        Self::over(keep, setup)
+        Self::over(keep, ahead, setup)
     }
 
-    fn over(keep: tempfile::TempDir, setup: Setup) -> Self {
+    fn over(keep: tempfile::TempDir, ahead: Arc<AtomicI64>, setup: Setup) -> Self {
         let root = keep.path().canonicalize_in_proc();
         let work = root.join("work");
         fs::create_dir_all(&work).unwrap();
@@ -128,9 +141,14 @@ impl Workbench {
         let commands = Commands::new(setup.commands, setup.unlisted_commands, &root).unwrap();
         let audit = Ledger::open(&root.join("audit"), 1 << 30).unwrap();
         let keyring = keyring(&root.join("secrets"));
+        let clock = ahead.clone();
+        let leases = Leases::open_with_clock(&tables, move || {
+            Timestamp::now() + SignedDuration::from_secs(clock.load(Ordering::SeqCst))
+        });
         let services = Services {
             rules: Rules::new(setup.rules, &Roles::new()).unwrap().with_commands(commands).in_force(),
             projects: Arc::new(Projects::new(Box::new(OfWorkspace), Trust::open(&tables))),
+            leases,
             quotas: Arc::new(Quotas::new(plan, &tables, blobs.clone())),
             confirm_wait: setup.confirm_wait,
             factor: Factor::Client,
@@ -143,11 +161,16 @@ impl Workbench {
             keyring,
             metrics: Arc::new(Metrics::default()),
         };
-        let registry =
-            if setup.toolsets.is_empty() { product() } else { Registry::new(setup.toolsets).unwrap() };
+        let board = Arc::<Board>::default();
+        board.fill(services.leases.clone());
+        let registry = if setup.toolsets.is_empty() {
+            product_with(&board)
+        } else {
+            Registry::new(setup.toolsets).unwrap()
+        };
         let pipeline = skynet_policy::pipeline(&registry, &services).unwrap();
         let workspace = Arc::new(Workspace::open(&work).unwrap());
-        Self { services, registry, pipeline, root: work, workspace, keep }
+        Self { services, registry, pipeline, root: work, workspace, ahead, keep }
     }
 
     /// The same state after a restart, with rules that an administrator may have changed meanwhile.

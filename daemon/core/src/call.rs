@@ -152,13 +152,15 @@ pub struct Answer {
     pub json: Bytes,
     /// What is too large for it.
     pub links: Vec<Link>,
+    /// What layers have to say about the call, in words.
+    pub notices: Vec<String>,
 }
 
 impl Answer {
-    /// An answer without links.
+    /// An answer and nothing besides.
     #[must_use]
     pub const fn new(json: Bytes) -> Self {
-        Self { json, links: Vec::new() }
+        Self { json, links: Vec::new(), notices: Vec::new() }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod error;
 pub mod json;
 mod picture;
 pub mod pipeline;
+pub mod place;
 pub mod registry;
 pub mod reserved;
 pub mod schema;

@@ -66,8 +66,14 @@ pub enum Place {
 /// What a call changes, and no other call may change at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
-    /// A file or directory, as the caller names it.
+    /// A file, or a directory with all that it holds, as the caller names it.
     Path(String),
+    /// What a repository remembers, by any directory of its working tree. Files of that are told by themselves.
+    Repository(String),
+    /// The same, and any file of the working tree.
+    WorkTree(String),
+    /// Wherever what is started writes in the workspace. Calls that start something do so at the same time all the same.
+    Anywhere,
     /// A container, by name or id.
     Container(String),
     /// A unit of systemd.
@@ -153,7 +159,9 @@ pub trait Tool: Send + Sync + 'static {
         &[]
     }
 
-    /// What this input changes. Calls that change the same thing are done one after the other, in the order in which they came.
+    /// What this input changes. Calls that change the same thing are done one after the other, in the order in which they came,
+    /// and none changes what another session has leased. What is only known while it runs is judged when it is handed over
+    /// ([`CallCtx::keep_before`]).
     fn changes(&self, _input: &Self::Input) -> Vec<Subject> {
         Vec::new()
     }

@@ -1,12 +1,13 @@
 //! Answers of tools that say how long theirs stay true; and, on a miss, the turn of a call that changes something, and its
 //! intent, durable before its effect.
 
-use crate::{Metrics, turns::Turns};
+use crate::{Metrics, Services, turns::Turns};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use skynet_core::{Answer, Call, Error, Layer, Next, Result};
-use skynet_store::{Journal, Ledger, Table, Tables, journal::Intent};
+use skynet_leases::Leases;
+use skynet_store::{Journal, Ledger, Table, journal::Intent};
 use std::{sync::Arc, time::Duration};
 
 pub(crate) struct Cache {
@@ -15,12 +16,20 @@ pub(crate) struct Cache {
     journal: Arc<Journal>,
     audit: Ledger,
     turns: Turns,
+    leases: Arc<Leases>,
     metrics: Arc<Metrics>,
 }
 
 impl Cache {
-    pub(crate) fn new(tables: &Tables, journal: Arc<Journal>, audit: Ledger, metrics: Arc<Metrics>) -> Self {
-        Self { answers: tables.table("cache"), journal, audit, turns: Turns::default(), metrics }
+    pub(crate) fn new(on: &Services) -> Self {
+        Self {
+            answers: on.tables.table("cache"),
+            journal: on.journal.clone(),
+            audit: on.audit.clone(),
+            turns: Turns::default(),
+            leases: on.leases.clone(),
+            metrics: on.metrics.clone(),
+        }
     }
 
     fn find(&self, key: &str) -> Option<Answer> {
@@ -61,6 +70,8 @@ impl Layer for Cache {
         if call.effect.is_mutating() {
             // No human is waited for any more, and the time of the tool does not run yet.
             let _held = self.turns.wait(call).await?;
+            // While it waited, what it changes may have been leased. What there is to tell was told then.
+            self.leases.judge(call)?;
             let intent = Intent {
                 call: call.id.to_string(),
                 tool: call.tool.name.into(),

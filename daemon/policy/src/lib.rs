@@ -10,6 +10,7 @@ mod confirm;
 mod deadline;
 mod factor;
 mod grants;
+mod lease;
 mod metrics;
 mod permit;
 mod project;
@@ -41,6 +42,7 @@ pub use rules::{
 pub use trust::{Trust, Trusted};
 
 use skynet_core::{Layer, Pipeline, Registry, Result};
+use skynet_leases::Leases;
 use skynet_secrets::Keyring;
 use skynet_store::{Blobs, Journal, Ledger, Tables};
 use std::{sync::Arc, time::Duration};
@@ -52,6 +54,8 @@ pub struct Services {
     pub rules: InForce,
     /// What projects forbid besides.
     pub projects: Arc<Projects>,
+    /// What sessions have leased.
+    pub leases: Arc<Leases>,
     /// How much of it.
     pub quotas: Arc<Quotas>,
     /// How long a call waits for a human before it tells the client to come back.
@@ -94,10 +98,12 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         Box::new(quota::Quota::new(on.quotas.clone())),
         // From here on there is one form of the input, and it fits the tool's schema.
         Box::new(validate::Validate::new(registry, on.rules.clone(), on.projects.clone())?),
+        // Before a human is asked about what cannot be done.
+        Box::new(lease::Lease::new(on.leases.clone())),
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.approvals.clone(), on.grants.clone(), on.confirm_wait, on.factor)),
         // A miss writes the intent of a mutating call, durably, before its effect.
-        Box::new(cache::Cache::new(&on.tables, on.journal.clone(), on.audit.clone(), on.metrics.clone())),
+        Box::new(cache::Cache::new(on)),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.
         Box::new(bound::Bound::new(on.blobs.clone(), on.keyring.clone())),
         // Innermost: measures the tool alone; below it a panic becomes an error.

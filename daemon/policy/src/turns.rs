@@ -25,7 +25,7 @@ impl Turns {
     /// `Canceled` when the client no longer wants it.
     pub(crate) async fn wait(&self, call: &Call) -> Result<Held> {
         let mut names: Vec<String> =
-            call.tool.changes_of(call.input()?)?.iter().map(|subject| name(call, subject)).collect();
+            call.tool.changes_of(call.input()?)?.iter().filter_map(|subject| name(call, subject)).collect();
         // In one order for all, or two calls wait for each other.
         names.sort_unstable();
         names.dedup();
@@ -57,10 +57,11 @@ impl Turns {
     }
 }
 
-/// The same for each spelling of a path; of a container its name and its id are two.
-fn name(call: &Call, subject: &Subject) -> String {
-    match subject {
-        Subject::Path(path) => {
+/// The same for each spelling of a path; of a container its name and its id are two. `None` where nobody waits.
+fn name(call: &Call, subject: &Subject) -> Option<String> {
+    Some(match subject {
+        Subject::Anywhere => return None,
+        Subject::Path(path) | Subject::Repository(path) | Subject::WorkTree(path) => {
             let workspace = call.caller.workspace.as_ref();
             let relative = workspace.and_then(|workspace| workspace.relative(path).ok());
             let root = workspace.map(|workspace| workspace.path().display().to_string());
@@ -69,5 +70,5 @@ fn name(call: &Call, subject: &Subject) -> String {
         }
         Subject::Container(name) => format!("container {}", name.trim_start_matches('/')),
         Subject::Unit(name) => format!("unit {name}"),
-    }
+    })
 }

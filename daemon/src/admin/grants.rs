@@ -33,8 +33,8 @@ pub(super) fn show(grant: Granted) -> Grant {
 }
 
 impl Office {
-    /// Whose grants somebody may see and revoke; `None` for everybody's.
-    fn of(&self, uid: u32) -> Option<u32> {
+    /// Whose grants and leases somebody may see and end; `None` for everybody's.
+    pub(super) fn of(&self, uid: u32) -> Option<u32> {
         (!self.desk.people.is_administrator(uid)).then_some(uid)
     }
 }

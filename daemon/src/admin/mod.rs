@@ -6,6 +6,7 @@ mod backup;
 mod collections;
 mod filter;
 mod grants;
+mod leases;
 mod models;
 mod policy;
 mod quota;
@@ -32,9 +33,9 @@ use skynet_policy::Services;
 use skynet_proto::{
     MAX_MESSAGE_BYTES, approvals_server::ApprovalsServer, audit_server::AuditServer,
     collections_server::CollectionsServer, daemon_server::DaemonServer, grants_server::GrantsServer,
-    models_server::ModelsServer, policy_server::PolicyServer, quota_server::QuotaServer,
-    secrets_server::SecretsServer, tokens_server::TokensServer, tools_server::ToolsServer,
-    toolsets_server::ToolsetsServer, trust_server::TrustServer,
+    leases_server::LeasesServer, models_server::ModelsServer, policy_server::PolicyServer,
+    quota_server::QuotaServer, secrets_server::SecretsServer, tokens_server::TokensServer,
+    tools_server::ToolsServer, toolsets_server::ToolsetsServer, trust_server::TrustServer,
 };
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::server::Router};
@@ -82,6 +83,7 @@ impl Office {
             .add_service(SecretsServer::new(self.clone()))
             .add_service(TrustServer::new(self.clone()))
             .add_service(GrantsServer::new(self.clone()))
+            .add_service(LeasesServer::new(self.clone()))
             .add_service(CollectionsServer::new(self.clone()))
             .add_service(ApprovalsServer::new(self.clone()))
             .add_service(InterceptedService::new(AuditServer::new(self.clone()), administrators.clone()))

@@ -88,6 +88,7 @@ impl Tokens for Office {
 
     async fn revoke(&self, request: Request<RevokeTokenRequest>) -> Result<Response<Token>, Status> {
         let revoked = self.tokens.revoke(&request.get_ref().name).map_err(refused)?;
+        self.services.leases.end_token(&revoked.0);
         tracing::info!(token = revoked.1.name, "a token was revoked");
         Ok(Response::new(show(revoked)))
     }

@@ -62,7 +62,7 @@ impl Tools for Office {
         let id = CallId { session: Uuid::now_v7(), sequence: 1, index: 0 };
         let started = self.desk.calls.start(calls::Request::new(id, &name, caller, input));
         let mut running = CancelOnDrop(started.map_err(|err| Status::not_found(err.message))?);
-        let mut links = Vec::new();
+        let (mut links, mut notices) = (Vec::new(), Vec::new());
         let outcome = match &*running.0.outcome().await {
             Ok(answer) => {
                 links.extend(answer.links.iter().map(|link| ResourceLink {
@@ -71,12 +71,18 @@ impl Tools for Office {
                     media_type: link.media_type.clone(),
                     size_bytes: link.size_bytes,
                 }));
+                notices.clone_from(&answer.notices);
                 Outcome::Output(answer.json.clone())
             }
             Err(err) => {
                 Outcome::Error(ToolError { kind: err.kind.as_str().into(), message: err.message.to_string() })
             }
         };
-        Ok(Response::new(CallToolResponse { call_id: id.to_string(), outcome: Some(outcome), links }))
+        Ok(Response::new(CallToolResponse {
+            call_id: id.to_string(),
+            outcome: Some(outcome),
+            links,
+            notices,
+        }))
     }
 }

@@ -64,6 +64,11 @@ pub(super) fn link(link: &Link) -> Value {
     json!({ "type": "resource_link", "uri": link.uri, "name": link.name, "mimeType": link.media_type, "size": link.size_bytes })
 }
 
+/// What is said about a call besides its output.
+pub(super) fn notice(text: &str) -> Value {
+    json!({ "type": "text", "text": text })
+}
+
 fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &str) -> Bytes {
     let (picture, rest) = Picture::split(&answer.json).unzip();
     let output = rest.as_deref().unwrap_or(&answer.json);
@@ -92,6 +97,10 @@ fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &s
         };
         line.push(b',');
         line.extend_from_slice(Value::to_string(&block).as_bytes());
+    }
+    for text in &answer.notices {
+        line.push(b',');
+        line.extend_from_slice(Value::to_string(&notice(text)).as_bytes());
     }
     line.extend_from_slice(br#"],"structuredContent":"#);
     line.extend_from_slice(output);

@@ -82,8 +82,9 @@ fn task(id: &str, record: &Record, message: Option<String>) -> Task {
 fn completed(answer: &Answer) -> Result<JsonObject, ErrorData> {
     let value: Value = serde_json::from_slice(&answer.json).map_err(unreadable)?;
     let mut result = object(&CallToolResult::structured(value))?;
-    if let (Some(Value::Array(content)), false) = (result.get_mut("content"), answer.links.is_empty()) {
+    if let Some(Value::Array(content)) = result.get_mut("content") {
         content.extend(answer.links.iter().map(result::link));
+        content.extend(answer.notices.iter().map(|text| result::notice(text)));
     }
     Ok(result)
 }

@@ -97,13 +97,15 @@ struct Entry<'a> {
     output: Option<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     links: Vec<Link>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notices: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
 }
 
 impl Entry<'_> {
     const fn new(kind: Kind, call: String) -> Self {
-        Self { kind, call, intent: None, output: None, links: Vec::new(), error: None }
+        Self { kind, call, intent: None, output: None, links: Vec::new(), notices: Vec::new(), error: None }
     }
 }
 
@@ -303,6 +305,7 @@ impl Journal {
             Ok(answer) => {
                 entry.output = Some(serde_json::from_slice(&answer.json).map_err(corrupt)?);
                 entry.links.clone_from(&answer.links);
+                entry.notices.clone_from(&answer.notices);
             }
             Err(err) => {
                 entry.error =
@@ -332,7 +335,8 @@ impl Journal {
         let entry: Entry<'_> = serde_json::from_slice(&json).map_err(corrupt)?;
         Ok(Known::Settled(match (entry.output, entry.error) {
             (Some(output), None) => {
-                Ok(Answer { json: Bytes::copy_from_slice(output.get().as_bytes()), links: entry.links })
+                let json = Bytes::copy_from_slice(output.get().as_bytes());
+                Ok(Answer { json, links: entry.links, notices: entry.notices })
             }
             (_, Some(failure)) => Err(CallError::new(ErrorKind::from_name(&failure.kind), failure.message)),
             (None, None) => return Ok(Known::Interrupted),

@@ -1,13 +1,13 @@
 //! Holds one argument of a call against what a rule says about it. What nobody can say counts against the call: a rule that
 //! denies or asks takes it for a match, a rule that allows does not.
 
-use super::{
-    matcher::{Matcher, relative},
-    place::{places, resolve},
-};
+use super::matcher::{Matcher, relative};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::{Map, Number, Value};
-use skynet_core::Workspace;
+use skynet_core::{
+    Workspace,
+    place::{places, resolve},
+};
 use std::{
     cmp::Ordering,
     path::{Component, Path, PathBuf},

@@ -6,7 +6,6 @@ mod change;
 mod compiled;
 mod hours;
 mod matcher;
-mod place;
 mod rule;
 
 pub(crate) use compiled::find_role;

@@ -4,7 +4,7 @@ use crate::{manager::plain, templates};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, ErrorKind, Place, Result, Tool,
+    CallCtx, Effect, Error, ErrorKind, Place, Result, Subject, Tool,
     target::{Existing, Target, make_parents, new_file_mode},
 };
 
@@ -68,6 +68,10 @@ impl Tool for EnvCreateProject {
     const PLACE: Place = Place::Hands;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.directory.as_ref().unwrap_or(&input.name).clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         plain("name", &input.name)?;

@@ -6,7 +6,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Subject, Tool};
 use skynet_exec::Host;
 use std::{sync::Arc, time::Duration};
 
@@ -110,6 +110,10 @@ impl Tool for EnvFormat {
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // To look is the less of the two, by the same program.
         input.work(input.check)?.judged(&self.0).map(Some)
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        if input.check { Vec::new() } else { vec![Subject::Anywhere] }
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

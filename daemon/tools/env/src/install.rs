@@ -6,7 +6,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Subject, Tool};
 use skynet_exec::{Grant, Host};
 use std::{sync::Arc, time::Duration};
 
@@ -90,6 +90,10 @@ impl Tool for EnvInstall {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
+    }
+
+    fn changes(&self, _input: &Input) -> Vec<Subject> {
+        vec![Subject::Anywhere]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -10,7 +10,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Subject, Tool};
 use skynet_exec::{Host, Output as Said};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -143,6 +143,10 @@ impl Tool for EnvLint {
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         input.work()?.judged(&self.0).map(Some)
+    }
+
+    fn changes(&self, _input: &Input) -> Vec<Subject> {
+        vec![Subject::Anywhere]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -8,7 +8,7 @@ use crate::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Subject, Tool};
 use skynet_exec::{Grant, Host};
 use std::{sync::Arc, time::Duration};
 
@@ -133,6 +133,10 @@ impl Tool for EnvTest {
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // Its name is made up anew each time, and is no matter of the policy.
         input.work("REPORT")?.judged(&self.0).map(Some)
+    }
+
+    fn changes(&self, _input: &Input) -> Vec<Subject> {
+        vec![Subject::Anywhere]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -12,7 +12,7 @@ use crate::{
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool, Usage};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Subject, Tool, Usage};
 use skynet_sandbox::{
     Command,
     protocol::{Cause, Ended, Limits},
@@ -151,6 +151,14 @@ impl Tool for ExecRun {
 
     fn acts_as(&self, input: &Input) -> &'static [&'static str] {
         input.backend.acts_as()
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        match input.backend {
+            Backend::Sandbox => vec![Subject::Anywhere],
+            // It works on a copy.
+            Backend::Docker => Vec::new(),
+        }
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

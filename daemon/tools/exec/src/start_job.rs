@@ -10,7 +10,7 @@ use crate::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, CommandLine, Effect, Error, Place, Result, Subject, Tool};
 use skynet_sandbox::{job::Request, protocol::TerminalSize, refusal};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -128,6 +128,10 @@ impl Tool for ExecStartJob {
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
         // What is typed into it later is for nobody to judge, so it is judged as one that reads.
         input.program().command_line(&self.0, true).map(Some)
+    }
+
+    fn changes(&self, _input: &Input) -> Vec<Subject> {
+        vec![Subject::Anywhere]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

@@ -4,7 +4,7 @@ use crate::trash::Trash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, Result, Tool,
+    CallCtx, Effect, Error, Place, Result, Subject, Tool,
     target::{Target, make_parents},
 };
 
@@ -41,6 +41,10 @@ impl Tool for FilesRestore {
     const PLACE: Place = Place::Hands;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        input.to.iter().cloned().map(Subject::Path).collect()
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

@@ -43,7 +43,7 @@ impl Tool for GitAdd {
     type Output = Output;
 
     fn changes(&self, input: &Input) -> Vec<Subject> {
-        vec![Subject::Path(input.repository.clone())]
+        vec![Subject::Repository(input.repository.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

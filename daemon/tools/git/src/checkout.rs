@@ -55,7 +55,7 @@ impl Tool for GitCheckout {
     }
 
     fn changes(&self, input: &Input) -> Vec<Subject> {
-        vec![Subject::Path(input.repository.clone())]
+        vec![Subject::Repository(input.repository.clone())]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

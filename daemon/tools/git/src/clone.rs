@@ -9,7 +9,7 @@ use crate::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Place, Result, Tool,
+    CallCtx, Effect, Error, Place, Result, Subject, Tool,
     target::{Existing, Target},
 };
 use std::{fs, time::Duration};
@@ -34,6 +34,15 @@ pub(crate) struct Input {
     depth: Option<u32>,
 }
 
+impl Input {
+    /// The directory, named or not.
+    fn place(&self) -> &str {
+        let named = self.url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let named = named.strip_suffix(".git").unwrap_or(named);
+        self.directory.as_deref().unwrap_or(named)
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Where it lies.
@@ -56,11 +65,13 @@ impl Tool for GitClone {
     type Input = Input;
     type Output = Output;
 
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.place().to_owned())]
+    }
+
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;
-        let named = input.url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let named = named.strip_suffix(".git").unwrap_or(named);
-        let directory = input.directory.as_deref().unwrap_or(named);
+        let directory = input.place();
         let target = Target::entry(workspace, &workspace.relative(directory)?)?;
         if target.stat()?.is_some() {
             return Err(Error::conflict(format!("`{}` exists already", target.path)));

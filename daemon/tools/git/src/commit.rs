@@ -59,7 +59,7 @@ impl Tool for GitCommit {
     type Output = Output;
 
     fn changes(&self, input: &Input) -> Vec<Subject> {
-        vec![Subject::Path(input.repository.clone())]
+        vec![Subject::Repository(input.repository.clone())]
     }
 
     fn acts_as(&self, input: &Input) -> &'static [&'static str] {

@@ -8,7 +8,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
 use std::time::Duration;
 
 pub(crate) struct GitPull;
@@ -46,6 +46,10 @@ impl Tool for GitPull {
     const TIMEOUT: Duration = Duration::from_secs(600);
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::WorkTree(input.repository.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let repository = Repository::find(ctx.workspace()?, &input.repository)?;

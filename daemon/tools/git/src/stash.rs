@@ -79,7 +79,11 @@ impl Tool for GitStash {
     }
 
     fn changes(&self, input: &Input) -> Vec<Subject> {
-        vec![Subject::Path(input.repository.clone())]
+        let repository = input.repository.clone();
+        vec![match input.action {
+            Action::Push | Action::Apply | Action::Pop => Subject::WorkTree(repository),
+            Action::List | Action::Show | Action::Drop => Subject::Repository(repository),
+        }]
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

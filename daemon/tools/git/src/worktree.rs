@@ -79,7 +79,8 @@ impl Tool for GitWorktree {
     }
 
     fn changes(&self, input: &Input) -> Vec<Subject> {
-        vec![Subject::Path(input.repository.clone())]
+        let tree = input.path.iter().cloned().map(Subject::Path);
+        tree.chain([Subject::Repository(input.repository.clone())]).collect()
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {

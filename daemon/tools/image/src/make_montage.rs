@@ -7,7 +7,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::open_regular};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool, target::open_regular};
 use std::{os::fd::AsFd as _, time::Duration};
 
 pub(crate) struct ImageMakeMontage;
@@ -81,6 +81,10 @@ impl Tool for ImageMakeMontage {
     const TIMEOUT: Duration = batch::TIMEOUT;
     type Input = Input;
     type Output = Output;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.output.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
         let workspace = ctx.workspace()?;

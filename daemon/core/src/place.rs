@@ -1,13 +1,14 @@
 //! Where a path of a caller is, by the kernel's word: everything is resolved beneath the workspace's descriptor. What it looks
 //! at it does not open for reading (`O_PATH`, open(2)).
 
+use crate::{RelativePath, Workspace};
 use rustix::fs::{Mode, OFlags};
-use skynet_core::{RelativePath, Workspace};
 use std::{io, os::fd::AsFd as _, path::PathBuf};
 
 /// The places a path may mean, relative to the workspace and free of links: the entry it names, and what that leads to. Both,
 /// because some tools follow a link in the last place and some do not. `None` where it leads out, or nobody can say.
-pub(super) fn places(workspace: &Workspace, path: &str) -> Option<[PathBuf; 2]> {
+#[must_use]
+pub fn places(workspace: &Workspace, path: &str) -> Option<[PathBuf; 2]> {
     let path = workspace.relative(path).ok()?;
     let target = resolve(workspace, &path)?;
     let entry = match path.split() {
@@ -19,7 +20,8 @@ pub(super) fn places(workspace: &Workspace, path: &str) -> Option<[PathBuf; 2]> 
 }
 
 /// Where `path` leads. What does not exist yet is where it would be made.
-pub(super) fn resolve(workspace: &Workspace, path: &RelativePath) -> Option<PathBuf> {
+#[must_use]
+pub fn resolve(workspace: &Workspace, path: &RelativePath) -> Option<PathBuf> {
     let mut path = path.clone();
     let mut missing = Vec::new();
     loop {
