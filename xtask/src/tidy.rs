@@ -141,7 +141,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 8] = [
+const HOMES: [(&str, &str); 9] = [
     ("bollard", "skynet-engine"),
     ("gix", "skynet-git"),
     ("ort", "skynet-models"),
@@ -150,6 +150,7 @@ const HOMES: [(&str, &str); 8] = [
     ("tantivy", "skynet-knowledge"),
     ("usearch", "skynet-knowledge"),
     ("tokenizers", "skynet-models"),
+    ("tokio-rustls", "skynet-egress"),
 ];
 
 /// Names of files that say nothing.

@@ -3,6 +3,7 @@
 
 use crate::{
     MOST_CONNECTIONS,
+    adding::{Adding, Ended, Found},
     address::is_public,
     grant::{Grant, address_of, plain},
     relay::accept_each,
@@ -40,6 +41,10 @@ pub(crate) enum Refused {
         "`{host}` is {address}, which is no public address; a service of this host is reached by `reach`, one of its networks by a grant for the address, or by name if an administrator lists the address in `network.reachable`"
     )]
     Address { host: String, address: IpAddr },
+    #[error(
+        "`{0}` gets a header of `network`, whose secret ended with the daemon that started this job; start it again"
+    )]
+    Lost(String),
     #[error("`{0}` cannot be resolved: {1}")]
     Resolve(String, std::io::Error),
     #[error("`{0}` cannot be connected to: {1}")]
@@ -51,6 +56,7 @@ pub struct Gateway {
     grants: Vec<Grant>,
     /// Where granted names may lead besides the internet.
     reachable: Arc<[IpNet]>,
+    adding: Option<Adding>,
     refused: Mutex<BTreeSet<String>>,
     is_over: CancellationToken,
     /// For what outlives its request.
@@ -61,9 +67,16 @@ impl Gateway {
     /// One for these grants; names may lead to addresses of the internet and to those that are `reachable`.
     #[must_use]
     pub fn new(grants: Vec<Grant>, reachable: Arc<[IpNet]>) -> Arc<Self> {
+        Self::adding(grants, reachable, None)
+    }
+
+    /// The same, which adds headers to requests.
+    #[must_use]
+    pub fn adding(grants: Vec<Grant>, reachable: Arc<[IpNet]>, adding: Option<Adding>) -> Arc<Self> {
         Arc::new(Self {
             grants,
             reachable,
+            adding,
             refused: Mutex::default(),
             is_over: CancellationToken::new(),
             tunnels: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
@@ -104,6 +117,16 @@ impl Gateway {
             is_over.run_until_cancelled(tunnel).await;
             drop(place);
         });
+    }
+
+    /// How TLS is ended for a host, if something is added there.
+    pub(crate) fn ending(&self, host: &str, port: u16) -> Result<Option<Arc<Ended>>, Refused> {
+        let host = plain(host);
+        match self.adding.as_ref().map_or(Found::Nothing, |adding| adding.find(&host, port)) {
+            Found::Nothing => Ok(None),
+            Found::Ended(ended) => Ok(Some(ended)),
+            Found::Lost => Err(Refused::Lost(format!("{host}:{port}"))),
+        }
     }
 
     /// Connects to a host that was granted, at an address that was.

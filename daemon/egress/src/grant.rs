@@ -49,6 +49,37 @@ impl Grant {
         }
     }
 
+    /// The host as it stands in a URL: an address of IPv6 has brackets.
+    pub(crate) fn authority_host(&self) -> String {
+        match &self.host {
+            Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+            Host::Name(_) | Host::Below(_) | Host::Address(IpAddr::V4(_)) => self.host(),
+        }
+    }
+
+    /// The host, if it is one by name.
+    pub(crate) fn name(&self) -> Option<String> {
+        match &self.host {
+            Host::Name(name) => Some(name.clone()),
+            Host::Below(_) | Host::Address(_) => None,
+        }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether it is for more than one host.
+    pub(crate) const fn is_many(&self) -> bool {
+        matches!(self.host, Host::Below(_))
+    }
+
+    /// Whether all that `other` is for, one host, is granted by this.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        self == other || (!other.is_many() && self.covers(&other.host(), other.port))
+    }
+
     /// Whether it is for this very address, also one that is not public.
     pub(crate) fn is_for(&self, address: IpAddr) -> bool {
         self.host == Host::Address(address)

@@ -1,6 +1,9 @@
 //! One request to the proxy.
 
-use crate::gateway::{Gateway, Refused};
+use crate::{
+    ended,
+    gateway::{Gateway, Refused},
+};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
@@ -13,7 +16,7 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use tokio::io::copy_bidirectional;
 
 pub(crate) type Reply = Response<Either<Full<Bytes>, Incoming>>;
@@ -33,18 +36,24 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -
 }
 
 /// Why a request is not answered by whom it is for.
-enum Failure {
+pub(crate) enum Failure {
     Bad(&'static str),
+    Unfit(StatusCode, &'static str),
     Refused(Refused),
+    Tls(io::Error),
     Upstream(hyper::Error),
 }
 
 impl Failure {
-    fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let (status, text) = match self {
             Self::Bad(why) => (StatusCode::BAD_REQUEST, (*why).to_owned()),
-            Self::Refused(refused @ (Refused::Ungranted(_) | Refused::Address { .. })) => {
+            Self::Unfit(status, why) => (*status, (*why).to_owned()),
+            Self::Refused(refused @ (Refused::Ungranted(_) | Refused::Address { .. } | Refused::Lost(_))) => {
                 (StatusCode::FORBIDDEN, refused.to_string())
+            }
+            Self::Tls(err) => {
+                (StatusCode::BAD_GATEWAY, format!("the host is not believed to be itself: {err}"))
             }
             Self::Refused(refused) => (StatusCode::BAD_GATEWAY, refused.to_string()),
             Self::Upstream(err) => (StatusCode::BAD_GATEWAY, format!("the host does not answer: {err}")),
@@ -75,11 +84,18 @@ async fn tunnel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Re
         Some(to) => (to.host().to_owned(), to.port_u16().ok_or(Failure::Bad("CONNECT needs HOST:PORT"))?),
         None => return Err(Failure::Bad("CONNECT needs HOST:PORT")),
     };
+    let ending = gateway.ending(&host, port)?;
     let mut connected = gateway.connect(&host, port).await?;
+    let own = gateway.clone();
     gateway.spawn(async move {
         // One that goes before it was told about its connection needs none.
-        if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut connected).await;
+        let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+        match ending {
+            Some(host) => ended::serve(own, host, upgraded, connected).await,
+            None => {
+                // Each end is told by the end of its connection.
+                let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut connected).await;
+            }
         }
     });
     Ok(Response::new(Either::Left(Full::default())))
@@ -94,7 +110,14 @@ async fn forward(gateway: &Arc<Gateway>, mut request: Request<Incoming>) -> Resu
             "this is a proxy: a request names its host, as in `GET http://HOST/`; for `https` it is CONNECT",
         ));
     };
-    let connected = gateway.connect(to.host(), to.port_u16().unwrap_or(80)).await?;
+    let port = to.port_u16().unwrap_or(80);
+    if gateway.ending(to.host(), port)?.is_some() {
+        return Err(Failure::Unfit(
+            StatusCode::FORBIDDEN,
+            "this host gets a header of `network`, which is told by `https` alone",
+        ));
+    }
+    let connected = gateway.connect(to.host(), port).await?;
     let host = to.port().map_or_else(|| to.host().to_owned(), |port| format!("{}:{port}", to.host()));
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse::<Uri>().map_err(|_| Failure::Bad("the path cannot be read"))?;
@@ -112,7 +135,7 @@ async fn forward(gateway: &Arc<Gateway>, mut request: Request<Incoming>) -> Resu
     Ok(response.map(Either::Right))
 }
 
-fn leave_hop(headers: &mut HeaderMap) {
+pub(crate) fn leave_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
