@@ -21,6 +21,7 @@ mod disk;
 mod environment;
 mod escapes;
 mod golden;
+mod headers;
 mod host;
 mod hostile;
 mod http;

@@ -127,10 +127,24 @@ impl Daemon {
         Self::start_program(home, "skynetd")
     }
 
+    /// Starts one that believes hosts by the certificates in this file.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_trusting(home: &Home, certificates: &Path) -> Self {
+        let mut command = home.command("skynetd");
+        command.env("SSL_CERT_FILE", certificates);
+        Self::begin(home, command).expect("skynetd must start")
+    }
+
     /// Starts a daemon of another build.
     pub fn start_program(home: &Home, name: &str) -> Result<Self, String> {
-        let mut child = home
-            .command(name)
+        Self::begin(home, home.command(name))
+    }
+
+    fn begin(home: &Home, mut command: Command) -> Result<Self, String> {
+        let mut child = command
             .arg("--socket")
             .arg(home.socket())
             .arg("--state")

@@ -147,6 +147,7 @@ impl Place {
             is_published: false,
             preview: None,
             is_apart: false,
+            certificates: None,
         };
         let ended = slots.run(command, [null; 3]).await?.ended().await?;
         ensure!(ended.code == Some(0), "/bin/true failed in a slot");

@@ -110,6 +110,7 @@ impl Engine {
             is_published: false,
             preview: None,
             is_apart: false,
+            certificates: None,
         };
         let stdio = [null.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let mut running = self.slots().run(command, stdio).await?;

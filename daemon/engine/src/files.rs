@@ -123,6 +123,7 @@ impl Packer {
             is_published: false,
             preview: None,
             is_apart: false,
+            certificates: None,
         };
         let running = engine.slots().run(command, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).await?;
         Ok(Self { running, complaints: receiver(complaints)? })

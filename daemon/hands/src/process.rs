@@ -356,6 +356,7 @@ async fn begin(
         is_published: false,
         preview: None,
         is_apart: false,
+        certificates: None,
     };
     slots.run(command, [socket.as_fd(), null.as_fd(), stderr.as_fd()]).await
 }

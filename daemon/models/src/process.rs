@@ -82,6 +82,7 @@ impl Process {
             is_published: false,
             preview: None,
             is_apart: false,
+            certificates: None,
         };
         let mut running = slots.run(command, [theirs.as_fd(), null.as_fd(), stderr.as_fd()]).await?;
         // Whoever holds an end keeps the reader waiting.

@@ -75,7 +75,7 @@ pub(crate) fn text(approval: &Approval, detail: Detail) -> String {
         ("client", sentence(&approval.client)),
         ("rule", asking.join(", ")),
         ("network", input.get("network").map_or_else(String::new, network)),
-        ("secrets", secrets(&input).join(" ")),
+        ("secrets", all_secrets(&input).join(" ")),
         ("until", format!("{:.0}", approval.expires_at)),
         ("sha256", approval.digest.clone()),
     ];
@@ -249,17 +249,28 @@ fn network(value: &Value) -> String {
     ways.collect::<Vec<_>>().join("; ")
 }
 
-/// The names of the secrets that an input names.
+/// The names of the secrets that an input names, each once.
+fn all_secrets(input: &Value) -> Vec<String> {
+    // In a header other text stands around the name.
+    let headers = input.pointer("/network/headers").and_then(Value::as_array).into_iter().flatten();
+    let in_headers = headers.filter_map(|header| {
+        let (_, rest) = header.as_str()?.split_once("secret://")?;
+        rest.split_whitespace().next().map(word)
+    });
+    let mut names: Vec<String> = secrets(input).into_iter().chain(in_headers).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Those that are all of a value.
 fn secrets(value: &Value) -> Vec<String> {
-    let mut names = match value {
+    match value {
         Value::String(text) => text.strip_prefix("secret://").map(word).into_iter().collect(),
         Value::Array(items) => items.iter().flat_map(secrets).collect(),
         Value::Object(members) => members.values().flat_map(secrets).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
-    };
-    names.sort();
-    names.dedup();
-    names
+    }
 }
 
 /// Words of somebody who is not believed, on one line, without quotes where nothing needs them.

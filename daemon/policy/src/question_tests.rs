@@ -8,6 +8,18 @@ fn shown(input: &Value, detail: Detail) -> String {
 }
 
 #[test]
+fn a_header_with_a_secret_is_shown_with_its_host() {
+    let header = "api.example.org Authorization: Bearer secret://registry";
+    let input = json!({
+        "environment": { "TOKEN": "secret://deploy" },
+        "network": { "hosts": ["api.example.org"], "headers": [header, "b.example.org X: secret://deploy y"] },
+    });
+    let found = shown(&input, Detail::Brief);
+    assert!(found.contains(&format!("headers {}", word(header))), "{found}");
+    assert!(found.contains("\nsecrets  deploy registry\n"), "{found}");
+}
+
+#[test]
 fn a_question_says_all_that_there_is_to_say() {
     let input = json!({
         "command": ["git", "push", "a b", "--force"],

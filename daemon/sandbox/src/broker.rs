@@ -248,17 +248,18 @@ impl Broker<'_> {
         if run.kind() == Kind::Host {
             return Ok(Body::Resident(self.maker.host(&run, &stdio)?));
         }
-        let (mut workspace, mut preview, mut home) = (None, None, None);
+        let (mut workspace, mut preview, mut certificates, mut home) = (None, None, None, None);
         if run.kind() != Kind::Models {
             let claimed = next()?;
-            preview = run.is_preview.then(next).transpose()?;
+            preview = run.is_preview.then(&mut next).transpose()?;
+            certificates = run.has_certificates.then(next).transpose()?;
             let (opened, of_user) = self.place(&mut run, claimed)?;
             (workspace, home) = (Some(opened), of_user);
         }
         let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
         let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            stdio.iter().chain(&workspace).chain(&preview).chain(&home).map(|one| one.as_fd()).collect();
+        let own = workspace.iter().chain(&preview).chain(&certificates).chain(&home);
+        let descriptors: Vec<BorrowedFd<'_>> = stdio.iter().chain(own).map(AsFd::as_fd).collect();
         slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
         Ok(Body::Slot(slot))
     }

@@ -62,6 +62,8 @@ pub struct Command<'a> {
     pub preview: Option<BorrowedFd<'a>>,
     /// [`Run::is_apart`].
     pub is_apart: bool,
+    /// A file for [`Run::has_certificates`].
+    pub certificates: Option<BorrowedFd<'a>>,
 }
 
 impl Command<'_> {
@@ -86,6 +88,7 @@ impl Command<'_> {
             is_published: self.is_published,
             is_preview: self.preview.is_some(),
             is_apart: self.is_apart,
+            has_certificates: self.certificates.is_some(),
         }
     }
 }
@@ -176,7 +179,8 @@ impl Slots {
         let broker = self.reach().await?;
         let id = broker.next.fetch_add(1, Ordering::Relaxed);
         let workspace = command.workspace.map(Workspace::as_descriptor);
-        let descriptors: Vec<_> = stdio.into_iter().chain(workspace).chain(command.preview).collect();
+        let own = workspace.into_iter().chain(command.preview).chain(command.certificates);
+        let descriptors: Vec<_> = stdio.into_iter().chain(own).collect();
         let run = command.run(id);
         let (waiter, early, replied) = Waiter::new();
         broker.expect(id, waiter)?;
@@ -202,9 +206,11 @@ impl Slots {
             .workspace
             .map(Workspace::as_descriptor)
             .ok_or_else(|| Error::internal("a job without a workspace"))?;
+        let certificates = command.certificates;
         let run = Run { terminal, is_kept: true, ..command.run(broker.next.fetch_add(1, Ordering::Relaxed)) };
         let [output, end, listener] = files.as_descriptors();
-        broker.hand_over(Request::Keep(run), &[workspace, output, end, listener]).await
+        let descriptors = [workspace, output, end, listener].into_iter().chain(certificates);
+        broker.hand_over(Request::Keep(run), &descriptors.collect::<Vec<_>>()).await
     }
 
     /// Tells the broker that nothing more will be asked for on behalf of a connection.

@@ -24,7 +24,7 @@ pub enum Request {
     #[prost(uint64, tag = "4")]
     Release(u64),
     /// A command that a keeper holds, so that it outlives the broker. With four descriptors: workspace, and those of
-    /// [`crate::job::Files`]. What becomes of it is said there.
+    /// [`crate::job::Files`]; and that for [`Run::has_certificates`]. What becomes of it is said there.
     #[prost(message, tag = "5")]
     Keep(Run),
     /// To a slot alone: signals the command's process group.
@@ -151,6 +151,10 @@ pub struct Run {
     /// Whether it is shown an empty directory, gone with it, in place of the workspace.
     #[prost(bool, tag = "18")]
     pub is_apart: bool,
+    /// Whether it trusts certificates of its own choice. Then with another descriptor, after those: a file that is shown as
+    /// [`crate::places::CERTIFICATES`].
+    #[prost(bool, tag = "19")]
+    pub has_certificates: bool,
 }
 
 /// How large a terminal is, in characters.

@@ -80,12 +80,13 @@ fn live(socket: OwnedFd, maker: &mut Maker) -> io::Result<()> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a job without its descriptors"));
     let [workspace, output, end, listener] = [next()?, next()?, next()?, next()?];
-    let home = descriptors.next();
+    // Certificates, where it has some, and the home.
+    let more: Vec<OwnedFd> = descriptors.collect();
     let mut connections = Connections::new(listener);
     let output = Output::new(output.into())?;
-    let place: Vec<BorrowedFd<'_>> = std::iter::once(&workspace).chain(&home).map(AsFd::as_fd).collect();
+    let place: Vec<BorrowedFd<'_>> = std::iter::once(&workspace).chain(&more).map(AsFd::as_fd).collect();
     let started = Keeper::start(maker, &run, &place, output);
-    drop((workspace, home));
+    drop((workspace, more));
     let end_of_job = match started {
         Ok(mut keeper) => {
             let end = keeper.keep(&mut connections, &mut buffer);
@@ -130,7 +131,7 @@ enum Ready {
 }
 
 impl Keeper {
-    /// `place` is the workspace and, for another user than the broker's own, the home.
+    /// `place` is the workspace, certificates if the command has some, and for another user than the broker's own the home.
     fn start(
         maker: &mut Maker,
         run: &Run,

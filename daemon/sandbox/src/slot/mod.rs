@@ -1,6 +1,7 @@
 //! A slot: pid 1 of its own namespaces. It builds what a command may see, waits for the command, and watches over it.
 //! Hands of a workspace have one too.
 
+mod certificates;
 mod command;
 pub(crate) mod landlock_rules;
 mod memory;
@@ -358,11 +359,13 @@ fn serve(
     let mut stdio = [next()?, next()?, next()?];
     let workspace = (run.kind() != Kind::Models).then(&mut next).transpose()?;
     let preview = run.is_preview.then(&mut next).transpose()?;
+    let certificates = run.has_certificates.then(&mut next).transpose()?;
     let home = descriptors.next();
     let started = Instant::now();
     let Prepared { view, gate } = prepared?;
     // While there is the right to take any port.
     let dialer = network::open(socket, &run).layer("network")?;
+    certificates.map_or(Ok(()), certificates::write).layer("certificates")?;
     let place = view.enter(&run, workspace.as_ref(), home.as_ref(), &maker.programs)?;
     drop((workspace, home));
     if let Some(size) = run.terminal {

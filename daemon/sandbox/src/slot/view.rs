@@ -264,7 +264,7 @@ fn check_plain(path: &Path) -> Result<(), Refusal> {
 }
 
 /// The place of `path` in the root to be.
-fn inside(path: &Path) -> PathBuf {
+pub(super) fn inside(path: &Path) -> PathBuf {
     Path::new(NEW).join(path.strip_prefix("/").unwrap_or(path))
 }
 

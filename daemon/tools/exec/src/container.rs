@@ -31,10 +31,10 @@ impl Backend {
         }
     }
 
-    /// Those secrets that its variables name; a container is given none.
-    pub(crate) fn secrets(self, environment: &BTreeMap<String, String>) -> Vec<String> {
+    /// The secrets that its variables and headers name; a container is given none.
+    pub(crate) fn secrets(self, environment: &BTreeMap<String, String>, network: &Network) -> Vec<String> {
         match self {
-            Self::Sandbox => crate::secrets_of(environment),
+            Self::Sandbox => crate::secrets_of(environment).into_iter().chain(network.secrets()).collect(),
             Self::Docker => Vec::new(),
         }
     }

@@ -131,7 +131,7 @@ impl Host {
         });
         let found = found.await;
         for job in found.unwrap_or_default() {
-            let attended = match job.card.network.open(&self.reachable).await {
+            let attended = match job.card.network.open(&self.reachable, None).await {
                 Ok(Some(network)) => job.attend(network).await,
                 Ok(None) => Ok(()),
                 Err(err) => Err(err),
@@ -183,6 +183,7 @@ impl Host {
             is_published: network.is_published(),
             preview: None,
             is_apart: false,
+            certificates: None,
         })
     }
 

@@ -1,22 +1,24 @@
 //! What leads out of a command's slot, on whose loopback nobody else is: a proxy to granted hosts, ports of this host, and
 //! ports of the command that others may connect to.
 
+use crate::run::sealed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    Effect, Error, Result,
+    CallCtx, Effect, Error, Result,
     tool::{PROXY, PROXY_PORT},
 };
-use skynet_egress::{Gateway, Grant, IpNet, Way, relay};
+use skynet_egress::{Adding, Gateway, Grant, IpNet, Roots, Template, Unusable, Way, relay};
 use skynet_sandbox::{
     channel::{AsyncSocket, Buffer},
+    places::CERTIFICATES,
     protocol::Dial,
 };
 use std::{
     collections::BTreeSet,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 use tokio::{
@@ -27,6 +29,9 @@ use tokio::{
 
 /// Grants of one command.
 const MOST_HOSTS: usize = 64;
+
+/// Headers of one command.
+const MOST_HEADERS: usize = 16;
 
 /// What a message from the sandbox has room for, besides the proxy.
 const MOST_PORTS: usize = 8;
@@ -48,6 +53,20 @@ const VARIABLES: [(&str, &str); 7] = [
     ("NODE_USE_ENV_PROXY", "1"),
 ];
 
+/// What programs look at to find the authorities they trust: OpenSSL and Go, curl, Python's requests, Node, Git, Cargo, pip, tools of
+/// Amazon's, Deno.
+const TRUSTED: [(&str, &str); 9] = [
+    ("SSL_CERT_FILE", CERTIFICATES),
+    ("CURL_CA_BUNDLE", CERTIFICATES),
+    ("REQUESTS_CA_BUNDLE", CERTIFICATES),
+    ("NODE_EXTRA_CA_CERTS", CERTIFICATES),
+    ("GIT_SSL_CAINFO", CERTIFICATES),
+    ("CARGO_HTTP_CAINFO", CERTIFICATES),
+    ("PIP_CERT", CERTIFICATES),
+    ("AWS_CA_BUNDLE", CERTIFICATES),
+    ("DENO_CERT", CERTIFICATES),
+];
+
 /// What a command may connect to, and who to it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +75,10 @@ pub struct Network {
     /// `HOST` (port 443), `HOST:PORT` or `*.HOST`, by proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     hosts: Vec<Grant>,
-    /// Ports of this host's loopback to find on its own.
+    /// `HOST NAME: ... secret://NAME`: header the proxy adds there (HTTPS); the command never sees it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<Template>,
+    /// This host's loopback ports to find on its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<i64>")]
     reach: Vec<u16>,
@@ -82,7 +104,7 @@ impl Network {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.reach.is_empty() && self.publish.is_empty()
+        self.hosts.is_empty() && self.headers.is_empty() && self.reach.is_empty() && self.publish.is_empty()
     }
 
     /// What a command does to the world that without it does `without`.
@@ -101,10 +123,16 @@ impl Network {
         !self.publish.is_empty()
     }
 
-    /// Tells programs of the proxy.
+    /// Tells programs of the proxy, and of what it is to be believed by.
     pub(crate) fn environment<'a>(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let has_proxy = self.has_proxy();
-        VARIABLES.into_iter().filter(move |_| has_proxy)
+        let (has_proxy, has_headers) = (self.has_proxy(), !self.headers.is_empty());
+        let trusted = TRUSTED.into_iter().filter(move |_| has_headers);
+        VARIABLES.into_iter().filter(move |_| has_proxy).chain(trusted)
+    }
+
+    /// The secrets that are in headers, for [`skynet_core::Tool::secrets`].
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = String> + '_ {
+        self.headers.iter().map(|header| header.secret().to_owned())
     }
 
     /// The hosts that a command can tell something, this one among them if there is a way to it.
@@ -122,6 +150,7 @@ impl Network {
                 "`reach` and `publish` take at most {MOST_PORTS} ports together"
             )));
         }
+        self.check_headers()?;
         let mut seen = BTreeSet::new();
         for port in self.listen().iter().chain(&self.publish) {
             if *port == 0 {
@@ -140,15 +169,61 @@ impl Network {
         }
     }
 
-    /// Opens what can be opened before the command runs; `None` if there is nothing.
+    fn check_headers(&self) -> Result<()> {
+        if self.headers.len() > MOST_HEADERS {
+            return Err(Error::invalid_input(format!("`headers` takes at most {MOST_HEADERS}")));
+        }
+        for (index, header) in self.headers.iter().enumerate() {
+            if !self.hosts.iter().any(|grant| grant.includes(header.place())) {
+                let place = header.place();
+                return Err(Error::invalid_input(format!(
+                    "`headers` is about `{place}`, which is not among `hosts`; add it there"
+                )));
+            }
+            if self.headers.iter().take(index).any(|other| other.collides(header)) {
+                return Err(Error::invalid_input(format!(
+                    "`headers` has `{header}` and another of that name"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the secrets that are in headers, each for the one host that is told it.
+    async fn adding(&self, ctx: &CallCtx) -> Result<Adding> {
+        let mut headers = Vec::new();
+        for template in &self.headers {
+            let value = ctx.secret(template.secret(), &[template.host()]).await?;
+            headers.push(template.fill(value).map_err(Error::invalid_input)?);
+        }
+        // Certificates of the host are some hundred files, or a large one.
+        let adding = crate::blocking(move || {
+            let adding = Roots::of_system().and_then(|roots| Adding::new(headers, &roots));
+            adding.map_err(|err: Unusable| Error::unavailable(format!("no header can be added: {err}")))
+        });
+        adding.await
+    }
+
+    /// Opens what can be opened before the command runs; `None` if there is nothing. Without a call, which has gone with the
+    /// daemon that had it, no secret is read: hosts that get one are not reached.
     ///
     /// # Errors
-    /// `InvalidInput` for ports that make no sense, `Conflict` for a port of this host that is taken.
-    pub(crate) async fn open(&self, reachable: &Arc<[IpNet]>) -> Result<Option<Open>> {
+    /// `InvalidInput` for ports and headers that make no sense, `Conflict` for a port of this host that is taken, `NotFound` and
+    /// `Denied` for a secret.
+    pub(crate) async fn open(&self, reachable: &Arc<[IpNet]>, ctx: Option<&CallCtx>) -> Result<Option<Open>> {
         self.check()?;
         if self.is_empty() && !self.has_proxy() {
             return Ok(None);
         }
+        let adding = match ctx {
+            _ if self.headers.is_empty() => None,
+            Some(ctx) => Some(self.adding(ctx).await?),
+            None => Some(Adding::lost(&self.headers)),
+        };
+        let unusable =
+            |err| Error::unavailable("the command cannot be given its certificates").with_source(err);
+        let certificates = adding.as_ref().map(|adding| sealed("certificates", adding.certificates()));
+        let certificates = certificates.transpose().map_err(unusable)?;
         let mut published = Vec::new();
         for port in &self.publish {
             let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).await;
@@ -162,20 +237,28 @@ impl Network {
             })?;
             published.push((listener, *port));
         }
-        let gateway = self.has_proxy().then(|| Gateway::new(self.hosts.clone(), reachable.clone()));
-        Ok(Some(Open { gateway, reach: self.reach.clone(), published, serving: JoinSet::new() }))
+        let gateway =
+            self.has_proxy().then(|| Gateway::adding(self.hosts.clone(), reachable.clone(), adding));
+        let (reach, serving) = (self.reach.clone(), JoinSet::new());
+        Ok(Some(Open { gateway, certificates, reach, published, serving }))
     }
 }
 
 /// What is open on this side. Dropped, it is closed.
 pub(crate) struct Open {
     gateway: Option<Arc<Gateway>>,
+    certificates: Option<OwnedFd>,
     reach: Vec<u16>,
     published: Vec<(TcpListener, u16)>,
     serving: JoinSet<()>,
 }
 
 impl Open {
+    /// What the command is to trust, if that is not what the host trusts.
+    pub(crate) fn certificates(&self) -> Option<BorrowedFd<'_>> {
+        self.certificates.as_ref().map(|file| file.as_fd())
+    }
+
     /// Serves the slot that handed out `sockets`.
     pub(crate) fn serve(&mut self, sockets: Vec<OwnedFd>) -> Result<()> {
         let mut sockets = sockets.into_iter();

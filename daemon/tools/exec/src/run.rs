@@ -4,7 +4,7 @@ use crate::{
     Host,
     container::Backend,
     limits::More,
-    network::Network,
+    network::{Network, Open},
     outcome::{EndedBy, Output},
     output::Capture,
     program::{Interpreter, Program},
@@ -66,7 +66,7 @@ pub(crate) struct Input {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     stdin: Option<String>,
-    /// It is ended after so long.
+    /// Ended after so long.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: u32,
@@ -117,7 +117,7 @@ impl Input {
 
     /// Those it names.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        self.backend.secrets(&self.environment)
+        self.backend.secrets(&self.environment, &self.network)
     }
 
     /// What it starts, for the policy to judge.
@@ -183,8 +183,9 @@ pub(crate) async fn in_slot(host: &Host, ctx: &CallCtx, task: &Task<'_>) -> Resu
     let private_home = Host::private_home(ctx.workspace()?);
     let command = host.command(ctx, &task.program, &private_home, task.limits, task.network);
     let command = command.await?;
-    let command = Command { preview: task.preview, is_apart: task.is_apart, ..command };
-    let mut network = task.network.open(&host.reachable).await?;
+    let mut network = task.network.open(&host.reachable, Some(ctx)).await?;
+    let certificates = network.as_ref().and_then(Open::certificates);
+    let command = Command { preview: task.preview, is_apart: task.is_apart, certificates, ..command };
     let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
     let changed = Arc::new(Notify::new());
     let stdin = stdin(task.stdin).map_err(pipes)?;
@@ -264,7 +265,12 @@ fn stdin(text: Option<&str>) -> io::Result<OwnedFd> {
     let Some(text) = text else {
         return Ok(rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     };
-    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    sealed("stdin", text)
+}
+
+/// A file in memory that holds the text, for good.
+pub(crate) fn sealed(name: &str, text: &str) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(text.as_bytes())?;
     file.rewind()?;
     // A command that could write to it had memory that nobody counts.

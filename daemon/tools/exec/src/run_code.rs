@@ -113,7 +113,7 @@ impl Tool for ExecRunCode {
     }
 
     fn secrets(&self, input: &Input) -> Vec<String> {
-        input.backend.secrets(&input.environment)
+        input.backend.secrets(&input.environment, &input.network)
     }
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {

@@ -4,7 +4,7 @@ use crate::{
     Host,
     jobs::{Card, Job, Scope},
     limits::More,
-    network::Network,
+    network::{Network, Open},
     program::{Interpreter, Program},
 };
 use jiff::Timestamp;
@@ -122,7 +122,7 @@ impl Tool for ExecStartJob {
     }
 
     fn secrets(&self, input: &Input) -> Vec<String> {
-        crate::secrets_of(&input.environment)
+        crate::secrets_of(&input.environment).into_iter().chain(input.network.secrets()).collect()
     }
 
     fn command(&self, input: &Input) -> Result<Option<CommandLine>> {
@@ -139,7 +139,8 @@ impl Tool for ExecStartJob {
         let private_home = Host::private_home(ctx.workspace()?);
         let limits = input.limits.with(input.timeout_seconds, input.memory_mib);
         let mut command = self.0.command(ctx, &program, &private_home, limits, &input.network).await?;
-        let network = input.network.open(&self.0.reachable).await?;
+        let network = input.network.open(&self.0.reachable, Some(ctx)).await?;
+        command.certificates = network.as_ref().and_then(Open::certificates);
         if input.pty && !input.environment.contains_key("TERM") {
             command.environment.retain(|variable| !variable.starts_with(b"TERM="));
             command.environment.push(b"TERM=xterm-256color".to_vec());

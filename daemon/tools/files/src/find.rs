@@ -31,7 +31,7 @@ pub(crate) struct Input {
     /// Only entries of this kind.
     #[serde(default)]
     kind: Option<Kind>,
-    /// Most paths to return.
+    /// Most paths.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 10000))]
     limit: u32,

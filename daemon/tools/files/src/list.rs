@@ -29,7 +29,7 @@ pub(crate) struct Input {
     /// The directory.
     #[serde(default = "default_path")]
     path: String,
-    /// Include names that start with a dot.
+    /// Include hidden names.
     #[serde(default)]
     hidden: bool,
     /// Only names that fit this glob.
@@ -38,11 +38,11 @@ pub(crate) struct Input {
     /// Add size, mode and time of change to every entry.
     #[serde(default)]
     details: bool,
-    /// Most entries to return.
+    /// Most entries.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 10000))]
     limit: u32,
-    /// Return entries that sort after this name; pass the last name of a truncated answer to go on.
+    /// Entries that sort after this name: the last of a truncated answer, to go on.
     #[serde(default)]
     after: Option<String>,
 }

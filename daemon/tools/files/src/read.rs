@@ -23,21 +23,21 @@ pub(crate) struct FilesRead;
 pub(crate) struct Input {
     /// The file.
     path: String,
-    /// First line to return, from 1.
+    /// First line, from 1.
     #[serde(default)]
     #[schemars(range(min = 1))]
     start_line: Option<u64>,
-    /// How many lines to return; all that fit if left out.
+    /// How many lines; all that fit if left out.
     #[serde(default)]
     #[schemars(range(min = 1))]
     line_count: Option<u64>,
     /// How to decode: `auto` by byte order mark, else as UTF-8, else as Latin-1; `base64` returns bytes of any file.
     #[serde(default)]
     encoding: Wanted,
-    /// With `base64`: first byte to return.
+    /// With `base64`: first byte.
     #[serde(default)]
     offset_bytes: u64,
-    /// Most bytes to return (default 65536).
+    /// Most bytes (default 65536).
     #[serde(default)]
     #[schemars(range(min = 1, max = 4194304))]
     #[allow(dead_code, reason = "the pipeline reads it and tells `ctx.max_bytes`")]

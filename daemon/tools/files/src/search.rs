@@ -49,7 +49,7 @@ pub(crate) struct Input {
     #[serde(default)]
     #[schemars(range(max = 20))]
     context: u32,
-    /// Most matching lines to return.
+    /// Most matching lines.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 5000))]
     limit: u32,

@@ -29,7 +29,7 @@ pub(crate) struct Input {
     #[serde(default = "default_depth")]
     #[schemars(range(min = 1, max = 32))]
     depth: u32,
-    /// Include names that start with a dot.
+    /// Include hidden names.
     #[serde(default)]
     hidden: bool,
     /// Include what .gitignore leaves out.

@@ -30,16 +30,16 @@ pub(crate) struct Input {
     /// Only commits that touch these.
     #[serde(default)]
     paths: Vec<String>,
-    /// Only commits whose message matches this regular expression.
+    /// Regular expression for the message.
     #[serde(default)]
     grep: Option<String>,
-    /// Only commits whose author matches this regular expression.
+    /// Regular expression for the author.
     #[serde(default)]
     author: Option<String>,
-    /// Only commits after this date, such as `2026-01-31` or `2 weeks ago`.
+    /// Only after this date, such as `2026-01-31` or `2 weeks ago`.
     #[serde(default)]
     since: Option<String>,
-    /// Most commits to return.
+    /// Most commits.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 1000))]
     limit: u32,

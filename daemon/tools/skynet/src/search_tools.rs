@@ -15,10 +15,10 @@ const fn default_limit() -> u32 {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// What the tool should do, in plain words, English or French.
+    /// What it should do, in plain English or French.
     #[schemars(length(min = 1, max = 1000))]
     query: String,
-    /// Most tools to return.
+    /// Most tools.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 20))]
     limit: u32,
