@@ -30,24 +30,24 @@ struct Host {
 impl Host {
     /// One with the certificate that is written to `certificates`.
     fn start(certificates: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-        let own = rcgen::generate_simple_self_signed(names).unwrap();
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(certificates)
-            .unwrap()
-            .write_all(own.cert.pem().as_bytes())
-            .unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+        let mut parameters = rcgen::CertificateParams::new(names).unwrap();
+        // Those that trust both find each by its name.
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, format!("host at {port}"));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = parameters.self_signed(&key).unwrap();
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(certificates).unwrap();
+        file.write_all(own.pem().as_bytes()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
+            .with_single_cert(vec![own.der().clone()], key)
             .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = Self { port: listener.local_addr().unwrap().port(), asked: Arc::default() };
+        let host = Self { port, asked: Arc::default() };
         let (config, asked) = (Arc::new(config), host.asked.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
