@@ -54,12 +54,18 @@ impl State {
             )
         };
         let (journal, interrupted) = Journal::open(&calls).with_context(refused)?;
-        skynet_policy::record_interrupted(&audit, &interrupted)?;
         if !interrupted.is_empty() {
             tracing::warn!(
                 calls = interrupted.len(),
                 "the last daemon died while these calls ran; they are marked `interrupted`"
             );
+        }
+        match skynet_policy::settle(&audit, &journal, &interrupted) {
+            // Reads are served with a full disk; the next start tries again.
+            Err(err) if err.is_disk_full() => {
+                tracing::warn!(error = %err, "the disk is full, so these calls are not recorded yet");
+            }
+            other => other?,
         }
         match skynet_policy::reconcile(&audit, &journal) {
             // Reads are served with a full disk; the next start tries again.

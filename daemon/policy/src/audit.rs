@@ -1,14 +1,16 @@
 //! One line per call in the hash-chained ledger, and the answers of calls that were sent again.
 
-use crate::{approvals::Approval, redact, scan};
+use crate::{approvals::Approval, redact, rooms::Rooms, scan};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use skynet_core::{Answer, Call, Error, Layer, Next, Result, call::Before, canonical::hex, change::Changed};
+use skynet_core::{
+    Answer, Call, CallId, Error, Layer, Next, Result, call::Before, canonical::hex, change::Changed,
+};
 use skynet_secrets::{Keyring, Scanner};
 use skynet_store::{
-    Journal, Ledger,
+    Journal, Ledger, Position,
     journal::{Intent, Known},
 };
 use std::{
@@ -17,15 +19,28 @@ use std::{
     time::Instant,
 };
 
+/// Room that is taken for the line of a call that changes something. Where more is needed and the disk is full, the line is
+/// written without what makes it longer.
+pub(crate) const LINE_BYTES: u64 = 16 << 10;
+
+/// What such a line says in place of that.
+const SHORTENED: &str = "the disk was full: what it was given and what it changed are not recorded";
+
 pub(crate) struct Audit {
     ledger: Ledger,
     journal: Arc<Journal>,
     keyring: Arc<Keyring>,
+    rooms: Arc<Rooms>,
 }
 
 impl Audit {
-    pub(crate) const fn new(ledger: Ledger, journal: Arc<Journal>, keyring: Arc<Keyring>) -> Self {
-        Self { ledger, journal, keyring }
+    pub(crate) const fn new(
+        ledger: Ledger,
+        journal: Arc<Journal>,
+        keyring: Arc<Keyring>,
+        rooms: Arc<Rooms>,
+    ) -> Self {
+        Self { ledger, journal, keyring, rooms }
     }
 
     /// Writes the line of a finished call; waits for the disk where the call changed something.
@@ -36,16 +51,69 @@ impl Audit {
         started: Instant,
         scanner: &Scanner,
     ) -> Result<(), skynet_store::Error> {
-        let line = serde_json::to_vec(&Line::new(call, outcome, started))
-            .map_err(|err| skynet_store::Error::Corrupt(format!("an audit record: {err}")))?;
-        // An agent may have written a value where only its name belongs.
-        let position = self.ledger.append(&scanner.redact(&line).bytes)?;
+        let position = self.append(call, outcome, started, scanner)?;
         if call.effect.is_mutating() {
             let (settled, synced) =
                 tokio::join!(self.journal.settle(call.id, outcome), self.ledger.sync(position));
             settled.and(synced)?;
         }
         Ok(())
+    }
+
+    fn append(
+        &self,
+        call: &Call,
+        outcome: &Result<Answer>,
+        started: Instant,
+        scanner: &Scanner,
+    ) -> Result<Position, skynet_store::Error> {
+        let line = Line::new(call, outcome, started);
+        // An agent may have written a value where only its name belongs.
+        let json = to_json(&line)?;
+        let whole = scanner.redact(&json).bytes;
+        let Some(mut room) = self.rooms.take(call.id) else { return self.ledger.append(&whole) };
+        match room.append(&whole) {
+            Err(err) if err.is_disk_full() => {
+                tracing::warn!(call = %call.id, "the disk is full, so a call is recorded without its input and changes");
+                room.append(&scanner.redact(&to_json(&line.shortened())?).bytes)
+            }
+            other => other,
+        }
+    }
+
+    /// Settles a call whose task ended before the call did.
+    fn leave(&self, id: CallId) {
+        let room = self.rooms.take(id);
+        // What was not begun had no effect.
+        let Some(intent) = self.journal.leave(id) else { return };
+        let settle = || {
+            let line = interrupted_line(&intent, "its task ended while it ran");
+            match room {
+                Some(mut room) => room.append(line.as_bytes())?,
+                None => self.ledger.append(line.as_bytes())?,
+            };
+            // The journal must not say that it is recorded where a power cut takes the record.
+            self.ledger.sync_now()?;
+            self.journal.abandon(std::slice::from_ref(&intent))
+        };
+        if let Err(err) = settle() {
+            tracing::error!(call = %id, error = %err, "a call that was given up is recorded by the next start");
+        }
+    }
+}
+
+/// A call that is not recorded yet. Its task may end before that, by a defect or with the daemon.
+struct Unrecorded<'a> {
+    audit: &'a Audit,
+    id: CallId,
+    is_recorded: bool,
+}
+
+impl Drop for Unrecorded<'_> {
+    fn drop(&mut self) {
+        if !self.is_recorded {
+            self.audit.leave(self.id);
+        }
     }
 }
 
@@ -78,10 +146,14 @@ impl Layer for Audit {
             Known::Nothing => {}
         }
         let early = scan::scanner(&self.keyring, call.caller.uid).await?;
+        let mut unrecorded = Unrecorded { audit: self, id: call.id, is_recorded: false };
         let outcome = next.run(call).await;
         let scanner = scan::scanner(&self.keyring, call.caller.uid).await.unwrap_or(early);
         let outcome = outcome.map_err(|err| scan::clean(err, &scanner));
-        match self.record(call, &outcome, started, &scanner).await {
+        let recorded = self.record(call, &outcome, started, &scanner).await;
+        // What could not be recorded here cannot be by that either; the next start tries again.
+        unrecorded.is_recorded = true;
+        match recorded {
             Ok(()) => outcome,
             // A read changed nothing, so it may be answered without its line; the gap is in the log.
             Err(err) if !call.effect.is_mutating() => {
@@ -142,27 +214,25 @@ pub async fn record_decision(
     ledger.sync(position).await
 }
 
-/// Records the calls that a daemon left behind when it died, one line each.
-///
-/// # Errors
-/// What the filesystem says.
-pub fn record_interrupted(ledger: &Ledger, intents: &[Intent]) -> Result<(), skynet_store::Error> {
-    for intent in intents {
-        let line = json!({
-            "kind": "call",
-            "call": intent.call,
-            "tool": intent.tool,
-            "effect": intent.effect.as_str(),
-            "uid": intent.uid,
-            "input_digest": intent.input_digest,
-            "workspace": intent.workspace,
-            "token_id": intent.token,
-            "outcome": "interrupted",
-            "message": "the daemon died while it ran",
-        });
-        ledger.append(line.to_string().as_bytes())?;
-    }
-    Ok(())
+/// The line of a call of which nobody knows how it ended.
+pub(crate) fn interrupted_line(intent: &Intent, message: &str) -> String {
+    let line = json!({
+        "kind": "call",
+        "call": intent.call,
+        "tool": intent.tool,
+        "effect": intent.effect.as_str(),
+        "uid": intent.uid,
+        "input_digest": intent.input_digest,
+        "workspace": intent.workspace,
+        "token_id": intent.token,
+        "outcome": "interrupted",
+        "message": message,
+    });
+    line.to_string()
+}
+
+fn to_json(line: &Line<'_>) -> Result<Vec<u8>, skynet_store::Error> {
+    serde_json::to_vec(line).map_err(|err| skynet_store::Error::Corrupt(format!("an audit record: {err}")))
 }
 
 /// What is recorded of a call. Written straight from the call: a tree of values in between would be a hundred allocations.
@@ -244,6 +314,18 @@ impl<'a> Line<'a> {
             message: outcome.as_ref().err().map(|err| err.message.as_ref()),
             result_bytes: outcome.as_ref().ok().map(|answer| answer.json.len()),
             result_digest: outcome.as_ref().ok().map(|answer| hex(&Sha256::digest(&answer.json))),
+        }
+    }
+
+    /// Without what may make it longer than the room that was taken for it.
+    fn shortened(self) -> Self {
+        Self {
+            input: json!({}),
+            before: Vec::new(),
+            changes: Vec::new(),
+            secrets: Vec::new(),
+            message: Some(SHORTENED),
+            ..self
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Answers of tools that say how long theirs stay true; and, on a miss, the turn of a call that changes something, and its
 //! intent, durable before its effect.
 
-use crate::{Metrics, Services, turns::Turns};
+use crate::{Metrics, Services, audit::LINE_BYTES, rooms::Rooms, turns::Turns};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -15,17 +15,19 @@ pub(crate) struct Cache {
     answers: Table<(i64, String)>,
     journal: Arc<Journal>,
     audit: Ledger,
+    rooms: Arc<Rooms>,
     turns: Turns,
     leases: Arc<Leases>,
     metrics: Arc<Metrics>,
 }
 
 impl Cache {
-    pub(crate) fn new(on: &Services) -> Self {
+    pub(crate) fn new(on: &Services, rooms: Arc<Rooms>) -> Self {
         Self {
             answers: on.tables.table("cache"),
             journal: on.journal.clone(),
             audit: on.audit.clone(),
+            rooms,
             turns: Turns::default(),
             leases: on.leases.clone(),
             metrics: on.metrics.clone(),
@@ -86,8 +88,11 @@ impl Layer for Cache {
                 token: call.caller.token.as_ref().map(|token| token.id.clone()),
             };
             // What cannot be recorded must not happen, so its line in the audit log gets its room first.
-            let begun = match self.audit.make_room() {
-                Ok(()) => self.journal.begin(call.id, intent).await,
+            let begun = match self.audit.reserve(LINE_BYTES) {
+                Ok(room) => {
+                    self.rooms.keep(call.id, room);
+                    self.journal.begin(call.id, intent).await
+                }
                 Err(err) => Err(err),
             };
             begun.map_err(|err| {

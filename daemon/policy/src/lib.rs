@@ -18,6 +18,7 @@ mod question;
 mod quota;
 mod reconcile;
 mod redact;
+mod rooms;
 mod rules;
 mod scan;
 mod trace;
@@ -27,7 +28,7 @@ mod validate;
 mod visible;
 
 pub use approvals::{Approval, Approvals, State as ApprovalState};
-pub use audit::{record_decision, record_interrupted};
+pub use audit::record_decision;
 pub use commands::{CommandRule, Commands, Who};
 pub use factor::Factor;
 pub use grants::{Breadth, Covers, Grant, Grants, Wish};
@@ -35,7 +36,7 @@ pub use metrics::{Count, Metrics};
 pub use project::{MOST_PROJECT_BYTES, OfWorkspace, PROJECT_FILE, ProjectFile, Projects, too_long};
 pub use question::Detail;
 pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
-pub use reconcile::reconcile;
+pub use reconcile::{reconcile, settle};
 pub use rules::{
     Decision, Explanation, Facts, Hours, InForce, Lend, Matcher, Role, Roles, Rule, Rules, Verdict,
 };
@@ -87,11 +88,12 @@ pub struct Services {
 /// an argument that there is not.
 pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
     on.rules.load().check(registry)?;
+    let rooms = Arc::<rooms::Rooms>::default();
     let layers: Vec<Box<dyn Layer>> = vec![
         // One span, count and duration for every call, denied ones too.
         Box::new(trace::Trace::new(on.metrics.clone())),
         // Sees every outcome below: denials, cancellations, panics.
-        Box::new(audit::Audit::new(on.audit.clone(), on.journal.clone(), on.keyring.clone())),
+        Box::new(audit::Audit::new(on.audit.clone(), on.journal.clone(), on.keyring.clone(), rooms.clone())),
         // By who calls, when and where, tool and effect, before anything that costs.
         Box::new(permit::Permit::new(on.rules.clone())),
         // After permission: a denied call is not charged.
@@ -103,7 +105,7 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.approvals.clone(), on.grants.clone(), on.confirm_wait, on.factor)),
         // A miss writes the intent of a mutating call, durably, before its effect.
-        Box::new(cache::Cache::new(on)),
+        Box::new(cache::Cache::new(on, rooms)),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.
         Box::new(bound::Bound::new(on.blobs.clone(), on.keyring.clone())),
         // Innermost: measures the tool alone; below it a panic becomes an error.

@@ -4,10 +4,14 @@
 //! Only the newest records of each are looked at. Not every difference is damage: in a power cut either may have lost the
 //! records of calls that were not answered yet.
 
+use crate::audit::interrupted_line;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use skynet_core::CallId;
-use skynet_store::{Journal, Ledger, Record, journal::Ended};
+use skynet_store::{
+    Journal, Ledger, Record,
+    journal::{Ended, Intent},
+};
 use std::{borrow::Cow, collections::HashSet};
 
 /// What is read of each: the records of thousands of calls.
@@ -28,6 +32,25 @@ struct Line<'a> {
     effect: Cow<'a, str>,
     #[serde(borrow, default)]
     outcome: Cow<'a, str>,
+}
+
+/// Records the calls that a daemon left behind when it died, one line each. Only once these are durable the journal is told,
+/// so that a start which ends in between leaves none without its line.
+///
+/// # Errors
+/// What the filesystem says.
+pub fn settle(audit: &Ledger, journal: &Journal, left: &[Intent]) -> Result<(), skynet_store::Error> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let (records, _) = audit.newest(WINDOW_BYTES)?;
+    let recorded: HashSet<CallId> = records.iter().filter_map(call_of).map(|(id, _)| id).collect();
+    let is_recorded = |intent: &&Intent| intent.call.parse::<CallId>().is_ok_and(|id| recorded.contains(&id));
+    for intent in left.iter().filter(|intent| !is_recorded(intent)) {
+        audit.append(interrupted_line(intent, "the daemon died while it ran").as_bytes())?;
+    }
+    audit.sync_now()?;
+    journal.abandon(left)
 }
 
 /// Gives each the records that only the other has.
@@ -178,6 +201,40 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, text.lines().take(left).map(|line| format!("{line}\n")).collect::<String>())
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn calls_that_a_daemon_left_are_recorded_once_whenever_a_start_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let (audit, journal) = open(directory.path());
+        let intent = Intent {
+            call: id(1).to_string(),
+            tool: "t_write".into(),
+            effect: Effect::Write,
+            uid: 1,
+            input_digest: "d".into(),
+            workspace: None,
+            token: None,
+        };
+        journal.begin(id(1), intent).await.unwrap();
+        drop((audit, journal));
+        // The first start ends before it records anything, the second before it tells the journal, the third does all.
+        for start in 0..4 {
+            let audit = Ledger::open(&directory.path().join("audit"), 1 << 20).unwrap();
+            let (journal, left) = Journal::open(&directory.path().join("journal")).unwrap();
+            assert_eq!(left.len(), usize::from(start < 3), "start {start}");
+            match start {
+                0 => {}
+                1 => {
+                    let line = interrupted_line(&left[0], "the daemon died while it ran");
+                    audit.append(line.as_bytes()).unwrap();
+                }
+                _ => settle(&audit, &journal, &left).unwrap(),
+            }
+            assert!(matches!(journal.lookup(id(1)).unwrap(), Known::Interrupted));
+            let told = lines(&audit).iter().filter(|line| line["outcome"] == "interrupted").count();
+            assert_eq!(told, usize::from(start > 0), "start {start}");
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! It is what lets a daemon that was killed answer a resent frame without running it twice.
 
 use crate::{
-    Ledger, Position, Record, Result, at,
+    Ledger, Position, Record, Result, Room, at,
     segment::{self, GENESIS},
 };
 use bytes::Bytes;
@@ -26,6 +26,13 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// How many settled calls are remembered: more than any shim has in flight when its daemon dies.
 const REMEMBERED_CALLS: usize = 100_000;
+
+/// Taken before a call begins, for what is recorded of its end. An answer that needs more may find the disk full, and is
+/// left out then.
+const ROOM_BYTES: u64 = 16 << 10;
+
+/// Of the message of an error, where there is no room for all of it.
+const SHORT_MESSAGE_BYTES: usize = 1024;
 
 /// What the journal knows of a call.
 #[derive(Debug)]
@@ -56,6 +63,16 @@ struct Calls {
     states: HashMap<CallId, State>,
     /// Settled calls, oldest first, for forgetting.
     order: std::collections::VecDeque<(CallId, Position)>,
+    /// Calls of which the end is not recorded yet.
+    begun: HashMap<CallId, Begun>,
+}
+
+/// A call of which the end is not recorded yet.
+struct Begun {
+    intent: Intent,
+    position: Position,
+    /// For its outcome; `None` for one that an earlier daemon began.
+    room: Option<Room>,
 }
 
 #[derive(Clone, Copy)]
@@ -151,8 +168,9 @@ struct Failure {
 }
 
 impl Journal {
-    /// Opens the journal and returns the calls that were under way when the last daemon died. A record that is not as it was
-    /// written answers for no call any more: one that is sent again is refused with `interrupted`.
+    /// Opens the journal and returns the calls that were under way when the last daemon died: each start does, until
+    /// [`Journal::abandon`] is told that they are in the audit log. A record that is not as it was written answers for no call
+    /// any more: one that is sent again is refused with `interrupted`.
     ///
     /// # Errors
     /// What the filesystem says.
@@ -164,7 +182,7 @@ impl Journal {
             File::open(&path).map_err(at(&path))?;
         }
         let mut calls = Calls::default();
-        let mut open: HashMap<CallId, Intent> = HashMap::new();
+        let mut open: HashMap<CallId, Begun> = HashMap::new();
         let mut chain = Chain::default();
         let mut told = (0, String::new());
         for record in ledger.records()? {
@@ -182,7 +200,8 @@ impl Journal {
             match entry.kind {
                 Kind::Intent => {
                     calls.states.insert(id, State::Begun);
-                    open.extend(entry.intent.map(|intent| (id, intent)));
+                    let position = record.position;
+                    open.extend(entry.intent.map(|intent| (id, Begun { intent, position, room: None })));
                 }
                 Kind::Outcome if is_genuine => {
                     open.remove(&id);
@@ -194,11 +213,9 @@ impl Journal {
                 }
             }
         }
-        for (id, intent) in &open {
-            let entry = Entry::new(Kind::Abandoned, intent.call.clone());
-            ledger.append(&to_json(&entry)?)?;
-            calls.states.insert(*id, State::Interrupted);
-        }
+        calls.states.extend(open.keys().map(|id| (*id, State::Interrupted)));
+        let left = open.values().map(|begun| begun.intent.clone()).collect();
+        calls.begun = open;
         let is_recent =
             told.1.parse::<Timestamp>().is_ok_and(|at| Timestamp::now().duration_since(at) < IN_DOUBT_FOR);
         let is_in_doubt = AtomicBool::new(is_recent);
@@ -207,7 +224,35 @@ impl Journal {
         if chain.faults > 0 && chain.faults != told.0 {
             journal.doubt("records of the call journal are not as they were written, or missing")?;
         }
-        Ok((journal, open.into_values().collect()))
+        Ok((journal, left))
+    }
+
+    /// Gives up a call whose task ended without an outcome; `None` for one that was not begun, or was settled.
+    #[must_use]
+    pub fn leave(&self, id: CallId) -> Option<Intent> {
+        let mut calls = self.lock();
+        let intent = calls.begun.get(&id).map(|begun| begun.intent.clone())?;
+        calls.states.insert(id, State::Interrupted);
+        Some(intent)
+    }
+
+    /// Takes note that the audit log tells of calls that were left without an outcome.
+    ///
+    /// # Errors
+    /// What the filesystem says; then the next start returns the rest of them again.
+    pub fn abandon(&self, left: &[Intent]) -> Result<()> {
+        for intent in left {
+            let json = to_json(&Entry::new(Kind::Abandoned, intent.call.clone()))?;
+            let id = intent.call.parse::<CallId>().ok();
+            let room = id.and_then(|id| self.lock().begun.get_mut(&id)?.room.take());
+            match room {
+                Some(mut room) => room.append(&json)?,
+                None => self.ledger.append(&json)?,
+            };
+            let settled = id.and_then(|id| self.lock().begun.remove(&id));
+            drop(settled);
+        }
+        Ok(())
     }
 
     /// Notes that calls which it knew of may be unknown now.
@@ -280,15 +325,19 @@ impl Journal {
         Ok(())
     }
 
-    /// Records, durably, that a call is about to have its effect, and makes sure that its end can be recorded too.
+    /// Records, durably, that a call is about to have its effect, once there is room to record its end.
     ///
     /// # Errors
     /// What the filesystem says; then the call must not run.
     pub async fn begin(&self, id: CallId, intent: Intent) -> Result<()> {
-        let entry = Entry { intent: Some(intent), ..Entry::new(Kind::Intent, id.to_string()) };
-        self.ledger.make_room()?;
+        let entry = Entry { intent: Some(intent.clone()), ..Entry::new(Kind::Intent, id.to_string()) };
+        let room = Some(self.ledger.reserve(ROOM_BYTES)?);
         let position = self.ledger.append(&to_json(&entry)?)?;
-        self.lock().states.insert(id, State::Begun);
+        {
+            let mut calls = self.lock();
+            calls.states.insert(id, State::Begun);
+            calls.begun.insert(id, Begun { intent, position, room });
+        }
         self.ledger.sync(position).await
     }
 
@@ -312,8 +361,21 @@ impl Journal {
                     Some(Failure { kind: err.kind.as_str().into(), message: err.message.to_string() });
             }
         }
-        let position = self.ledger.append(&to_json(&entry)?)?;
-        let forgotten = self.lock().settle(id, position);
+        let whole = to_json(&entry)?;
+        let room = self.lock().begun.get_mut(&id).and_then(|begun| begun.room.take());
+        let position = match room {
+            Some(mut room) => match room.append(&whole) {
+                Err(err) if err.is_disk_full() => room.append(&to_json(&shortened(id, outcome))?)?,
+                other => other?,
+            },
+            None => self.ledger.append(&whole)?,
+        };
+        let (forgotten, begun) = {
+            let mut calls = self.lock();
+            let begun = calls.begun.remove(&id);
+            (calls.settle(id, position), begun)
+        };
+        drop(begun);
         if let Some(oldest) = forgotten {
             self.ledger.drop_before(oldest)?;
         }
@@ -359,7 +421,10 @@ impl Calls {
         }
         let (forgotten, _) = self.order.pop_front()?;
         self.states.remove(&forgotten);
-        self.order.front().map(|(_, oldest)| *oldest)
+        let settled = self.order.front().map(|(_, oldest)| *oldest);
+        // An intent stays for as long as nothing tells how its call ended.
+        let begun = self.begun.values().map(|begun| begun.position);
+        begun.chain(settled).min_by_key(|position| position.sequence)
     }
 }
 
@@ -394,6 +459,22 @@ impl Chain {
     }
 }
 
+/// An outcome as it is recorded where the disk has no room for more.
+fn shortened(id: CallId, outcome: &std::result::Result<Answer, CallError>) -> Entry<'static> {
+    let (kind, message) = match outcome {
+        Ok(_) => {
+            let message = "it was done, and its answer was not kept because the disk of the daemon's state was full; look at its target";
+            (ErrorKind::Interrupted, message.to_owned())
+        }
+        Err(err) => {
+            let end = err.message.floor_char_boundary(SHORT_MESSAGE_BYTES);
+            (err.kind, err.message.get(..end).unwrap_or_default().to_owned())
+        }
+    };
+    let error = Some(Failure { kind: kind.as_str().into(), message });
+    Entry { error, ..Entry::new(Kind::Outcome, id.to_string()) }
+}
+
 fn to_json(entry: &Entry<'_>) -> Result<Vec<u8>> {
     serde_json::to_vec(entry).map_err(corrupt)
 }
@@ -407,6 +488,7 @@ fn corrupt(err: serde_json::Error) -> crate::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room;
     use uuid::Uuid;
 
     fn id(sequence: u64) -> CallId {
@@ -438,8 +520,13 @@ mod tests {
         journal.settle(id(2), &Err(CallError::conflict("no"))).await.unwrap();
         drop(journal);
 
-        for expected_open in [vec![id(3).to_string()], vec![]] {
+        // Told at each start, until it is known to be in the audit log.
+        let left = vec![id(3).to_string()];
+        for (expected_open, is_recorded) in [(left.clone(), false), (left, true), (vec![], false)] {
             let (journal, open) = Journal::open(directory.path()).unwrap();
+            if is_recorded {
+                journal.abandon(&open).unwrap();
+            }
             assert_eq!(open.into_iter().map(|intent| intent.call).collect::<Vec<_>>(), expected_open);
             assert!(matches!(journal.lookup(id(1)).unwrap(), Known::Settled(Ok(found)) if found == answer));
             assert!(
@@ -448,6 +535,44 @@ mod tests {
             assert!(matches!(journal.lookup(id(3)).unwrap(), Known::Interrupted));
             assert!(matches!(journal.lookup(id(4)).unwrap(), Known::Nothing));
         }
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_the_end_of_what_was_begun_is_recorded() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        for call in 1..=4 {
+            journal.begin(id(call), intent(id(call))).await.unwrap();
+        }
+        journal.ledger.lock().take = room::tests::nothing;
+        // Others begin only until the room that is left is what those need.
+        let mut refused = None;
+        for call in 5..500 {
+            refused = journal.begin(id(call), intent(id(call))).await.err();
+            if refused.is_some() {
+                break;
+            }
+        }
+        assert!(refused.unwrap().is_disk_full());
+        let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(2 << 20));
+        journal.settle(id(1), &Ok(Answer::new(long.into()))).await.unwrap();
+        journal.settle(id(2), &Err(CallError::conflict("x".repeat(2 << 20)))).await.unwrap();
+        journal.settle(id(3), &Ok(Answer::new(Bytes::from_static(b"{}")))).await.unwrap();
+        let given_up = journal.leave(id(4)).unwrap();
+        journal.abandon(&[given_up]).unwrap();
+        assert!(journal.leave(id(4)).is_none());
+        drop(journal);
+        let (journal, open) = Journal::open(directory.path()).unwrap();
+        let is_open = |call: u64| open.iter().any(|intent| intent.call == id(call).to_string());
+        assert!((1..=4).all(|call| !is_open(call)) && is_open(5));
+        let kind = |call| match journal.lookup(id(call)).unwrap() {
+            Known::Settled(outcome) => Some(outcome.err().map(|err| err.kind)),
+            Known::Interrupted | Known::Nothing => None,
+        };
+        assert_eq!(
+            [1, 2, 3, 4].map(kind),
+            [Some(Some(ErrorKind::Interrupted)), Some(Some(ErrorKind::Conflict)), Some(None), None]
+        );
     }
 
     #[tokio::test]

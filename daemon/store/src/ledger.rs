@@ -5,6 +5,7 @@
 
 use crate::{
     Error, Result, Verdict, aside, at,
+    room::{self, Take},
     seal::Seal,
     segment,
     tail::{self, Tail},
@@ -12,10 +13,6 @@ use crate::{
     verify::{self, Expected},
 };
 use prometheus_client::metrics::histogram::Histogram;
-use rustix::{
-    fs::{FallocateFlags, fallocate},
-    io::Errno,
-};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
@@ -28,9 +25,6 @@ use tokio::sync::watch;
 
 /// How long a written record may stay unsynced.
 const SYNC_WITHIN: Duration = Duration::from_millis(20);
-
-/// Room on the disk that is taken in advance; enough for what is recorded of 500 calls, when half of it is left.
-const ROOM_BYTES: u64 = 1 << 20;
 
 /// Upper bounds in seconds of what a sync takes: from memory that keeps its content to a disk that seeks under load.
 const SYNC_BUCKETS: [f64; 10] = [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -82,7 +76,10 @@ pub(crate) struct Writer {
     pub(crate) segment: u64,
     pub(crate) length: u64,
     /// Up to here the disk has room for this segment.
-    allocated: u64,
+    pub(crate) allocated: u64,
+    /// Of that room, what is for records of calls under way.
+    pub(crate) reserved: u64,
+    pub(crate) take: Take,
     pub(crate) sequence: u64,
     pub(crate) head: String,
     /// What no checkpoint covers yet.
@@ -138,6 +135,8 @@ impl Ledger {
             segment: current,
             length: tail.whole_bytes,
             allocated: 0,
+            reserved: 0,
+            take: room::take,
             sequence,
             head,
             unsigned,
@@ -166,40 +165,17 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Makes sure that the disk has room for the records of what is about to happen.
-    ///
-    /// # Errors
-    /// `Io` when it has not.
-    pub fn make_room(&self) -> Result<()> {
-        let mut writer = self.lock();
-        if writer.length + ROOM_BYTES / 2 <= writer.allocated {
-            return Ok(());
-        }
-        match fallocate(&*writer.file, FallocateFlags::KEEP_SIZE, writer.length, ROOM_BYTES) {
-            Ok(()) => writer.allocated = writer.length + ROOM_BYTES,
-            // fallocate(2): not every filesystem can promise room.
-            Err(Errno::OPNOTSUPP) => {}
-            Err(err) => return Err(at(segment::path(&self.shared().directory, writer.segment))(err.into())),
-        }
-        Ok(())
-    }
-
     /// Writes one record: a non-empty JSON object, to which `seq` and `at` are added.
     ///
     /// # Errors
     /// `Io` when the disk refuses; then nothing of the record remains. `Stopped` after a failed sync.
     pub fn append(&self, object: &[u8]) -> Result<Position> {
-        let members = object
-            .strip_prefix(b"{")
-            .filter(|rest| rest.len() > 1)
-            .ok_or_else(|| Error::Corrupt("a ledger record must be a non-empty JSON object".into()))?;
+        let members = members_of(object)?;
         let shared = self.shared();
         let mut writer = self.lock();
         shared.refuse_if_stopped()?;
         // Before the record: one that is refused must leave nothing behind.
-        if writer.length >= shared.segment_bytes {
-            shared.rotate(&mut writer)?;
-        }
+        shared.rotate_if_due(&mut writer)?;
         let position = shared.write(&mut writer, &now(), members)?;
         shared.sign_if_many(&mut writer);
         Ok(position)
@@ -221,6 +197,19 @@ impl Ledger {
             .await
             .map_err(|_| Error::Stopped("the ledger was closed".into()))?;
         reached.as_ref().map(|_| ()).map_err(|reason| Error::Stopped(reason.clone()))
+    }
+
+    /// Makes all that is written survive a power cut, in this thread.
+    ///
+    /// # Errors
+    /// What the filesystem says; `Stopped` after a failed sync.
+    pub fn sync_now(&self) -> Result<()> {
+        let (file, segment) = {
+            let writer = self.lock();
+            (writer.file.clone(), writer.segment)
+        };
+        self.shared().refuse_if_stopped()?;
+        self.shared().sync_here(&file, segment)
     }
 
     /// Announces the newest written sequence.
@@ -333,6 +322,9 @@ impl Shared {
         line.extend_from_slice(&json);
         line.push(b'\n');
 
+        if writer.reserved > 0 {
+            self.hold(writer, line.len() as u64)?;
+        }
         let path = segment::path(&self.directory, writer.segment);
         let offset = writer.length;
         if let Err(err) = (&*writer.file).write_all(&line) {
@@ -370,19 +362,48 @@ impl Shared {
         })
     }
 
+    /// Begins the next segment when this one is full. On a full disk it grows beyond its size: what calls under way reserved
+    /// is here.
+    pub(crate) fn rotate_if_due(&self, writer: &mut Writer) -> Result<()> {
+        if writer.length < self.segment_bytes {
+            return Ok(());
+        }
+        match self.rotate(writer) {
+            Err(err) if err.is_disk_full() => Ok(()),
+            other => other,
+        }
+    }
+
     fn rotate(&self, writer: &mut Writer) -> Result<()> {
+        let path = segment::path(&self.directory, writer.segment + 1);
+        let file = open_segment(&path)?;
+        let mut allocated = 0;
+        if writer.reserved > 0 {
+            allocated = room::ahead(writer.take, &file, 0, writer.reserved).map_err(|err| {
+                // An empty segment does no harm, if even that is refused.
+                let _ = fs::remove_file(&path);
+                at(&path)(err.into())
+            })?;
+        }
         self.sign_or_say(writer);
         self.sync_here(&writer.file, writer.segment)?;
         // The room that this segment does not need; without it nothing but that room is lost.
         let _ = writer.file.set_len(writer.length);
-        let path = segment::path(&self.directory, writer.segment + 1);
-        writer.file = Arc::new(open_segment(&path)?);
+        writer.file = Arc::new(file);
         writer.segment += 1;
         writer.length = 0;
-        writer.allocated = 0;
+        writer.allocated = allocated;
         self.newest_segment.send_replace(writer.segment);
         sync_directory(&self.directory)
     }
+}
+
+/// What is behind the brace of a record.
+pub(crate) fn members_of(object: &[u8]) -> Result<&[u8]> {
+    object
+        .strip_prefix(b"{")
+        .filter(|rest| rest.len() > 1)
+        .ok_or_else(|| Error::Corrupt("a ledger record must be a non-empty JSON object".into()))
 }
 
 fn start_syncer(shared: Arc<Shared>) -> Result<()> {
