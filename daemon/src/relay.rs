@@ -84,7 +84,8 @@ impl Relay for Desk {
         let welcome = ServerMessage { kind: Some(server_message::Kind::Welcome(welcome)) };
         tokio::spawn(self.clone().converse(session, caller, inbound, outbound));
         let replies = ReceiverStream::new(stream).map(|outgoing: Outgoing| {
-            let reply = Reply { answers: outgoing.answers, json: outgoing.json };
+            let Outgoing { answers, opens, json, .. } = outgoing;
+            let reply = Reply { answers, json, opens };
             ServerMessage { kind: Some(server_message::Kind::Reply(reply)) }
         });
         Ok(Response::new(Box::pin(tokio_stream::once(welcome).chain(replies).map(Ok))))
@@ -144,20 +145,20 @@ impl Desk {
         }
         pump.abort();
         inbox.hang_up();
-        let is_last = self.sessions.detach(session);
-        match inbox.leaving() {
-            Leaving::Goodbye => {
+        let orphan = self.sessions.detach(session);
+        match (inbox.leaving(), orphan) {
+            (Leaving::Goodbye, _) => {
                 self.forget(session);
                 self.sessions.end(session);
             }
-            Leaving::Lost if is_last => {
+            (Leaving::Lost, Some(orphan)) => {
                 tokio::time::sleep(ORPHANS_LIVE).await;
-                if !self.sessions.is_attached(session) {
+                // Who came back and left again since has a time of his own.
+                if self.sessions.retire(&orphan) {
                     self.forget(session);
-                    self.sessions.retire(session);
                 }
             }
-            Leaving::Lost => {}
+            (Leaving::Lost, None) => {}
         }
     }
 }

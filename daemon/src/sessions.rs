@@ -4,11 +4,15 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skynet_catalog::Choices;
+use skynet_core::CallId;
 use skynet_leases::Leases;
 use skynet_store::{Table, Tables};
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use uuid::Uuid;
 
@@ -24,13 +28,29 @@ pub(crate) struct Session {
     pub(crate) protocol_version: String,
     pub(crate) workspace: String,
     pub(crate) attached_at: Timestamp,
+    /// When a client attached first; `None` of one that an older release stored.
+    #[serde(default)]
+    began_at: Option<Timestamp>,
+    /// The resources it hears of, each with frame and place in a batch of the call that asked for it.
+    #[serde(default)]
+    subscribed: BTreeMap<String, (u64, u32)>,
     /// What it switched on or off in its list.
     #[serde(default)]
     toolsets: Choices,
     #[serde(skip)]
     pub(crate) attachments: u32,
+    /// The number of the newest attachment, which no other one has.
+    #[serde(skip)]
+    attachment: u64,
     #[serde(skip)]
     pub(crate) calls: u64,
+}
+
+/// A session whose last connection ended; void once somebody attaches to it again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Orphan {
+    session: Uuid,
+    attachment: u64,
 }
 
 /// All of them.
@@ -40,6 +60,8 @@ pub(crate) struct Sessions {
     /// Held from reading a session in memory to the end of its writing, so that the newest is what is stored.
     storing: Mutex<()>,
     leases: Arc<Leases>,
+    /// Attachments since the start.
+    attachments: AtomicU64,
 }
 
 impl Sessions {
@@ -51,7 +73,13 @@ impl Sessions {
                 table.remove(&id)?;
             }
         }
-        Ok(Self { live: Mutex::default(), table, storing: Mutex::default(), leases })
+        Ok(Self {
+            live: Mutex::default(),
+            table,
+            storing: Mutex::default(),
+            leases,
+            attachments: AtomicU64::default(),
+        })
     }
 
     /// Notes that a client is attached.
@@ -69,11 +97,15 @@ impl Sessions {
         if known.as_ref().is_some_and(|session| session.uid != uid) {
             return Err(anyhow!("the session belongs to another user"));
         }
+        let now = Timestamp::now();
         let session = Session {
             uid,
             pid,
             workspace: workspace.to_owned(),
-            attached_at: Timestamp::now(),
+            attached_at: now,
+            began_at: known.as_ref().map_or(Some(now), |session| session.began_at),
+            subscribed: known.as_ref().map_or_else(BTreeMap::new, |session| session.subscribed.clone()),
+            attachment: self.attachments.fetch_add(1, Ordering::Relaxed),
             attachments: known.as_ref().map_or(0, |session| session.attachments) + 1,
             calls: known.as_ref().map_or(0, |session| session.calls),
             client: known.as_ref().map_or_else(String::new, |session| session.client.clone()),
@@ -119,12 +151,12 @@ impl Sessions {
         }
     }
 
-    /// Notes that a connection ended; true when it was the last of its session.
-    pub(crate) fn detach(&self, id: Uuid) -> bool {
-        self.lock().get_mut(&id).is_none_or(|session| {
-            session.attachments = session.attachments.saturating_sub(1);
-            session.attachments == 0
-        })
+    /// Notes that a connection ended; the session, when it was the last of it.
+    pub(crate) fn detach(&self, id: Uuid) -> Option<Orphan> {
+        let mut live = self.lock();
+        let session = live.get_mut(&id)?;
+        session.attachments = session.attachments.saturating_sub(1);
+        (session.attachments == 0).then_some(Orphan { session: id, attachment: session.attachment })
     }
 
     /// Forgets a session whose client said goodbye, with what it had leased.
@@ -136,13 +168,54 @@ impl Sessions {
         self.leases.end_session(id);
     }
 
-    /// Keeps a session that nobody came back to only on disk, where one that does is found again.
-    pub(crate) fn retire(&self, id: Uuid) {
-        self.lock().remove(&id);
+    /// Keeps a session that nobody came back to only on disk, where one that does is found again; false if somebody did.
+    pub(crate) fn retire(&self, orphan: &Orphan) -> bool {
+        let mut live = self.lock();
+        let is_orphan =
+            |session: &Session| session.attachments == 0 && session.attachment == orphan.attachment;
+        live.get(&orphan.session).is_some_and(is_orphan) && live.remove(&orphan.session).is_some()
     }
 
-    pub(crate) fn is_attached(&self, id: Uuid) -> bool {
-        self.lock().get(&id).is_some_and(|session| session.attachments > 0)
+    /// When a client attached first, if that is known.
+    pub(crate) fn began_at(&self, id: Uuid) -> Option<Timestamp> {
+        self.lock().get(&id).and_then(|session| session.began_at)
+    }
+
+    /// Notes a resource that the client asked to hear of, so that it does over every connection to come.
+    pub(crate) fn subscribe(&self, uri: &str, call: CallId) {
+        if let Some(session) = self.lock().get_mut(&call.session) {
+            session.subscribed.insert(uri.to_owned(), (call.sequence, call.index));
+        }
+        self.keep_durably(call.session);
+    }
+
+    /// Notes that it hears no more of one.
+    pub(crate) fn unsubscribe(&self, id: Uuid, uri: &str) {
+        let was_subscribed =
+            self.lock().get_mut(&id).is_some_and(|session| session.subscribed.remove(uri).is_some());
+        if was_subscribed {
+            self.keep_durably(id);
+        }
+    }
+
+    /// What the client hears of, each with the call that asked for it.
+    pub(crate) fn subscribed(&self, id: Uuid) -> Vec<(String, CallId)> {
+        let live = self.lock();
+        let subscribed = live.get(&id).into_iter().flat_map(|session| &session.subscribed);
+        let with_call = |(uri, (sequence, index)): (&String, &(u64, u32))| {
+            (uri.clone(), CallId { session: id, sequence: *sequence, index: *index })
+        };
+        subscribed.map(with_call).collect()
+    }
+
+    /// Whether it hears of that one.
+    pub(crate) fn is_subscribed(&self, id: Uuid, uri: &str) -> bool {
+        self.lock().get(&id).is_some_and(|session| session.subscribed.contains_key(uri))
+    }
+
+    fn keep_durably(&self, id: Uuid) {
+        // On a full disk at least this daemon remembers.
+        self.store(id, |table, id, known| table.put_durably(id, known).or_else(|_| table.put(id, known)));
     }
 
     /// The sessions since the start, newest first.
@@ -167,9 +240,64 @@ impl skynet_catalog::Memory for Sessions {
         if let Some(known) = self.lock().get_mut(&session) {
             known.toolsets = choices;
         }
-        // On a full disk at least this daemon remembers.
-        self.store(session, |table, id, known| {
-            table.put_durably(id, known).or_else(|_| table.put(id, known))
-        });
+        self.keep_durably(session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    fn open(directory: &std::path::Path) -> Sessions {
+        Sessions::open(&Tables::open(directory).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn who_came_back_and_left_again_is_not_ended_by_the_first_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let sessions = open(directory.path());
+        let attach = || sessions.attach(ID, 1, 2, "/w").unwrap();
+        attach();
+        attach();
+        assert_eq!(sessions.detach(ID), None, "another connection is there");
+        let first = sessions.detach(ID).unwrap();
+        attach();
+        assert!(!sessions.retire(&first), "it is attached");
+        let second = sessions.detach(ID).unwrap();
+        assert!(!sessions.retire(&first), "its time is that of the second end");
+        assert!(sessions.retire(&second) && !sessions.retire(&second));
+        // Found again on disk, and no older end is about that.
+        attach();
+        let third = sessions.detach(ID).unwrap();
+        assert!(!sessions.retire(&first) && !sessions.retire(&second) && sessions.retire(&third));
+    }
+
+    #[test]
+    fn what_was_subscribed_to_outlives_the_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let sessions = open(directory.path());
+        sessions.attach(ID, 1, 2, "/w").unwrap();
+        let call = |sequence, index| CallId { session: ID, sequence, index };
+        sessions.subscribe("skynet://a", call(3, 0));
+        sessions.subscribe("skynet://b", call(4, 2));
+        sessions.subscribe("skynet://c", call(5, 0));
+        sessions.unsubscribe(ID, "skynet://a");
+        let began_at = sessions.began_at(ID);
+        drop(sessions);
+        // Threads of sled hold the lock for moments.
+        let file = std::fs::File::open(directory.path().join("db")).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        drop(file);
+        let sessions = open(directory.path());
+        sessions.attach(ID, 1, 3, "/w").unwrap();
+        let expected = [("skynet://b", call(4, 2)), ("skynet://c", call(5, 0))];
+        assert_eq!(sessions.subscribed(ID), expected.map(|(uri, call)| (uri.to_owned(), call)));
+        assert!(sessions.is_subscribed(ID, "skynet://b") && !sessions.is_subscribed(ID, "skynet://a"));
+        assert!(began_at.is_some() && sessions.began_at(ID) == began_at);
+        sessions.end(ID);
+        sessions.attach(ID, 1, 3, "/w").unwrap();
+        assert!(sessions.subscribed(ID).is_empty(), "who said goodbye comes as somebody new");
     }
 }

@@ -244,7 +244,14 @@ impl Relay {
     /// What a message has for the client.
     fn settle(&mut self, message: ServerMessage) -> Bytes {
         match message.kind {
-            Some(Kind::Reply(Reply { answers, json })) if answers == 0 || self.session.settle(answers) => {
+            Some(Kind::Reply(Reply { answers: 0, json, opens }))
+                if opens == 0 || self.session.open(opens) =>
+            {
+                json
+            }
+            Some(Kind::Reply(Reply { answers, json, .. }))
+                if answers != 0 && self.session.settle(answers) =>
+            {
                 json
             }
             _ => Bytes::new(),

@@ -30,6 +30,8 @@ pub(crate) struct Session {
     swallow: BTreeSet<u64>,
     /// Subscriptions stay open for as long as the client wants them.
     listens: BTreeSet<u64>,
+    /// Those of them that the client was told of: a daemon that is asked again says so again.
+    opened: BTreeSet<u64>,
     /// Lines that are not answered, while there is no connection.
     unsent: VecDeque<Bytes>,
     connections: u32,
@@ -48,6 +50,7 @@ impl Session {
             initialized: None,
             swallow: BTreeSet::new(),
             listens: BTreeSet::new(),
+            opened: BTreeSet::new(),
             unsent: VecDeque::new(),
             connections: 0,
             is_connected: false,
@@ -79,10 +82,16 @@ impl Session {
     /// Whether the client should see the answer to this frame; it is no longer in flight.
     pub(crate) fn settle(&mut self, sequence: u64) -> bool {
         self.listens.remove(&sequence);
+        self.opened.remove(&sequence);
         let was_in_flight = self.in_flight.remove(&sequence).is_some();
         // Of a replayed handshake the client has the answer.
         let is_replay = self.swallow.remove(&sequence);
         was_in_flight || !is_replay
+    }
+
+    /// Whether the client should see a line that tells it that a frame is heard.
+    pub(crate) fn open(&mut self, sequence: u64) -> bool {
+        !self.listens.contains(&sequence) || self.opened.insert(sequence)
     }
 
     /// What a new connection must be told: the handshake if it was made before, then what is unanswered.
@@ -175,6 +184,20 @@ mod tests {
         assert!(!session.settle(1), "the answer to a replay is swallowed");
         assert!(session.settle(3));
         assert!(!session.is_waiting());
+    }
+
+    #[test]
+    fn a_client_is_told_once_that_it_is_heard() {
+        let mut session = Session::new().unwrap();
+        let listen = take(&mut session, r#"{"id":1,"method":"subscriptions/listen"}"#);
+        let other = take(&mut session, r#"{"id":2,"method":"subscriptions/listen"}"#);
+        replayed(&mut session);
+        assert!(session.open(listen));
+        session.disconnect();
+        assert_eq!(replayed(&mut session), [(listen, true), (other, true)]);
+        assert!(!session.open(listen), "it was told over the first connection");
+        assert!(session.open(other), "that never reached it");
+        assert!(session.settle(listen) && session.opened.len() == 1);
     }
 
     #[test]

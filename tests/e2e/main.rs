@@ -17,6 +17,7 @@ mod crowd;
 mod ctl;
 mod daemon;
 mod damage;
+mod dialogs;
 mod disk;
 mod environment;
 mod escapes;

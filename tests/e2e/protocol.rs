@@ -195,10 +195,12 @@ fn a_cancel_stops_the_call_and_the_session_goes_on() {
     ];
     for call in calls {
         let id = shim.post("tools/call", call);
-        assert_eq!(shim.receive()["method"], "elicitation/create");
+        let question = shim.receive();
+        assert_eq!(question["method"], "elicitation/create");
         shim.send(
             &json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }),
         );
+        is_withdrawn(&shim.receive(), &question);
         let next = shim.post("tools/call", json!({ "name": "files_stat", "arguments": { "path": "." } }));
         let answer = shim.receive();
         assert_eq!(answer["id"], next, "a canceled request gets no answer: {answer}");
@@ -206,6 +208,12 @@ fn a_cancel_stops_the_call_and_the_session_goes_on() {
     }
     let (_, canceled, _) = home.ctl(&["audit", "query", "--outcome", "canceled", "--json"]);
     assert_eq!(canceled.matches("\"files_list\"").count(), 2, "{canceled}");
+}
+
+/// Checks that a message takes a question back.
+pub(crate) fn is_withdrawn(message: &Value, question: &Value) {
+    assert_eq!(message["method"], "notifications/cancelled", "{message}");
+    assert!(question["id"].is_string() && message["params"]["requestId"] == question["id"], "{message}");
 }
 
 #[test]

@@ -154,6 +154,72 @@ fn an_interrupted_call_is_in_the_audit_log() {
     assert_eq!((&record["outcome"], &record["tool"]), (&json!("interrupted"), &json!("files_copy")));
 }
 
+/// The next notification about `uri`, passing over other messages but those that would tell of the reconnection.
+fn told_of(shim: &mut Shim, uri: &str) -> Value {
+    loop {
+        let message = shim.receive();
+        assert_ne!(message["method"], "notifications/subscriptions/acknowledged", "{message}");
+        assert!(message.get("id").is_none(), "no subscription ends: {message}");
+        if message["method"] == "notifications/resources/updated" && message["params"]["uri"] == uri {
+            return message;
+        }
+    }
+}
+
+/// Subscriptions go on when a daemon is followed by another one, in both eras.
+fn subscriptions_survive(end: impl Fn(Daemon)) {
+    let home = Home::new();
+    let (files, gone) = (["f1", "f2"].map(|name| home.project.join(name)), home.project.join("gone"));
+    let uris = ["f1", "f2", "gone"].map(|name| format!("skynet://workspace/{name}"));
+    let [first, second, given_up] = &uris;
+    let mut daemon = Daemon::start(&home);
+    let mut legacy = Shim::connected(&home, "2025-11-25", json!({}));
+    for uri in &uris {
+        assert!(legacy.request("resources/subscribe", json!({ "uri": uri })).get("error").is_none());
+    }
+    assert!(legacy.request("resources/unsubscribe", json!({ "uri": given_up })).get("error").is_none());
+    let mut modern = Shim::start(&home);
+    let wanted = json!({ "resourceSubscriptions": [first, second] });
+    let params = json!({ "notifications": wanted, "_meta": crate::protocol::modern_meta() });
+    let id = modern.post("subscriptions/listen", params);
+    assert_eq!(modern.receive()["method"], "notifications/subscriptions/acknowledged");
+    told_of(&mut modern, first);
+    told_of(&mut modern, second);
+    for (round, (file, uri)) in files.iter().zip(&uris).enumerate() {
+        end(daemon);
+        daemon = Daemon::start(&home);
+        // Of what nobody saw meanwhile. Only this tells of the second file before it changes.
+        for shim in [&mut legacy, &mut modern] {
+            told_of(shim, second);
+        }
+        if round == 1 {
+            fs::write(&gone, "x").unwrap();
+        }
+        fs::write(file, "x").unwrap();
+        let told = told_of(&mut modern, uri);
+        assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], id, "{told}");
+        // What was given up before the daemon ended is not told of.
+        loop {
+            let message = legacy.receive();
+            assert_ne!(&message["params"]["uri"], given_up, "{message}");
+            if message["params"]["uri"] == *uri {
+                break;
+            }
+        }
+    }
+    drop(daemon);
+}
+
+#[test]
+fn subscriptions_survive_a_killed_daemon() {
+    subscriptions_survive(Daemon::kill);
+}
+
+#[test]
+fn subscriptions_survive_a_daemon_that_is_stopped() {
+    subscriptions_survive(|daemon| assert!(daemon.terminate().success()));
+}
+
 #[test]
 fn what_a_session_chose_to_see_survives_the_daemon() {
     let home = Home::new();

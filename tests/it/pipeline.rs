@@ -1,5 +1,7 @@
 //! The ten layers.
 
+mod ends;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

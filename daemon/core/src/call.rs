@@ -278,6 +278,9 @@ pub enum Asked {
 pub trait Ask: Send + Sync {
     /// Shows a question.
     async fn ask(&self, question: Question<'_>) -> Asked;
+
+    /// Takes a question back that is still shown, because nobody waits for its answer any more.
+    async fn withdraw(&self) {}
 }
 
 /// A call on its way inward.

@@ -126,6 +126,11 @@ impl Layer for Confirm {
         let approval = self.approvals.request(call, &asked)?;
         call.release_slots();
         let outcome = self.ask(call, &approval).await;
+        if let Some(ask) = &call.ask {
+            // Answered elsewhere, too late, or no longer of interest: a human must not answer what nobody asks. Before the call
+            // ends, so that it is heard where the question was.
+            ask.withdraw().await;
+        }
         call.reacquire_slots().await;
         let (tool, id) = (approval.tool, &approval.id);
         match outcome {

@@ -113,7 +113,7 @@ impl Log {
         let missed = self.kept.iter().filter(|(number, _)| *number > event);
         let message = |(event, json): &(u64, Bytes)| Message {
             id: Some(EventId { stream: self.stream, event: *event }),
-            outgoing: Outgoing { answers: 0, about: 0, json: json.clone() },
+            outgoing: Outgoing { answers: 0, about: 0, opens: 0, json: json.clone() },
         };
         Some(missed.map(message).collect())
     }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn outgoing(json: &'static [u8]) -> Outgoing {
-        Outgoing { answers: 0, about: 0, json: Bytes::from_static(json) }
+        Outgoing { answers: 0, about: 0, opens: 0, json: Bytes::from_static(json) }
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Session {
         let revision = self.inbox.revision();
         let primer = Message {
             id: Some(log.newest()),
-            outgoing: Outgoing { answers: 0, about: 0, json: Bytes::new() },
+            outgoing: Outgoing { answers: 0, about: 0, opens: 0, json: Bytes::new() },
         };
         Some(((revision.as_str() >= PRIMED_SINCE).then_some(primer).into_iter().collect(), for_client))
     }

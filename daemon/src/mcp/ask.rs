@@ -6,20 +6,27 @@ use async_trait::async_trait;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult,
-        ElicitationAction, ElicitationSchema, GetExtensions as _, InputRequest, InputRequiredResult,
-        ServerRequest,
+        CallToolRequestParams, CancelledNotification, CancelledNotificationParam, ClientResult,
+        ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
+        GetExtensions as _, InputRequest, InputRequiredResult, RequestId, ServerNotification, ServerRequest,
     },
-    service::{OriginatingRequestId, Peer, RequestContext},
+    service::{OriginatingRequestId, Peer, PeerRequestOptions, RequestContext, ServiceError},
 };
 use skynet_core::{
     Caller,
     call::{Ask, Asked, Question},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::timeout;
 
 /// The name of our question among a client's answers.
 const KEY: &str = "approval";
+
+/// A client that reads nothing holds up the end of a call for no longer than that.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How to ask through this request's client.
 pub(super) enum Dialog {
@@ -76,6 +83,22 @@ pub(super) struct Elicit {
     peer: Peer<RoleServer>,
     about: About,
     origin: OriginatingRequestId,
+    /// What is asked and not answered.
+    open: Mutex<Option<RequestId>>,
+}
+
+impl Elicit {
+    fn open(&self) -> MutexGuard<'_, Option<RequestId>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, request: ServerRequest) -> Result<ClientResult, ServiceError> {
+        let asked = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await?;
+        *self.open() = Some(asked.id.clone());
+        let answer = asked.await_response().await;
+        self.open().take();
+        answer
+    }
 }
 
 #[async_trait]
@@ -85,7 +108,7 @@ impl Ask for Elicit {
         let mut request = ElicitRequest::new(form);
         request.extensions_mut().insert(self.about);
         request.extensions_mut().insert(self.origin.clone());
-        match self.peer.send_request(ServerRequest::ElicitRequest(request)).await {
+        match self.answer(ServerRequest::ElicitRequest(request)).await {
             Ok(ClientResult::ElicitResult(result)) if is_agreed(&result) => Asked::Yes,
             Ok(ClientResult::ElicitResult(_)) => Asked::No,
             Ok(_) => Asked::Cannot,
@@ -94,6 +117,18 @@ impl Ask for Elicit {
                 Asked::Cannot
             }
         }
+    }
+
+    /// Who asked for something it no longer wants says so, and takes no notice of a later answer (MCP, cancellation).
+    async fn withdraw(&self) {
+        let Some(id) = self.open().take() else { return };
+        let reason = "the call is no longer waiting for an answer".to_owned();
+        let mut canceled =
+            CancelledNotification::new(CancelledNotificationParam::new(Some(id), Some(reason)));
+        canceled.extensions.insert(self.about);
+        let told = self.peer.send_notification(ServerNotification::CancelledNotification(canceled));
+        // A client that is gone, or reads nothing, has no dialog that could mislead anybody.
+        let _ = timeout(WITHDRAWN_WITHIN, told).await;
     }
 }
 
@@ -166,5 +201,6 @@ pub(super) fn through(
         return Ok(Dialog::Retry(Arc::new(Retry { states, owner, answer, raised: Mutex::default() })));
     }
     let origin = OriginatingRequestId(context.id.clone());
-    Ok(Dialog::Elicit(Arc::new(Elicit { peer: context.peer.clone(), about, origin })))
+    let open = Mutex::default();
+    Ok(Dialog::Elicit(Arc::new(Elicit { peer: context.peer.clone(), about, origin, open })))
 }

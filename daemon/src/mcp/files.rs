@@ -21,7 +21,7 @@ pub(super) const MOST_FILES: usize = 64;
 const NEWS: usize = 16;
 
 /// After its hands died, a file is watched again; when that fails, again after that time.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+pub(super) const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The files that one client hears of, by URI.
 pub(super) struct Files {

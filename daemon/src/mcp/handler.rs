@@ -28,9 +28,9 @@ use rmcp::{
 };
 use serde_json::Value;
 use skynet_catalog::Viewer;
-use skynet_core::{Caller, Error, ErrorKind};
+use skynet_core::{CallId, Caller, Error, ErrorKind};
 use std::sync::{
-    Arc, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 use uuid::Uuid;
@@ -70,6 +70,8 @@ pub(super) struct Handler {
     pub(super) caller: Caller,
     pub(super) inbox: Arc<Inbox>,
     pub(super) splices: Arc<Splices>,
+    /// What the session subscribed to over connections before this one.
+    pub(super) resumed: Mutex<Vec<(String, CallId)>>,
     pub(super) subscribed: Subscribed,
     /// The files among them.
     pub(super) files: Files,
@@ -183,6 +185,8 @@ impl ServerHandler for Handler {
             self.inbox.clone(),
         );
         tokio::spawn(telling);
+        let resumed = std::mem::take(&mut *self.resumed.lock().unwrap_or_else(PoisonError::into_inner));
+        subscriptions::resume(self, resumed, &context.peer).await;
     }
 
     async fn list_tools(
@@ -318,9 +322,11 @@ impl ServerHandler for Handler {
                 None,
             ));
         }
+        let raw = raw(&context)?;
         if resources::is_file(&request.uri) {
-            self.files.follow(self, &raw(&context)?, &request.uri).await?;
+            self.files.follow(self, &raw, &request.uri).await?;
         }
+        self.desk.sessions.subscribe(&request.uri, raw.call);
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).insert(request.uri);
         Ok(())
     }
@@ -331,6 +337,7 @@ impl ServerHandler for Handler {
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.uri);
+        self.desk.sessions.unsubscribe(self.session, &request.uri);
         self.files.forget(&request.uri);
         Ok(())
     }
@@ -350,6 +357,11 @@ impl ServerHandler for Handler {
         let files = Files::default();
         let watch = self.watch(true, &files);
         let wanted = context.accepted().resource_subscriptions.iter().flatten();
+        if raw.resend {
+            // What happened since the last connection nobody saw. What was not asked for, the sink drops.
+            let _ = context.sink().notify_tool_list_changed().await;
+            let _ = context.sink().notify_resource_updated(resources::SESSION_AUDIT).await;
+        }
         for (uri, index) in wanted.filter(|uri| resources::is_file(uri)).zip(1..) {
             // Each of them is asked for by a call of its own.
             let mut raw = raw.clone();

@@ -5,7 +5,7 @@
 //! Notifications and responses pass waiting requests: a cancel must not stand in line behind what it cancels.
 
 use super::{
-    Traffic,
+    Leaving, Outgoing, Traffic,
     envelope::{self, Envelope, Kind, Refusal},
 };
 use bytes::Bytes;
@@ -43,15 +43,6 @@ pub(super) const YOUNG: Duration = Duration::from_millis(5);
 
 /// The only revision that has batches.
 const BATCH_REVISION: &str = "2025-03-26";
-
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leaving {
-    /// The client closed its stdin.
-    Goodbye,
-    /// The connection broke; the client may come back.
-    Lost,
-}
 
 /// A message handed to rmcp.
 pub(super) struct Taken {
@@ -124,17 +115,6 @@ enum Missing {
     Slot,
 }
 
-/// A message on its way to the client.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    /// The frame it answers, for good; 0 if it answers none.
-    pub(crate) answers: u64,
-    /// The frame under way that it is about; 0 if none. Matters where each frame has a stream of its own.
-    pub(crate) about: u64,
-    /// One line, with its line feed. Empty if there is nothing to say but that the frame is settled.
-    pub(crate) json: Bytes,
-}
-
 /// The frames of one connection.
 pub(crate) struct Inbox {
     session: Uuid,
@@ -192,9 +172,13 @@ impl Inbox {
     /// No more frames come.
     pub(crate) fn close(&self, leaving: Leaving) {
         let mut state = self.lock();
-        state.leaving.get_or_insert(leaving);
+        let leaving = *state.leaving.get_or_insert(leaving);
         state.left_at.get_or_insert_with(Instant::now);
         drop(state);
+        if leaving == Leaving::Lost {
+            // What waits for news ends with the connection, and its end must not be told to a client that comes back for more.
+            self.hang_up();
+        }
         self.traffic.forget(self.session);
         self.closing.cancel();
         self.arrived.notify_one();
@@ -286,10 +270,24 @@ impl Inbox {
 
     /// Delivers the answer to a frame, or something about one that nobody asked for.
     pub(super) async fn send(&self, answers: u64, about: u64, json: Bytes) {
+        self.deliver(Outgoing { answers, about, opens: 0, json: envelope::end_line(json) }).await;
+    }
+
+    /// Tells the client that it hears from now on what a frame asked for.
+    pub(super) async fn open(&self, frame: u64, json: Bytes) {
+        self.deliver(Outgoing { answers: 0, about: 0, opens: frame, json: envelope::end_line(json) }).await;
+    }
+
+    /// Whether a frame waits for its answer.
+    pub(super) fn is_under_way(&self, frame: u64) -> bool {
+        self.lock().in_flight.values().any(|origin| origin.sequence == frame)
+    }
+
+    async fn deliver(&self, outgoing: Outgoing) {
         let outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(outbound) = outbound {
             // A connection that is gone gets its answers when it comes back and asks again.
-            let _ = outbound.send(Outgoing { answers, about, json: envelope::end_line(json) }).await;
+            let _ = outbound.send(outgoing).await;
         }
     }
 

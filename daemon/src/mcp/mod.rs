@@ -12,7 +12,9 @@ mod inbox;
 mod listing;
 mod names;
 mod old_names;
+mod outgoing;
 mod prompts;
+mod questions;
 mod resources;
 mod result;
 mod server;
@@ -24,6 +26,7 @@ mod traffic;
 mod wire;
 
 pub(crate) use envelope::is_answered;
-pub(crate) use inbox::{Inbox, Leaving, Outgoing};
+pub(crate) use inbox::Inbox;
+pub(crate) use outgoing::{Leaving, Outgoing};
 pub(crate) use server::{Options, Server};
 pub(crate) use traffic::{Traffic, Turns};

@@ -66,6 +66,11 @@ impl Names {
         Some((call, id.unwrap_or_else(|| name.clone())))
     }
 
+    /// The frame of a request.
+    pub(super) fn frame_of(&self, name: &RequestId) -> Option<u64> {
+        Some(self.handed.get(name)?.call.sequence)
+    }
+
     /// What the client knows a request by.
     pub(super) fn of_client(&self, name: &RequestId) -> Option<&RequestId> {
         self.handed.get(name)?.id.as_ref()
@@ -90,7 +95,7 @@ mod tests {
         assert_eq!(names.answered(&first), None);
         assert_eq!(names.cancel(id.clone()), second);
         let third = names.hand_over(id.clone(), call(3));
-        assert_eq!(names.of_client(&third), Some(&id));
+        assert_eq!((names.of_client(&third), names.frame_of(&third)), (Some(&id), Some(3)));
         assert_eq!(names.answered(&second), None);
         assert_eq!(names.answered(&third), Some((call(3), id)));
         assert!(names.handed.is_empty() && names.renamed.is_empty());

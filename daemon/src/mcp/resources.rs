@@ -11,7 +11,9 @@ use rmcp::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skynet_core::{Error, ErrorKind};
-use std::{borrow::Cow, collections::VecDeque};
+use skynet_store::{Ledger, Record};
+use std::borrow::Cow;
+use uuid::Uuid;
 
 /// The newest calls of the session that reads it.
 pub(super) const SESSION_AUDIT: &str = "skynet://session/audit";
@@ -30,6 +32,10 @@ const MOST_READ_BYTES: usize = 1 << 20;
 
 /// So many calls are shown of a session.
 const MOST_RECORDS: usize = 200;
+
+/// Of the audit log, read from its end for that: at first, and at most.
+const FIRST_SEEN_BYTES: u64 = 256 << 10;
+const MOST_SEEN_BYTES: u64 = 8 << 20;
 
 const JSON: &str = "application/json";
 
@@ -58,7 +64,7 @@ pub(super) fn workspace_path(uri: &str) -> Result<String, ErrorData> {
 pub(super) fn all() -> Vec<Resource> {
     let audit = Resource::new(SESSION_AUDIT, "session-audit")
         .with_title("Audit log of this session")
-        .with_description("The newest calls of this session as the audit log has them, oldest first: tool, input, outcome, duration.")
+        .with_description("The newest calls of this session as the audit log has them, at most 200, oldest first: tool, input, outcome, duration. It begins with an entry of kind `omitted` where older ones are left out.")
         .with_mime_type(JSON);
     let memory = Resource::new(MEMORY, "memory")
         .with_title("What is remembered here")
@@ -124,23 +130,48 @@ struct Line<'a> {
 }
 
 async fn session_audit(handler: &Handler) -> Result<ResourceContents, ErrorData> {
-    let (audit, session) = (handler.server.audit.clone(), handler.session.as_simple().to_string());
-    let read = tokio::task::spawn_blocking(move || {
-        let mut newest = VecDeque::new();
-        for record in audit.records()? {
-            let line: Option<Line<'_>> = serde_json::from_slice(&record.json).ok();
-            if line.is_some_and(|line| line.call.split('.').next() == Some(&session)) {
-                newest.push_back(String::from_utf8_lossy(&record.json).into_owned());
-                if newest.len() > MOST_RECORDS {
-                    newest.pop_front();
-                }
-            }
-        }
-        Ok::<_, skynet_store::Error>(newest)
-    });
-    let newest = read.await.map_err(internal)?.map_err(internal)?;
-    let text = format!("[{}]", Vec::from(newest).join(",\n"));
+    let (audit, session) = (handler.server.audit.clone(), handler.session);
+    // As records have it.
+    let began_at = handler.desk.sessions.began_at(session).map(|began_at| format!("{began_at:.6}"));
+    let read = tokio::task::spawn_blocking(move || newest_of(&audit, session, began_at.as_deref()));
+    let (mut shown, is_whole) = read.await.map_err(internal)?.map_err(internal)?;
+    if !is_whole {
+        let message = format!(
+            "only the newest calls of this session are shown; `skynetctl audit query --session {}` shows older ones",
+            session.as_simple()
+        );
+        shown.insert(0, json!({ "kind": "omitted", "message": message }).to_string());
+    }
+    let text = format!("[{}]", shown.join(",\n"));
     Ok(ResourceContents::text(text, SESSION_AUDIT).with_mime_type(JSON))
+}
+
+/// The newest records of a session, oldest first, and whether those are all. The log may be long, so it is read from its end,
+/// and not beyond where the session began.
+fn newest_of(
+    audit: &Ledger,
+    session: Uuid,
+    began_at: Option<&str>,
+) -> Result<(Vec<String>, bool), skynet_store::Error> {
+    let session = session.as_simple().to_string();
+    let is_own = |record: &&Record| {
+        let line: Option<Line<'_>> = serde_json::from_slice(&record.json).ok();
+        line.is_some_and(|line| line.call.split('.').next() == Some(&session))
+    };
+    let mut window = FIRST_SEEN_BYTES;
+    loop {
+        let (records, has_older) = audit.newest(window)?;
+        let mut own: Vec<&Record> = records.iter().rev().filter(is_own).take(MOST_RECORDS + 1).collect();
+        let is_before = |first: &Record| began_at.is_some_and(|began_at| first.at() < began_at.as_bytes());
+        let is_all_seen = !has_older || records.first().is_some_and(is_before);
+        if is_all_seen || own.len() > MOST_RECORDS || window >= MOST_SEEN_BYTES {
+            let is_whole = is_all_seen && own.len() <= MOST_RECORDS;
+            own.truncate(MOST_RECORDS);
+            let text = |record: &&Record| String::from_utf8_lossy(&record.json).into_owned();
+            return Ok((own.iter().rev().map(text).collect(), is_whole));
+        }
+        window = (window * 4).min(MOST_SEEN_BYTES);
+    }
 }
 
 async fn workspace_file(
@@ -218,6 +249,39 @@ fn internal(err: impl std::fmt::Display) -> ErrorData {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_log_the_end_is_read_and_what_is_left_out_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = Ledger::open(directory.path(), 1 << 30).unwrap();
+        let [own, other] = [1, 2].map(Uuid::from_u128);
+        let append = |session: Uuid, number: usize, padding: usize| {
+            let call = format!("{}.{number}", session.as_simple());
+            let line = json!({ "kind": "call", "call": call, "padding": "x".repeat(padding) });
+            audit.append(line.to_string().as_bytes()).unwrap();
+        };
+        let read = |began_at: Option<&str>| {
+            let (shown, is_whole) = newest_of(&audit, own, began_at).unwrap();
+            let call = |line: &String| serde_json::from_str::<Value>(line).unwrap()["call"].clone();
+            let number =
+                |call: Value| call.as_str().unwrap().split('.').nth(1).unwrap().parse::<usize>().unwrap();
+            (shown.iter().map(call).map(number).collect::<Vec<usize>>(), is_whole)
+        };
+        append(own, 1, 0);
+        append(other, 1, 0);
+        assert_eq!(read(None), (vec![1], true));
+        // Behind more than is read at first.
+        (0..20).for_each(|number| append(other, number, 20_000));
+        append(own, 2, 0);
+        assert_eq!(read(None), (vec![1, 2], true));
+        // Behind more than is read at all; unless the session is known to be younger than that.
+        (0..10).for_each(|number| append(other, number, 1 << 20));
+        append(own, 3, 0);
+        assert_eq!(read(None), (vec![3], false));
+        assert_eq!(read(Some("9999-01-01T00:00:00.000000Z")), (vec![3], true));
+        (0..MOST_RECORDS).for_each(|number| append(own, 4 + number, 0));
+        assert_eq!(read(None), ((4..4 + MOST_RECORDS).collect::<Vec<_>>(), false));
+    }
 
     #[test]
     fn result_uris() {

@@ -11,7 +11,7 @@ use rmcp::{
 use skynet_core::{Caller, Registry};
 use skynet_store::{Blobs, Ledger};
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,7 @@ impl Server {
                 caller: caller.clone(),
                 inbox: inbox.clone(),
                 splices: splices.clone(),
+                resumed: Mutex::new(desk.sessions.subscribed(session)),
                 subscribed: Arc::default(),
                 files: super::files::Files::default(),
                 is_telling: AtomicBool::new(false),

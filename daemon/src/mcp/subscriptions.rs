@@ -1,12 +1,20 @@
 //! Telling clients what changed: the list of tools, and the resources they asked to hear of.
 
-use super::{Inbox, resources::SESSION_AUDIT};
+use super::{
+    Inbox,
+    files::TRY_AGAIN_AFTER,
+    handler::Handler,
+    resources::{self, SESSION_AUDIT},
+    wire::RawRequest,
+};
+use bytes::Bytes;
 use rmcp::{
-    RoleServer,
-    model::ResourceUpdatedNotificationParam,
+    ErrorData, RoleServer,
+    model::{ErrorCode, ResourceUpdatedNotificationParam},
     service::{Peer, SubscriptionSendError, SubscriptionSink},
 };
 use skynet_catalog::{Catalog, Viewer};
+use skynet_core::CallId;
 use std::{
     collections::HashSet,
     future::pending,
@@ -115,6 +123,45 @@ pub(super) async fn tell(
         }
     };
     while_open(&inbox, telling).await;
+}
+
+/// Goes on with what a client with a session subscribed to over an earlier connection, perhaps to an earlier daemon.
+pub(super) async fn resume(handler: &Handler, resumed: Vec<(String, CallId)>, peer: &Peer<RoleServer>) {
+    let resuming = async {
+        for (uri, call) in resumed {
+            if let Err(err) = follow_again(handler, &uri, call).await {
+                tracing::info!(uri, error = %err, "what a client heard of is not told any more");
+                handler.desk.sessions.unsubscribe(handler.session, &uri);
+            }
+            // It may have been given up meanwhile.
+            if !handler.desk.sessions.is_subscribed(handler.session, &uri) {
+                handler.files.forget(&uri);
+                continue;
+            }
+            handler.subscribed.lock().unwrap_or_else(PoisonError::into_inner).insert(uri.clone());
+            // What happened since the last connection nobody saw. A connection that is gone ends this.
+            let _ = peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri)).await;
+        }
+    };
+    while_open(&handler.inbox, resuming).await;
+}
+
+/// Follows a file as the call did that asked for it, and asks as that call whether the client may know of it.
+async fn follow_again(handler: &Handler, uri: &str, call: CallId) -> Result<(), ErrorData> {
+    if !resources::is_file(uri) {
+        return Ok(());
+    }
+    let raw = RawRequest { call, resend: true, arguments: Bytes::new(), slot: Arc::default() };
+    loop {
+        match handler.files.follow(handler, &raw, uri).await {
+            // Hands may not be there yet; a refusal is for good.
+            Err(err) if err.code == ErrorCode::INTERNAL_ERROR => {
+                tracing::warn!(uri, error = %err, "a file that a client hears of is not watched");
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Tells the client of one `subscriptions/listen`, until it or the connection ends. The sink drops what was not

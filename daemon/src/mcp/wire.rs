@@ -5,6 +5,7 @@ use super::{
     envelope::{Body, Kind, error_json, request_of},
     inbox::{Inbox, Taken},
     names::Names,
+    questions::Questions,
     result::{self, Splices},
 };
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use rmcp::{
     RoleServer,
     model::{
         CallToolRequest, ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode,
-        GetExtensions as _, GetMeta as _, JsonRpcMessage, RequestId, ServerResult,
+        GetExtensions as _, GetMeta as _, JsonRpcMessage, RequestId, ServerNotification, ServerResult,
     },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
@@ -23,6 +24,7 @@ use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What rmcp does not carry of a request, found again in its extensions.
@@ -47,14 +49,28 @@ pub(super) struct Wire {
     /// Marks the ids of our own requests, so that an answer meant for an earlier connection is not taken for one
     /// of this.
     nonce: String,
+    questions: Questions,
     names: Names,
     has_begun: bool,
+}
+
+/// What a message to the client is about, besides what it says.
+enum Concern {
+    /// The frame under way of that number; 0 for none.
+    Frame(u64),
+    /// It begins what the frame of that number asked to hear.
+    Opening(u64),
+    /// It takes a question back that was asked about that frame, once that is on its way.
+    Withdrawal(u64, CancellationToken),
+    /// It takes a question back that was answered meanwhile.
+    Nothing,
 }
 
 impl Wire {
     pub(super) fn new(inbox: Arc<Inbox>, splices: Arc<Splices>, direct: Arc<Direct>) -> Self {
         let nonce = format!("{}-", Uuid::new_v4().as_simple());
-        Self { inbox, splices, direct, nonce, names: Names::new(), has_begun: false }
+        let questions = Questions::default();
+        Self { inbox, splices, direct, nonce, questions, names: Names::new(), has_begun: false }
     }
 
     /// The message for rmcp; `None` if there is nothing to hand over.
@@ -90,8 +106,8 @@ impl Wire {
                     slot: Arc::new(Mutex::new(taken.slot)),
                 });
             }
-            JsonRpcMessage::Response(response) => response.id = self.own_id(&response.id)?,
-            JsonRpcMessage::Error(error) => error.id = Some(self.own_id(error.id.as_ref()?)?),
+            JsonRpcMessage::Response(response) => response.id = self.asked(&response.id)?,
+            JsonRpcMessage::Error(error) => error.id = Some(self.asked(error.id.as_ref()?)?),
             JsonRpcMessage::Notification(notification) => {
                 if let ClientNotification::CancelledNotification(canceled) = &mut notification.notification
                     && let Some(id) = canceled.params.request_id.take()
@@ -130,10 +146,48 @@ impl Wire {
         Some((call, id))
     }
 
-    fn own_id(&self, id: &RequestId) -> Option<RequestId> {
-        match id {
-            RequestId::String(text) => text.strip_prefix(&self.nonce)?.parse().ok().map(RequestId::Number),
+    /// The request of ours that is answered; `None` if nobody waits for that.
+    fn asked(&self, id: &RequestId) -> Option<RequestId> {
+        let own = match id {
+            RequestId::String(text) => {
+                text.strip_prefix(&self.nonce).and_then(|number| number.parse().ok()).map(RequestId::Number)
+            }
             RequestId::Number(_) => None,
+        };
+        let asked = own.filter(|own| self.questions.answer(own));
+        if asked.is_none() {
+            tracing::info!("an answer of the client is to nothing that is asked, and counts for nothing");
+        }
+        asked
+    }
+
+    /// What the client knows a request of ours by.
+    fn named(&self, id: &RequestId) -> RequestId {
+        RequestId::String(format!("{}{}", self.nonce, id.clone().into_json_value()).into())
+    }
+
+    /// What a message is about. Puts our names in place of rmcp's.
+    fn concern(&self, item: &mut TxJsonRpcMessage<RoleServer>) -> Concern {
+        let frame = |about: Option<&About>| about.map_or(0, |About(sequence)| *sequence);
+        match item {
+            JsonRpcMessage::Request(request) => Concern::Frame(frame(request.request.extensions().get())),
+            JsonRpcMessage::Notification(notification) => {
+                let about = frame(notification.notification.extensions().get());
+                match &mut notification.notification {
+                    ServerNotification::CancelledNotification(canceled) => {
+                        let id = canceled.params.request_id.take();
+                        let sent = id.as_ref().and_then(|id| self.questions.withdraw(id));
+                        canceled.params.request_id = id.map(|id| self.named(&id));
+                        sent.map_or(Concern::Nothing, |sent| Concern::Withdrawal(about, sent))
+                    }
+                    ServerNotification::SubscriptionsAcknowledgedNotification(_) => {
+                        let name = notification.notification.get_meta().subscription_id();
+                        Concern::Opening(name.and_then(|name| self.names.frame_of(&name)).unwrap_or_default())
+                    }
+                    _ => Concern::Frame(about),
+                }
+            }
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => Concern::Frame(0),
         }
     }
 }
@@ -146,23 +200,17 @@ impl Transport<RoleServer> for Wire {
         mut item: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
         let inbox = self.inbox.clone();
+        let mut asking = None;
         if let JsonRpcMessage::Request(request) = &mut item {
-            request.id =
-                RequestId::String(format!("{}{}", self.nonce, request.id.clone().into_json_value()).into());
+            asking = Some(self.questions.ask(request.id.clone()));
+            request.id = self.named(&request.id);
         }
         if let JsonRpcMessage::Response(response) = &item
             && let ServerResult::InitializeResult(result) = &response.result
         {
             inbox.set_revision(result.protocol_version.as_str());
         }
-        let about = match &item {
-            JsonRpcMessage::Request(request) => request.request.extensions().get::<About>().copied(),
-            JsonRpcMessage::Notification(notification) => {
-                notification.notification.extensions().get::<About>().copied()
-            }
-            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => None,
-        };
-        let about = about.map_or(0, |About(sequence)| sequence);
+        let concern = self.concern(&mut item);
         let answer = match &item {
             JsonRpcMessage::Response(response) => self.splices.take(&response.id),
             JsonRpcMessage::Error(_) | JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
@@ -177,11 +225,20 @@ impl Transport<RoleServer> for Wire {
                 JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => false,
             };
         async move {
-            match &answered {
-                Some((call, id)) => inbox.settle(id, *call, line).await,
-                None if is_nobodys => {}
-                None => inbox.send(0, about, line).await,
+            match (&answered, concern) {
+                (Some((call, id)), _) => inbox.settle(id, *call, line).await,
+                (None, _) if is_nobodys => {}
+                (None, Concern::Nothing) => {}
+                (None, Concern::Frame(about)) => inbox.send(0, about, line).await,
+                (None, Concern::Opening(frame)) => inbox.open(frame, line).await,
+                (None, Concern::Withdrawal(about, sent)) => {
+                    // A client that is told of a question after it was withdrawn would ask it.
+                    sent.cancelled().await;
+                    let about = if inbox.is_under_way(about) { about } else { 0 };
+                    inbox.send(0, about, line).await;
+                }
             }
+            drop(asking);
             Ok(())
         }
     }
