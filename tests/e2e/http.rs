@@ -106,6 +106,45 @@ fn a_dialog_goes_over_the_stream_of_its_call() {
 }
 
 #[test]
+fn a_session_is_for_one_workspace() {
+    let home = home();
+    let daemon = Daemon::start(&home);
+    let other = home.path.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("f"), "other\n").unwrap();
+    let [project, other] = [&home.project, &other].map(|path| path.display().to_string());
+    let created = ["--json", "token", "create", "two", "--effect", "read"].map(str::to_owned).into_iter();
+    let created =
+        created.chain(["--workspace".to_owned(), project.clone(), "--workspace".to_owned(), other.clone()]);
+    let created: Vec<String> = created.collect();
+    let (code, created, said) = home.ctl(&created.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{said}{created}");
+    let created: Value = serde_json::from_str(&created).unwrap();
+    let web = Web::connect(&home, "t", &["read"]).with_token(created["secret"].as_str().unwrap());
+    let session = web.begin("2025-11-25", json!({}));
+    let read = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": call("files_read", json!({ "path": "f" })) });
+    let post = |workspace: &[(&str, &str)]| {
+        web.post(&[&[("mcp-session-id", session.as_str())], workspace].concat(), &read.to_string())
+    };
+    for named in [&[][..], &[("skynet-workspace", project.as_str())]] {
+        assert_eq!(outcome(&post(named).messages[0]).unwrap()["content"], "content\n", "{named:?}");
+    }
+    let refused = post(&[("skynet-workspace", other.as_str())]);
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.text.contains(&format!("this session is for `{project}`")), "{refused:?}");
+    let twice = post(&[("skynet-workspace", project.as_str()), ("skynet-workspace", other.as_str())]);
+    assert_eq!(twice.status, 400, "{twice:?}");
+    // It is still there, and so is the other directory for who asks for it.
+    assert_eq!(post(&[]).status, 200);
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let begin = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
+    let begun = web.post(&[("skynet-workspace", other.as_str())], &begin).session.unwrap();
+    let reply = web.request(&begun, "tools/call", call("files_read", json!({ "path": "f" })));
+    assert_eq!(outcome(&reply.messages[0]).unwrap()["content"], "other\n");
+    drop(daemon);
+}
+
+#[test]
 fn a_stream_that_was_lost_goes_on_where_it_was() {
     let home = home();
     home.configure("[http]\nlisten = '127.0.0.1:0'\n[[policy.rules]]\nname = 'ask'\nverdict = 'ask'\ntools = ['files_write']\n");

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Names the workspace, for a token that has several.
-const WORKSPACE: &str = "skynet-workspace";
+pub(super) const WORKSPACE: &str = "skynet-workspace";
 
 pub(super) async fn check(State(front): State<Front>, request: Request, next: Next) -> Response {
     match admit(&front, request).await {
@@ -100,6 +100,10 @@ async fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Respon
             "a valid token is needed: `Authorization: Bearer ...`; make one with `skynetctl token create`";
         return Err(Box::new((StatusCode::UNAUTHORIZED, challenge, message).into_response()));
     };
+    if headers.get_all(WORKSPACE).iter().count() > 1 {
+        let message = "the header `Skynet-Workspace` is there more than once";
+        return Err(Box::new(refuse(StatusCode::BAD_REQUEST, message)));
+    }
     let claim = match headers.get(WORKSPACE).map(|value| value.to_str().unwrap_or_default()) {
         Some(wanted) if record.workspaces.iter().any(|workspace| workspace == wanted) => Some(wanted),
         Some(_) => {

@@ -2,7 +2,7 @@
 
 use super::{
     Front,
-    gate::refuse,
+    gate::{self, refuse},
     headers,
     replay::{EventId, Log, Message},
     stream::{Place, accepts, respond, sse},
@@ -19,11 +19,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use rmcp::model::ProtocolVersion;
-use skynet_core::Caller;
+use skynet_core::{Caller, Workspace};
 use skynet_proto::Frame;
 use std::{
     collections::{HashMap, VecDeque},
     future::pending,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -66,6 +67,8 @@ struct Session {
     owner: String,
     /// Its id.
     token: String,
+    /// Where its calls work, whatever later requests say.
+    workspace: Option<Arc<Workspace>>,
     next: AtomicU64,
     routes: Mutex<Routes>,
 }
@@ -261,6 +264,7 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
         inbox: Arc::new(Inbox::new(id, front.desk.concurrent_requests, outbound, front.desk.traffic.clone())),
         owner: caller.owner(),
         token,
+        workspace: caller.workspace.clone(),
         next: AtomicU64::new(1),
         routes: Mutex::new(Routes::new()),
     });
@@ -408,7 +412,23 @@ fn found(front: &Front, caller: &Caller, headers: &HeaderMap) -> Result<Arc<Sess
             "`Mcp-Session-Id` is missing; begin with `initialize`",
         )));
     };
-    front.sessions.find(name, caller).ok_or_else(|| {
+    let session = front.sessions.find(name, caller).ok_or_else(|| {
         Box::new(refuse(StatusCode::NOT_FOUND, "there is no such session; begin again with `initialize`"))
-    })
+    })?;
+    // Who names another one would have his calls work where he does not mean them to.
+    if headers.contains_key(gate::WORKSPACE)
+        && path_of(caller.workspace.as_ref()) != path_of(session.workspace.as_ref())
+    {
+        let message = format!(
+            "this session is for {}, and `Skynet-Workspace` names another directory; leave the header out, or begin a session for that one with `initialize`",
+            path_of(session.workspace.as_ref())
+                .map_or_else(|| "no directory".to_owned(), |path| format!("`{}`", path.display()))
+        );
+        return Err(Box::new(refuse(StatusCode::BAD_REQUEST, &message)));
+    }
+    Ok(session)
+}
+
+fn path_of(workspace: Option<&Arc<Workspace>>) -> Option<&Path> {
+    workspace.map(|workspace| workspace.path())
 }
