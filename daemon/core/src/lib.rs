@@ -2,6 +2,7 @@
 //! Depends on no other crate of Skynet, performs no policy and reads no configuration.
 
 pub mod alias;
+mod attributes;
 pub mod call;
 pub mod canonical;
 pub mod change;
@@ -13,6 +14,7 @@ mod picture;
 pub mod pipeline;
 pub mod place;
 pub mod registry;
+mod rename;
 pub mod reserved;
 pub mod schema;
 pub mod target;
@@ -29,6 +31,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use picture::Picture;
 pub use pipeline::{Layer, Next, Pipeline};
 pub use registry::{Entry, Registry, Run, Toolset};
+pub use rename::rename_new;
 pub use tool::{Effect, Place, Subject, Tool};
 pub use usage::{JobLimit, Meter, Usage};
 pub use workspace::{RelativePath, Workspace};

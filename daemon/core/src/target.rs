@@ -1,9 +1,10 @@
 //! A place that may be written: inside the workspace, and nothing that a human's own tools run later.
 
 use crate::{
-    CallCtx, Error, RelativePath, Result, Workspace, change::Extent, error::IoContext as _, reserved,
+    CallCtx, Error, RelativePath, Result, Workspace, attributes, change::Extent, error::IoContext as _,
+    rename_new, reserved,
 };
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::{
     ffi::OsString,
     fs::File,
@@ -108,11 +109,16 @@ impl Target {
     }
 
     async fn keep(&self, ctx: &CallCtx, extent: Extent) -> Result<()> {
-        let file = match self.stat()? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => self.open()?,
-            _ => None,
-        };
+        let file = self.open_if_file()?;
         ctx.keep_before(&self.path.to_string(), file.map(OwnedFd::from), extent).await
+    }
+
+    /// As [`Target::open`], and `None` also if something else is there.
+    fn open_if_file(&self) -> Result<Option<File>> {
+        match self.stat()? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => self.open(),
+            _ => Ok(None),
+        }
     }
 
     /// A name beside this one that nobody uses, for something that becomes this one once it is whole.
@@ -131,29 +137,20 @@ impl Target {
     /// # Errors
     /// What the kernel says.
     pub fn settle(&self, place: &Self, existing: Existing) -> Result<()> {
-        let flags = match existing {
-            Existing::Replace => RenameFlags::empty(),
-            Existing::Fail => RenameFlags::NOREPLACE,
-        };
-        match rustix::fs::renameat_with(&self.directory, &self.name, &place.directory, &place.name, flags) {
-            Err(rustix::io::Errno::INVAL) if existing == Existing::Fail => self.settle_by_link(place),
-            settled => settled,
+        let (from, to) = (self.directory.as_fd(), place.directory.as_fd());
+        match existing {
+            Existing::Replace => rustix::fs::renameat(from, &self.name, to, &place.name),
+            Existing::Fail => rename_new(from, &self.name, to, &place.name),
         }
         .and_then(|()| rustix::fs::fsync(&place.directory))
         .on(&place.path)
     }
 
-    /// Where a rename cannot be told to replace nothing, as on many file servers and filesystems of a user's own
-    /// (rename(2), `EINVAL`): a second name is never given over another one.
-    fn settle_by_link(&self, place: &Self) -> rustix::io::Result<()> {
-        rustix::fs::linkat(&self.directory, &self.name, &place.directory, &place.name, AtFlags::empty())?;
-        rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
-    }
-
-    /// Replaces the file by `content`, atomically and durably, with these permissions.
+    /// Replaces the file by `content`, atomically and durably, with these permissions. What else there is of a file that
+    /// is replaced, such as its group and its access list, the new one takes over.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says; `Denied` if an access list would be lost.
     pub fn replace(&self, content: &[u8], mode: Mode, existing: Existing) -> Result<()> {
         self.replace_from(&mut &*content, mode, existing)
     }
@@ -163,18 +160,26 @@ impl Target {
     /// # Errors
     /// What the kernel says.
     pub fn replace_from(&self, content: &mut impl Read, mode: Mode, existing: Existing) -> Result<()> {
+        let old = match existing {
+            Existing::Replace => self.open_if_file()?,
+            Existing::Fail => None,
+        };
         let scratch = self.scratch()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(&scratch.directory, &scratch.name, flags, Mode::RUSR | Mode::WUSR)
             .on(&self.path)?;
-        let write = || -> io::Result<()> {
+        let write = || -> Result<()> {
             let mut file = File::from(fd);
-            io::copy(content, &mut file)?;
+            io::copy(content, &mut file).on(&self.path)?;
             // Of somebody else's content nobody is made a user.
-            rustix::fs::fchmod(&file, mode - (Mode::SUID | Mode::SGID))?;
-            file.sync_all()
+            let mode = mode - (Mode::SUID | Mode::SGID);
+            match &old {
+                Some(old) => attributes::carry_over(old, &file, mode, &self.path)?,
+                None => rustix::fs::fchmod(&file, mode).on(&self.path)?,
+            }
+            file.sync_all().on(&self.path)
         };
-        write().on(&self.path).and_then(|()| scratch.settle(self, existing)).inspect_err(|_| {
+        write().and_then(|()| scratch.settle(self, existing)).inspect_err(|_| {
             // Best effort: the error that counts is the first one.
             let _ = rustix::fs::unlinkat(&scratch.directory, &scratch.name, AtFlags::empty());
         })

@@ -1,11 +1,9 @@
 //! Moves or renames an entry.
 
-use rustix::fs::RenameFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Subject, Tool,
-    error::IoContext as _,
     target::{Existing, Target, make_parents},
 };
 
@@ -58,12 +56,7 @@ impl Tool for FilesMove {
         from.keep_before(ctx).await?;
         to.keep_before(ctx).await?;
         ctx.check_canceled()?;
-        let flags = match existing {
-            Existing::Replace => RenameFlags::empty(),
-            Existing::Fail => RenameFlags::NOREPLACE,
-        };
-        rustix::fs::renameat_with(&from.directory, &from.name, &to.directory, &to.name, flags).on(&to.path)?;
-        rustix::fs::fsync(&to.directory).on(&to.path)?;
+        from.settle(&to, existing)?;
         Ok(Output { from: from.path.to_string(), to: to.path.to_string() })
     }
 }

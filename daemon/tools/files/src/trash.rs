@@ -1,11 +1,13 @@
 //! The trash: `.Trash-<uid>` on the filesystem of what is deleted, in the layout of the freedesktop.org Trash
 //! specification 1.0 (`files/` and `info/`), so that desktops show it too.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use skynet_core::{
-    Error, RelativePath, Result, Workspace, error::IoContext as _, reserved::TRASH_PREFIX, target::Target,
+    Error, RelativePath, Result, Workspace, error::IoContext as _, rename_new, reserved::TRASH_PREFIX,
+    target::Target,
 };
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
@@ -93,9 +95,8 @@ impl Trash {
             let mut file = File::from(fd);
             let moved =
                 file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).on(&info).and_then(|()| {
-                    let flags = RenameFlags::NOREPLACE;
-                    rustix::fs::renameat_with(&target.directory, &target.name, &self.files, &id, flags)
-                        .on(&target.path)
+                    let (from, to) = (target.directory.as_fd(), self.files.as_fd());
+                    rename_new(from, &target.name, to, OsStr::new(&id)).on(&target.path)
                 });
             if let Err(err) = moved {
                 // Best effort: without its file the info file means nothing.
@@ -146,8 +147,8 @@ impl Trash {
 
     /// Moves an entry back.
     pub(crate) fn put_back(&self, id: &str, target: &Target) -> Result<()> {
-        let flags = RenameFlags::NOREPLACE;
-        rustix::fs::renameat_with(&self.files, id, &target.directory, &target.name, flags).on(&target.path)?;
+        let (from, to) = (self.files.as_fd(), target.directory.as_fd());
+        rename_new(from, OsStr::new(id), to, &target.name).on(&target.path)?;
         // The entry is back; a left-over info file is only clutter.
         let _ = rustix::fs::unlinkat(&self.info, format!("{id}.trashinfo"), AtFlags::empty());
         Ok(())
