@@ -1,6 +1,9 @@
 //! Copies a file or a directory.
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, StatVfs},
+    io::Errno,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
@@ -13,6 +16,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::Read as _,
+    ops::Range,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -22,7 +26,10 @@ use std::{
 };
 
 /// Between two looks at whether the call was given up, in bytes.
-const AT_ONCE: u64 = 64 << 20;
+const AT_ONCE: u64 = 8 << 20;
+
+/// What `st_blocks` counts, in bytes (stat(3type)).
+const BLOCK_BYTES: u64 = 512;
 
 pub(crate) struct FilesCopy;
 
@@ -150,26 +157,69 @@ impl Copy<'_> {
     }
 
     fn file(&mut self, from: &RelativePath, to: &Target) -> Result<()> {
-        let mut source = open_regular(self.workspace, from)?;
+        let source = open_regular(self.workspace, from)?;
         let mode = Mode::from_raw_mode(rustix::fs::fstat(&source).on(from)?.st_mode);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&to.directory, &to.name, flags, mode).on(from)?;
-        let mut copy = File::from(fd);
-        // The standard library shares blocks or copies in the kernel where the filesystem can.
-        loop {
-            self.ctx.check_canceled()?;
-            let copied = std::io::copy(&mut (&mut source).take(AT_ONCE), &mut copy).on(from)?;
-            self.size_bytes += copied;
-            if copied < AT_ONCE {
-                break;
-            }
-        }
+        let copy = File::from(fd);
+        self.size_bytes += self.content(&source, &copy, from)?;
         rustix::fs::fchmod(&copy, mode).on(from)?;
         self.files += 1;
         if self.files.is_multiple_of(200) {
             self.ctx.progress(self.files as f64, None, format!("copied {} files", self.files));
         }
         Ok(())
+    }
+
+    /// Copies what a file holds, and leaves holes where it has some; how long it is.
+    fn content(&self, source: &File, copy: &File, from: &RelativePath) -> Result<u64> {
+        let stat = rustix::fs::fstat(source).on(from)?;
+        let mut size_bytes = u64::try_from(stat.st_size).unwrap_or_default();
+        if size_bytes == 0 {
+            // Some filesystems do not know before it is read.
+            return self.range(source, copy, 0..u64::MAX, from);
+        }
+        // Blocks that are shared take no room (ioctl_ficlone(2)).
+        if rustix::fs::ioctl_ficlone(copy, source).is_ok() {
+            return Ok(size_bytes);
+        }
+        let held = u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(BLOCK_BYTES);
+        if lacks_room(held.min(size_bytes), &rustix::fs::fstatvfs(copy).on(from)?) {
+            return Err(Errno::NOSPC).on(from);
+        }
+        let mut at = 0;
+        while let Some(data) = next_data(source, at, size_bytes).on(from)? {
+            let (start, end) = (data.start, data.end);
+            let copied = self.range(source, copy, data, from)?;
+            if copied < end - start {
+                // Somebody made it shorter meanwhile.
+                size_bytes = start + copied;
+                break;
+            }
+            at = end;
+        }
+        rustix::fs::ftruncate(copy, size_bytes).on(from)?;
+        Ok(size_bytes)
+    }
+
+    /// Copies a part of a file, which may end before that; how much there was.
+    fn range(&self, source: &File, copy: &File, part: Range<u64>, from: &RelativePath) -> Result<u64> {
+        for file in [source, copy] {
+            rustix::fs::seek(file, SeekFrom::Start(part.start)).on(from)?;
+        }
+        let mut left = part.end - part.start;
+        while left > 0 {
+            self.ctx.check_canceled()?;
+            let wanted = left.min(AT_ONCE);
+            // The standard library copies in the kernel where the filesystem can.
+            let (mut reader, mut writer) = (source.take(wanted), copy);
+            let copied = std::io::copy(&mut reader, &mut writer).on(from)?;
+            left -= copied;
+            if copied < wanted {
+                break;
+            }
+        }
+        Ok(part.end - part.start - left)
     }
 
     fn directory(&mut self, from: &RelativePath, to: &Target, place: &RelativePath) -> Result<()> {
@@ -200,10 +250,35 @@ impl Copy<'_> {
     }
 }
 
+/// Whether a filesystem has no room for so much. One that does not say how large it is finds out when it is written to.
+const fn lacks_room(bytes: u64, room: &StatVfs) -> bool {
+    room.f_blocks > 0 && room.f_bavail.saturating_mul(room.f_frsize) < bytes
+}
+
+/// Where a file holds something, from `at` on and before `end`; all that is left of it where holes are not told (lseek(2),
+/// `SEEK_DATA`).
+fn next_data(file: &File, at: u64, end: u64) -> rustix::io::Result<Option<Range<u64>>> {
+    if at >= end {
+        return Ok(None);
+    }
+    let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => return Ok(Some(at..end)),
+        start => start?,
+    };
+    let hole = match rustix::fs::seek(file, SeekFrom::Hole(start)) {
+        // It was cut off there.
+        Err(Errno::NXIO) => return Ok(None),
+        hole => hole?,
+    };
+    let hole = hole.min(end);
+    Ok((start < hole).then_some(start..hole))
+}
+
 /// Removes what a copy left that did not come to its end.
 fn remove_tree(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        Err(rustix::io::Errno::ISDIR) => {}
+        Err(Errno::ISDIR) => {}
         done => return done,
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -216,4 +291,69 @@ fn remove_tree(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
         }
     }
     rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use rustix::fs::StatVfsMountFlags;
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+    #[test]
+    fn a_copy_ends_with_its_call_and_before_a_disk_that_has_no_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::write(root.join("from"), "content").unwrap();
+        let ctx = sample::call_in(root);
+        let copy = Copy {
+            ctx: &ctx,
+            workspace: ctx.workspace().unwrap(),
+            files: 0,
+            size_bytes: 0,
+            skipped: Vec::new(),
+        };
+        let (from, to) = (File::open(root.join("from")).unwrap(), File::create(root.join("to")).unwrap());
+        let path = RelativePath::root();
+        assert_eq!(copy.range(&from, &to, 0..100, &path).unwrap(), 7);
+        ctx.cancel.cancel();
+        assert_eq!(copy.range(&from, &to, 0..7, &path).unwrap_err().kind, skynet_core::ErrorKind::Canceled);
+        let room = |f_blocks, f_bavail| StatVfs {
+            f_bsize: 4096,
+            f_frsize: 512,
+            f_blocks,
+            f_bfree: f_bavail,
+            f_bavail,
+            f_files: 0,
+            f_ffree: 0,
+            f_favail: 0,
+            f_fsid: 0,
+            f_flag: StatVfsMountFlags::empty(),
+            f_namemax: 255,
+        };
+        assert!(lacks_room(1025, &room(100, 2)) && !lacks_room(1024, &room(100, 2)));
+        assert!(!lacks_room(u64::MAX, &room(0, 0)), "one that does not say");
+    }
+
+    #[test]
+    fn data_is_found_between_holes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sparse");
+        let file = File::create_new(&path).unwrap();
+        let end = 64 << 20;
+        file.set_len(end).unwrap();
+        file.write_all_at(b"data", 16 << 20).unwrap();
+        let (mut at, mut held) = (0, 0);
+        let file = File::open(&path).unwrap();
+        while let Some(data) = next_data(&file, at, end).unwrap() {
+            held += data.end - data.start;
+            at = data.end;
+        }
+        assert!(at > 16 << 20, "{at}");
+        if file.metadata().unwrap().blocks() * BLOCK_BYTES < end {
+            assert!(held < end, "{held}");
+        } else {
+            eprintln!("SKIP: this filesystem has no holes");
+        }
+    }
 }

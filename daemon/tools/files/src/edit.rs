@@ -1,6 +1,9 @@
 //! Changes parts of a file.
 
-use crate::content::{check_expected, digest, read_all};
+use crate::{
+    content::{check_expected, digest, read_all},
+    difference::unified,
+};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,9 +12,13 @@ use skynet_core::{
     error::IoContext as _,
     target::{Existing, Target},
 };
+use std::time::{Duration, Instant};
 
 /// Larger files are no source code.
 const MOST_BYTES: u64 = 16 << 20;
+
+/// What is shown; what is not compared by then is shown as one block for another.
+const COMPARE_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct FilesEdit;
 
@@ -98,8 +105,8 @@ impl Tool for FilesEdit {
             (_, Some(_)) => return Err(Error::invalid_input("give either `edits` or `diff`, not both")),
         };
         let written = !input.dry_run && new != old;
-        // Before anything is written: it may take long.
-        let diff = show(&old, &new, &target.path.to_string());
+        // Before anything is written: it may take a while.
+        let diff = unified(&old, &new, &target.path.to_string(), Instant::now() + COMPARE_WITHIN);
         if written {
             target.keep_before(ctx).await?;
             ctx.check_canceled()?;
@@ -154,17 +161,6 @@ fn apply_diff(old: &str, diff: &str) -> Result<String> {
         .map_err(|err| Error::conflict(format!("the diff does not apply: {err}; read the file again")))
 }
 
-fn show(old: &str, new: &str, path: &str) -> String {
-    if old == new {
-        return String::new();
-    }
-    diffy::DiffOptions::new()
-        .set_original_filename(format!("a/{path}"))
-        .set_modified_filename(format!("b/{path}"))
-        .create_patch(old, new)
-        .to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,10 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn what_show_draws_apply_takes() {
+    fn what_is_shown_is_taken_as_a_diff() {
         let (old, new) = ("one\ntwo\nthree\n", "one\n2\nthree\nfour\n");
-        assert_eq!(apply_diff(old, &show(old, new, "f")).unwrap(), new);
-        assert!(apply_diff("else\n", &show(old, new, "f")).is_err());
+        let diff = unified(old, new, "f", Instant::now() + COMPARE_WITHIN);
+        assert_eq!(apply_diff(old, &diff).unwrap(), new);
+        assert!(apply_diff("else\n", &diff).is_err());
         assert!(apply_diff(old, "nonsense").is_err());
     }
 }

@@ -70,7 +70,7 @@ impl Tool for FilesFind {
         let scope = Scope { with_hidden: input.hidden, with_ignored: input.ignored, max_depth: None };
         let mut paths = Vec::new();
         let mut root = None;
-        for entry in walk::walk(workspace, &path, scope)? {
+        for entry in walk::walk(ctx, &path, scope)? {
             ctx.check_canceled()?;
             // A directory that may not be entered is passed over.
             let Ok(entry) = entry else { continue };
@@ -95,6 +95,7 @@ impl Tool for FilesFind {
             }
             paths.extend(walk::below(workspace, entry.path()).map(|(_, shown)| shown));
         }
+        ctx.check_canceled()?;
         Ok(Output { paths, truncated: false })
     }
 }

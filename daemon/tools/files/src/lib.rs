@@ -4,6 +4,7 @@
 mod content;
 mod copy;
 mod delete;
+mod difference;
 mod edit;
 mod entry;
 mod find;
@@ -11,6 +12,8 @@ mod list;
 mod r#move;
 mod read;
 mod restore;
+#[cfg(test)]
+mod sample;
 mod search;
 mod stat;
 mod text;

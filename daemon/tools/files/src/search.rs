@@ -6,7 +6,11 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContex
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool, target::open_regular};
-use std::{io, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read},
+    time::Duration,
+};
 
 /// Longer lines are cut: they are generated, and one of them can fill an answer.
 const LONGEST_LINE: usize = 500;
@@ -131,7 +135,7 @@ impl Tool for FilesSearch {
             is_full: false,
         };
         let mut files_searched = 0;
-        for entry in walk::walk(workspace, &path, scope)? {
+        for entry in walk::walk(ctx, &path, scope)? {
             ctx.check_canceled()?;
             // A directory that may not be entered is passed over, as ripgrep does.
             let Ok(entry) = entry else { continue };
@@ -154,14 +158,30 @@ impl Tool for FilesSearch {
             }
             found.path = shown;
             // A file that cannot be read on, or whose line is too long, is passed over.
-            if searcher.search_file(&matcher, &file, &mut found).is_err() {
+            let file = OfCall { ctx, file: &file };
+            if searcher.search_reader(&matcher, file, &mut found).is_err() {
                 ctx.check_canceled()?;
             }
             if found.is_full {
                 break;
             }
         }
+        ctx.check_canceled()?;
         Ok(Output { matches: found.matches, files_searched, truncated: found.is_full })
+    }
+}
+
+/// A file that is read for as long as the call goes on: one in which nothing is found says nothing until its end.
+struct OfCall<'a> {
+    ctx: &'a CallCtx,
+    file: &'a File,
+}
+
+impl Read for OfCall<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Not as an interrupt, after which readers try again.
+        self.ctx.check_canceled().map_err(io::Error::other)?;
+        self.file.read(buffer)
     }
 }
 
@@ -207,5 +227,25 @@ impl Sink for Collector<'_> {
 
     fn context(&mut self, _searcher: &Searcher, found: &SinkContext<'_>) -> io::Result<bool> {
         Ok(self.add(found.line_number(), found.bytes(), true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_file_is_read_for_as_long_as_its_call_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        let ctx = sample::call_in(directory.path());
+        let file = File::open(&path).unwrap();
+        let mut reader = OfCall { ctx: &ctx, file: &file };
+        let mut buffer = [0; 4];
+        assert_eq!(reader.read(&mut buffer).unwrap(), 4);
+        ctx.cancel.cancel();
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
     }
 }

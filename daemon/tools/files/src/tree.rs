@@ -73,7 +73,7 @@ impl Tool for FilesTree {
             max_depth: Some(input.depth as usize),
         };
         let mut output = Output { tree: String::new(), directories: 0, files: 0, truncated: false };
-        for entry in walk::walk(workspace, &path, scope)? {
+        for entry in walk::walk(ctx, &path, scope)? {
             ctx.check_canceled()?;
             // A directory that may not be entered is drawn, and nothing below it.
             let Ok(entry) = entry else { continue };
@@ -99,6 +99,7 @@ impl Tool for FilesTree {
                 output.files += 1;
             }
         }
+        ctx.check_canceled()?;
         Ok(output)
     }
 }

@@ -6,7 +6,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 use ignore::{Walk, WalkBuilder};
 use rustix::fs::{Mode, OFlags};
-use skynet_core::{Error, RelativePath, Result, Workspace, reserved::TRASH_PREFIX};
+use skynet_core::{CallCtx, Error, RelativePath, Result, Workspace, reserved::TRASH_PREFIX};
 use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -22,9 +22,11 @@ pub(crate) struct Scope {
     pub(crate) max_depth: Option<usize>,
 }
 
-/// Walks below `path` in order of name.
-pub(crate) fn walk(workspace: &Workspace, path: &RelativePath, scope: Scope) -> Result<Walk> {
-    Ok(WalkBuilder::new(start_of(workspace, path)?)
+/// Walks below `path` in order of name. Once the call is given up it finds nothing more, also where all that it comes by
+/// is left out; whoever walks asks for that when it ends.
+pub(crate) fn walk(ctx: &CallCtx, path: &RelativePath, scope: Scope) -> Result<Walk> {
+    let cancel = ctx.cancel.clone();
+    Ok(WalkBuilder::new(start_of(ctx.workspace()?, path)?)
         .hidden(!scope.with_hidden)
         .git_ignore(!scope.with_ignored)
         .git_exclude(!scope.with_ignored)
@@ -36,7 +38,10 @@ pub(crate) fn walk(workspace: &Workspace, path: &RelativePath, scope: Scope) -> 
         .max_depth(scope.max_depth)
         .follow_links(false)
         .sort_by_file_name(Ord::cmp)
-        .filter_entry(|entry| {
+        .filter_entry(move |entry| {
+            if cancel.is_cancelled() {
+                return false;
+            }
             let name = entry.file_name().to_string_lossy();
             name != ".git" && !name.starts_with(TRASH_PREFIX)
         })
@@ -73,4 +78,25 @@ pub(crate) fn glob(pattern: &str) -> Result<GlobMatcher> {
     let glob = GlobBuilder::new(&anywhere).literal_separator(true).build();
     glob.map(|glob| glob.compile_matcher())
         .map_err(|err| Error::invalid_input(format!("`{pattern}` is no glob: {}", err.kind())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_walk_ends_with_its_call() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a/b/c", "d/e"] {
+            std::fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        let ctx = sample::call_in(directory.path());
+        let mut found = walk(&ctx, &RelativePath::root(), Scope::default()).unwrap();
+        let names = |walk: &mut Walk| walk.filter_map(Result::ok).filter(|one| one.depth() > 0).count();
+        assert_eq!(names(&mut walk(&ctx, &RelativePath::root(), Scope::default()).unwrap()), 5);
+        assert!(found.by_ref().take(2).all(|one| one.is_ok()));
+        ctx.cancel.cancel();
+        assert_eq!(names(&mut found), 0);
+    }
 }
