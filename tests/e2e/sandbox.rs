@@ -43,6 +43,20 @@ fn a_command_says_how_it_ended() {
 }
 
 #[test]
+fn hands_get_so_much_memory_and_no_more() {
+    let mut bench = Bench::new();
+    bench.shim.call("files_list", json!({})).unwrap();
+    let hands = bench.daemon.hands();
+    assert!(!hands.is_empty());
+    for pid in hands {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let most = (4_u64 << 30).to_string();
+        let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+        assert_eq!(line.split_whitespace().filter(|word| *word == most).count(), 2, "{line}");
+    }
+}
+
+#[test]
 fn a_command_is_ended_by_its_limits() {
     let mut bench = Bench::new();
     let ended = bench.run(json!({ "script": "echo began; sleep 60 & sleep 60", "timeout_seconds": 1 }));

@@ -123,6 +123,13 @@ pub(super) fn confine(
         // group counts, and what asks about the host is not an agent's.
         limit(Resource::Nproc, run.limits.processes).layer("limits")?;
     }
+    if run.identity.is_none() && matches!(run.kind(), Kind::Hands | Kind::Host | Kind::Remote) {
+        // No control group holds them, and nothing watches them. Not the address space: files that are mapped to be read
+        // are as large as they are, and Git maps all of its packs. What counts is memory of their own, since Linux 4.7
+        // also that which is mapped (setrlimit(2), `RLIMIT_DATA`). Each of them has so much, as programs that hands start
+        // are not many; one that wants more is ended by its own allocator, and the daemon starts new hands.
+        limit(Resource::Data, run.limits.memory_bytes).layer("limits")?;
+    }
     drop_capabilities().layer("capabilities")?;
     set_no_new_privs(true).layer("no_new_privs")?;
     rules.restrict().layer("landlock")?;

@@ -1,6 +1,7 @@
 //! A slot: pid 1 of its own namespaces. It builds what a command may see, waits for the command, and watches over it.
 //! Hands of a workspace have one too.
 
+mod allowance;
 mod certificates;
 mod command;
 pub(crate) mod landlock_rules;
@@ -8,6 +9,7 @@ mod memory;
 mod network;
 mod overlay;
 mod quarantine;
+mod search;
 pub(crate) mod terminal;
 mod usage;
 pub(crate) mod view;
@@ -20,6 +22,7 @@ use crate::{
     seccomp::Filters,
     syscall,
 };
+use allowance::{Allowance, is_ordered_to_end};
 use rustix::{
     fs::Mode,
     process::{
@@ -36,10 +39,18 @@ use std::{
     fmt, fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+/// What is protected in a workspace is looked for before a command no longer than this, nor than the command may take.
+const PIN_WITHIN: Duration = Duration::from_secs(300);
+
+/// Once it is ordered to end, what a command left is looked through no longer than this: enough for all but what was made
+/// to take longer, and less than the broker waits when it ends itself.
+const SETTLE_GRACE: Duration = Duration::from_secs(3);
+
 /// Why a slot does not run a command.
+#[derive(Debug)]
 pub(crate) struct Refusal {
     layer: Cow<'static, str>,
     kind: ErrorKind,
@@ -377,8 +388,13 @@ fn serve(
     }
     let mut guarded = match run.kind() {
         Kind::Command if !run.is_apart => {
+            let limit = Some(run.limits.wall_ms).filter(|limit| *limit > 0).map(Duration::from_millis);
+            let mut is_ended = || is_ordered_to_end(socket, buffer);
+            let until = started + limit.map_or(PIN_WITHIN, |limit| limit.min(PIN_WITHIN));
+            let mut allowance = Allowance::new(until, &mut is_ended, Duration::ZERO);
             let own = std::iter::once(&place.workspace).chain(&place.linked);
-            own.map(|root| quarantine::Guarded::pin(root, run.is_alone)).collect::<Result<Vec<_>, _>>()?
+            own.map(|root| quarantine::Guarded::pin(root, run.is_alone, &mut allowance))
+                .collect::<Result<Vec<_>, _>>()?
         }
         // What hands may not write there, the tools refuse by name.
         Kind::Command | Kind::Hands | Kind::Host | Kind::Remote | Kind::Models => Vec::new(),
@@ -399,9 +415,15 @@ fn serve(
     let ended = watch::until_the_end(&orders, buffer, &run, gate.as_ref(), pid, started, &mut look);
     // However it ended.
     let mut renamed = quarantine::Renamed::default();
+    let mut settled = Ok(());
     for guarded in guarded {
-        renamed.join(guarded.settle().map_err(Refusal::after_start)?);
+        let mut is_ended = || is_ordered_to_end(socket, buffer);
+        let mut allowance = Allowance::new(guarded.settle_until(), &mut is_ended, SETTLE_GRACE);
+        let (also_renamed, also_settled) = guarded.settle(&mut allowance);
+        renamed.join(also_renamed);
+        settled = settled.and(also_settled);
     }
+    settled.map_err(Refusal::after_start)?;
     if let (Some(overlay), Some(file)) = (&place.overlay, preview) {
         let collected = overlay.collect(file.into()).layer("preview");
         collected.map_err(Refusal::after_start)?;

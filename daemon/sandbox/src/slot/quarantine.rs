@@ -2,40 +2,33 @@
 //!
 //! What is there is mounted read-only onto itself, and each directory on the way to it onto itself, so that none can be
 //! renamed away. What a command leaves under such a name is renamed before anyone is told that the command ended; what
-//! a job leaves, whose end may be far, soon after it appears.
+//! a job leaves, whose end may be far, soon after it appears. Each look ends in time: what it did not come to is said, and
+//! what it found until then is renamed all the same.
 //!
 //! Directories are reached by descriptors, a few names at a time, because a path may be longer than the kernel takes, and
 //! whatever other commands do in the same workspace meanwhile.
 
 use super::{
     Layer as _, Refusal,
+    allowance::{Allowance, Stopped},
+    search::{Found, Opened, Result, Search, identify, open},
     view::{pin, split},
 };
 use rustix::{
-    fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags,
-        openat2, renameat_with, statat, statx,
-    },
+    fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, statx},
     io::Errno,
 };
-use skynet_core::reserved;
+use skynet_core::rename_new;
 use std::{
     collections::BTreeSet,
-    ffi::{OsStr, OsString},
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
-
-/// Within a repository: programs that Git runs, what names them, and what leads to another repository
-/// (gitrepository-layout(5), git-config(1)).
-const IN_REPOSITORY: [&str; 6] = ["commondir", "config", "config.worktree", "hooks", "modules", "worktrees"];
-
-const REPOSITORY: &str = ".git";
 
 /// Of the renamed paths, so many are told.
 const MOST_TOLD: usize = 1000;
@@ -44,21 +37,15 @@ const MOST_TOLD: usize = 1000;
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_PER_LOOK: u32 = 10;
 
-/// The kernel takes paths of up to 4096 bytes (path_resolution(7)).
-const LONGEST_STEP: usize = 2048;
+/// A look at what a command left takes no longer than this, or than so many times as long as the one before the command.
+const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+const SETTLE_PER_PIN: u32 = 10;
 
-type Result<T> = std::result::Result<T, Errno>;
+/// To rename what was found where a look had no time to find the rest.
+const LAST_RENAMES: Duration = Duration::from_secs(5);
 
-/// What is under a protected name: its path from the workspace, and what tells it from another of that path.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
-    path: PathBuf,
-    inode: u64,
-    /// When it was made, of a link when it was changed, in seconds and nanoseconds: a number is given again, a moment
-    /// is not.
-    since: (i64, u32),
-    is_link: bool,
-}
+/// Names that are tried one after the other; a command may have taken all of those.
+const NUMBERED: u32 = 16;
 
 /// What was there before the command.
 pub(super) struct Guarded {
@@ -67,6 +54,8 @@ pub(super) struct Guarded {
     is_alone: bool,
     renamed: Renamed,
     look: Look,
+    /// How long it took to find it.
+    found_within: Duration,
 }
 
 /// What was set aside.
@@ -80,6 +69,8 @@ pub(super) struct Renamed {
 /// A look at what a job left, while it runs.
 struct Look {
     search: Search,
+    /// All that was found, once the search is at its end, and what of it is yet to be set aside.
+    ended: Option<(BTreeSet<Found>, Vec<Found>)>,
     opened: Opened,
     /// Time that was spent on this one.
     spent: Duration,
@@ -89,33 +80,54 @@ struct Look {
 
 impl Look {
     fn at(at: Instant) -> Self {
-        Self { search: Search::new(), opened: Opened::default(), spent: Duration::ZERO, at }
+        let (search, opened) = (Search::default(), Opened::default());
+        Self { search, ended: None, opened, spent: Duration::ZERO, at }
     }
 }
 
 impl Guarded {
     /// Finds it, and makes it read-only for this slot. `is_alone` says that no other command was under way here.
-    pub(super) fn pin(workspace: &Path, is_alone: bool) -> std::result::Result<Self, Refusal> {
+    pub(super) fn pin(
+        workspace: &Path,
+        is_alone: bool,
+        allowance: &mut Allowance<'_>,
+    ) -> std::result::Result<Self, Refusal> {
+        let began = Instant::now();
         let open =
             |how| rustix::fs::open(workspace, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         // One that can be read gets its mode back from a command that closes it.
         let root = open(OFlags::RDONLY).or_else(|_| open(OFlags::PATH)).layer("protected names")?;
         let mut opened = Opened::default();
-        let found = find(&root, &mut opened);
+        let (found, searched) = find(&root, &mut opened, allowance);
         opened.close_again(&root);
-        let found = found.layer("protected names")?;
-        pin_all(&root, found.iter()).layer("protected names")?;
+        searched.map_err(Stopped::before)?;
+        pin_all(&root, found.iter(), || allowance.step().map_err(Stopped::before))?;
         let look = Look::at(Instant::now() + PAUSE);
-        Ok(Self { root, found, is_alone, renamed: Renamed::default(), look })
+        let found_within = began.elapsed();
+        Ok(Self { root, found, is_alone, renamed: Renamed::default(), look, found_within })
     }
 
-    /// Renames what the command left; all that was renamed.
-    pub(super) fn settle(mut self) -> std::result::Result<Renamed, Refusal> {
+    /// Until when what the command left is looked through.
+    pub(super) fn settle_until(&self) -> Instant {
+        Instant::now() + SETTLE_WITHIN.max(self.found_within * SETTLE_PER_PIN)
+    }
+
+    /// Renames what the command left; all that was renamed, and whether that was all there is.
+    pub(super) fn settle(
+        mut self,
+        allowance: &mut Allowance<'_>,
+    ) -> (Renamed, std::result::Result<(), Refusal>) {
+        // A look that was under way may have opened something up.
+        self.look.opened.close_again(&self.root);
         let mut opened = Opened::default();
-        let now = find(&self.root, &mut opened).layer("quarantine");
-        let settled = now.and_then(|now| self.set_new_aside(&now, &mut opened));
+        let (now, searched) = find(&self.root, &mut opened, allowance);
+        if searched.is_err() {
+            allowance.extend(Instant::now() + LAST_RENAMES);
+        }
+        let new = self.all_new(&now);
+        let settled = self.set_aside(new, &mut opened, allowance);
         opened.close_again(&self.root);
-        settled.map(|()| self.renamed)
+        (self.renamed, searched.map_err(Stopped::after).and(settled))
     }
 
     /// Looks on at what the command has left until now, for no longer than that.
@@ -124,63 +136,91 @@ impl Guarded {
         if began < self.look.at {
             return Ok(());
         }
-        while self.look.search.step(&self.root, &mut self.look.opened).layer("quarantine")? {
-            if began.elapsed() >= longest {
+        let mut has_ended = false;
+        while !has_ended {
+            has_ended = self.look_on()?;
+            if !has_ended && began.elapsed() >= longest {
                 self.look.spent += began.elapsed();
                 return Ok(());
             }
         }
-        let now = std::mem::take(&mut self.look.search.found);
-        let mut opened = std::mem::take(&mut self.look.opened);
-        let settled = self.set_new_aside(&now, &mut opened);
-        opened.close_again(&self.root);
-        settled?;
-        self.follow_the_user(now)?;
+        self.look.opened.close_again(&self.root);
+        if let Some((now, _)) = self.look.ended.take() {
+            self.follow_the_user(now)?;
+        }
         let spent = self.look.spent + began.elapsed();
         self.look = Look::at(Instant::now() + PAUSE.max(spent * PAUSE_PER_LOOK));
         Ok(())
     }
 
+    /// One step of a look: true if it was the last one.
+    fn look_on(&mut self) -> std::result::Result<bool, Refusal> {
+        if self.look.ended.is_none() {
+            let Look { search, opened, .. } = &mut self.look;
+            if search.step(&self.root, opened).layer("quarantine")? {
+                return if search.is_too_much(opened) { Err(Stopped::TooMuch.after()) } else { Ok(false) };
+            }
+            let now = std::mem::take(&mut search.found);
+            let new = self.all_new(&now);
+            self.look.ended = Some((now, new));
+            return Ok(false);
+        }
+        let Some(one) = self.look.ended.as_mut().and_then(|(_, new)| new.pop()) else { return Ok(true) };
+        let mut opened = std::mem::take(&mut self.look.opened);
+        let renamed = self.set_one_aside(&one, &mut opened);
+        self.look.opened = opened;
+        renamed.map(|()| false)
+    }
+
+    /// What was not there before, outer ones first.
+    fn all_new(&self, now: &BTreeSet<Found>) -> Vec<Found> {
+        now.iter().filter(|one| !self.found.contains(one) && !self.is_the_users(one)).cloned().collect()
+    }
+
     /// All of it, whatever cannot be: that is told of the first.
-    fn set_new_aside(
+    fn set_aside(
         &mut self,
-        now: &BTreeSet<Found>,
+        mut new: Vec<Found>,
         opened: &mut Opened,
+        allowance: &mut Allowance<'_>,
     ) -> std::result::Result<(), Refusal> {
         let mut failed = Ok(());
         // Inner ones first, while the paths of all are as they were found.
-        for one in now.iter().rev() {
-            if self.found.contains(one) || self.is_the_users(one) {
-                continue;
+        while let Some(one) = new.pop() {
+            if let Err(stopped) = allowance.step() {
+                return failed.and(Err(stopped.after()));
             }
-            let (parent, _) = split(&one.path);
-            match opened.within(&self.root, parent, || set_aside(&self.root, &one.path)) {
-                Ok(()) => self.renamed.add(&one.path),
-                // Another command took it away.
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(err) => {
-                    let what = format!("`{}` cannot be renamed: {err}", one.path.display());
-                    failed = failed.and(Err(Refusal::new("quarantine", what)));
-                }
-            }
+            failed = failed.and(self.set_one_aside(&one, opened));
         }
         failed
+    }
+
+    fn set_one_aside(&mut self, one: &Found, opened: &mut Opened) -> std::result::Result<(), Refusal> {
+        let parent = || split(&one.path).0.to_owned();
+        match opened.within(&self.root, parent, || set_aside(&self.root, &one.path)) {
+            Ok(()) => self.renamed.add(&one.path),
+            // Another command took it away.
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(err) => {
+                let what = format!("`{}` cannot be renamed: {err}", one.path.display());
+                return Err(Refusal::new("quarantine", what));
+            }
+        }
+        Ok(())
     }
 
     /// Pins what the user put in the place of something: with that its mount went. And forgets what he removed: what comes in
     /// its place now is not his.
     fn follow_the_user(&mut self, now: BTreeSet<Found>) -> std::result::Result<(), Refusal> {
         let is_his = |one: &&Found| !self.found.contains(one) && self.is_the_users(one);
-        pin_all(&self.root, now.iter().filter(is_his)).layer("protected names")?;
+        pin_all(&self.root, now.iter().filter(is_his), || Ok(()))?;
         let mut found: BTreeSet<Found> =
             now.into_iter().filter(|one| self.found.contains(one) || self.is_the_users(one)).collect();
-        let paths: BTreeSet<PathBuf> = found.iter().map(|one| one.path.clone()).collect();
         // A walk through what is changed meanwhile may miss something.
-        let is_there = |old: &Found| {
-            let (parent, name) = split(&old.path);
-            !paths.contains(&old.path) && !matches!(identify(&self.root, parent, name), Ok(None))
-        };
-        found.extend(std::mem::take(&mut self.found).into_iter().filter(is_there));
+        let is_missing = |old: &Found| Found::of_path(&found, &old.path).next().is_none();
+        let is_there = |old: &Found| is_missing(old) && !matches!(identify(&self.root, &old.path), Ok(None));
+        let missed: Vec<Found> = std::mem::take(&mut self.found).into_iter().filter(is_there).collect();
+        found.extend(missed);
         self.found = found;
         Ok(())
     }
@@ -188,7 +228,7 @@ impl Guarded {
     /// Whether the user replaced what was there, as Git does when it is configured: a command cannot, while it is pinned.
     /// Where another command was under way, it may have been that one's, which takes it away.
     fn is_the_users(&self, new: &Found) -> bool {
-        self.is_alone && !new.is_link && self.found.iter().any(|old| old.path == new.path && !old.is_link)
+        self.is_alone && !new.is_link && Found::of_path(&self.found, &new.path).any(|old| !old.is_link)
     }
 }
 
@@ -218,41 +258,42 @@ impl Renamed {
 fn set_aside(root: &OwnedFd, path: &Path) -> Result<()> {
     let (parent, name) = split(path);
     let parent = open(root, parent, OFlags::PATH)?;
-    for number in 0..u32::MAX {
+    let mut tries = 0;
+    loop {
         let mut free = name.to_owned();
         free.push(".quarantined");
-        if number > 0 {
-            free.push(format!("-{number}"));
+        match tries {
+            0 => {}
+            1..NUMBERED => free.push(format!("-{tries}")),
+            _ => free.push(format!("-{:016x}", getrandom::u64().map_err(|_| Errno::IO)?)),
         }
-        match renameat_with(&parent, name, &parent, &free, RenameFlags::NOREPLACE) {
-            Err(Errno::EXIST) => {}
-            // Not every filesystem can be told to replace nothing. The command has ended, or is about to.
-            Err(Errno::INVAL) => match statat(&parent, &free, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => {
-                    return renameat_with(&parent, name, &parent, &free, RenameFlags::empty());
-                }
-                Ok(_) => {}
-                Err(err) => return Err(err),
-            },
+        match rename_new(parent.as_fd(), name, parent.as_fd(), &free) {
+            Err(Errno::EXIST) if tries < 2 * NUMBERED => tries += 1,
             result => return result,
         }
     }
-    Err(Errno::EXIST)
 }
 
-/// Makes them read-only, and all directories above them such that they cannot be renamed.
-fn pin_all<'a>(root: &OwnedFd, found: impl Iterator<Item = &'a Found>) -> io::Result<()> {
+/// Makes them read-only, and all directories above them such that they cannot be renamed. Goes on for as long as `step` lets it.
+fn pin_all<'a>(
+    root: &OwnedFd,
+    found: impl Iterator<Item = &'a Found>,
+    mut step: impl FnMut() -> std::result::Result<(), Refusal>,
+) -> std::result::Result<(), Refusal> {
     let mut pinned = BTreeSet::new();
     for one in found {
         let above = one.path.ancestors().skip(1).filter(|above| *above != Path::new(""));
-        let above: Vec<&Path> = above.filter(|above| !pinned.contains(*above)).collect();
+        // What is above one that is pinned is pinned.
+        let above: Vec<&Path> = above.take_while(|above| !pinned.contains(*above)).collect();
         for directory in above.into_iter().rev() {
-            pin_at(root, directory, 0)?;
+            step()?;
+            pin_at(root, directory, 0).layer("protected names")?;
             pinned.insert(directory);
         }
+        step()?;
         // A link cannot be mounted over. One that is replaced is another one.
         if !one.is_link {
-            pin_at(root, &one.path, libc::MOUNT_ATTR_RDONLY)?;
+            pin_at(root, &one.path, libc::MOUNT_ATTR_RDONLY).layer("protected names")?;
         }
     }
     Ok(())
@@ -279,173 +320,157 @@ fn is_mounted(opened: &OwnedFd) -> bool {
     stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Opens a directory below `root`, whatever the length of its path, through no link.
-fn open(root: &OwnedFd, path: &Path, how: OFlags) -> Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut step = PathBuf::from(".");
-    let mut at: Option<OwnedFd> = None;
-    for part in path {
-        if step.as_os_str().len() + part.len() > LONGEST_STEP {
-            let next =
-                openat2(at.as_ref().unwrap_or(root), &step, flags | OFlags::PATH, Mode::empty(), resolve)?;
-            at = Some(next);
-            step = PathBuf::from(".");
+/// Everything under a protected name, outer ones first, and whether that is all.
+fn find(
+    root: &OwnedFd,
+    opened: &mut Opened,
+    allowance: &mut Allowance<'_>,
+) -> (BTreeSet<Found>, std::result::Result<(), Stopped>) {
+    let mut search = Search::default();
+    let ended = loop {
+        if let Err(stopped) = allowance.step() {
+            break Err(stopped);
         }
-        step.push(part);
-    }
-    openat2(at.as_ref().unwrap_or(root), &step, flags | how, Mode::empty(), resolve)
-}
-
-/// Everything under a protected name, outer ones first.
-fn find(root: &OwnedFd, opened: &mut Opened) -> Result<BTreeSet<Found>> {
-    let mut search = Search::new();
-    while search.step(root, opened)? {}
-    Ok(search.found)
-}
-
-/// Directories that their user had closed to himself, or a command in his name, and the modes that they get back. What is in
-/// them is found by those who know its name.
-#[derive(Default)]
-struct Opened(Vec<(PathBuf, Mode)>);
-
-impl Opened {
-    /// Does what needs all rights in a directory, which is opened up if it lacks one.
-    fn within<T>(&mut self, root: &OwnedFd, directory: &Path, act: impl Fn() -> Result<T>) -> Result<T> {
-        match act() {
-            Err(err @ (Errno::ACCESS | Errno::PERM)) => {
-                self.open_up(root, directory).map_err(|_| err)?;
-                act()
-            }
-            done => done,
+        match search.step(root, opened) {
+            Ok(true) if search.is_too_much(opened) => break Err(Stopped::TooMuch),
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(err) => break Err(err.into()),
         }
-    }
-
-    fn open_up(&mut self, root: &OwnedFd, path: &Path) -> Result<()> {
-        let mode = change_mode(root, path, |mode| mode | Mode::RWXU)?;
-        self.0.push((path.to_owned(), mode));
-        Ok(())
-    }
-
-    /// Inner ones first, while they can be reached. What is gone needs no mode.
-    fn close_again(&mut self, root: &OwnedFd) {
-        for (path, mode) in self.0.drain(..).rev() {
-            let _ = change_mode(root, &path, |_| mode);
-        }
-    }
-}
-
-/// Gives a directory below `root` another mode; the one it had.
-fn change_mode(root: &OwnedFd, path: &Path, change: impl Fn(Mode) -> Mode) -> Result<Mode> {
-    let by_itself = |directory: &OwnedFd| {
-        let mode = Mode::from_raw_mode(rustix::fs::fstat(directory)?.st_mode);
-        rustix::fs::fchmod(directory, change(mode)).map(|()| mode)
     };
-    if path == Path::new("") {
-        return by_itself(root);
-    }
-    match open(root, path, OFlags::RDONLY) {
-        Ok(directory) => by_itself(&directory),
-        Err(Errno::ACCESS) => {
-            let (parent, name) = split(path);
-            let parent = open(root, parent, OFlags::PATH)?;
-            let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                return Err(Errno::NOTDIR);
-            }
-            let mode = Mode::from_raw_mode(stat.st_mode);
-            rustix::fs::chmodat(&parent, name, change(mode), AtFlags::empty()).map(|()| mode)
-        }
-        Err(err) => Err(err),
-    }
+    (search.found, ended)
 }
 
-/// Walks through a workspace, a directory at a time.
-struct Search {
-    directories: Vec<PathBuf>,
-    found: BTreeSet<Found>,
-}
-
-impl Search {
-    fn new() -> Self {
-        Self { directories: vec![PathBuf::new()], found: BTreeSet::new() }
-    }
-
-    /// Looks at one more directory, until there is none left.
-    fn step(&mut self, root: &OwnedFd, opened: &mut Opened) -> Result<bool> {
-        let Some(path) = self.directories.pop() else { return Ok(false) };
-        let read = opened.within(root, &path, || entries(&open(root, &path, OFlags::RDONLY)?));
-        let names = match read {
-            Ok(names) => names,
-            // Gone meanwhile, or another user's, in which this one cannot have put anything.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS) => return Ok(true),
-            Err(err) => return Err(err),
-        };
-        let has = |part: &&str| names.iter().any(|(name, _)| name == part);
-        let is_repository =
-            reserved::REPOSITORY.iter().all(has) || reserved::LINKED_REPOSITORY.iter().all(has);
-        for (name, kind) in &names {
-            let is_directory = *kind == FileType::Directory;
-            if name.eq_ignore_ascii_case(REPOSITORY) && is_directory {
-                let repository = path.join(name);
-                for inner in IN_REPOSITORY {
-                    let found =
-                        opened.within(root, &repository, || identify(root, &repository, inner.as_ref()));
-                    self.found.extend(found.ok().flatten());
-                }
-                continue;
-            }
-            if is_repository && IN_REPOSITORY.iter().any(|inner| name == inner) || reserved::is_name(name) {
-                let found = opened.within(root, &path, || identify(root, &path, name));
-                // Where it cannot be opened up it is another user's.
-                self.found.extend(found.ok().flatten());
-            }
-            if is_directory {
-                self.directories.push(path.join(name));
-            }
-        }
-        Ok(true)
-    }
-}
-
-fn entries(directory: &OwnedFd) -> Result<Vec<(OsString, FileType)>> {
-    let mut entries = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." {
-            continue;
-        }
-        let kind = match entry.file_type() {
-            FileType::Unknown => {
-                let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-                stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
-            }
-            kind => kind,
-        };
-        entries.push((name.to_owned(), kind));
-    }
-    Ok(entries)
-}
-
-/// `None` if it is not there.
-fn identify(root: &OwnedFd, directory: &Path, name: &OsStr) -> Result<Option<Found>> {
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let found = open(root, directory, OFlags::PATH)
-        .and_then(|parent| statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, wanted));
-    let stat = match found {
-        Ok(stat) => stat,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        Err(err) => return Err(err),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        ffi::OsString,
+        fs::{self, File},
+        os::unix::ffi::OsStringExt as _,
     };
-    let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-    let is_link = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink;
-    // A file keeps its birth while its owner edits it. A link is never edited; moved away and back it has changed.
-    let since = if has_birth && !is_link { stat.stx_btime } else { stat.stx_ctime };
-    Ok(Some(Found {
-        path: directory.join(name),
-        inode: stat.stx_ino,
-        since: (since.tv_sec, since.tv_nsec),
-        is_link,
-    }))
+
+    /// Of directories named `deeper`: beyond the longest path.
+    const LEVELS: usize = 700;
+
+    fn guard(root: &Path) -> Guarded {
+        Guarded {
+            root: File::open(root).unwrap().into(),
+            found: BTreeSet::new(),
+            is_alone: true,
+            renamed: Renamed::default(),
+            look: Look::at(Instant::now()),
+            found_within: Duration::ZERO,
+        }
+    }
+
+    /// Of a command that nothing was there before; what was renamed, and how it ended.
+    fn settle(root: &Path, until: Instant, is_ended: bool) -> (Vec<String>, std::result::Result<(), String>) {
+        let mut is_ended = || is_ended;
+        let mut allowance = Allowance::new(until, &mut is_ended, Duration::ZERO);
+        let (renamed, settled) = guard(root).settle(&mut allowance);
+        let paths = renamed.paths.into_iter().map(|path| OsString::from_vec(path).into_string().unwrap());
+        let mut paths: Vec<String> = paths.collect();
+        paths.sort();
+        (paths, settled.map_err(|refusal| refusal.message))
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    #[test]
+    fn what_is_under_a_protected_name_is_set_aside_wherever_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for name in ["a/.git/hooks", "a/b/c", "bare/objects", "bare/refs", "bare/hooks", "plain/hooks"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        for name in ["a/b/c/.envrc", "a/b/.envrc", "bare/HEAD", "plain/config", "a/after"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        let (paths, settled) = settle(root, later(), false);
+        assert_eq!(settled, Ok(()));
+        assert_eq!(paths, ["a/.git/hooks", "a/b/.envrc", "a/b/c/.envrc", "bare/hooks"]);
+        assert!(root.join("a/b/c/.envrc.quarantined").exists() && root.join("plain/hooks").exists());
+    }
+
+    #[test]
+    fn a_deep_tree_is_looked_through_and_takes_no_more_than_its_levels() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut at: OwnedFd = File::open(directory.path()).unwrap().into();
+        for _ in 0..LEVELS {
+            for name in ["beside", "deeper"] {
+                rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            at = rustix::fs::openat(&at, "deeper", flags, Mode::empty()).unwrap();
+        }
+        rustix::fs::mkdirat(&at, ".vscode", Mode::RWXU).unwrap();
+        let root = File::open(directory.path()).unwrap().into();
+        let (mut search, mut opened, mut steps) = (Search::default(), Opened::default(), 0);
+        while search.step(&root, &mut opened).unwrap() {
+            steps += 1;
+        }
+        // To enter each directory, to read it, and to leave it.
+        assert!(steps <= (2 * LEVELS + 2) * 3, "{steps}");
+        let (paths, settled) = settle(directory.path(), later(), false);
+        assert_eq!((paths.len(), settled), (1, Ok(())));
+    }
+
+    #[test]
+    fn a_look_that_ends_early_says_so_and_renames_what_it_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::write(root.join(".envrc"), "").unwrap();
+        let (paths, settled) = settle(root, Instant::now(), false);
+        assert!(settled.unwrap_err().contains("it took too long") && paths.is_empty());
+        for number in 0..500 {
+            fs::create_dir(root.join(format!("d{number}"))).unwrap();
+        }
+        let (mut asked, mut is_ended) = (0, false);
+        let mut third = || {
+            asked += 1;
+            is_ended |= asked == 3;
+            is_ended
+        };
+        let mut allowance = Allowance::new(later(), &mut third, Duration::ZERO);
+        let (renamed, settled) = guard(root).settle(&mut allowance);
+        assert!(settled.unwrap_err().message.contains("it was given up"));
+        assert_eq!(renamed.paths, [b".envrc".to_vec()]);
+        assert!(root.join(".envrc.quarantined").exists());
+    }
+
+    #[test]
+    fn a_name_is_found_where_a_command_took_those_that_come_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::write(root.join(".envrc"), "planted").unwrap();
+        fs::write(root.join(".envrc.quarantined"), "").unwrap();
+        for number in 1..5000 {
+            fs::write(root.join(format!(".envrc.quarantined-{number}")), "").unwrap();
+        }
+        let (paths, settled) = settle(root, later(), false);
+        assert_eq!((paths, settled), (vec![".envrc".to_owned()], Ok(())));
+        assert!(!root.join(".envrc").exists() && !root.join(".envrc.quarantined-5000").exists());
+    }
+
+    #[test]
+    fn a_look_at_a_job_goes_on_where_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for number in 0..50 {
+            fs::create_dir(root.join(format!("d{number}"))).unwrap();
+            fs::write(root.join(format!("d{number}/.envrc")), "").unwrap();
+        }
+        let mut guarded = guard(root);
+        let mut looks = 0;
+        while guarded.renamed.count < 50 {
+            // No time at all is one step.
+            guarded.look(Duration::ZERO).unwrap();
+            looks += 1;
+            assert!(looks < 1000);
+        }
+        assert!(looks > 50, "{looks}");
+    }
 }
