@@ -134,6 +134,7 @@ async fn ask_daemon(daemon: &Daemon) -> Vec<Finding> {
                 let detail =
                     format!("version {}, {} tools, {} mode", status.version, status.tools, status.mode);
                 findings.push(Finding { is_good: is_same, what: "daemon", detail });
+                findings.extend(status.faults.iter().map(|fault| failed("daemon", fault)));
                 findings.extend(status.warnings.into_iter().map(|detail| Finding {
                     is_good: true,
                     what: "note",

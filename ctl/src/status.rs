@@ -59,6 +59,7 @@ fn to_json(status: &StatusResponse) -> Value {
         "tools": status.tools,
         "layers": layers.collect::<Vec<_>>(),
         "warnings": status.warnings,
+        "faults": status.faults,
         "calls": calls.collect::<Vec<_>>(),
     })
 }
@@ -84,6 +85,9 @@ fn text(status: &StatusResponse) -> String {
     }
     if !status.metrics.is_empty() {
         let _ = writeln!(text, "metrics   {}", status.metrics);
+    }
+    for fault in &status.faults {
+        let _ = writeln!(text, "fault     {fault}");
     }
     for warning in &status.warnings {
         let _ = writeln!(text, "warning   {warning}");

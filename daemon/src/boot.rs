@@ -241,6 +241,7 @@ impl House {
             tables: tables.clone(),
             blobs: blobs.clone(),
             keyring,
+            cache: skynet_cache::Cache::open(config.cache.clone())?,
             metrics: Arc::new(Metrics::default()),
         };
         beside_this_program("skynet-hands")?;
@@ -252,6 +253,7 @@ impl House {
             skynet_exec::Host::new(door.slots.clone(), door.home(), state, config.network.reachable.clone());
         let vault = vault(config, door)?;
         let engine = Engine::new(door.slots.clone(), config.docker.places(door.home(), uid)?);
+        services.cache.listen_to(crate::sources::all(&engine));
         let (library, mind) = (Arc::<Library>::default(), Arc::<Mind>::default());
         let board = Arc::<Board>::default();
         let registry = product(&catalog, &commands, &engine, &library, &mind, &board)?;

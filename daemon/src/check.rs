@@ -61,6 +61,7 @@ pub(crate) fn all(config: &Config, home: &Path) -> Result<()> {
     config.secrets.check(home)?;
     config.git.agent(home)?;
     config.docker.check(home)?;
+    config.cache.check()?;
     config.models.check()?;
     Claims::new(&config.policy.workspaces)?;
     Ok(())

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     pub(crate) git: Git,
     pub(crate) docker: Docker,
+    pub(crate) cache: skynet_cache::Settings,
     pub(crate) models: skynet_models::Settings,
 }
 

@@ -33,6 +33,7 @@ mod reload;
 mod sessions;
 mod shelf;
 mod socket;
+mod sources;
 mod state;
 mod supervisor;
 mod tokens;

@@ -166,6 +166,11 @@ struct OfQueue {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfModel {
     model: String,
 }
@@ -184,6 +189,8 @@ struct Rooms {
     passages: Gauge,
     backlog: Gauge,
     index: Gauge,
+    cache: Gauge,
+    evictions: Family<OfKind, Counter>,
     requests: Family<OfModel, Counter>,
     tokens: Family<OfModel, Counter>,
     dollars: Family<OfModel, Counter<f64, AtomicU64>>,
@@ -213,6 +220,12 @@ impl Rooms {
                 "What the indexes of all collections take of the disk",
                 Unit::Bytes,
             ),
+            cache: plain(
+                to,
+                "cache_backend_up",
+                "0 while the Redis that is to keep answers cannot be used, otherwise 1",
+            ),
+            evictions: plain(to, "cache_evictions", "Cached answers that had to go for others"),
             requests: plain(to, "provider_requests", "Requests that providers of models answered"),
             tokens: plain(
                 to,
@@ -332,6 +345,11 @@ impl Board {
         rooms.passages.set(whole(totals.passages));
         rooms.backlog.set(whole(totals.backlog));
         rooms.index.set(whole(totals.size_bytes));
+        rooms.cache.set(i64::from(services.cache.fault().await.is_none()));
+        for (kind, count) in services.cache.evicted() {
+            let evictions = rooms.evictions.get_or_create(&OfKind { kind: kind.as_str() });
+            evictions.inner().store(count, Ordering::Relaxed);
+        }
         for used in models.usage() {
             let model = OfModel { model: used.model };
             rooms.requests.get_or_create(&model).inner().store(used.requests, Ordering::Relaxed);

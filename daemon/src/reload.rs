@@ -16,8 +16,9 @@ use std::{
 };
 
 /// Sections that need another start: what they say is built into connections, sockets or stores.
-const FIXED: [&str; 11] = [
-    "audit", "confirm", "docker", "git", "http", "mcp", "metrics", "models", "network", "secrets", "storage",
+const FIXED: [&str; 12] = [
+    "audit", "cache", "confirm", "docker", "git", "http", "mcp", "metrics", "models", "network", "secrets",
+    "storage",
 ];
 
 /// Puts another configuration in force.
@@ -71,6 +72,8 @@ impl Reload {
         self.services.rules.store(Arc::new(rules));
         self.services.quotas.replace_plan(plan);
         self.services.leases.configure(wanted.leases);
+        // Nothing is given again that was made by other rules.
+        self.services.cache.forget();
         Ok(unmoved)
     }
 

@@ -11,6 +11,7 @@
 
 mod backup;
 mod book;
+mod cache;
 mod clients;
 mod commands;
 mod crowd;

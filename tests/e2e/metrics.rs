@@ -215,7 +215,7 @@ fn whatever_is_drawn_or_alerted_about_can_be_computed() {
             let asked = expression.replace("$instance", ".*").replace("$__rate_interval", "1m");
             assert!(!asked.contains('$'), "{asked}");
             let found = server.results(&asked);
-            // Nobody asks a provider here, and no tool's answers are cached.
+            // Nobody asks a provider here, nor anything whose answer is kept.
             let is_empty = ["skynet_provider_", "skynet_cache_"].iter().any(|name| asked.contains(name));
             assert_eq!(found == 0, is_empty, "{}: {asked}: {found}", panel["title"]);
             drawn += 1;

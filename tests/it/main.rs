@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod cache;
 mod catalog;
 mod commands;
 mod docker;

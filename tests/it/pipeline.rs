@@ -82,7 +82,6 @@ fn written(size: usize) -> Changed {
 struct ProbeRead(Arc<AtomicU32>);
 struct ProbeWrite(Arc<AtomicU32>);
 struct ProbeDestroy(Arc<AtomicU32>);
-struct ProbeCached(Arc<AtomicU32>);
 
 impl Tool for ProbeRead {
     const NAME: &'static str = "probe_read";
@@ -124,20 +123,6 @@ impl Tool for ProbeDestroy {
     }
 }
 
-impl Tool for ProbeCached {
-    const NAME: &'static str = "probe_cached";
-    const SUMMARY: &'static str = "Stays true for a while.";
-    const EFFECT: Effect = Effect::Read;
-    const PLACE: Place = Place::Daemon;
-    const CACHE_FOR: Option<Duration> = Some(Duration::from_secs(60));
-    type Input = Input;
-    type Output = Output;
-
-    async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        act(&self.0, ctx, input).await
-    }
-}
-
 fn bench(mut setup: Setup) -> (Workbench, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
     setup.toolsets = probes(&runs);
@@ -149,8 +134,7 @@ fn probes(runs: &Arc<AtomicU32>) -> Vec<Toolset> {
         Toolset::new("probe", "probes")
             .with(ProbeRead(runs.clone()))
             .with(ProbeWrite(runs.clone()))
-            .with(ProbeDestroy(runs.clone()))
-            .with(ProbeCached(runs.clone())),
+            .with(ProbeDestroy(runs.clone())),
     ]
 }
 
@@ -433,16 +417,6 @@ async fn a_call_waits_while_somebody_watches_the_queue() {
     let (result, _) = tokio::join!(bench.call("probe_destroy", json!({})), human);
     result.unwrap();
     assert_eq!(bench.audit()[0]["confirmed_by"], "skynetctl");
-}
-
-#[tokio::test]
-async fn cached_answers_are_served_to_the_same_question_only() {
-    let (bench, runs) = bench(Setup::default());
-    for input in [json!({ "size": 1 }), json!({ "size": 1 }), json!({ "size": 2 })] {
-        bench.call("probe_cached", input).await.unwrap();
-    }
-    assert_eq!(runs.load(Ordering::SeqCst), 2);
-    assert_eq!(bench.audit()[1]["from_cache"], true);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ pub mod machine;
 pub mod packages;
 pub mod polkit;
 pub mod programs;
+pub mod redis;
 pub mod registry;
 pub mod vault;
 pub mod web;

@@ -85,6 +85,7 @@ pub struct Setup {
     pub limits: Limits,
     pub toolsets: Vec<Toolset>,
     pub confirm_wait: Duration,
+    pub cache: skynet_cache::Settings,
 }
 
 impl Default for Setup {
@@ -97,6 +98,7 @@ impl Default for Setup {
             limits: Limits::default(),
             toolsets: Vec::new(),
             confirm_wait,
+            cache: skynet_cache::Settings::default(),
         }
     }
 }
@@ -159,6 +161,7 @@ impl Workbench {
             blobs,
             tables,
             keyring,
+            cache: skynet_cache::Cache::open(setup.cache).unwrap(),
             metrics: Arc::new(Metrics::default()),
         };
         let board = Arc::<Board>::default();

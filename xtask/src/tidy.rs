@@ -18,7 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-core", &[]),
     ("skynet-store", &["skynet-core"]),
     ("skynet-leases", &["skynet-core", "skynet-store"]),
-    ("skynet-policy", &["skynet-core", "skynet-leases", "skynet-secrets", "skynet-store"]),
+    ("skynet-cache", &["skynet-core"]),
+    ("skynet-policy", &["skynet-cache", "skynet-core", "skynet-leases", "skynet-secrets", "skynet-store"]),
     ("skynet-sandbox", &["skynet-core"]),
     ("skynet-egress", &[]),
     ("skynet-secrets", &[]),
@@ -80,6 +81,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "skynetd",
         &[
+            "skynet-cache",
             "skynet-catalog",
             "skynet-core",
             "skynet-docker",
@@ -107,6 +109,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "skynet-tests",
         &[
+            "skynet-cache",
             "skynet-catalog",
             "skynet-core",
             "skynet-docker",
@@ -145,6 +148,7 @@ const HOMES: [(&str, &str); 9] = [
     ("bollard", "skynet-engine"),
     ("gix", "skynet-git"),
     ("ort", "skynet-models"),
+    ("redis", "skynet-cache"),
     ("rmcp", "skynetd"),
     ("sled", "skynet-store"),
     ("tantivy", "skynet-knowledge"),

@@ -1,6 +1,8 @@
 //! All tools of the product, by name.
 
-use crate::{Alias, CallCtx, Canonical, CommandLine, Effect, Error, Place, Result, Subject, Tool, schema};
+use crate::{
+    Alias, CallCtx, Canonical, CommandLine, Effect, Error, Kind, Place, Result, Subject, Tool, schema,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -31,6 +33,9 @@ type ActsAs = Arc<dyn Fn(&Canonical) -> &'static [&'static str] + Send + Sync>;
 /// Says what an input changes.
 type ChangesOf = Arc<dyn Fn(&Canonical) -> Result<Vec<Subject>> + Send + Sync>;
 
+/// Says whether the answer to an input may be given again.
+type Lasts = Arc<dyn Fn(&Canonical) -> Result<bool> + Send + Sync>;
+
 /// One tool without its types: what every other part of Skynet is derived from.
 #[derive(Clone)]
 pub struct Entry {
@@ -50,8 +55,10 @@ pub struct Entry {
     pub place: Place,
     /// [`Tool::TIMEOUT`].
     pub timeout: Duration,
-    /// [`Tool::CACHE_FOR`].
-    pub cache_for: Option<Duration>,
+    /// [`Tool::KIND`].
+    pub kind: Option<Kind>,
+    /// Whose answers a call that changes something may make untrue.
+    pub alters: &'static [Kind],
     /// Draft 2020-12.
     pub input_schema: Arc<Map<String, Value>>,
     /// Draft 2020-12.
@@ -62,6 +69,7 @@ pub struct Entry {
     changes_of: ChangesOf,
     secrets_of: SecretsOf,
     acts_as: ActsAs,
+    lasts: Lasts,
     runner: Arc<dyn Run>,
 }
 
@@ -69,7 +77,7 @@ impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
         let (judge, starter, asker) = (tool.clone(), tool.clone(), tool.clone());
-        let (changer, actor, reader) = (tool.clone(), tool.clone(), tool.clone());
+        let (changer, actor, reader, teller) = (tool.clone(), tool.clone(), tool.clone(), tool.clone());
         Self {
             name: T::NAME,
             summary: T::SUMMARY,
@@ -79,7 +87,8 @@ impl Entry {
             most: T::MOST,
             place: T::PLACE,
             timeout: T::TIMEOUT,
-            cache_for: T::CACHE_FOR,
+            kind: T::KIND,
+            alters: Kind::ALL,
             input_schema: Arc::new(schema::of::<T::Input>()),
             output_schema: Arc::new(schema::of::<T::Output>()),
             effect_of: Arc::new(move |input| {
@@ -97,6 +106,7 @@ impl Entry {
             }),
             changes_of: Arc::new(move |input| Ok(changer.changes(&input.to_typed()?))),
             secrets_of: Arc::new(move |input| Ok(reader.secrets(&input.to_typed()?))),
+            lasts: Arc::new(move |input| Ok(teller.lasts(&input.to_typed()?))),
             acts_as: Arc::new(move |input| {
                 // What is no input does nothing.
                 let Ok(input) = input.to_typed() else { return &[] };
@@ -151,6 +161,17 @@ impl Entry {
         (self.must_ask)(input, process)
     }
 
+    /// What the answer to this input is about, if it may be given again for a while.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the input does not fit the tool's type.
+    pub fn kind_of(&self, input: &Canonical) -> Result<Option<Kind>> {
+        match self.kind {
+            Some(kind) => Ok((self.lasts)(input)?.then_some(kind)),
+            None => Ok(None),
+        }
+    }
+
     /// The names of other tools whose work this input does as well.
     #[must_use]
     pub fn acts_as(&self, input: &Canonical) -> &'static [&'static str] {
@@ -188,6 +209,7 @@ impl<T: Tool> Run for Typed<T> {
 pub struct Toolset {
     name: &'static str,
     summary: &'static str,
+    alters: &'static [Kind],
     entries: Vec<Entry>,
 }
 
@@ -195,13 +217,24 @@ impl Toolset {
     /// An empty one. `summary` tells a model in a few words what it can do with it.
     #[must_use]
     pub const fn new(name: &'static str, summary: &'static str) -> Self {
-        Self { name, summary, entries: Vec::new() }
+        Self { name, summary, alters: Kind::ALL, entries: Vec::new() }
+    }
+
+    /// Says that calls of these tools make untrue no other answers than those of `kinds`. Without this word they may be about
+    /// anything, as what a command does.
+    #[must_use]
+    pub fn altering(mut self, kinds: &'static [Kind]) -> Self {
+        self.alters = kinds;
+        for entry in &mut self.entries {
+            entry.alters = kinds;
+        }
+        self
     }
 
     /// Adds a tool.
     #[must_use]
     pub fn with<T: Tool>(mut self, tool: T) -> Self {
-        self.entries.push(Entry::new(self.name, tool));
+        self.entries.push(Entry { alters: self.alters, ..Entry::new(self.name, tool) });
         self
     }
 }

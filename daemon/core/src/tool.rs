@@ -1,6 +1,6 @@
 //! What a tool is: one type, one file, one declaration from which everything else is derived.
 
-use crate::{CallCtx, CommandLine, Result, json};
+use crate::{CallCtx, CommandLine, Kind, Result, json};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, future::Future, time::Duration};
@@ -102,8 +102,9 @@ pub trait Tool: Send + Sync + 'static {
     const PLACE: Place;
     /// How long one call may take.
     const TIMEOUT: Duration = Duration::from_secs(30);
-    /// How long an answer may be served again for the same caller, workspace and input.
-    const CACHE_FOR: Option<Duration> = None;
+    /// What its answers are about, if it only reads and they may be given again to the same caller for a while: for as long as the
+    /// configuration says of that kind, and nothing of it changes. In doubt they are made anew each time.
+    const KIND: Option<Kind> = None;
 
     /// The arguments; field docs become the schema that the model reads.
     type Input: DeserializeOwned + JsonSchema + Send;
@@ -151,6 +152,11 @@ pub trait Tool: Send + Sync + 'static {
     /// what gives a caller more than he could undo, whoever he is. Rules may still deny it.
     fn must_ask(&self, _input: &Self::Input) -> Option<&'static str> {
         None
+    }
+
+    /// Whether the answer to this input is of [`Tool::KIND`].
+    fn lasts(&self, _input: &Self::Input) -> bool {
+        true
     }
 
     /// The names of other tools whose work this input does as well: rules that deny or ask about them are about it too. A tool

@@ -78,12 +78,11 @@ impl Engine {
     /// What connects as the caller, again and again.
     pub(crate) fn dialer(&self, ctx: &CallCtx) -> Result<Dialer> {
         let connection = ctx.origin()?.caller.connection.clone();
-        Ok(Dialer {
-            slots: self.slots.clone(),
-            connection,
-            own: self.own.clone(),
-            is_lent: ctx.has_lent_engine,
-        })
+        Ok(self.dialer_of(connection, ctx.has_lent_engine))
+    }
+
+    fn dialer_of(&self, connection: Arc<Connection>, is_lent: bool) -> Dialer {
+        Dialer { slots: self.slots.clone(), connection, own: self.own.clone(), is_lent }
     }
 
     /// A client for one call.
@@ -91,8 +90,19 @@ impl Engine {
     /// # Errors
     /// As [`Engine::connect`].
     pub async fn client(&self, ctx: &CallCtx) -> Result<Client> {
-        let way =
-            Arc::new(Way { dialer: self.dialer(ctx)?, prefix: OnceLock::new(), of_build: OnceLock::new() });
+        Self::client_by(self.dialer(ctx)?, ctx.cancel.clone()).await
+    }
+
+    /// A client that only listens, with the rights of whom the connection is of, and none that are lent.
+    ///
+    /// # Errors
+    /// As [`Engine::connect`].
+    pub(crate) async fn listener(&self, connection: Arc<Connection>) -> Result<Client> {
+        Self::client_by(self.dialer_of(connection, false), CancellationToken::new()).await
+    }
+
+    async fn client_by(dialer: Dialer, cancel: CancellationToken) -> Result<Client> {
+        let way = Arc::new(Way { dialer, prefix: OnceLock::new(), of_build: OnceLock::new() });
         let transport = {
             let way = way.clone();
             move |request: BollardRequest| {
@@ -104,7 +114,7 @@ impl Engine {
         let version = bollard::API_DEFAULT_VERSION;
         let docker = Docker::connect_with_custom_transport(transport, address, PATIENCE_SECONDS, version)
             .map_err(|err| Error::internal("the client of the engine cannot be made").with_source(err))?;
-        let client = Client { docker, way, cancel: ctx.cancel.clone() };
+        let client = Client { docker, way, cancel };
         let docker = client.ask(About::Engine, client.docker.clone().negotiate_version()).await?;
         let version = docker.client_version();
         // It is set once, here.
@@ -243,7 +253,7 @@ impl Client {
         Ok(Box::pin(pieces.map(|piece| Ok(LogOutput::Console { message: piece? }))))
     }
 
-    async fn send(&self, path: &str) -> std::result::Result<Response<Incoming>, Failure> {
+    pub(crate) async fn send(&self, path: &str) -> std::result::Result<Response<Incoming>, Failure> {
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = path.parse::<Uri>()?;
         self.way.send(request).await

@@ -15,6 +15,7 @@ mod health;
 mod images;
 mod inside;
 mod lines;
+mod listen;
 mod logs;
 mod name;
 mod networks;

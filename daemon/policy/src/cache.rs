@@ -1,21 +1,20 @@
-//! Answers of tools that say how long theirs stay true; and, on a miss, the turn of a call that changes something, and its
-//! intent, durable before its effect.
+//! Answers of tools that say what theirs are about, given again for a while; and, on a miss, the turn of a call that changes
+//! something, and its intent, durable before its effect.
 
-use crate::{Metrics, Services, audit::LINE_BYTES, rooms::Rooms, turns::Turns};
+use crate::{Metrics, Services, audit::LINE_BYTES, rooms::Rooms, scan, turns::Turns};
 use async_trait::async_trait;
-use bytes::Bytes;
-use jiff::Timestamp;
-use skynet_core::{Answer, Call, Error, Layer, Next, Result};
+use skynet_core::{Answer, Call, Error, Kind, Layer, Next, Result};
 use skynet_leases::Leases;
-use skynet_store::{Journal, Ledger, Table, journal::Intent};
-use std::{sync::Arc, time::Duration};
+use skynet_secrets::Keyring;
+use skynet_store::{Journal, Ledger, journal::Intent};
+use std::{fmt::Write as _, fs, os::unix::fs::MetadataExt as _, sync::Arc};
 
 pub(crate) struct Cache {
-    /// By tool, scope and input: when it expires (milliseconds since 1970), and the JSON.
-    answers: Table<(i64, String)>,
+    answers: Arc<skynet_cache::Cache>,
     journal: Arc<Journal>,
     audit: Ledger,
     rooms: Arc<Rooms>,
+    keyring: Arc<Keyring>,
     turns: Turns,
     leases: Arc<Leases>,
     metrics: Arc<Metrics>,
@@ -24,38 +23,117 @@ pub(crate) struct Cache {
 impl Cache {
     pub(crate) fn new(on: &Services, rooms: Arc<Rooms>) -> Self {
         Self {
-            answers: on.tables.table("cache"),
+            answers: on.cache.clone(),
             journal: on.journal.clone(),
             audit: on.audit.clone(),
             rooms,
+            keyring: on.keyring.clone(),
             turns: Turns::default(),
             leases: on.leases.clone(),
             metrics: on.metrics.clone(),
         }
     }
 
-    fn find(&self, key: &str) -> Option<Answer> {
-        // A cache that cannot be read is an empty cache.
-        let (expires_at, json) = self.answers.get(key).ok()??;
-        (expires_at > Timestamp::now().as_millisecond()).then(|| Answer::new(Bytes::from(json)))
+    /// Waits for its turn, writes down that it begins, and empties what it may make untrue.
+    async fn change(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
+        // No human is waited for any more, and the time of the tool does not run yet.
+        let _held = self.turns.wait(call).await?;
+        // While it waited, what it changes may have been leased. What there is to tell was told then.
+        self.leases.judge(call)?;
+        let intent = Intent {
+            call: call.id.to_string(),
+            tool: call.tool.name.into(),
+            effect: call.effect,
+            uid: call.caller.uid,
+            input_digest: call.input()?.digest(),
+            workspace: call
+                .caller
+                .workspace
+                .as_ref()
+                .map(|workspace| workspace.path().to_string_lossy().into_owned()),
+            token: call.caller.token.as_ref().map(|token| token.id.clone()),
+        };
+        // What cannot be recorded must not happen, so its line in the audit log gets its room first.
+        let begun = match self.audit.reserve(LINE_BYTES) {
+            Ok(room) => {
+                self.rooms.keep(call.id, room);
+                self.journal.begin(call.id, intent).await
+            }
+            Err(err) => Err(err),
+        };
+        begun.map_err(|err| {
+            let reason = if err.is_disk_full() {
+                "the disk of the daemon's state is full"
+            } else {
+                "the call journal cannot be written"
+            };
+            Error::unavailable(format!("{reason}; calls that change something are refused, reads go on"))
+                .with_source(err)
+        })?;
+        let altering = self.answers.alter(call.tool.alters).await;
+        let answer = next.run(call).await;
+        // What failed may have done a part of it.
+        self.answers.altered(altering).await;
+        answer
     }
 
-    fn keep(&self, key: &str, answer: &Answer, time_to_live: Duration) {
-        let expires_at = (Timestamp::now() + time_to_live).as_millisecond();
-        let Ok(json) = String::from_utf8(answer.json.to_vec()) else {
-            return;
-        };
-        if let Err(err) = self.answers.offer(key, &(expires_at, json)) {
-            tracing::warn!(error = %err, "an answer could not be cached");
+    async fn read(&self, kind: Kind, call: &mut Call, next: Next<'_>) -> Result<Answer> {
+        let key = key(kind, call)?;
+        let skynet_cache::Looked { found, ticket } = self.answers.look(kind, key, &call.caller).await;
+        if found.is_none() && ticket.is_none() {
+            // Nothing of this kind is kept now.
+            return next.run(call).await;
         }
+        self.metrics.looked_into_cache(kind, found.is_some());
+        if let Some(json) = found {
+            call.notes.from_cache = true;
+            // A secret may have been set since the answer was made.
+            let scanner = scan::scanner(&self.keyring, call.caller.uid).await?;
+            return Ok(Answer::new(scan::redact(&scanner, json).await?));
+        }
+        let answer = next.run(call).await?;
+        if let Some(ticket) = ticket
+            && answer.links.is_empty()
+        {
+            self.answers.keep(ticket, &answer.json).await;
+        }
+        Ok(answer)
     }
 }
 
-/// Tool, caller, workspace and input: nobody is served what was computed for another.
-fn key(call: &Call) -> Result<String> {
+/// Tool, caller with his groups, workspace, length and input, so that nobody is given what was made for another; and how the
+/// files stand that are written when it changes.
+fn key(kind: Kind, call: &Call) -> Result<String> {
+    let caller = &call.caller;
     let workspace =
-        call.caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
-    Ok(format!("{}\n{}\n{workspace}\n{}", call.tool.name, call.caller.owner(), call.input()?.digest()))
+        caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
+    let mut key = format!(
+        "{}\n{}\n{workspace}\n{}\n{}\n",
+        call.tool.name,
+        caller.owner(),
+        call.max_bytes,
+        call.input()?.digest()
+    );
+    // Writing to a String cannot fail.
+    for group in caller.groups.iter() {
+        let _ = write!(key, "{} ", group.gid);
+    }
+    for witness in kind.witnesses() {
+        // One that is not there is told by its absence.
+        if let Ok(file) = fs::metadata(witness) {
+            let _ = write!(
+                key,
+                "\n{witness} {} {} {}.{} {}.{}",
+                file.ino(),
+                file.size(),
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime(),
+                file.ctime_nsec()
+            );
+        }
+    }
+    Ok(key)
 }
 
 #[async_trait]
@@ -65,61 +143,17 @@ impl Layer for Cache {
     }
 
     fn describe(&self) -> String {
-        "answers of tools that declare a time to live".into()
+        self.answers.describe()
     }
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         if call.effect.is_mutating() {
-            // No human is waited for any more, and the time of the tool does not run yet.
-            let _held = self.turns.wait(call).await?;
-            // While it waited, what it changes may have been leased. What there is to tell was told then.
-            self.leases.judge(call)?;
-            let intent = Intent {
-                call: call.id.to_string(),
-                tool: call.tool.name.into(),
-                effect: call.effect,
-                uid: call.caller.uid,
-                input_digest: call.input()?.digest(),
-                workspace: call
-                    .caller
-                    .workspace
-                    .as_ref()
-                    .map(|workspace| workspace.path().to_string_lossy().into_owned()),
-                token: call.caller.token.as_ref().map(|token| token.id.clone()),
-            };
-            // What cannot be recorded must not happen, so its line in the audit log gets its room first.
-            let begun = match self.audit.reserve(LINE_BYTES) {
-                Ok(room) => {
-                    self.rooms.keep(call.id, room);
-                    self.journal.begin(call.id, intent).await
-                }
-                Err(err) => Err(err),
-            };
-            begun.map_err(|err| {
-                let reason = if err.is_disk_full() {
-                    "the disk of the daemon's state is full"
-                } else {
-                    "the call journal cannot be written"
-                };
-                Error::unavailable(format!("{reason}; calls that change something are refused, reads go on"))
-                    .with_source(err)
-            })?;
-            return next.run(call).await;
+            return self.change(call, next).await;
         }
-        let Some(time_to_live) = call.tool.cache_for else {
-            return next.run(call).await;
-        };
-        let key = key(call)?;
-        let found = self.find(&key);
-        self.metrics.looked_into_cache(found.is_some());
-        if let Some(answer) = found {
-            call.notes.from_cache = true;
-            return Ok(answer);
+        match call.tool.kind_of(call.input()?)? {
+            // What is lent is lent for this call.
+            Some(kind) if !call.has_lent_engine => self.read(kind, call, next).await,
+            Some(_) | None => next.run(call).await,
         }
-        let answer = next.run(call).await?;
-        if answer.links.is_empty() {
-            self.keep(&key, &answer, time_to_live);
-        }
-        Ok(answer)
     }
 }

@@ -71,8 +71,10 @@ pub struct Services {
     pub audit: Ledger,
     /// Intents and outcomes, for resent calls.
     pub journal: Arc<Journal>,
-    /// Cached answers.
+    /// What outlives a start.
     pub tables: Tables,
+    /// Answers that may be given again.
+    pub cache: Arc<skynet_cache::Cache>,
     /// What is too large for an answer.
     pub blobs: Blobs,
     /// What must be in no answer and in no line of the log.
@@ -104,7 +106,8 @@ pub fn pipeline(registry: &Registry, on: &Services) -> Result<Pipeline> {
         Box::new(lease::Lease::new(on.leases.clone())),
         // A pending approval holds no slot.
         Box::new(confirm::Confirm::new(on.approvals.clone(), on.grants.clone(), on.confirm_wait, on.factor)),
-        // A miss writes the intent of a mutating call, durably, before its effect.
+        // After permission, so that a hit is judged and counted as any call; a mutating call has its intent written, durably,
+        // before its effect.
         Box::new(cache::Cache::new(on, rooms)),
         // What is secret is taken out of the answer; what does not fit it is kept and linked.
         Box::new(bound::Bound::new(on.blobs.clone(), on.keyring.clone())),

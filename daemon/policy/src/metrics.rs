@@ -6,7 +6,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use skynet_core::Caller;
+use skynet_core::{Caller, Kind};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -41,6 +41,7 @@ struct OfTool {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Looked {
     result: &'static str,
+    kind: &'static str,
 }
 
 /// Calls by tool and outcome, and how often the cache had the answer.
@@ -77,8 +78,9 @@ impl Metrics {
     }
 
     /// Adds one look into the cache.
-    pub(crate) fn looked_into_cache(&self, is_hit: bool) {
-        self.cache.get_or_create(&Looked { result: if is_hit { "hit" } else { "miss" } }).inc();
+    pub(crate) fn looked_into_cache(&self, kind: Kind, is_hit: bool) {
+        let result = if is_hit { "hit" } else { "miss" };
+        self.cache.get_or_create(&Looked { result, kind: kind.as_str() }).inc();
     }
 
     /// Lists them where they are read from.
@@ -90,7 +92,11 @@ impl Metrics {
             Unit::Seconds,
             self.durations.clone(),
         );
-        registry.register("cache_lookups", "Calls of tools whose answers are cached", self.cache.clone());
+        registry.register(
+            "cache_lookups",
+            "Calls whose answers may come out of the cache",
+            self.cache.clone(),
+        );
     }
 
     /// All counts, ordered by tool and outcome.

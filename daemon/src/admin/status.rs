@@ -12,6 +12,10 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+fn cache_fault(why: &str) -> String {
+    format!("the Redis of `cache.url` cannot be used, so no answer is cached and calls go on: {why}")
+}
+
 impl Office {
     /// What an administrator should know.
     fn warnings(&self) -> Vec<String> {
@@ -56,6 +60,7 @@ impl Daemon for Office {
             warnings: self.warnings(),
             calls: calls.collect(),
             http: self.http.map_or_else(String::new, |address| format!("http://{address}/mcp")),
+            faults: self.services.cache.fault().await.map(|why| cache_fault(&why)).into_iter().collect(),
             metrics: self.metrics.map_or_else(String::new, |address| format!("http://{address}/metrics")),
         }))
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Where there is a choice, the first of these is taken: the one that asks for least is the one whose text is there.
-const PREFERRED: [&str; 10] = [
+const PREFERRED: [&str; 11] = [
     "MIT",
     "Apache-2.0",
     "BSD-2-Clause",
@@ -19,6 +19,7 @@ const PREFERRED: [&str; 10] = [
     "Unicode-3.0",
     "MIT-0",
     "IJG",
+    "BSL-1.0",
     "CC0-1.0",
 ];
 

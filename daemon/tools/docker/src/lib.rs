@@ -35,7 +35,7 @@ mod wait_container;
 mod watch_events;
 mod watch_stats;
 
-use skynet_core::{CallCtx, Error, Result, Toolset};
+use skynet_core::{CallCtx, Error, Kind, Result, Toolset};
 use skynet_engine::{Engine, ImageName, registry_of};
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub fn toolset(engine: &Arc<Engine>) -> Toolset {
         "docker",
         "Docker and Podman: containers, logs, images, builds, networks, volumes, compose projects",
     )
+    // What a container does to the rest of the host, its own events and files tell.
+    .altering(Kind::OF_ENGINE)
     .with(build_image::DockerBuildImage(engine.clone()))
     .with(check_health::DockerCheckHealth(engine.clone()))
     .with(control_container::DockerControlContainer(engine.clone()))

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Kind, Place, Result, Tool};
 use skynet_engine::{Engine, Listed, State, Wanted};
 use std::sync::Arc;
 
@@ -48,6 +48,7 @@ impl Tool for DockerListContainers {
         "docker podman ps containers stopped exited | conteneurs quels lister arrêtés conteneurs";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
+    const KIND: Option<Kind> = Some(Kind::Containers);
     type Input = Input;
     type Output = Output;
 

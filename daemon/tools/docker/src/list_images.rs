@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Kind, Place, Result, Tool};
 use skynet_engine::{Engine, Image};
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ impl Tool for DockerListImages {
     const KEYWORDS: &'static str = "docker podman images list local | images docker lister locales";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
+    const KIND: Option<Kind> = Some(Kind::Images);
     type Input = Input;
     type Output = Output;
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Kind, Place, Result, Tool};
 use skynet_engine::{Engine, Network};
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ impl Tool for DockerListNetworks {
     const KEYWORDS: &'static str = "docker podman network ls subnet | réseaux docker sous-réseau lister";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
+    const KIND: Option<Kind> = Some(Kind::Networks);
     type Input = Input;
     type Output = Output;
 

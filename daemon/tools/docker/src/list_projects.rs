@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Kind, Place, Result, Tool};
 use skynet_engine::{Engine, Project};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ impl Tool for DockerListProjects {
     const KEYWORDS: &'static str = "docker podman compose projects services ls | projets compose services";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
+    const KIND: Option<Kind> = Some(Kind::Containers);
     type Input = Input;
     type Output = Output;
 

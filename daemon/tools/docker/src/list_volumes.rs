@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Kind, Place, Result, Tool};
 use skynet_engine::{Engine, Volume};
 use std::sync::Arc;
 
@@ -38,6 +38,7 @@ impl Tool for DockerListVolumes {
     const KEYWORDS: &'static str = "docker podman volume ls volumes list | volumes docker lister";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
+    const KIND: Option<Kind> = Some(Kind::Volumes);
     type Input = Input;
     type Output = Output;
 

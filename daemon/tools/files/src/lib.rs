@@ -28,6 +28,7 @@ use skynet_core::Toolset;
 #[must_use]
 pub fn toolset() -> Toolset {
     Toolset::new("files", "list, read, write, edit, search, find, move and delete files of the workspace")
+        .altering(&[])
         .with(list::FilesList)
         .with(tree::FilesTree)
         .with(read::FilesRead)
@@ -43,6 +44,7 @@ pub fn toolset() -> Toolset {
 #[must_use]
 pub fn more() -> Toolset {
     Toolset::new("files_more", "copy files, restore deleted ones, look at size, permissions and checksum")
+        .altering(&[])
         .with(stat::FilesStat)
         .with(copy::FilesCopy)
         .with(restore::FilesRestore)

@@ -35,6 +35,7 @@ use skynet_core::Toolset;
 #[must_use]
 pub fn toolset() -> Toolset {
     Toolset::new("git", "status, diff, log, show, add, commit and checkout of Git repositories")
+        .altering(&[])
         .with(status::GitStatus)
         .with(diff::GitDiff)
         .with(log::GitLog)
@@ -51,6 +52,7 @@ pub fn more() -> Toolset {
         "git_more",
         "blame, branches, stash and worktrees of Git repositories; fetch, pull, push and clone",
     )
+    .altering(&[])
     .with(blame::GitBlame)
     .with(branch::GitBranch)
     .with(stash::GitStash)

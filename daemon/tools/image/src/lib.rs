@@ -22,6 +22,7 @@ use skynet_core::Toolset;
 #[must_use]
 pub fn toolset() -> Toolset {
     Toolset::new("image", "look at pictures; resize, convert, crop, rotate, optimize, compare them")
+        .altering(&[])
         .with(show_info::ImageShowInfo)
         .with(view::ImageView)
         .with(resize::ImageResize)

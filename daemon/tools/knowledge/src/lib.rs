@@ -40,6 +40,7 @@ pub fn toolset(library: &Arc<Library>) -> Toolset {
         "knowledge",
         "search by meaning and by words in code, documents, PDF and tables of the workspace; symbols and outlines",
     )
+    .altering(&[])
     .with(add_collection::KnowledgeAddCollection(library.clone()))
     .with(add_source::KnowledgeAddSource(library.clone()))
     .with(explain_result::KnowledgeExplainResult(library.clone()))

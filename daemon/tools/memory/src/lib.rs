@@ -37,6 +37,7 @@ pub fn toolset(mind: &Arc<Mind>) -> Toolset {
         "memory",
         "facts, preferences and decisions that last beyond a session, of the person and of the project",
     )
+    .altering(&[])
     .with(accept::MemoryAccept(mind.clone()))
     .with(export::MemoryExport(mind.clone()))
     .with(forget::MemoryForget(mind.clone()))

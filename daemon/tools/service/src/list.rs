@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Kind, Place, Result, Tool};
 use skynet_system::systemd::{Bus, Scope, explain};
 use std::collections::HashMap;
 
@@ -88,8 +88,14 @@ impl Tool for ServiceList {
     const KEYWORDS: &'static str = "systemctl list-units daemons running units status all | lister services démons unités systemd actifs en échec";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
+    const KIND: Option<Kind> = Some(Kind::Units);
     type Input = Input;
     type Output = Output;
+
+    fn lasts(&self, input: &Input) -> bool {
+        // The daemon does not hear what the managers of users tell.
+        input.scope == Scope::System
+    }
 
     async fn call(&self, _ctx: &CallCtx, input: Input) -> Result<Output> {
         let bus = Bus::connect(input.scope).await?;

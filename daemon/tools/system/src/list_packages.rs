@@ -6,7 +6,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Kind, Place, Result, Tool};
 use std::{
     fs,
     time::{Duration, UNIX_EPOCH},
@@ -70,6 +70,7 @@ impl Tool for SystemListPackages {
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Host;
     const TIMEOUT: Duration = Duration::from_secs(60);
+    const KIND: Option<Kind> = Some(Kind::Packages);
     type Input = Input;
     type Output = Output;
 

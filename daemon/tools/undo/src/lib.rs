@@ -13,6 +13,7 @@ use skynet_core::Toolset;
 #[must_use]
 pub fn toolset() -> Toolset {
     Toolset::new("undo", "list and take back what calls changed")
+        .altering(&[])
         .with(list_changes::UndoListChanges)
         .with(revert_call::UndoRevertCall)
         .with(revert_session::UndoRevertSession)
