@@ -1,7 +1,7 @@
 //! Source code, cut where its syntax tree says: a definition stays whole if it is not long, and what is short keeps company.
 
 use crate::{
-    document::{Definition, Passage},
+    document::{Definition, MOST_DEFINITIONS, Passage},
     languages::Grammar,
     lines::Lines,
     prose,
@@ -14,9 +14,6 @@ const LONGEST: usize = 1500;
 
 /// A definition of so many bytes is a passage of its own.
 const ALONE: usize = 400;
-
-/// Of one file; a generated one has more than anybody looks for.
-const MOST_DEFINITIONS: usize = 5000;
 
 /// Of what a definition is in, the innermost, and so many bytes of the name of each.
 const MOST_PARENTS: usize = 8;
@@ -217,7 +214,6 @@ fn passage(text: &str, range: Range<usize>, lines: &Lines, found: &[Found]) -> O
         chain,
         signature: around.map(|found| found.definition.signature.clone()),
         defines: defines.iter().map(|found| found.definition.name.clone()).collect(),
-        language: None,
-        continues: false,
+        ..Passage::default()
     })
 }

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Lines of the outline of one document; a generated one has more than anybody looks for.
+pub const MOST_DEFINITIONS: usize = 5000;
+
 /// How a document is written, which decides how it is read and cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,9 +84,17 @@ pub struct Passage {
     /// The language that people speak, by ISO 639-3; absent where it cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// So many lines of the text, from its first, are those of a header that stands further up: `first_line` is that of the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated_lines: u32,
     /// Whether it is the next part of the text that the one before it ends with, which was too long for one passage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub continues: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Passage {

@@ -6,6 +6,7 @@ mod access;
 mod code;
 mod document;
 mod files;
+mod html;
 mod languages;
 mod lines;
 mod list;
@@ -25,7 +26,7 @@ pub mod work;
 
 pub use about::seconds;
 pub use access::{Documents, Readable};
-pub use document::{About, Definition, Document, Format, Passage, Reading};
+pub use document::{About, Definition, Document, Format, MOST_DEFINITIONS, Passage, Reading};
 pub use list::{Entry, List, Listing};
 pub use pages::{Page, Visit, host_of};
 pub use prose::language;

@@ -68,6 +68,16 @@ fn section(text: &str, start: usize, end: usize, chain: &[String], lines: &Lines
     prose::cut(text.get(start..end).unwrap_or_default(), chain, lines.of(start))
 }
 
+/// A line of Markdown as people read it: without its signs.
+pub(crate) fn plain(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    headings(&format!("# {}", words.join(" ")))
+        .into_iter()
+        .next()
+        .map(|heading| heading.name)
+        .unwrap_or_default()
+}
+
 fn headings(text: &str) -> Vec<Heading> {
     let mut headings: Vec<Heading> = Vec::new();
     let mut is_open = false;

@@ -51,6 +51,15 @@ impl SourceKind {
             Self::Pages(_) => "pages",
         }
     }
+
+    /// The branch, tag or commit that it is of, if it is of one.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Revision(revision) | Self::Commits(revision) => Some(revision),
+            Self::Files | Self::Manuals(_) | Self::Journal { .. } | Self::Pages(_) => None,
+        }
+    }
 }
 
 /// What hands out documents.

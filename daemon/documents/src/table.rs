@@ -1,6 +1,6 @@
 //! Tables, cut between rows; each passage says what its columns are.
 
-use crate::{document::Passage, lines::Lines};
+use crate::{document::Passage, lines::Lines, prose};
 
 /// Bytes of a passage.
 const LONGEST: usize = 1200;
@@ -30,24 +30,32 @@ pub(crate) fn cut(text: &str) -> Vec<Passage> {
     starts.push(text.len());
     let row = |number: usize| text.get(*starts.get(number)?..*starts.get(number + 1)?);
     let header = row(0).map(str::trim_end).filter(|header| header.len() <= LONGEST_HEADER);
+    let above = header.map(|header| format!("{header}\n")).unwrap_or_default();
+    let repeated_lines = u32::try_from(above.matches('\n').count()).unwrap_or(u32::MAX);
     let rows = starts.len().saturating_sub(1);
     let mut passages = Vec::new();
     let mut number = usize::from(header.is_some());
     while number < rows {
         let first = number;
-        let mut text = header.map(|header| format!("{header}\n")).unwrap_or_default();
+        let mut length = above.len();
         while let Some(row) = row(number)
-            && (number == first || text.len() + row.len() <= LONGEST)
+            && (number == first || length + row.len() <= LONGEST)
         {
-            // A row that is longer than that is data of a program.
-            text.push_str(row.get(..row.floor_char_boundary(LONGEST_ROW)).unwrap_or(row));
+            length += row.len();
             number += 1;
         }
-        let line = |number: usize| starts.get(number).map_or(1, |start| lines.of(*start));
+        let (Some(start), Some(end)) = (starts.get(first), starts.get(number.max(first + 1))) else { break };
+        number = number.max(first + 1);
+        let Some(range) = prose::without_blank_ends(text, *start..*end) else { continue };
+        let (first_line, last_line) = (lines.of(range.start), lines.of(range.end - 1));
+        let body = text.get(range).unwrap_or_default();
+        // A row that is longer than that is data of a program.
+        let body = body.get(..body.floor_char_boundary(LONGEST_ROW)).unwrap_or(body);
         passages.push(Passage {
-            text: text.trim_end().to_owned(),
-            first_line: line(first),
-            last_line: line(number).saturating_sub(1).max(line(first)),
+            text: format!("{above}{body}"),
+            first_line,
+            last_line,
+            repeated_lines,
             ..Passage::default()
         });
     }
@@ -66,5 +74,18 @@ mod tests {
         assert!(passages.len() > 1);
         assert!(passages.iter().all(|passage| passage.text.starts_with("name,note,load\nhost")));
         assert_eq!((passages[0].first_line, passages.last().unwrap().last_line), (2, 201));
+    }
+
+    #[test]
+    fn a_passage_says_which_of_its_lines_stand_further_up() {
+        for text in ["name,load\n\nalpha,1\nbeta,2", "name,load\r\n\r\nalpha,1\r\nbeta,2\r\n"] {
+            let passages = cut(text);
+            let [passage] = passages.as_slice() else { panic!("{passages:?}") };
+            let told = (passage.repeated_lines, passage.first_line, passage.last_line);
+            assert_eq!(told, (1, 3, 4), "{passage:?}");
+            assert_eq!(passage.text.lines().nth(1), Some("alpha,1"), "{passage:?}");
+        }
+        let wide = format!("{}\nalpha\n", "column,".repeat(100));
+        assert_eq!(cut(&wide)[0].repeated_lines, 0, "what is no header is not repeated");
     }
 }

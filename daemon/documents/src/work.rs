@@ -4,7 +4,7 @@ use crate::{
     about,
     code::Cutter,
     document::{About, Document, Format, Passage, Reading},
-    languages, markdown, office, prose, roff, table,
+    html, languages, markdown, office, prose, roff, table,
 };
 use encoding_rs::{Encoding, WINDOWS_1252};
 use flate2::read::GzDecoder;
@@ -127,11 +127,24 @@ fn read(name: &str, bytes: &[u8], scanner: &Scanner, cutter: &mut Cutter) -> Res
         if clean.found.is_empty() { text } else { String::from_utf8_lossy(&clean.bytes).into_owned() }
     };
     // Before it is turned into something else, which may put letters into it, and after that, when some are gone.
-    let (format, text) = text_of(&extension.to_ascii_lowercase(), bytes, &mut redact)?;
+    let extension_in_lower_case = extension.to_ascii_lowercase();
+    let (format, text, title) = match extension_in_lower_case.as_str() {
+        "html" | "htm" | "xhtml" => {
+            let html::Page { markdown, title } = html::read(&redact(decode(bytes)?))?;
+            (Format::Html, markdown, title)
+        }
+        other => {
+            let (format, text) = text_of(other, bytes)?;
+            (format, text, None)
+        }
+    };
     if text.len() > MOST_TEXT_BYTES {
         return Err(format!("its text is larger than {} MiB", MOST_TEXT_BYTES >> 20));
     }
     let mut document = cut(name, extension, format, &redact(text), cutter);
+    if let Some(title) = title {
+        html::put_title(&mut document, redact(title));
+    }
     // They are many and short, and almost never is there anything: one look at all of them.
     let names = document.names_mut();
     let together = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("\n");
@@ -204,11 +217,7 @@ fn cut(name: &str, extension: &str, format: Format, text: &str, cutter: &mut Cut
 }
 
 /// What a file says, and how it was written.
-fn text_of(
-    extension: &str,
-    bytes: &[u8],
-    redact: &mut impl FnMut(String) -> String,
-) -> Result<(Format, String), String> {
+fn text_of(extension: &str, bytes: &[u8]) -> Result<(Format, String), String> {
     match extension {
         "pdf" => {
             let pages = pdf_extract::extract_text_from_mem_by_pages(bytes);
@@ -216,12 +225,6 @@ fn text_of(
             Ok((Format::Pdf, pages.join("\u{c}")))
         }
         "docx" | "odt" => Ok((Format::Office, office::read(bytes)?)),
-        "html" | "htm" | "xhtml" => {
-            let converter =
-                htmd::HtmlToMarkdown::builder().skip_tags(vec!["script", "style", "svg", "nav"]).build();
-            let markdown = converter.convert(&redact(decode(bytes)?));
-            Ok((Format::Html, markdown.map_err(|err| format!("its text cannot be read: {err}"))?))
-        }
         "md" | "markdown" | "mdx" => Ok((Format::Markdown, decode(bytes)?)),
         "csv" | "tsv" => Ok((Format::Table, decode(bytes)?)),
         section if section.starts_with(|first: char| first.is_ascii_digit()) => {
