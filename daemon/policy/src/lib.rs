@@ -38,7 +38,7 @@ pub use question::Detail;
 pub use quota::{Limit, Limits, Plan, Quotas, Standing, Window};
 pub use reconcile::{reconcile, settle};
 pub use rules::{
-    Decision, Explanation, Facts, Hours, InForce, Lend, Matcher, Role, Roles, Rule, Rules, Verdict,
+    Decision, Explanation, Facts, Hours, InForce, Lend, Matcher, Paths, Role, Roles, Rule, Rules, Verdict,
 };
 pub use trust::{Trust, Trusted};
 

@@ -186,6 +186,7 @@ proptest! {
             also: &[],
             input: Some(&input),
             at: jiff::Timestamp::UNIX_EPOCH,
+            paths: crate::Paths::Here,
         };
         let said = parsed.ok().and_then(|rules| rules.matching(&facts));
         prop_assert!(said.is_none_or(|said| said.verdict > Verdict::Allow));

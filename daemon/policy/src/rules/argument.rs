@@ -1,7 +1,10 @@
 //! Holds one argument of a call against what a rule says about it. What nobody can say counts against the call: a rule that
 //! denies or asks takes it for a match, a rule that allows does not.
 
-use super::matcher::{Matcher, relative};
+use super::{
+    Paths,
+    matcher::{Matcher, relative},
+};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::{Map, Number, Value};
 use skynet_core::{
@@ -90,6 +93,7 @@ impl Argument {
         input: &Map<String, Value>,
         schema: &Map<String, Value>,
         workspace: Option<&Workspace>,
+        paths: Paths,
     ) -> bool {
         let mut found = Vec::new();
         look(input, schema.get("properties"), &self.path, &mut found);
@@ -100,12 +104,14 @@ impl Argument {
                 Some(value @ Value::Array(_))
                     if self.matcher.equals.as_ref().is_some_and(Value::is_array) =>
                 {
-                    fits.push(self.fit(value, workspace));
+                    fits.push(self.fit(value, workspace, paths));
                 }
                 // A list that is given and empty names nothing, like one that is left out.
                 Some(Value::Array(items)) if items.is_empty() => fits.push(Fit::of(self.matcher.or_absent)),
-                Some(Value::Array(items)) => fits.extend(items.iter().map(|item| self.fit(item, workspace))),
-                Some(value) => fits.push(self.fit(value, workspace)),
+                Some(Value::Array(items)) => {
+                    fits.extend(items.iter().map(|item| self.fit(item, workspace, paths)));
+                }
+                Some(value) => fits.push(self.fit(value, workspace, paths)),
             }
         }
         match self.reading {
@@ -115,19 +121,19 @@ impl Argument {
     }
 
     /// All conditions on one value.
-    fn fit(&self, value: &Value, workspace: Option<&Workspace>) -> Fit {
+    fn fit(&self, value: &Value, workspace: Option<&Workspace>, paths: Paths) -> Fit {
         let Matcher { glob, under, touches, min, max, equals, or_absent: _ } = &self.matcher;
         let mut fit = Fit::Yes;
         if !glob.is_empty() {
             fit = fit.and(self.fits_glob(value));
         }
         if !under.is_empty() {
-            fit = fit.and(fits_place(value, under, workspace, |place, base| place.starts_with(base)));
+            let is_under = |place: &Path, base: &Path| place.starts_with(base);
+            fit = fit.and(fits_place(value, under, workspace, paths, is_under));
         }
         if !touches.is_empty() {
-            fit = fit.and(fits_place(value, touches, workspace, |place, base| {
-                place.starts_with(base) || base.starts_with(place)
-            }));
+            let touches_it = |place: &Path, base: &Path| place.starts_with(base) || base.starts_with(place);
+            fit = fit.and(fits_place(value, touches, workspace, paths, touches_it));
         }
         for (bound, wanted) in [(min, Ordering::Greater), (max, Ordering::Less)] {
             if let Some(bound) = bound {
@@ -163,8 +169,12 @@ fn fits_place(
     value: &Value,
     bases: &[String],
     workspace: Option<&Workspace>,
+    paths: Paths,
     is_related: impl Fn(&Path, &Path) -> bool,
 ) -> Fit {
+    if paths == Paths::Elsewhere {
+        return fits_as_written(value, bases, is_related);
+    }
     let (Some(workspace), Value::String(path)) = (workspace, value) else { return Fit::Unknown };
     let Some(places) = places(workspace, path) else { return Fit::Unknown };
     let mut is_known = true;
@@ -181,6 +191,20 @@ fn fits_place(
         // The link is there and leads elsewhere, or the other way round; what a tool makes of it is its own affair.
         _ => Fit::Unknown,
     }
+}
+
+/// The same for a path of a workspace that is not looked into. A whole path is below nothing that is relative to a workspace.
+fn fits_as_written(value: &Value, bases: &[String], is_related: impl Fn(&Path, &Path) -> bool) -> Fit {
+    let Value::String(path) = value else { return Fit::Unknown };
+    if Path::new(path).is_absolute() {
+        return Fit::No;
+    }
+    let (Some(path), Some(bases)) =
+        (relative(path), bases.iter().map(|base| relative(base)).collect::<Option<Vec<_>>>())
+    else {
+        return Fit::Unknown;
+    };
+    Fit::of(bases.iter().any(|base| is_related(&path, base)))
 }
 
 /// Collects what is at `path`; `None` for what is absent. A list on the way stands for each of its members, and what is left

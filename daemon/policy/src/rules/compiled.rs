@@ -137,7 +137,7 @@ impl Compiled {
         let Some(input) = facts.input else { return self.arguments.is_empty() };
         self.arguments
             .iter()
-            .all(|argument| argument.matches(input.members(), facts.schema, facts.who.workspace))
+            .all(|argument| argument.matches(input.members(), facts.schema, facts.who.workspace, facts.paths))
     }
 }
 

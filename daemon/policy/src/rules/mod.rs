@@ -69,6 +69,18 @@ pub struct Facts<'a> {
     pub input: Option<&'a Canonical>,
     /// When.
     pub at: Timestamp,
+    /// What the paths in its input are relative to.
+    pub paths: Paths,
+}
+
+/// What the paths in an input are relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// The workspace of who calls, where the kernel says where each of them is.
+    Here,
+    /// Some other workspace, which may not be looked into: each is where it is written. What the caller has at the same
+    /// places in his own says nothing of them.
+    Elsewhere,
 }
 
 impl<'a> Facts<'a> {
@@ -84,6 +96,7 @@ impl<'a> Facts<'a> {
             also: input.map(|input| tool.acts_as(input)).unwrap_or_default(),
             input,
             at: Timestamp::now(),
+            paths: Paths::Here,
         }
     }
 }

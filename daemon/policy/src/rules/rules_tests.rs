@@ -49,6 +49,7 @@ impl Ground {
             also: &[],
             input: input.as_ref(),
             at: call.at.parse().unwrap(),
+            paths: call.paths,
         };
         let decision = rules.decide(&facts);
         (decision.verdict, decision.rule)
@@ -74,13 +75,21 @@ struct Attempt {
     input: Option<Value>,
     at: &'static str,
     has_workspace: bool,
+    paths: Paths,
 }
 
 /// A Wednesday.
 const NOON: &str = "2026-03-04T12:00:00Z";
 
 fn attempt(input: Value) -> Attempt {
-    Attempt { tool: "files_write", effect: Effect::Write, input: Some(input), at: NOON, has_workspace: true }
+    Attempt {
+        tool: "files_write",
+        effect: Effect::Write,
+        input: Some(input),
+        at: NOON,
+        has_workspace: true,
+        paths: Paths::Here,
+    }
 }
 
 /// Whether a rule of each verdict with these conditions matches: `(deny, allow)`.
@@ -230,6 +239,35 @@ fn every_matcher_of_an_argument() {
 }
 
 #[test]
+fn paths_of_elsewhere_are_where_they_are_written() {
+    let ground = Ground::new();
+    let whole = ground.workspace.path().join("secret/key").display().to_string();
+    for (argument, path, deny, allow) in [
+        ("path = { under = 'secret' }", "secret/key", true, true),
+        // What is there in the workspace of who asks says nothing of it: neither that `link` leads to `src`, nor whose `..` it is.
+        ("path = { under = 'src' }", "link/x", false, false),
+        ("path = { under = 'link' }", "link/x", true, true),
+        ("path = { under = 'src' }", "src/innocent", true, true),
+        ("path = { under = 'secret' }", "src/innocent", false, false),
+        ("path = { under = 'secret' }", "src/../secret/key", true, false),
+        ("path = { under = 'secret' }", whole.as_str(), false, false),
+        ("path = { under = ['docs', '.'] }", "secret/key", true, true),
+        ("path = '**/secret/*'", whole.as_str(), true, true),
+        ("path = 'secret/*'", "secret/key", true, true),
+    ] {
+        let call = Attempt { paths: Paths::Elsewhere, ..attempt(json!({ "path": path })) };
+        let conditions = format!("[rules.arguments]\n{argument}");
+        assert_eq!(matches(&ground, &conditions, &call), (deny, allow), "{argument} {path}");
+    }
+    let rules = "[[rules]]\nname = 'it'\nverdict = 'deny'\narguments = { path = { touches = 'src/deep' } }";
+    let touching = |path: &str| {
+        let call = Attempt { paths: Paths::Elsewhere, ..attempt(json!({ "path": path })) };
+        ground.decide(&ground.rules(rules).unwrap(), &call).1 == "it"
+    };
+    assert!(touching("src") && touching("src/deep/x") && !touching("link") && !touching("secret"));
+}
+
+#[test]
 fn deny_beats_ask_beats_allow_beats_the_default_and_arguments_wait() {
     let ground = Ground::new();
     let rules = ground
@@ -311,6 +349,7 @@ fn the_smallest_change_is_said() {
         also: &[],
         input: Some(&input),
         at: NOON.parse().unwrap(),
+        paths: Paths::Here,
     };
     for (conditions, expected) in [
         ("users = ['bob', 'ann']", "taking `ann` out of `users` of the rule `it`"),
