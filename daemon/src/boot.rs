@@ -259,7 +259,7 @@ impl House {
         let registry = product(&catalog, &commands, &engine, &library, &mind, &board)?;
         services.leases.configure(config.leases);
         board.fill(services.leases.clone());
-        let memory = Memory::new(memories, models.clone());
+        let memory = Memory::new(memories, models.clone(), config.memory.max_bytes.get());
         mind.fill(memory.clone());
         let keyring = services.keyring.clone();
         let habits = Habits::new(&tables, keyring.clone(), memory);

@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) docker: Docker,
     pub(crate) cache: skynet_cache::Settings,
     pub(crate) models: skynet_models::Settings,
+    pub(crate) memory: Memory,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,6 +80,14 @@ pub(crate) struct Confirm {
 pub(crate) struct Storage {
     /// Before-images and large results together.
     pub(crate) blobs_max_bytes: NonZeroU64,
+}
+
+/// What agents are told to keep of people and projects.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    /// Of one user: what is remembered says no more.
+    pub(crate) max_bytes: NonZeroU64,
 }
 
 /// How much of the audit log is kept; what exceeds either goes, in whole segments of 64 MiB, the oldest first.
@@ -289,6 +298,12 @@ impl Default for Confirm {
 impl Default for Storage {
     fn default() -> Self {
         Self { blobs_max_bytes: NonZeroU64::MIN.saturating_add((1 << 30) - 1) }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { max_bytes: NonZeroU64::MIN.saturating_add((16 << 20) - 1) }
     }
 }
 

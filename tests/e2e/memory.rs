@@ -115,6 +115,36 @@ fn a_change_keeps_its_history_and_what_is_forgotten_is_gone() {
 }
 
 #[test]
+fn what_is_remembered_of_one_user_is_bounded() {
+    let home = Home::new();
+    home.configure(
+        "[memory]\nmax_bytes = 100\n[[policy.rules]]\nname = 'forgetting'\nverdict = 'allow'\ntools = ['memory_forget']\n",
+    );
+    let daemon = Daemon::start(&home);
+    let shim = Shim::connected(&home, "2025-11-25", json!({}));
+    let mut bench = Bench { shim, daemon: Some(daemon), home };
+    let id = bench.remember(&"a".repeat(60));
+    for (tool, input) in [
+        ("memory_remember", json!({ "text": "b".repeat(60) })),
+        ("memory_update", json!({ "id": id, "text": "c".repeat(60) })),
+        (
+            "memory_import",
+            json!({ "entries": [{ "text": "d".repeat(60), "kind": "fact", "confidence": 0.5, "created_at": "2026-01-01T00:00:00Z" }] }),
+        ),
+    ] {
+        let refused = bench.shim.call(tool, input.clone()).unwrap_err();
+        assert!(
+            refused.contains("`100` bytes (`memory.max_bytes`), of which `60` are used"),
+            "{tool}: {refused}"
+        );
+    }
+    let listed = bench.call("memory_list", json!({}));
+    assert_eq!(listed["total"], 1, "nothing is half kept: {listed}");
+    bench.call("memory_forget", json!({ "id": id }));
+    bench.remember(&"b".repeat(60));
+}
+
+#[test]
 fn a_project_is_remembered_there_and_a_person_everywhere() {
     let mut bench = Bench::new();
     bench.remember("This project is called heron.");

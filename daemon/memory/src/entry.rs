@@ -215,6 +215,14 @@ impl Entry {
         self.project.as_deref().is_none_or(|project| Some(project) == workspace)
     }
 
+    /// What it says, in bytes, with what it said before: of that a user has so much.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let texts = self.past.iter().map(|past| past.text.len());
+        let words = self.tags.iter().chain(&self.source).map(String::len);
+        let summarized = self.summarizes.len() * size_of::<Uuid>();
+        (self.text.len() + texts.sum::<usize>() + words.sum::<usize>() + summarized) as u64
+    }
+
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }

@@ -1,22 +1,21 @@
 //! All that is remembered of all users.
 
 use crate::{
+    completing,
     entry::{Changes, Entry, Filter, Kind, MOST_TAGS, State, Wanted},
+    kept::{Kept, Vector, lock},
     recall::{self, CLOSE, SAME},
 };
 use jiff::Timestamp;
-use skynet_core::{CallCtx, Error, Result};
-use skynet_models::{Language, Models, Use};
+use skynet_core::{CallCtx, Error, ErrorKind, Result};
+use skynet_models::{Embedder, Language, Models, Use};
 use skynet_secrets::SealedEntries;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 use uuid::Uuid;
-
-/// Of one user.
-const MOST_ENTRIES: usize = 5000;
 
 /// Entries that are told to be about the same.
 const MOST_CLOSE: usize = 5;
@@ -36,10 +35,8 @@ pub struct Remembered {
 
 /// All that is remembered.
 pub struct Memory {
-    sealed: SealedEntries,
+    kept: Arc<Kept>,
     models: Arc<Models>,
-    /// Of each user that was asked for.
-    users: Mutex<HashMap<u32, Arc<Mutex<Vec<Entry>>>>>,
 }
 
 /// Who asks, and from where.
@@ -49,10 +46,10 @@ struct Asker {
 }
 
 impl Memory {
-    /// What `sealed` has.
+    /// What `sealed` has; the entries of one user say at most so many bytes.
     #[must_use]
-    pub fn new(sealed: SealedEntries, models: Arc<Models>) -> Arc<Self> {
-        Arc::new(Self { sealed, models, users: Mutex::default() })
+    pub fn new(sealed: SealedEntries, models: Arc<Models>, most_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { kept: Arc::new(Kept::new(sealed, most_bytes)), models })
     }
 
     /// Keeps something. What is known already is told again; what is about the same is shown, and stays.
@@ -60,7 +57,11 @@ impl Memory {
     /// # Errors
     /// `InvalidInput` for what cannot be kept, `QuotaExceeded` for too much, `Unavailable` when the disk refuses.
     pub async fn remember(&self, ctx: &CallCtx, wanted: Wanted) -> Result<Remembered> {
-        self.take(Asker::of(ctx)?, wanted).await
+        let asker = Asker::of(ctx)?;
+        let uid = asker.uid;
+        let remembered = self.take(asker, wanted).await?;
+        self.complete_later(uid);
+        Ok(remembered)
     }
 
     /// Keeps what was learnt from use, for a human to decide on, unless as many wait for him already; whether it is kept.
@@ -77,20 +78,23 @@ impl Memory {
         let is_waiting =
             |entry: &&Entry| entry.state == State::Proposed && entry.project.as_deref() == Some(workspace);
         {
-            let all = self.of(uid)?;
+            let all = self.kept.of(uid)?;
             let all = lock(&all);
-            if all.len() >= MOST_ENTRIES || all.iter().filter(is_waiting).count() >= most_waiting {
+            if all.iter().filter(is_waiting).count() >= most_waiting {
                 return Ok(false);
             }
         }
-        self.take(Asker { uid, workspace: Some(workspace.to_owned()) }, wanted).await?;
-        Ok(true)
+        match self.take(Asker { uid, workspace: Some(workspace.to_owned()) }, wanted).await {
+            Ok(_) => Ok(true),
+            Err(err) if err.kind == ErrorKind::QuotaExceeded => Ok(false),
+            Err(err) => Err(err),
+        }
     }
 
     async fn take(&self, asker: Asker, wanted: Wanted) -> Result<Remembered> {
         let mut entry = Entry::new(wanted, asker.workspace.as_deref(), Timestamp::now())?;
         entry.vector = self.vector(&entry.text, Use::Passage).await?;
-        let all = self.of(asker.uid)?;
+        let all = self.kept.of(asker.uid)?;
         let mut all = lock(&all);
         let is_seen = |other: &&Entry| other.is_seen_from(asker.workspace.as_deref());
         let is_turn = |other: &&Entry| other.kind == Kind::Conversation && is_seen(other);
@@ -124,16 +128,15 @@ impl Memory {
             if entry.state == State::Accepted {
                 same.state = State::Accepted;
             }
-            self.keep(asker.uid, &same)?;
+            self.kept.check_change(&all, all.get(known).unwrap_or(&same), &same)?;
+            self.kept.keep(asker.uid, &same)?;
             if let Some(place) = all.get_mut(known) {
                 place.clone_from(&same);
             }
             let unsummarized = unsummarized(&all, asker.workspace.as_deref());
             return Ok(Remembered { entry: same, was_known: true, close: Vec::new(), unsummarized });
         }
-        if all.len() >= MOST_ENTRIES {
-            return Err(Error::quota_exceeded(format!("{MOST_ENTRIES} entries are the most; forget some")));
-        }
+        self.kept.check_room(&all, std::slice::from_ref(&entry))?;
         let mut close: Vec<(f32, Entry)> = all
             .iter()
             .filter(is_seen)
@@ -142,7 +145,7 @@ impl Memory {
             .collect();
         close.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         close.truncate(MOST_CLOSE);
-        self.keep(asker.uid, &entry)?;
+        self.kept.keep(asker.uid, &entry)?;
         all.push(entry.clone());
         Ok(Remembered {
             unsummarized: unsummarized(&all, asker.workspace.as_deref()),
@@ -165,6 +168,7 @@ impl Memory {
     ) -> Result<Vec<(Entry, f32)>> {
         let filter = Filter { state: Some(State::Accepted), ..filter.clone() };
         let entries = self.list(ctx, &filter)?;
+        self.complete_later(Asker::of(ctx)?.uid);
         let asked = self.vector(question, Use::Query).await?;
         let question = question.to_owned();
         // Thousands of long ones take a while, and others wait for this thread.
@@ -180,7 +184,7 @@ impl Memory {
     /// `Unavailable` when entries cannot be read.
     pub fn list(&self, ctx: &CallCtx, filter: &Filter) -> Result<Vec<Entry>> {
         let asker = Asker::of(ctx)?;
-        let all = self.of(asker.uid)?;
+        let all = self.kept.of(asker.uid)?;
         let mut entries: Vec<Entry> = lock(&all)
             .iter()
             .filter(|entry| entry.is_seen_from(asker.workspace.as_deref()) && filter.holds(entry))
@@ -200,18 +204,23 @@ impl Memory {
             Some(text) => self.vector(text, Use::Passage).await?,
             None => None,
         };
-        let all = self.of(asker.uid)?;
+        let all = self.kept.of(asker.uid)?;
         let mut all = lock(&all);
-        let place =
-            all.iter_mut().find(|entry| entry.id == id && entry.is_seen_from(asker.workspace.as_deref()));
-        let place = place.ok_or_else(|| unknown(id))?;
-        let mut entry = place.clone();
+        let place = all
+            .iter()
+            .position(|entry| entry.id == id && entry.is_seen_from(asker.workspace.as_deref()))
+            .ok_or_else(|| unknown(id))?;
+        let before = all.get(place).cloned().ok_or_else(|| unknown(id))?;
+        let mut entry = before.clone();
         entry.change(changes, Timestamp::now())?;
         if entry.vector.is_none() {
             entry.vector = vector;
         }
-        self.keep(asker.uid, &entry)?;
-        place.clone_from(&entry);
+        self.kept.check_change(&all, &before, &entry)?;
+        self.kept.keep(asker.uid, &entry)?;
+        if let Some(place) = all.get_mut(place) {
+            place.clone_from(&entry);
+        }
         Ok(entry)
     }
 
@@ -221,12 +230,12 @@ impl Memory {
     /// `NotFound` for none that may be known here, `Unavailable` when the disk refuses.
     pub fn forget(&self, ctx: &CallCtx, id: Uuid) -> Result<Entry> {
         let asker = Asker::of(ctx)?;
-        let all = self.of(asker.uid)?;
+        let all = self.kept.of(asker.uid)?;
         let mut all = lock(&all);
         let place =
             all.iter().position(|entry| entry.id == id && entry.is_seen_from(asker.workspace.as_deref()));
         let place = place.ok_or_else(|| unknown(id))?;
-        self.sealed.forget(asker.uid, id).map_err(cannot)?;
+        self.kept.forget(asker.uid, id)?;
         Ok(all.remove(place))
     }
 
@@ -250,7 +259,7 @@ impl Memory {
             }
             checked.push(entry);
         }
-        let all = self.of(asker.uid)?;
+        let all = self.kept.of(asker.uid)?;
         let mut all = lock(&all);
         let is_known = |entry: &Entry, all: &[Entry]| {
             all.iter().any(|other| {
@@ -258,66 +267,40 @@ impl Memory {
             })
         };
         checked.retain(|entry| !is_known(entry, &all) && !entry.is_over(Timestamp::now()));
-        if all.len() + checked.len() > MOST_ENTRIES {
-            return Err(Error::quota_exceeded(format!("{MOST_ENTRIES} entries are the most; forget some")));
-        }
+        self.kept.check_room(&all, &checked)?;
         let count = checked.len();
         for entry in checked {
-            self.keep(asker.uid, &entry)?;
+            self.kept.keep(asker.uid, &entry)?;
             all.push(entry);
         }
         Ok(count)
     }
 
-    /// The entries of a user; read when first asked for. What is over is forgotten for good.
-    fn of(&self, uid: u32) -> Result<Arc<Mutex<Vec<Entry>>>> {
-        let all = {
-            let mut users = lock(&self.users);
-            match users.get(&uid) {
-                Some(all) => all.clone(),
-                None => {
-                    let all = Arc::new(Mutex::new(self.read(uid)?));
-                    users.insert(uid, all.clone());
-                    all
-                }
+    /// Makes the vectors that entries of a user lack, if a model is there by now; nobody waits for that.
+    fn complete_later(&self, uid: u32) {
+        let Some(embedder) = self.embedder() else { return };
+        // What keeps that from being said is told where it is done.
+        if self.kept.without_vector(uid, &embedder.model().sha256, 1).is_ok_and(|missing| missing.is_empty())
+        {
+            return;
+        }
+        let kept = self.kept.clone();
+        tokio::spawn(async move {
+            match completing::complete(&kept, uid, &*embedder).await {
+                Ok(count) => tracing::debug!(uid, count, "entries that were kept without a vector have one"),
+                Err(err) => tracing::warn!(uid, error = %err, "something is recalled by its words alone"),
             }
-        };
-        let now = Timestamp::now();
-        let mut entries = lock(&all);
-        for entry in entries.iter().filter(|entry| entry.is_over(now)) {
-            self.sealed.forget(uid, entry.id).map_err(cannot)?;
-        }
-        entries.retain(|entry| !entry.is_over(now));
-        drop(entries);
-        Ok(all)
+        });
     }
 
-    fn read(&self, uid: u32) -> Result<Vec<Entry>> {
-        let sealed = self.sealed.all(uid).map_err(cannot)?;
-        for err in sealed.damaged {
-            tracing::error!(uid, "something remembered cannot be read: {err}");
-        }
-        let mut entries = Vec::new();
-        for (id, json) in sealed.found {
-            match serde_json::from_slice(&json) {
-                Ok(entry) => entries.push(entry),
-                Err(err) => tracing::error!(uid, %id, "something remembered is of another version: {err}"),
-            }
-        }
-        Ok(entries)
+    /// The model that reads all languages, if it is there: a question may be in another one.
+    fn embedder(&self) -> Option<Arc<dyn Embedder>> {
+        self.models.embedder(Language::Other).or_else(|| self.models.embedder(Language::English))
     }
 
-    fn keep(&self, uid: u32, entry: &Entry) -> Result<()> {
-        let json = serde_json::to_vec(entry)
-            .map_err(|err| Error::internal("an entry cannot be written").with_source(err))?;
-        self.sealed.put(uid, entry.id, &json).map_err(cannot)
-    }
-
-    /// With the model that reads all languages, if it is there: a question may be in another one. Without, words are all there is.
-    async fn vector(&self, text: &str, used_as: Use) -> Result<Option<(String, Vec<f32>)>> {
-        let embedder =
-            self.models.embedder(Language::Other).or_else(|| self.models.embedder(Language::English));
-        let Some(embedder) = embedder else { return Ok(None) };
+    /// Without a model, words are all there is.
+    async fn vector(&self, text: &str, used_as: Use) -> Result<Option<Vector>> {
+        let Some(embedder) = self.embedder() else { return Ok(None) };
         match embedder.embed(&[text.to_owned()], used_as).await {
             Ok(made) => Ok(made.into_iter().next().map(|vector| (embedder.model().sha256.clone(), vector))),
             Err(err) => {
@@ -346,12 +329,4 @@ fn unsummarized(all: &[Entry], workspace: Option<&Path>) -> usize {
 
 fn unknown(id: Uuid) -> Error {
     Error::not_found(format!("nothing with the id `{id}` is remembered here; see `memory_list`"))
-}
-
-fn cannot(err: skynet_secrets::Error) -> Error {
-    Error::unavailable("what is remembered cannot be kept or read").with_source(err)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
