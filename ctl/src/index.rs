@@ -333,9 +333,10 @@ fn row(one: &Value) -> [String; 6] {
     let states = ["doing", "failure", "unwatched"].iter().find_map(|state| one[*state].as_str());
     [
         text(&one["name"]).to_owned(),
-        match text(&one["source"]) {
-            "files" | "" => text(&one["path"]).to_owned(),
-            source => source.to_owned(),
+        match (text(&one["source"]), text(&one["revision"])) {
+            ("files" | "", _) => text(&one["path"]).to_owned(),
+            (source, "") => source.to_owned(),
+            (source, revision) => format!("{source} {revision}"),
         },
         one["files"].to_string(),
         one["passages"].to_string(),
@@ -380,4 +381,19 @@ fn shown(answer: &Value) -> String {
         answer["notes"].as_array().into_iter().flatten().map(|note| format!("note: {}\n", text(note)));
     let nothing = if found.is_empty() { "nothing was found\n" } else { "" };
     format!("{}{nothing}{}", found.join("\n"), notes.collect::<String>()).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_says_which_revision_a_collection_is_of() {
+        let of = |one: Value| row(&one)[1].clone();
+        let revision = json!({ "name": "old", "source": "revision", "revision": "v1.4", "path": "." });
+        assert_eq!(of(revision), "revision v1.4");
+        assert_eq!(of(json!({ "source": "commits", "revision": "HEAD", "path": "." })), "commits HEAD");
+        assert_eq!(of(json!({ "source": "journal", "path": "." })), "journal");
+        assert_eq!(of(json!({ "source": "files", "path": "docs" })), "docs");
+    }
 }

@@ -272,6 +272,7 @@ impl House {
         // Until the runtime ends.
         tokio::spawn(commands.clone().adopt());
         tokio::spawn(commands.clone().sweep());
+        tokio::spawn(knowledge.clone().sweep());
         models.read_keys_with(keys_of_providers(services.keyring.clone(), door.is_host(), uid));
         let registry = registry.hosted(Place::Hands, &runner).hosted(Place::Host, &hands.host());
         let registry = registry.hosted(Place::Remote, &remote);

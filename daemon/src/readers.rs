@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, json};
 use skynet_core::{Caller, Canonical, Registry, Result};
 use skynet_knowledge::Judge;
-use skynet_policy::{Facts, Services, Verdict, Who};
+use skynet_policy::{Facts, Paths, Services, Verdict, Who};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -13,6 +13,22 @@ use uuid::Uuid;
 pub(crate) struct Readers {
     pub(crate) services: Services,
     pub(crate) registry: Arc<Registry>,
+}
+
+impl Readers {
+    /// Whether rules let a path be read that is of another workspace.
+    async fn may_read(&self, caller: &Caller, path: &str) -> Result<bool> {
+        let tool = self.registry.find("files_read")?;
+        let input = Canonical::from_map(Map::from_iter([("path".to_owned(), json!(path))]))?;
+        let who = Who::of(caller);
+        let facts = Facts::now(&who, tool, tool.effect_of(&input)?, Some(&input));
+        let facts = Facts { paths: Paths::Elsewhere, ..facts };
+        if self.services.rules.load().decide(&facts).verdict != Verdict::Allow {
+            return Ok(false);
+        }
+        let said = self.services.projects.matching(Uuid::nil(), caller, &facts).await?;
+        Ok(said.is_none_or(|said| said.verdict == Verdict::Allow))
+    }
 }
 
 #[async_trait]
@@ -29,5 +45,9 @@ impl Judge for Readers {
         // Of no session: what is wrong with a file is told to none.
         let said = self.services.projects.matching(Uuid::nil(), caller, &facts).await?;
         Ok(said.is_none_or(|said| said.verdict == Verdict::Allow))
+    }
+
+    async fn may_read_elsewhere(&self, caller: &Caller, relative: &str, whole: &str) -> Result<bool> {
+        Ok(self.may_read(caller, relative).await? && self.may_read(caller, whole).await?)
     }
 }

@@ -156,6 +156,7 @@ fn a_repository_is_added_and_answers_with_places() {
     }
     let csv = bench.search("omega").remove(0);
     assert_eq!(csv["text"], "host,owner\nalpha,Marie\nomega,Jérôme", "{csv}");
+    assert_eq!((&csv["first_line"], &csv["matches"]), (&json!(2), &json!([3])), "{csv}");
 
     let only = |input: Value| [json!({ "query": "settings garden coolant" }), input];
     for (input, path) in [
@@ -247,6 +248,40 @@ fn symbols_outlines_and_neighbors_are_told() {
         1,
         "what could not be read is no collection: {listed}"
     );
+}
+
+#[test]
+fn several_collections_are_searched_as_one() {
+    let mut bench = Bench::new();
+    let rest = "The harbour is closed in winter and opens again when the ice has gone. ".repeat(6);
+    bench.write("small/log.md", format!("# Log\n\nA kettle was seen. {rest}"));
+    for number in 0..8 {
+        let text = format!("# Kettle {number}\n\nDescale the kettle number {number} with vinegar.\n");
+        bench.write(&format!("large/{number}.md"), text);
+    }
+    bench.write("large/twin.md", "# Twin\n\nOne.\n");
+    for name in ["small", "large"] {
+        bench.call("knowledge_add_collection", json!({ "name": name, "path": name }));
+    }
+    let found = bench.search("descale the kettle with vinegar");
+    let of: Vec<_> = found.iter().map(|one| one["collection"].as_str().unwrap()).collect();
+    assert_eq!(of[0], "large", "{found:?}");
+    let score = |name: &str| {
+        let of_it = found.iter().filter(|one| one["collection"] == name);
+        of_it.map(|one| one["score"].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    assert!(score("small") < score("large") / 2.0, "{found:?}");
+    let named_twice = json!({ "query": "harbour", "collections": ["small", "small"] });
+    let found = bench.call("knowledge_search", named_twice)["found"].clone();
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+
+    // A file of several collections is told of once, with the others.
+    bench.call("knowledge_add_collection", json!({ "name": "twins", "path": "large" }));
+    let outline = |input: Value, bench: &mut Bench| bench.call("knowledge_outline_file", input);
+    let told = outline(json!({ "path": "large/twin.md" }), &mut bench);
+    assert_eq!((&told["collection"], &told["also_in"]), (&json!("large"), &json!(["twins"])), "{told}");
+    let told = outline(json!({ "path": "large/twin.md", "collections": ["twins"] }), &mut bench);
+    assert_eq!((&told["collection"], &told["also_in"]), (&json!("twins"), &Value::Null), "{told}");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::{
     Knowledge,
-    collection::{self, EMBED_FOR, Filter, blocking},
+    collection::{self, Asked, EMBED_FOR, Filter, blocking},
     ranking::{Kind, Ranked},
+    searching::{self, Found, Place},
     stored::{FileState, StoredPassage},
     views::View,
 };
@@ -71,29 +72,13 @@ impl Knowledge {
             answer.notes.push(format!("found by words alone: {err}"));
             Vec::new()
         });
-        for view in &views {
-            let View { collection, name, .. } = view;
-            ctx.check_canceled()?;
-            let (searched, text, filter) =
-                (collection.clone(), question.text.clone(), view.filter(&question.filter));
-            let (most, asked) = (question.most.max(RERANKED), asked.clone());
-            let (kind, found) = blocking(move || searched.search(&text, &filter, &asked, most)).await?;
-            answer.kind = kind;
-            answer.found.extend(found.into_iter().map(|ranked| (name.clone(), ranked)));
-        }
-        let mut has_hidden = false;
-        for view in &views {
-            let own = answer.found.iter().filter(|(of, _)| *of == view.name);
-            let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
-            let seen = self.seen(ctx, view, paths).await?;
-            let all = answer.found.len();
-            answer.found.retain(|(of, ranked)| *of != view.name || seen.contains(&ranked.passage.path));
-            // Of what is another's, not even that it is there.
-            has_hidden |= view.elsewhere.is_none() && answer.found.len() < all;
-            for (_, ranked) in answer.found.iter_mut().filter(|(of, _)| *of == view.name) {
-                ranked.passage.path = view.outside(std::mem::take(&mut ranked.passage.path));
-            }
-        }
+        ctx.check_canceled()?;
+        // Of each as many as of one that is asked alone: what may not be seen is taken out afterwards.
+        let most = question.most.max(RERANKED).saturating_mul(views.len());
+        let found = ask(&views, &question, asked, most).await?;
+        answer.kind = found.kind;
+        let has_hidden;
+        (answer.found, has_hidden) = self.shown(ctx, &views, found.ranked).await?;
         if has_hidden {
             answer
                 .notes
@@ -107,22 +92,11 @@ impl Knowledge {
 
     /// Tells, as progress, what words alone find, while a model reads the question.
     async fn tell_first(&self, ctx: &CallCtx, views: &[View], question: &Question) -> Result<()> {
-        let mut places = Vec::new();
-        for view in views {
-            let (searched, text, filter) =
-                (view.collection.clone(), question.text.clone(), view.filter(&question.filter));
-            let (_, found) = blocking(move || searched.search(&text, &filter, &[], TOLD_FIRST)).await?;
-            let paths = found.iter().map(|ranked| ranked.passage.path.clone()).collect();
-            let seen = self.seen(ctx, view, paths).await?;
-            let found = found.into_iter().filter(|ranked| seen.contains(&ranked.passage.path));
-            places.extend(found.map(|mut ranked| {
-                ranked.passage.path = view.outside(ranked.passage.path);
-                ranked
-            }));
-        }
-        places.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let found = ask(views, question, Vec::new(), TOLD_FIRST * views.len()).await?;
+        let (mut places, _) = self.shown(ctx, views, found.ranked).await?;
+        places.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
         places.truncate(TOLD_FIRST);
-        let places = places.iter().map(|ranked| {
+        let places = places.iter().map(|(_, ranked)| {
             let StoredPassage { path, passage, .. } = &ranked.passage;
             format!("{path}:{}-{}", passage.first_line, passage.last_line)
         });
@@ -131,6 +105,33 @@ impl Knowledge {
             ctx.progress(1.0, Some(2.0), format!("by words: {}", places.join(", ")));
         }
         Ok(())
+    }
+
+    /// What of this the caller may see, with the name of its collection and as he calls it; and whether some of his own is left out. Of
+    /// what is another's, not even that it is there.
+    async fn shown(
+        &self,
+        ctx: &CallCtx,
+        views: &[View],
+        ranked: Vec<(usize, Ranked)>,
+    ) -> Result<(Vec<(String, Ranked)>, bool)> {
+        let mut of_views = Vec::with_capacity(views.len());
+        for (number, view) in views.iter().enumerate() {
+            let own = ranked.iter().filter(|(of, _)| *of == number);
+            let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
+            of_views.push((view, self.seen(ctx, view, paths).await?));
+        }
+        let (mut shown, mut has_hidden) = (Vec::new(), false);
+        for (of, mut ranked) in ranked {
+            let Some((view, seen)) = of_views.get(of) else { continue };
+            if seen.contains(&ranked.passage.path) {
+                ranked.passage.path = view.outside(ranked.passage.path);
+                shown.push((view.name.clone(), ranked));
+            } else {
+                has_hidden |= view.elsewhere.is_none();
+            }
+        }
+        Ok((shown, has_hidden))
     }
 
     /// The documents among these of a collection that the caller may see: what he may read by the tool that reads it, and, where
@@ -156,7 +157,13 @@ impl Knowledge {
                     }
                 }
                 for path in paths {
-                    if judge.may_call(caller, "files_read", &[("path", &path)]).await? {
+                    let may_read = match &view.elsewhere {
+                        Some(_) => {
+                            judge.may_read_elsewhere(caller, &path, &view.outside(path.clone())).await?
+                        }
+                        None => judge.may_call(caller, "files_read", &[("path", &path)]).await?,
+                    };
+                    if may_read {
                         seen.insert(path);
                     }
                 }
@@ -237,8 +244,8 @@ impl Knowledge {
                 )
             })?;
             let nearest = vectors.search(&own, most + 1)?;
-            let places = collection.lexical.locate(nearest.iter().map(|(key, _)| *key))?;
             let searcher = collection.lexical.searcher();
+            let places = collection.lexical.locate(&searcher, nearest.iter().map(|(key, _)| *key))?;
             let mut found = Vec::new();
             for (key, cosine) in nearest {
                 for address in places.get(&key).into_iter().flatten() {
@@ -291,7 +298,7 @@ impl Knowledge {
         Ok(passages.into_iter().filter(is_near).map(|passage| named(&view, passage)).collect())
     }
 
-    /// What is known of a file.
+    /// What is known of a file, in the first collection that has it, and the names of the others that do.
     ///
     /// # Errors
     /// `NotFound` for a file that is in no collection.
@@ -300,8 +307,9 @@ impl Knowledge {
         ctx: &CallCtx,
         collections: &[String],
         path: &str,
-    ) -> Result<(String, FileState)> {
+    ) -> Result<(String, FileState, Vec<String>)> {
         let workspace = ctx.workspace()?;
+        let (mut first, mut others) = (None, Vec::new());
         for view in self.asked(ctx, collections).await? {
             let collection = view.collection.clone();
             // What is not of the workspace has its path from its source.
@@ -318,14 +326,19 @@ impl Knowledge {
             };
             // Also where there is no such document: that there is one is not told either.
             match self.check_seen(ctx, &view, &path).await {
-                Err(_) if view.elsewhere.is_some() => continue,
+                Err(_) if view.elsewhere.is_some() || first.is_some() => continue,
                 checked => checked?,
             }
-            if let Some(file) = blocking(move || collection.lexical.file(&path)).await? {
-                return Ok((view.name, file));
+            let Some(file) = blocking(move || collection.lexical.file(&path)).await? else { continue };
+            match &first {
+                Some(_) => others.push(view.name),
+                None => first = Some((view.name, file)),
             }
         }
-        Err(Error::not_found(format!("`{path}` is in no collection; see `knowledge_list_collections`")))
+        let (name, file) = first.ok_or_else(|| {
+            Error::not_found(format!("`{path}` is in no collection; see `knowledge_list_collections`"))
+        })?;
+        Ok((name, file, others))
     }
 
     /// Where a name is defined, exact ones first: collection, file and its outline entry.
@@ -381,6 +394,14 @@ impl Knowledge {
         all.truncate(most);
         Ok(all)
     }
+}
+
+/// Asks all of them together.
+async fn ask(views: &[View], question: &Question, asked: Vec<Asked>, most: usize) -> Result<Found> {
+    let place =
+        |view: &View| Place { collection: view.collection.clone(), filter: view.filter(&question.filter) };
+    let (places, text): (Vec<Place>, String) = (views.iter().map(place).collect(), question.text.clone());
+    blocking(move || searching::search(&places, &text, &asked, most)).await
 }
 
 /// With its document as the caller calls it.

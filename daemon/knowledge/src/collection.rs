@@ -1,11 +1,9 @@
 //! One collection: what it is of, its indexes, and how far they are.
 
 use crate::{
-    analysis::ENGLISH,
     languages::Languages,
-    lexical::{Hit, Lexical},
-    ranking::{self, Candidate, Kind, Legs, Ranked},
-    stored::StoredPassage,
+    lexical::Lexical,
+    stored::{FileState, StoredPassage},
     vectors::Vectors,
 };
 use globset::GlobMatcher;
@@ -26,13 +24,6 @@ use tokio::{
     time::timeout,
 };
 use uuid::Uuid;
-
-/// Passages that words, and vectors, put forward. With a filter more, as some of them do not fit.
-const CANDIDATES: usize = 200;
-const CANDIDATES_TO_FILTER: usize = 2000;
-
-/// Of one text that vectors found, so many of the places in which it stands.
-const PLACES_OF_TEXT: usize = 4;
 
 /// A question waits for its vector for so long; then words are all there is.
 pub(crate) const EMBED_FOR: Duration = Duration::from_secs(3);
@@ -113,21 +104,42 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn is_empty(&self) -> bool {
-        let Self { path, elsewhere: _, formats, code, author, since, until, tags } = self;
-        let is_about_text = path.is_none() && formats.is_empty() && code.is_none();
+    pub(crate) fn is_empty(&self) -> bool {
+        self.path.is_none() && self.is_of_paths()
+    }
+
+    /// Whether it says nothing but where documents are.
+    pub(crate) fn is_of_paths(&self) -> bool {
+        let Self { path: _, elsewhere: _, formats, code, author, since, until, tags } = self;
+        let is_about_text = formats.is_empty() && code.is_none();
         is_about_text && author.is_none() && since.is_none() && until.is_none() && tags.is_empty()
     }
 
-    fn holds(&self, passage: &StoredPassage) -> bool {
+    /// Whether documents at that path may be found.
+    pub(crate) fn holds_path(&self, path: &str) -> bool {
         let is_at = |glob: &GlobMatcher| {
-            let whole = self.elsewhere.as_ref().map(|workspace| workspace.join(&passage.path));
-            glob.is_match(&passage.path) || whole.is_some_and(|path| glob.is_match(path))
+            let whole = self.elsewhere.as_ref().map(|workspace| workspace.join(path));
+            glob.is_match(path) || whole.is_some_and(|path| glob.is_match(path))
         };
         self.path.as_ref().is_none_or(is_at)
-            && (self.formats.is_empty() || self.formats.contains(&passage.format))
-            && self.code.as_ref().is_none_or(|code| passage.code.as_ref() == Some(code))
-            && self.holds_about(&passage.about)
+    }
+
+    /// Whether passages of a file may be found.
+    pub(crate) fn holds_file(&self, file: &FileState) -> bool {
+        let FileState { path, format, code, about, .. } = file;
+        format.is_some_and(|format| self.holds_document(path, format, code.as_ref(), about))
+    }
+
+    pub(crate) fn holds(&self, passage: &StoredPassage) -> bool {
+        let StoredPassage { path, format, code, about, .. } = passage;
+        self.holds_document(path, *format, code.as_ref(), about)
+    }
+
+    fn holds_document(&self, path: &str, format: Format, code: Option<&String>, about: &About) -> bool {
+        self.holds_path(path)
+            && (self.formats.is_empty() || self.formats.contains(&format))
+            && self.code.as_ref().is_none_or(|wanted| code == Some(wanted))
+            && self.holds_about(about)
     }
 
     /// Of what is not known, nothing can be said.
@@ -194,7 +206,7 @@ impl Collection {
             }
         };
         Ok(Self {
-            languages: Mutex::new(lexical.languages()),
+            languages: Mutex::new(lexical.languages()?),
             lexical: Arc::new(lexical),
             record,
             directory,
@@ -226,6 +238,23 @@ impl Collection {
         Ok(vectors)
     }
 
+    /// Forgets vectors of passages that are there no more, if these are most of them and the files are known to be as they are here: an
+    /// index that is being built anew has few of its passages yet.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub(crate) fn compact(&self, vectors: &Vectors) -> Result<()> {
+        let is_as_its_files = {
+            let progress = self.progress.borrow();
+            progress.checked_at.is_some() && progress.failure.is_none() && progress.doing.is_none()
+        };
+        if !is_as_its_files {
+            return Ok(());
+        }
+        let used: HashSet<u64> = self.lexical.keys()?.into_iter().map(|(key, ..)| key).collect();
+        vectors.compact(|key| used.contains(&key))
+    }
+
     /// What of it has no vector yet by the model for its language, in order of place.
     ///
     /// # Errors
@@ -245,101 +274,6 @@ impl Collection {
             .collect();
         missing.sort_by_key(|(_, address)| *address);
         Ok(missing)
-    }
-
-    /// The passages that answer a question best. `asked` is the question's vector by each model.
-    ///
-    /// # Errors
-    /// `Unavailable` when an index cannot be read.
-    pub(crate) fn search(
-        &self,
-        question: &str,
-        filter: &Filter,
-        asked: &[Asked],
-        most: usize,
-    ) -> Result<(Kind, Vec<Ranked>)> {
-        let languages = lock(&self.languages).clone();
-        let counts = languages.counts();
-        let kind = Kind::of(question, |language| {
-            counts.is_empty() || counts.iter().any(|(known, _)| known == language)
-        });
-        let candidates = if filter.is_empty() { CANDIDATES } else { CANDIDATES_TO_FILTER };
-        let by_words = self.lexical.search(
-            &languages.without_common_code(question),
-            &languages.of_question(question),
-            candidates,
-        )?;
-        let mut nearest: HashMap<u64, f32> = HashMap::new();
-        let opened = asked.iter().map(|(model, vector)| Ok((self.vectors(model)?, vector)));
-        let asked: Vec<(Arc<Vectors>, &Vec<f32>)> = opened.collect::<Result<_>>()?;
-        for (vectors, vector) in &asked {
-            nearest.extend(vectors.search(vector, candidates)?);
-        }
-        let found = self.gather(&by_words, &nearest, filter)?;
-        let keys = || found.iter().map(|(passage, _)| passage.key);
-        let mut known: HashMap<u64, (Vec<f32>, f32)> = HashMap::new();
-        for (vectors, asked) in &asked {
-            for (key, vector) in vectors.vectors_of(keys()) {
-                let cosine = ranking::cosine(asked, &vector);
-                known.insert(key, (vector, cosine));
-            }
-        }
-        let candidates = found.into_iter().map(|(passage, words)| {
-            let (vector, cosine) = known.get(&passage.key).cloned().unzip();
-            let is_near = nearest.contains_key(&passage.key);
-            Candidate { legs: Legs { words, vector: cosine, reranker: None }, passage, vector, is_near }
-        });
-        let terms: Vec<String> = question
-            .split(|c: char| !c.is_alphanumeric() && c != '_')
-            .filter(|term| !term.is_empty())
-            .map(str::to_lowercase)
-            .collect();
-        let is_foreign = skynet_documents::language(question).is_some_and(|language| language != ENGLISH);
-        let names = ranking::names(question);
-        let asked = ranking::Asked { kind, is_foreign, terms: &terms, names: &names };
-        Ok((kind, ranking::rank(candidates.collect(), &asked, most)))
-    }
-
-    /// The passages that either leg found, with what words say of them.
-    fn gather(
-        &self,
-        by_words: &[Hit],
-        nearest: &HashMap<u64, f32>,
-        filter: &Filter,
-    ) -> Result<Vec<(StoredPassage, Option<f32>)>> {
-        let searcher = self.lexical.searcher();
-        let mut seen = HashSet::new();
-        let mut found = Vec::new();
-        // Each leg has as many places, whatever the other found: a filter may leave one of them little.
-        for hit in by_words {
-            let passage = self.lexical.passage(&searcher, hit.address)?;
-            if filter.holds(&passage) && seen.insert(hit.address) {
-                found.push((passage, Some(hit.score)));
-            }
-            if found.len() == CANDIDATES {
-                break;
-            }
-        }
-        let most = found.len() + CANDIDATES;
-        let places = self.lexical.locate(nearest.keys().copied())?;
-        let mut nearest: Vec<(&u64, &f32)> = nearest.iter().collect();
-        nearest.sort_by(|(a, near), (b, nearer)| nearer.total_cmp(near).then(a.cmp(b)));
-        for (key, _) in nearest {
-            // One text may stand in a thousand places.
-            for address in places.get(key).into_iter().flatten().take(PLACES_OF_TEXT) {
-                if found.len() == most {
-                    return Ok(found);
-                }
-                if seen.contains(address) {
-                    continue;
-                }
-                let passage = self.lexical.passage(&searcher, *address)?;
-                if filter.holds(&passage) && seen.insert(*address) {
-                    found.push((passage, None));
-                }
-            }
-        }
-        Ok(found)
     }
 }
 

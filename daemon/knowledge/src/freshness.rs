@@ -3,6 +3,7 @@
 use crate::{
     Knowledge,
     collection::{Collection, Record, lock},
+    embedding,
     gathering::look_again_after,
     indexing,
     views::View,
@@ -115,7 +116,7 @@ impl Knowledge {
         let Some(end) = end else { return };
         tokio::spawn(async move {
             let made = tokio::select! {
-                made = indexing::embed(&collection, &embedders) => made,
+                made = embedding::embed(&collection, &embedders) => made,
                 () = end.cancelled() => return,
             };
             if let Err(err) = made {

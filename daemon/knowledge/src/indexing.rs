@@ -12,8 +12,7 @@ use crate::{
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use skynet_core::{CallCtx, Error, Result};
-use skynet_documents::{About, Document, Entry, MOST_FILES, Passage, Reading, SourceKind};
-use skynet_models::{Embedder, Language, Use};
+use skynet_documents::{About, Document, Entry, MOST_DEFINITIONS, MOST_FILES, Passage, Reading, SourceKind};
 use skynet_secrets::{Keyring, Scanner};
 use std::{
     collections::HashMap,
@@ -30,12 +29,8 @@ const BATCHES: usize = 2;
 /// What was read is found after that time at the latest.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
-/// Passages that a model refuses one after the other, before it is the model that is taken for broken.
-const MOST_FAILURES: usize = 3;
-
-/// Of one file: passages, lines of its outline, names of one passage; and bytes of a passage and a name.
+/// Of one file: passages, names of one passage; and bytes of a passage and a name.
 const MOST_PASSAGES: usize = 20_000;
-const MOST_DEFINITIONS: usize = 5000;
 const MOST_NAMES: usize = 100;
 const LONGEST_TEXT: usize = 8192;
 const LONGEST_NAME: usize = 300;
@@ -49,9 +44,6 @@ const LONGEST_TAG: usize = 100;
 
 /// Names of documents are terms of the index, in bytes; a path is no longer (limits.h, `PATH_MAX`).
 const LONGEST_PATH: usize = 4096;
-
-/// Texts that a model gets at once. Of similar length, as it takes them in order of that.
-const TEXTS: usize = 64;
 
 /// Stands for two passages that hold a secret only together.
 const ACROSS: &str = "[redacted: a secret stands across these passages]";
@@ -188,9 +180,12 @@ async fn look(
         topics,
         scanner: Some(scanner.clone()),
     };
-    for path in &removed {
-        draft.writer.remove(path);
-    }
+    let (removing, opened) = (removed, collection.clone());
+    draft = blocking(move || {
+        removing.iter().try_for_each(|path| draft.remove(&opened, path))?;
+        Ok(draft)
+    })
+    .await?;
     let read = |batch| runners.read(ctx, record, &gathered, batch);
     let mut reading = stream::iter(batches(changed)).map(read).buffered(BATCHES);
     let (mut done, mut committed_at) = (0, Instant::now());
@@ -207,7 +202,7 @@ async fn look(
         let is_due = committed_at.elapsed() >= COMMIT_EVERY;
         let collection = collection.clone();
         let (back, newly_skipped) = blocking(move || {
-            let skipped = draft.write(read)?;
+            let skipped = draft.write(&collection, read)?;
             if is_due {
                 draft.commit(&collection)?;
             }
@@ -268,17 +263,34 @@ pub(crate) struct Draft {
     pub(crate) languages: Languages,
     /// [`skynet_documents::Listing::cursor`].
     pub(crate) cursor: Option<String>,
-    /// Where sections of documents were cut that are about to be written again.
+    /// Where sections were cut of each document that is there and about to be written again.
     pub(crate) topics: HashMap<String, Vec<Topics>>,
     /// Finds the values of the user's secrets; none where documents are nobody's.
     pub(crate) scanner: Option<Arc<Scanner>>,
 }
 
 impl Draft {
-    /// Writes what was read of some files; returns how many of them were not.
-    pub(crate) fn write(&mut self, read: Vec<(Entry, Reading)>) -> Result<u64> {
+    /// Takes a file away.
+    pub(crate) fn remove(&mut self, collection: &Collection, path: &str) -> Result<()> {
+        self.discount(collection, path)?;
+        self.writer.remove(path);
+        Ok(())
+    }
+
+    /// Counts what is committed of a file no more.
+    fn discount(&mut self, collection: &Collection, path: &str) -> Result<()> {
+        let passages = collection.lexical.passages_of(path)?;
+        passages.iter().for_each(|passage| self.languages.remove(passage));
+        Ok(())
+    }
+
+    /// Writes what was read of some files, each once; returns how many of them were not.
+    pub(crate) fn write(&mut self, collection: &Collection, read: Vec<(Entry, Reading)>) -> Result<u64> {
         let mut skipped = 0;
         for (entry, reading) in read {
+            if self.topics.contains_key(&entry.path) {
+                self.discount(collection, &entry.path)?;
+            }
             let mut file = FileState {
                 path: entry.path,
                 stamp: entry.stamp,
@@ -401,90 +413,4 @@ impl Draft {
 /// No longer than so many bytes.
 fn shorten(text: &mut String, longest: usize) {
     text.truncate(text.floor_char_boundary(longest));
-}
-
-/// Makes the vectors that a collection lacks; one at a time.
-///
-/// # Errors
-/// Those of the model, and `Unavailable` when the disk refuses. What was made stays.
-pub(crate) async fn embed(
-    collection: &Arc<Collection>,
-    embedders: &[(Language, Arc<dyn Embedder>)],
-) -> Result<()> {
-    // Of many that are asked for while one is under way, the next is enough: it finds all that is missing then.
-    let Ok(next) = collection.embedding_next.try_lock() else { return Ok(()) };
-    let _embedding = collection.embedding.lock().await;
-    drop(next);
-    let _told = Told(collection);
-    topics::settle(collection, embedders).await?;
-    for (language, embedder) in embedders {
-        let (opened, model, language) = (collection.clone(), embedder.model().clone(), *language);
-        let (vectors, missing) = blocking(move || {
-            let vectors = opened.vectors(&model)?;
-            let missing = opened.without_vector(&vectors, language)?;
-            Ok((vectors, missing))
-        })
-        .await?;
-        // The places are those of one state of the index; a change since begins a new round, which finds what this one misses.
-        let searcher = collection.lexical.searcher();
-        let all = missing.len() as u64;
-        for (part, done) in missing.chunks(TEXTS).zip((0_u64..).step_by(TEXTS)) {
-            collection.progress.send_modify(|progress| progress.vectors = Some((done, all)));
-            let (opened, searcher, part) = (collection.clone(), searcher.clone(), part.to_vec());
-            let texts = blocking(move || {
-                part.iter()
-                    .map(|(key, address)| {
-                        let stored = opened.lexical.passage(&searcher, *address)?;
-                        // Another state of the index may have another passage there.
-                        Ok((stored.key == *key).then(|| (*key, stored.passage.in_context())))
-                    })
-                    .collect::<Result<Vec<_>>>()
-            })
-            .await?;
-            let made = make(collection, &**embedder, texts.into_iter().flatten().collect()).await?;
-            let kept = vectors.clone();
-            blocking(move || kept.add(&made)).await?;
-        }
-        blocking(move || vectors.save()).await?;
-    }
-    Ok(())
-}
-
-/// However the making of vectors ends, it is over.
-struct Told<'a>(&'a Collection);
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        self.0.progress.send_modify(|progress| progress.vectors = None);
-    }
-}
-
-/// The vectors of some passages. Where a model refuses all of them together it is asked for each, so that one that it cannot read
-/// costs only itself; such a one is not tried again while this daemon runs.
-async fn make(
-    collection: &Collection,
-    embedder: &dyn Embedder,
-    passages: Vec<(u64, String)>,
-) -> Result<Vec<(u64, Vec<f32>)>> {
-    let (keys, texts): (Vec<u64>, Vec<String>) = passages.into_iter().unzip();
-    let refused = match embedder.embed(&texts, Use::Passage).await {
-        Ok(made) => return Ok(keys.into_iter().zip(made).collect()),
-        Err(err) => err,
-    };
-    let (mut made, mut failures) = (Vec::new(), 0);
-    for (key, text) in keys.into_iter().zip(texts) {
-        match embedder.embed(&[text], Use::Passage).await {
-            Ok(one) => {
-                failures = 0;
-                made.extend(one.into_iter().next().map(|vector| (key, vector)));
-            }
-            Err(_) if failures < MOST_FAILURES => {
-                failures += 1;
-                lock(&collection.unembeddable).insert(key);
-            }
-            // It is the model.
-            Err(_) => return Err(refused),
-        }
-    }
-    Ok(made)
 }

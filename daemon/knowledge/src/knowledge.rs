@@ -4,8 +4,8 @@ use crate::{
     collection::{Collection, Progress, Record, blocking, lock},
     gathering::Runners,
     indexing::{self, Refreshed},
+    opened::Open,
     views::{View, place_of},
-    watching,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -19,10 +19,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
-    time::Instant,
 };
-use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Names are shown in tables.
@@ -84,28 +81,20 @@ pub struct Totals {
     pub size_bytes: u64,
 }
 
-/// A collection that is in use.
-pub(crate) struct Open {
-    /// Opened by the first who needs it; the others wait for just that.
-    cell: Arc<OnceCell<Arc<Collection>>>,
-    /// Ends everything that is done for it.
-    pub(crate) end: CancellationToken,
-    pub(crate) watch: watching::Watch,
-    pub(crate) looked_at: Option<Instant>,
-    /// Whether the next search looks, whatever was heard of.
-    pub(crate) must_look: bool,
-}
-
 /// Says what a caller may see of what is found: an index may be older than a rule.
 #[async_trait]
 pub trait Judge: Send + Sync {
     /// Whether he may call a tool, with these members of its input, without anybody being asked.
     async fn may_call(&self, caller: &Caller, tool: &str, members: &[(&str, &str)]) -> Result<bool>;
+
+    /// Whether rules let him read a file of another workspace than his, by either of its names: where it is in that workspace, and its
+    /// whole path, which is what he calls it. His own workspace, and what he makes there, has no say in it.
+    async fn may_read_elsewhere(&self, caller: &Caller, relative: &str, whole: &str) -> Result<bool>;
 }
 
 /// All collections.
 pub struct Knowledge {
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     pub(crate) table: Table<Record>,
     pub(crate) models: Arc<Models>,
     pub(crate) runners: Runners,
@@ -429,40 +418,9 @@ impl Knowledge {
         totals
     }
 
-    /// Lets go of a collection that nobody asked for a while, unless somebody is at it.
-    pub(crate) fn close(&self, id: Uuid) {
-        let mut open = lock(&self.open);
-        let is_idle =
-            |open: &Open| open.cell.get().is_none_or(|collection| Arc::strong_count(collection) == 1);
-        if open.get(&id).is_some_and(is_idle) {
-            open.remove(&id);
-        }
-    }
-
     pub(crate) fn embedders(&self) -> Vec<(Language, Arc<dyn Embedder>)> {
         let languages = [Language::English, Language::Other].into_iter();
         languages.filter_map(|language| Some((language, self.models.embedder(language)?))).collect()
-    }
-
-    pub(crate) async fn opened(&self, record: Record) -> Result<Arc<Collection>> {
-        let cell = {
-            let mut open = lock(&self.open);
-            let is_there = self.table.get(&record.id.to_string()).is_ok_and(|found| found.is_some());
-            if !is_there {
-                return Err(Error::not_found(format!("the collection `{}` was just removed", record.name)));
-            }
-            let new = || Open {
-                cell: Arc::default(),
-                end: CancellationToken::new(),
-                watch: watching::Watch::default(),
-                looked_at: None,
-                must_look: false,
-            };
-            open.entry(record.id).or_insert_with(new).cell.clone()
-        };
-        let directory = self.directory.clone();
-        let opening = || blocking(move || Collection::open(record, &directory).map(Arc::new));
-        cell.get_or_try_init(opening).await.cloned()
     }
 }
 

@@ -1,7 +1,10 @@
 //! Which languages people speak in a collection. A short text tells its language badly, so what is rare is taken for what
 //! is common.
 
-use crate::analysis::{ENGLISH, is_known};
+use crate::{
+    analysis::{ENGLISH, is_known},
+    stored::StoredPassage,
+};
 use serde::{Deserialize, Serialize};
 use skynet_documents::{Document, Passage};
 use skynet_models::Language as Model;
@@ -26,9 +29,54 @@ pub(crate) struct Languages {
     /// Passages of code by programming language.
     #[serde(default)]
     code: BTreeMap<String, u64>,
+    /// Whether passages that are gone are not counted any more: they were, by the first releases.
+    #[serde(default)]
+    is_exact: bool,
 }
 
 impl Languages {
+    /// Those of some passages.
+    pub(crate) fn of(passages: impl Iterator<Item = StoredPassage>) -> Self {
+        let mut languages = Self { is_exact: true, ..Self::default() };
+        passages.for_each(|passage| languages.add(&passage));
+        languages
+    }
+
+    /// Whether it counts what there is, and nothing else.
+    pub(crate) const fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// Counts a passage as [`Languages::place`] does.
+    pub(crate) fn add(&mut self, passage: &StoredPassage) {
+        for (counts, name) in self.counts_of(passage) {
+            *counts.entry(name).or_default() += 1;
+        }
+    }
+
+    /// Counts one that is gone no more.
+    pub(crate) fn remove(&mut self, passage: &StoredPassage) {
+        for (counts, name) in self.counts_of(passage) {
+            let left = counts.get(&name).copied().unwrap_or_default().saturating_sub(1);
+            if left == 0 {
+                counts.remove(&name);
+            } else {
+                counts.insert(name, left);
+            }
+        }
+    }
+
+    fn counts_of(
+        &mut self,
+        passage: &StoredPassage,
+    ) -> impl Iterator<Item = (&mut BTreeMap<String, u64>, String)> {
+        let Self { told, taken, code, is_exact: _ } = self;
+        let of_prose =
+            passage.passage.language.clone().filter(|name| passage.code.is_none() && is_known(name));
+        let all = [(told, of_prose), (code, passage.code.clone()), (taken, Some(passage.words.clone()))];
+        all.into_iter().filter_map(|(counts, name)| Some((counts, name?)))
+    }
+
     /// By which language the words of a passage are taken. Counts it.
     pub(crate) fn place(&mut self, document: &Document, passage: &Passage) -> String {
         let language =
@@ -141,6 +189,36 @@ mod tests {
         assert_eq!(python.without_common_code("python"), "python", "nothing else is asked");
         let mixed = placed(&[(Some("python"), None), (Some("go"), None)]);
         assert_eq!(mixed.without_common_code("sort in python"), "sort in python");
+    }
+
+    #[test]
+    fn what_is_gone_is_not_counted() {
+        let stored = |code: Option<&str>, spoken: Option<&str>, words: &str| StoredPassage {
+            path: "a".into(),
+            sequence: 0,
+            key: 0,
+            words: words.into(),
+            format: if code.is_some() { Format::Code } else { Format::Text },
+            code: code.map(str::to_owned),
+            about: About::default(),
+            passage: Passage { language: spoken.map(str::to_owned), ..Passage::default() },
+        };
+        let all = [
+            (Some("go"), None, "eng"),
+            (None, Some("fra"), "fra"),
+            (None, Some("fra"), "fra"),
+            (None, None, "fra"),
+            (None, Some("xyz"), "fra"),
+        ];
+        let spoken: Vec<_> = all.iter().map(|(code, spoken, _)| (*code, *spoken)).collect();
+        let passages = || all.into_iter().map(|(code, spoken, words)| stored(code, spoken, words));
+        let mut languages = placed(&spoken);
+        assert_eq!(languages, Languages { is_exact: false, ..Languages::of(passages()) });
+        languages.remove(&stored(None, Some("fra"), "fra"));
+        assert_eq!(languages.counts(), [("fra".into(), 3), ("eng".into(), 1)]);
+        passages().for_each(|passage| languages.remove(&passage));
+        assert_eq!(languages, Languages::default(), "no count is below none, and none is kept");
+        assert!(!languages.is_for(Model::English));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use crate::{
     analysis::Words,
+    collectors::{Addresses, Keys},
     languages::Languages,
+    statistics::Statistics,
     stored::{FileState, StoredPassage},
 };
 use serde::{Deserialize, Serialize};
@@ -11,12 +13,13 @@ use skynet_core::{Error, Result};
 use skynet_documents::Passage;
 use std::{collections::HashMap, path::Path, sync::Arc};
 use tantivy::{
-    DocAddress, DocId, Index, IndexReader, IndexWriter, ReloadPolicy, Score, Searcher, SegmentReader,
-    TantivyDocument, Term,
-    collector::{Collector, Count, SegmentCollector, TopDocs},
-    columnar::Column,
+    DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Score, Searcher, TantivyDocument, Term,
+    collector::{Count, TopDocs},
     directory::MmapDirectory,
-    query::{AllQuery, BooleanQuery, BoostQuery, Occur, Query, RegexQuery, TermQuery, TermSetQuery},
+    query::{
+        AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, RegexQuery, TermQuery,
+        TermSetQuery,
+    },
     schema::{
         FAST, Field, INDEXED, IndexRecordOption, NumericOptions, STORED, STRING, Schema, SchemaBuilder,
         TextFieldIndexing, TextOptions, Value as _,
@@ -142,20 +145,19 @@ impl Lexical {
         self.reader.searcher()
     }
 
-    /// The best passages for the words of a question in any of these languages, best first.
+    /// The best passages for some words as [`terms`] has them, best first; only of the files of these paths, if there are some. What
+    /// a word counts is for `statistics` to say.
     ///
     /// # Errors
     /// `Unavailable` when the index cannot be read.
-    pub(crate) fn search(&self, question: &str, languages: &[String], most: usize) -> Result<Vec<Hit>> {
-        let mut words = Words::default();
-        let mut terms: Vec<String> = Vec::new();
-        for language in languages {
-            for token in words.of_question(question, language) {
-                if !terms.contains(&token.text) {
-                    terms.push(token.text);
-                }
-            }
-        }
+    pub(crate) fn search(
+        &self,
+        searcher: &Searcher,
+        terms: &[String],
+        statistics: &Statistics,
+        within: Option<&[String]>,
+        most: usize,
+    ) -> Result<Vec<Hit>> {
         if terms.is_empty() {
             return Ok(Vec::new());
         }
@@ -166,11 +168,23 @@ impl Lexical {
             let name = BoostQuery::new(term(self.fields.name, word), NAME_WEIGHT);
             [(Occur::Should, term(self.fields.text, word)), (Occur::Should, Box::new(name) as Box<dyn Query>)]
         });
-        let query = BooleanQuery::new(clauses.collect());
-        let searcher = self.searcher();
+        let mut query = BooleanQuery::new(clauses.collect());
+        if let Some(paths) = within {
+            // Where a passage is adds nothing to what it says.
+            let place = ConstScoreQuery::new(Box::new(self.at(paths)), 0.0);
+            query = BooleanQuery::new(vec![
+                (Occur::Must, Box::new(query) as Box<dyn Query>),
+                (Occur::Must, Box::new(place)),
+            ]);
+        }
         let top = TopDocs::with_limit(most.max(1)).order_by_score();
-        let found = searcher.search(&query, &top).map_err(cannot("searched"))?;
+        let found =
+            searcher.search_with_statistics_provider(&query, &top, statistics).map_err(cannot("searched"))?;
         Ok(found.into_iter().map(|(score, address)| Hit { address, score }).collect())
+    }
+
+    fn at(&self, paths: &[String]) -> TermSetQuery {
+        TermSetQuery::new(paths.iter().map(|path| Term::from_field_text(self.fields.path, path)))
     }
 
     /// Where the passages of these keys are; one key may be that of several.
@@ -179,16 +193,50 @@ impl Lexical {
     /// `Unavailable` when the index cannot be read.
     pub(crate) fn locate(
         &self,
+        searcher: &Searcher,
         keys: impl IntoIterator<Item = u64>,
     ) -> Result<HashMap<u64, Vec<DocAddress>>> {
         let terms = keys.into_iter().map(|key| Term::from_field_u64(self.fields.key, key));
-        let query = TermSetQuery::new(terms);
-        let searcher = self.searcher();
+        self.places(searcher, &TermSetQuery::new(terms))
+    }
+
+    /// Where the passages of these files are, by their keys.
+    ///
+    /// # Errors
+    /// `Unavailable` when the index cannot be read.
+    pub(crate) fn places_in(
+        &self,
+        searcher: &Searcher,
+        paths: &[String],
+    ) -> Result<HashMap<u64, Vec<DocAddress>>> {
+        self.places(searcher, &self.at(paths))
+    }
+
+    fn places(&self, searcher: &Searcher, query: &dyn Query) -> Result<HashMap<u64, Vec<DocAddress>>> {
         let mut found: HashMap<u64, Vec<DocAddress>> = HashMap::new();
-        for (key, _, address) in searcher.search(&query, &Keys).map_err(cannot("searched"))? {
+        for (key, _, address) in searcher.search(query, &Keys).map_err(cannot("searched"))? {
             found.entry(key).or_default().push(address);
         }
         Ok(found)
+    }
+
+    /// The paths of all files that there are or were: one that was removed may still be among them.
+    ///
+    /// # Errors
+    /// `Unavailable` when the index cannot be read.
+    pub(crate) fn paths(&self, searcher: &Searcher) -> Result<Vec<String>> {
+        let unreadable = |err: std::io::Error| cannot("read")(err.into());
+        let mut paths = Vec::new();
+        for segment in searcher.segment_readers() {
+            let words = segment.inverted_index(self.fields.path).map_err(cannot("read"))?;
+            let mut all = words.terms().stream().map_err(unreadable)?;
+            while all.advance() {
+                paths.push(String::from_utf8_lossy(all.key()).into_owned());
+            }
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        Ok(paths)
     }
 
     /// The keys of all passages, whether a passage is in another language than English, and where it is.
@@ -289,9 +337,19 @@ impl Lexical {
         found.into_iter().map(|(_, address)| self.passage(&searcher, address)).collect()
     }
 
-    /// How many passages were written in each language.
-    pub(crate) fn languages(&self) -> Languages {
-        self.payload().languages
+    /// How many passages there are in each language. What counts passages that are gone as well is counted anew.
+    ///
+    /// # Errors
+    /// `Unavailable` when the index cannot be read.
+    pub(crate) fn languages(&self) -> Result<Languages> {
+        let languages = self.payload().languages;
+        if languages.is_exact() {
+            return Ok(languages);
+        }
+        let searcher = self.searcher();
+        let all = searcher.search(&AllQuery, &Keys).map_err(cannot("read"))?;
+        // One that cannot be read is none that is found.
+        Ok(Languages::of(all.into_iter().filter_map(|(.., address)| self.passage(&searcher, address).ok())))
     }
 
     /// [`skynet_documents::Listing::cursor`] of what is committed.
@@ -383,6 +441,20 @@ fn write(data: &impl Serialize) -> Result<Vec<u8>> {
         .map_err(|err| Error::internal("an entry of the index cannot be written").with_source(err))
 }
 
+/// The words of a question in any of these languages, as an index has them.
+pub(crate) fn terms(question: &str, languages: &[String]) -> Vec<String> {
+    let mut words = Words::default();
+    let mut terms: Vec<String> = Vec::new();
+    for language in languages {
+        for token in words.of_question(question, language) {
+            if !terms.contains(&token.text) {
+                terms.push(token.text);
+            }
+        }
+    }
+    terms
+}
+
 fn exactly(field: Field, text: &str) -> Box<dyn Query> {
     Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::Basic))
 }
@@ -403,81 +475,4 @@ fn escape(name: &str) -> String {
 fn cannot(what: &str) -> impl Fn(tantivy::TantivyError) -> Error {
     let message = format!("the index of the collection cannot be {what}");
     move |err| Error::unavailable(message.clone()).with_source(err)
-}
-
-/// Collects key, language and place of every passage; files have no key.
-struct Keys;
-
-struct SegmentKeys {
-    keys: Column<u64>,
-    foreign: Column<u64>,
-    segment: u32,
-    found: Vec<(u64, bool, DocAddress)>,
-}
-
-impl Collector for Keys {
-    type Fruit = Vec<(u64, bool, DocAddress)>;
-    type Child = SegmentKeys;
-
-    fn for_segment(&self, segment: u32, reader: &SegmentReader) -> tantivy::Result<SegmentKeys> {
-        let (keys, foreign) = (reader.fast_fields().u64("key")?, reader.fast_fields().u64("is_foreign")?);
-        Ok(SegmentKeys { keys, foreign, segment, found: Vec::new() })
-    }
-
-    fn requires_scoring(&self) -> bool {
-        false
-    }
-
-    fn merge_fruits(&self, found: Vec<Self::Fruit>) -> tantivy::Result<Self::Fruit> {
-        Ok(found.concat())
-    }
-}
-
-impl SegmentCollector for SegmentKeys {
-    type Fruit = Vec<(u64, bool, DocAddress)>;
-
-    fn collect(&mut self, document: DocId, _: Score) {
-        if let Some(key) = self.keys.first(document) {
-            let is_foreign = self.foreign.first(document) == Some(1);
-            self.found.push((key, is_foreign, DocAddress::new(self.segment, document)));
-        }
-    }
-
-    fn harvest(self) -> Self::Fruit {
-        self.found
-    }
-}
-
-/// Collects where documents are.
-struct Addresses;
-
-struct SegmentAddresses(u32, Vec<DocAddress>);
-
-impl Collector for Addresses {
-    type Fruit = Vec<DocAddress>;
-    type Child = SegmentAddresses;
-
-    fn for_segment(&self, segment: u32, _: &SegmentReader) -> tantivy::Result<SegmentAddresses> {
-        Ok(SegmentAddresses(segment, Vec::new()))
-    }
-
-    fn requires_scoring(&self) -> bool {
-        false
-    }
-
-    fn merge_fruits(&self, found: Vec<Self::Fruit>) -> tantivy::Result<Self::Fruit> {
-        Ok(found.concat())
-    }
-}
-
-impl SegmentCollector for SegmentAddresses {
-    type Fruit = Vec<DocAddress>;
-
-    fn collect(&mut self, document: DocId, _: Score) {
-        self.1.push(DocAddress::new(self.0, document));
-    }
-
-    fn harvest(self) -> Self::Fruit {
-        self.1
-    }
 }

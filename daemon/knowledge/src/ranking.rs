@@ -113,6 +113,10 @@ pub struct Ranked {
 
 /// A candidate before it is ranked.
 pub(crate) struct Candidate {
+    /// Which of the collections that are asked together it is in.
+    pub(crate) of: usize,
+    /// What the question is for that collection.
+    pub(crate) kind: Kind,
     pub(crate) passage: StoredPassage,
     pub(crate) legs: Legs,
     pub(crate) vector: Option<Vec<f32>>,
@@ -144,7 +148,6 @@ impl Span {
 
 /// What is known of a question.
 pub(crate) struct Asked<'question> {
-    pub(crate) kind: Kind,
     /// Whether it is in another language than English.
     pub(crate) is_foreign: bool,
     /// Its words as they are written, in lower case.
@@ -153,8 +156,15 @@ pub(crate) struct Asked<'question> {
     pub(crate) names: &'question [String],
 }
 
-/// Orders candidates, best first.
-pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -> Vec<Ranked> {
+/// A passage that has its place, the collection it is in, and its vector.
+struct Placed {
+    of: usize,
+    ranked: Ranked,
+    vector: Option<Vec<f32>>,
+}
+
+/// Orders candidates, best first, each with the collection it is in.
+pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -> Vec<(usize, Ranked)> {
     // BM25 begins at 0 (Bruch et al. 2023, "An Analysis of Fusion Functions for Hybrid Retrieval", theoretical minimum).
     let words = Span::of(candidates.iter().filter_map(|candidate| candidate.legs.words).chain([0.0]));
     // Each model has cosines of its own. What only words put forward is farther than all of these, and counts nothing for it.
@@ -162,24 +172,25 @@ pub(crate) fn rank(candidates: Vec<Candidate>, asked: &Asked<'_>, most: usize) -
         let of_model = candidates.iter().filter(|candidate| candidate.passage.is_foreign() == is_foreign);
         Span::of(of_model.filter(|candidate| candidate.is_near).filter_map(|candidate| candidate.legs.vector))
     });
-    let mut ranked: Vec<(Ranked, Option<Vec<f32>>)> = candidates
+    let mut all: Vec<Placed> = candidates
         .into_iter()
-        .map(|Candidate { passage, legs, vector, .. }| {
+        .map(|Candidate { of, kind, passage, legs, vector, is_near: _ }| {
             let span = if passage.is_foreign() { &vectors[1] } else { &vectors[0] };
             // Without a vector that is near, and for a passage whose own is not made yet, words are all there is.
             let is_by_words = span.is_empty() || legs.vector.is_none();
-            let weight = if is_by_words { 0.0 } else { vector_weight(asked.kind, passage.format) };
+            let weight = if is_by_words { 0.0 } else { vector_weight(kind, passage.format) };
             let is_readable = passage.is_foreign() || !asked.is_foreign;
             let by_vector = span.place(legs.vector) * if is_readable { 1.0 } else { UNREADABLE_FACTOR };
             let score = weight * by_vector + (1.0 - weight) * words.place(legs.words);
             let (score, rules) = by_rules(score, &passage, asked);
-            (Ranked { passage, score, legs, rules }, vector)
+            Placed { of, ranked: Ranked { passage, score, legs, rules }, vector }
         })
         .collect();
-    ranked.sort_by(|(a, _), (b, _)| {
-        b.score.total_cmp(&a.score).then_with(|| a.passage.id().cmp(&b.passage.id()))
+    all.sort_by(|Placed { of, ranked: a, .. }, Placed { of: of_other, ranked: b, .. }| {
+        let by_name = || a.passage.id().cmp(&b.passage.id()).then(of.cmp(of_other));
+        b.score.total_cmp(&a.score).then_with(by_name)
     });
-    spread(ranked, most)
+    spread(all, most)
 }
 
 const fn vector_weight(kind: Kind, format: Format) -> f32 {
@@ -226,38 +237,41 @@ fn aside(path: &str) -> Option<&'static str> {
 }
 
 /// Takes the best of what is left, again and again: what is of a file that was taken from counts less, and what says the same as one
-/// that was taken is left out.
-fn spread(ranked: Vec<(Ranked, Option<Vec<f32>>)>, most: usize) -> Vec<Ranked> {
+/// that was taken from the same collection is left out. In another one it may be what alone the caller may see.
+fn spread(ranked: Vec<Placed>, most: usize) -> Vec<(usize, Ranked)> {
     let mut left = ranked;
-    let mut taken: Vec<Ranked> = Vec::new();
-    let mut vectors: Vec<Option<Vec<f32>>> = Vec::new();
-    let mut of_file: HashMap<String, i32> = HashMap::new();
+    let mut taken: Vec<Placed> = Vec::new();
+    let mut of_file: HashMap<usize, HashMap<String, i32>> = HashMap::new();
     while taken.len() < most && !left.is_empty() {
-        let factor =
-            |ranked: &Ranked| SATURATION.powi(of_file.get(&ranked.passage.path).copied().unwrap_or_default());
-        let best = left.iter().enumerate().max_by(|(i, (a, _)), (j, (b, _))| {
-            (a.score * factor(a)).total_cmp(&(b.score * factor(b))).then(j.cmp(i))
+        let factor = |Placed { of, ranked, .. }: &Placed| {
+            let shown = of_file.get(of).and_then(|files| files.get(&ranked.passage.path));
+            SATURATION.powi(shown.copied().unwrap_or_default())
+        };
+        let best = left.iter().enumerate().max_by(|(i, a), (j, b)| {
+            (a.ranked.score * factor(a)).total_cmp(&(b.ranked.score * factor(b))).then(j.cmp(i))
         });
         let Some(number) = best.map(|(number, _)| number) else { break };
-        let (mut next, vector) = left.remove(number);
-        let says_the_same = |other: &Ranked, of_other: &Option<Vec<f32>>| {
-            other.passage.key == next.passage.key
-                || matches!((&vector, of_other), (Some(a), Some(b)) if cosine(a, b) > SAME
-                    && have_the_same_words(&next.passage.passage.text, &other.passage.passage.text))
-        };
-        if taken.iter().zip(&vectors).any(|(other, of_other)| says_the_same(other, of_other)) {
+        let mut next = left.remove(number);
+        if taken.iter().any(|other| other.of == next.of && say_the_same(&next, other)) {
             continue;
         }
         let factor = factor(&next);
         if factor < 1.0 {
-            next.score *= factor;
-            next.rules.push(("same file", factor));
+            next.ranked.score *= factor;
+            next.ranked.rules.push(("same file", factor));
         }
-        *of_file.entry(next.passage.path.clone()).or_default() += 1;
-        vectors.push(vector);
+        let files = of_file.entry(next.of).or_default();
+        *files.entry(next.ranked.passage.path.clone()).or_default() += 1;
         taken.push(next);
     }
-    taken
+    taken.into_iter().map(|Placed { of, ranked, .. }| (of, ranked)).collect()
+}
+
+fn say_the_same(a: &Placed, b: &Placed) -> bool {
+    let (one, other) = (&a.ranked.passage, &b.ranked.passage);
+    one.key == other.key
+        || matches!((&a.vector, &b.vector), (Some(a), Some(b)) if cosine(a, b) > SAME
+            && have_the_same_words(&one.passage.text, &other.passage.text))
 }
 
 fn have_the_same_words(a: &str, b: &str) -> bool {
@@ -293,15 +307,15 @@ mod tests {
             passage,
         };
         let legs = Legs { words, vector: Some(vector[0]), reranker: None };
-        Candidate { passage, legs, vector: Some(vector.to_vec()), is_near: true }
+        Candidate { of: 0, kind: Kind::Prose, passage, legs, vector: Some(vector.to_vec()), is_near: true }
     }
 
-    fn ranked(candidates: Vec<Candidate>, question: &str) -> Vec<(String, f32)> {
+    fn ranked(mut candidates: Vec<Candidate>, question: &str) -> Vec<(String, f32)> {
         let names = names(question);
-        let asked =
-            Asked { kind: Kind::of(question, |_| true), is_foreign: false, terms: &[], names: &names };
+        let asked = Asked { is_foreign: false, terms: &[], names: &names };
+        candidates.iter_mut().for_each(|candidate| candidate.kind = Kind::of(question, |_| true));
         let ranked = rank(candidates, &asked, 10).into_iter();
-        ranked.map(|ranked| (ranked.passage.path, ranked.score)).collect()
+        ranked.map(|(_, ranked)| (ranked.passage.path, ranked.score)).collect()
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 use crate::{
     collection::{Collection, Filter, Record, blocking, vectors_of},
-    indexing::{self, Draft},
+    embedding,
+    indexing::Draft,
     languages::Languages,
+    searching::{self, Place},
 };
 use jiff::Timestamp;
 use skynet_core::{Error, Result};
@@ -72,12 +74,12 @@ impl Sample {
             let writer = opened.lexical.write()?;
             let mut draft = Draft {
                 writer,
-                languages: Languages::default(),
+                languages: Languages::of(std::iter::empty()),
                 cursor: None,
                 topics: HashMap::new(),
                 scanner: None,
             };
-            draft.write(read.collect())?;
+            draft.write(&opened, read.collect())?;
             draft.commit(&opened)?;
             draft.writer.finish()
         })
@@ -90,7 +92,7 @@ impl Sample {
     /// # Errors
     /// Those of the model.
     pub async fn embed(&self, embedders: &[(Language, Arc<dyn Embedder>)]) -> Result<()> {
-        indexing::embed(&self.0, embedders).await
+        embedding::embed(&self.0, embedders).await
     }
 
     /// How many passages there are.
@@ -127,11 +129,11 @@ impl Sample {
                 vectors_of(std::slice::from_ref(&self.0), embedders, question, PATIENCE).await?
             }
         };
-        let (collection, question) = (self.0.clone(), question.to_owned());
-        let found =
-            blocking(move || collection.search(&question, &Filter::default(), &asked, most * 4)).await?.1;
+        let (place, question) =
+            (Place { collection: self.0.clone(), filter: Filter::default() }, question.to_owned());
+        let found = blocking(move || searching::search(&[place], &question, &asked, most * 4)).await?;
         let mut best: HashMap<String, f32> = HashMap::new();
-        for ranked in found {
+        for (_, ranked) in found.ranked {
             let score = match leg {
                 Leg::Words => ranked.legs.words,
                 Leg::Vectors => ranked.legs.vector,

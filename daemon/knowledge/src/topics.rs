@@ -150,6 +150,7 @@ async fn topics_of(
 /// Writes documents as they are cut now, unless they are others by now.
 fn write(collection: &Collection, found: Vec<(FileState, Vec<Topics>)>) -> Result<()> {
     let mut writer = collection.lexical.write()?;
+    let mut languages = lock(&collection.languages).clone();
     for (file, topics) in found {
         let now = collection.lexical.file(&file.path)?;
         let Some(now) = now.filter(|now| now.hash == file.hash && now.is_coarse) else { continue };
@@ -178,10 +179,12 @@ fn write(collection: &Collection, found: Vec<(FileState, Vec<Topics>)>) -> Resul
             });
         }
         let count = u32::try_from(of.len()).unwrap_or(u32::MAX);
+        stored.iter().for_each(|passage| languages.remove(passage));
+        of.iter().for_each(|passage| languages.add(passage));
         writer.put(&FileState { topics, is_coarse: false, passages: count, ..now }, &of)?;
     }
-    let languages = lock(&collection.languages).clone();
     writer.commit(&languages, collection.lexical.cursor().as_deref())?;
+    lock(&collection.languages).clone_from(&languages);
     writer.finish()
 }
 

@@ -4,6 +4,7 @@
 //! graph is a copy that is saved now and then, so that it need not be built at each start, and is built from the log where it
 //! is damaged or missing.
 
+use crate::ranking::cosine;
 use crc32fast::Hasher;
 use half::f16;
 use sha2::{Digest as _, Sha256};
@@ -32,6 +33,9 @@ const EXPANSION_SEARCH: usize = 96;
 
 /// The graph is saved when it lacks so many of the log, and at least a tenth of it.
 const SAVE_AFTER: usize = 1000;
+
+/// Vectors that no passage has any more are kept up to that number, or up to as many as are used.
+const COMPACT_AFTER: usize = 1000;
 
 /// Room for so many more is made at once.
 const GROWTH: usize = 4096;
@@ -159,7 +163,37 @@ impl Vectors {
             graph.index.search(&vector, most)
         };
         let found = found.map_err(refused)?;
-        Ok(found.keys.into_iter().zip(found.distances.into_iter().map(|distance| 1.0 - distance)).collect())
+        Ok(nearest(found.keys, found.distances))
+    }
+
+    /// The nearest among those of some keys.
+    ///
+    /// # Errors
+    /// `Internal` when usearch refuses.
+    pub(crate) fn search_within<T>(
+        &self,
+        vector: &[f32],
+        keys: &HashMap<u64, T>,
+        most: usize,
+    ) -> Result<Vec<(u64, f32)>> {
+        let vector = of_length_one(vector);
+        let graph = self.read();
+        if keys.len() > EXACT_UP_TO {
+            let _turn = lock(&self.turn);
+            let found = graph.index.filtered_search(&vector, most, |key| keys.contains_key(&key));
+            let found = found.map_err(refused)?;
+            return Ok(nearest(found.keys, found.distances));
+        }
+        let mut own = vec![0.0_f32; self.model.dimensions];
+        let mut near = Vec::new();
+        for key in keys.keys().filter(|key| graph.keys.contains(key)) {
+            if graph.index.get(*key, &mut own).is_ok_and(|count| count > 0) {
+                near.push((*key, cosine(&vector, &own)));
+            }
+        }
+        near.sort_by(|(key, near), (other, nearer)| nearer.total_cmp(near).then(key.cmp(other)));
+        near.truncate(most);
+        Ok(near)
     }
 
     /// The vectors of these keys, where there are some.
@@ -201,6 +235,50 @@ impl Vectors {
         Ok(())
     }
 
+    /// Makes log and graph anew of the vectors that `is_used` says are used, if most are not: whoever changes documents for years would
+    /// keep all that they ever said. The fewer go with the next time: of what was removed much comes back, such as with a branch.
+    /// Nobody adds any meanwhile.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses; what is used stays.
+    pub(crate) fn compact(&self, is_used: impl Fn(u64) -> bool) -> Result<()> {
+        let (all, unused) = {
+            let graph = self.read();
+            (graph.keys.len(), graph.keys.iter().filter(|key| !is_used(**key)).count())
+        };
+        if unused < COMPACT_AFTER || unused * 2 < all {
+            return Ok(());
+        }
+        let path = self.directory.join("log");
+        let (mut vectors, _) = read_log(&path, &self.model).map_err(cannot)?;
+        vectors.retain(|(key, _)| is_used(*key));
+        let mut bytes = header(&self.model);
+        for (key, vector) in &vectors {
+            append(&mut bytes, *key, vector);
+        }
+        let mut graph = Graph::new(&self.model)?;
+        graph.index.reserve(vectors.len()).map_err(refused)?;
+        vectors.iter().try_for_each(|(key, vector)| graph.add(*key, vector))?;
+        let temporary = self.directory.join("log.new");
+        let mut log = lock(&self.log);
+        let mut new = OpenOptions::new().append(true).create(true).open(&temporary).map_err(cannot)?;
+        // A crash may have left a part of one.
+        new.set_len(0)
+            .and_then(|()| new.write_all(&bytes))
+            .and_then(|()| new.sync_all())
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(cannot)?;
+        *log = new;
+        {
+            let mut current = self.graph.write().unwrap_or_else(PoisonError::into_inner);
+            graph.added = current.added;
+            *current = graph;
+        }
+        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(cannot)?;
+        // What a crash leaves of them has more than the log, and is not used.
+        graphs(&self.directory).into_iter().try_for_each(fs::remove_file).map_err(cannot)
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Graph> {
         // A vector that was half added is one that is not found.
         self.graph.read().unwrap_or_else(PoisonError::into_inner)
@@ -238,7 +316,7 @@ impl Graph {
 
 /// The graph as it was saved and what the log has besides, or all of the log.
 fn restore(directory: &Path, model: &Model, vectors: &[Keyed]) -> Result<Graph> {
-    let mut graph = Graph::new(model)?;
+    let (mut graph, mut is_of_log) = (Graph::new(model)?, false);
     let saved = graphs(directory).into_iter().find(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         checksum(path).is_ok_and(|crc| name == Some(format!("graph-{crc:08x}")))
@@ -250,13 +328,21 @@ fn restore(directory: &Path, model: &Model, vectors: &[Keyed]) -> Result<Graph> 
     {
         graph.keys = vectors.iter().map(|(key, _)| *key).filter(|key| graph.index.contains(*key)).collect();
         graph.saved = graph.keys.len();
-    } else {
+        // One that has more than the log is of before the log was made anew.
+        is_of_log = graph.index.size() == graph.keys.len();
+    }
+    if !is_of_log {
         graph = Graph::new(model)?;
     }
     let missing = vectors.iter().filter(|(key, _)| !graph.keys.contains(key)).cloned().collect::<Vec<_>>();
     graph.index.reserve(graph.index.size() + missing.len()).map_err(refused)?;
     missing.iter().try_for_each(|(key, vector)| graph.add(*key, vector))?;
     Ok(graph)
+}
+
+/// Keys and cosines.
+fn nearest(keys: Vec<u64>, distances: Vec<f32>) -> Vec<(u64, f32)> {
+    keys.into_iter().zip(distances.into_iter().map(|distance| 1.0 - distance)).collect()
 }
 
 /// As most models make them, but not all.
@@ -342,4 +428,91 @@ fn cannot(err: io::Error) -> Error {
 
 fn refused(err: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::internal("the index of vectors refuses").with_source(err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of so many numbers.
+    const SIDE: u64 = 64;
+
+    fn model() -> Model {
+        Model { id: "small".into(), sha256: "0".repeat(64), dimensions: usize::try_from(SIDE).unwrap() }
+    }
+
+    /// Another one for each key below 4096: keys with the same remainder are nearest to each other.
+    fn vector(key: u64) -> Vec<f32> {
+        let weight = |at: u64, of: u64, weight: f32| if at == of { weight } else { 0.0 };
+        (0..SIDE).map(|at| weight(at, key % SIDE, 1.0) + weight(at, key / SIDE, 0.5)).collect()
+    }
+
+    fn log_bytes(directory: &Path) -> u64 {
+        let own = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+        fs::metadata(own.join("log")).unwrap().len()
+    }
+
+    #[test]
+    fn vectors_that_nobody_uses_go_once_they_are_the_most() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let all: Vec<Keyed> = (0..4000).map(|key| (key, vector(key))).collect();
+        vectors.add(&all).unwrap();
+        vectors.save().unwrap();
+        let before = log_bytes(directory.path());
+        vectors.compact(|key| key < 2500).unwrap();
+        assert_eq!(vectors.counts(), (4000, 4000), "what may come back is kept while most is used");
+        assert_eq!(log_bytes(directory.path()), before);
+
+        let nearest = |vectors: &Vectors| -> Vec<u64> {
+            let found = vectors.search(&vector(2000), 3).unwrap();
+            found.into_iter().map(|(key, _)| key).collect()
+        };
+        assert_eq!(nearest(&vectors)[0], 2000);
+        vectors.compact(|key| key < 1000).unwrap();
+        assert_eq!(vectors.counts(), (1000, 4000));
+        assert!(nearest(&vectors).iter().all(|key| *key < 1000 && key % SIDE == 2000 % SIDE));
+        assert!(log_bytes(directory.path()) * 3 < before);
+        vectors.add(&[(7000, vector(2000))]).unwrap();
+        assert_eq!(nearest(&vectors)[0], 7000);
+        drop(vectors);
+        let again = Vectors::open(directory.path(), &model()).unwrap();
+        assert_eq!(again.counts(), (1001, 0));
+        assert_eq!(nearest(&again)[0], 7000);
+    }
+
+    #[test]
+    fn a_graph_that_has_more_than_the_log_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let all: Vec<Keyed> = (0..3000).map(|key| (key, vector(key))).collect();
+        vectors.add(&all).unwrap();
+        vectors.save().unwrap();
+        let old = graphs(&vectors.directory).remove(0);
+        let graph = fs::read(&old).unwrap();
+        vectors.compact(|key| key < 1000).unwrap();
+        assert!(!old.exists());
+        // As if a crash had come between the two.
+        fs::write(&old, graph).unwrap();
+        drop(vectors);
+        let again = Vectors::open(directory.path(), &model()).unwrap();
+        assert_eq!(again.counts().0, 1000);
+        let found = again.search(&vector(2000), 1).unwrap();
+        assert!(found[0].0 < 1000, "{found:?}");
+    }
+
+    #[test]
+    fn the_nearest_of_some_keys_are_found_however_far_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let all: Vec<Keyed> = (0..3000).map(|key| (key, vector(key))).collect();
+        vectors.add(&all).unwrap();
+        let few: HashMap<u64, ()> = [(2999, ()), (2990, ()), (5000, ())].into();
+        let asked = vector(2999 % SIDE);
+        let found = vectors.search_within(&asked, &few, 2).unwrap();
+        let keys: Vec<u64> = found.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, [2999, 2990]);
+        let best = vectors.search(&asked, 1).unwrap();
+        assert!(best[0].0 == 2999 % SIDE && best[0].1 > found[0].1, "{best:?} {found:?}");
+    }
 }

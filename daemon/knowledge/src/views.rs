@@ -213,9 +213,12 @@ impl Knowledge {
             let views = self.seen_by(&ctx.origin()?.caller).await?;
             return if views.is_empty() { Err(nothing_here()) } else { Ok(views) };
         }
-        let mut views = Vec::new();
+        let mut views: Vec<View> = Vec::new();
         for name in names {
-            views.push(self.find(ctx, name).await?);
+            // One that is named twice is asked once.
+            if !views.iter().any(|view| view.name == *name) {
+                views.push(self.find(ctx, name).await?);
+            }
         }
         Ok(views)
     }

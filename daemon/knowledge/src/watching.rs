@@ -16,8 +16,8 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// A collection that nobody asked for so long is not watched any more.
-const IDLE: Duration = Duration::from_secs(600);
+/// A collection that nobody asked for so long is neither watched nor kept open any more.
+pub(crate) const IDLE: Duration = Duration::from_secs(600);
 
 /// The answers of hands to the daemon itself, in bytes.
 const MAX_BYTES: usize = 256 << 20;

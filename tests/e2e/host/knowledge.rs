@@ -207,3 +207,53 @@ fn what_lies_below_a_closed_directory_is_shared_with_nobody() {
     let found = bobs.call("knowledge_search", json!({ "query": "zeppelin", "path": glob })).unwrap();
     assert_eq!(found["found"][0]["path"], json!(docs.join("open.md")), "{found}");
 }
+
+#[test]
+fn what_a_rule_denies_is_hidden_in_a_shared_collection_by_either_of_its_names() {
+    let Some(mut host) = Host::start() else { return };
+    let [ann, bob] = host.users();
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    share(place.path(), 0o755);
+    std::os::unix::fs::chown(place.path(), Some(ann.uid), Some(ann.gid)).unwrap();
+    let whole = place.path().display();
+    fs::write(
+        host.path.join("config.toml"),
+        format!(
+            "[policy]\nworkspaces = ['/var/tmp/*', '/var/tmp/*/*/*', '/home/*/*']\n\
+             [[policy.rules]]\nname = 'by place'\nverdict = 'deny'\nusers = ['{0}']\ntools = ['files_read']\narguments = {{ path = {{ under = 'closed' }} }}\n\
+             [[policy.rules]]\nname = 'by path'\nverdict = 'deny'\nusers = ['{0}']\ntools = ['files_read']\narguments = {{ path = '{whole}/hidden/*' }}\n",
+            bob.name
+        ),
+    )
+    .unwrap();
+    host.replace_daemon();
+    let write = "mkdir -p closed/inner hidden && for f in open closed/inner/one hidden/two; do printf 'The zeppelin of %s flies.' $f > $f.md; done && chmod -R a+rX .";
+    let _ = ann.sh(&format!("cd {whole} && {write}"));
+    let mut annes = host.client(&ann, place.path(), json!({}));
+    annes.call("knowledge_add_collection", json!({ "name": "zeppelin" })).unwrap();
+    let (code, told, failed) = host.ctl(None, &["index", "share", "zeppelin", "--user", &ann.name]);
+    assert_eq!(code, 0, "{told}{failed}");
+    let found = annes.call("knowledge_search", json!({ "query": "zeppelin" })).unwrap();
+    assert_eq!(found["found"].as_array().unwrap().len(), 3, "{found}");
+
+    // What is in his own workspace by that name says nothing of hers.
+    let own = bob.project();
+    let _ = bob
+        .sh(&format!("cd {} && mkdir -p closed elsewhere && ln -s ../elsewhere closed/inner", own.display()));
+    let mut bobs = host.client(&bob, &own, json!({}));
+    let found = bobs.call("knowledge_search", json!({ "query": "zeppelin" })).unwrap();
+    let paths: Vec<_> = found["found"].as_array().unwrap().iter().map(|one| one["path"].clone()).collect();
+    assert_eq!(paths, [json!(place.path().join("open.md"))], "{found}");
+    let name = format!("{}/zeppelin", ann.name);
+    for hidden in ["closed/inner/one.md", "hidden/two.md"] {
+        let path = place.path().join(hidden).display().to_string();
+        let id = format!("{path}#0");
+        for (tool, input) in [
+            ("knowledge_read_chunk", json!({ "collection": name, "id": id })),
+            ("knowledge_outline_file", json!({ "path": path })),
+        ] {
+            let refused = bobs.call(tool, input).unwrap_err();
+            assert!(!refused.contains("flies"), "{tool} {hidden}: {refused}");
+        }
+    }
+}

@@ -111,6 +111,9 @@ fn a_branch_is_searched_as_it_is_and_followed_as_it_moves() {
         json!({ "kind": "revision", "revision": "topic", "name": "topic", "max_file_bytes": 4000 }),
     );
     assert_eq!((&added["files"], &added["skipped"]), (&json!(4), &json!(1)), "{added}");
+    let listed = bench.call("knowledge_list_collections", json!({}));
+    let listed = &listed["collections"][0];
+    assert_eq!((&listed["source"], &listed["revision"]), (&json!("revision"), &json!("topic")), "{listed}");
     let siphon = &bench.found(json!({ "query": "weir water" }))[0];
     assert_eq!(
         (&siphon["path"], &siphon["author"]),

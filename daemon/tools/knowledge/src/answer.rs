@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use skynet_documents::Passage;
 use skynet_knowledge::{Legs, Ranked, StoredPassage};
 
 /// Bytes of a token, about, of English and of code.
@@ -113,6 +114,8 @@ fn together(mut group: Vec<&(String, Ranked)>, words: &[String], most: usize) ->
     let score = group.first().map(|(_, ranked)| ranked.score);
     let id = group.first().map(|(_, ranked)| ranked.passage.id()).unwrap_or_default();
     group.sort_by_key(|(_, ranked)| ranked.passage.sequence);
+    let numbers: Vec<Option<u32>> =
+        group.iter().flat_map(|(_, ranked)| line_numbers(&ranked.passage.passage)).collect();
     let mut parts = group.iter().map(|(name, ranked)| chunk(name, &ranked.passage));
     let Some(mut whole) = parts.next() else { return empty() };
     for part in parts {
@@ -121,11 +124,14 @@ fn together(mut group: Vec<&(String, Ranked)>, words: &[String], most: usize) ->
         whole.last_line = whole.last_line.max(part.last_line);
         whole.defines.extend(part.defines);
     }
-    if whole.text.len() > most {
+    let is_cut = whole.text.len() > most;
+    if is_cut {
         whole.text.truncate(whole.text.floor_char_boundary(most));
+    }
+    whole.matches = matches(&whole.text, &numbers, words);
+    if is_cut {
         whole.text.push_str("\n[cut]");
     }
-    whole.matches = matches(&whole, words);
     Chunk { id, score, ..whole }
 }
 
@@ -153,9 +159,17 @@ fn words(query: &str) -> Vec<String> {
     words.map(str::to_lowercase).collect()
 }
 
+/// The number of each line of a passage in its document; none for those that stand further up.
+fn line_numbers(passage: &Passage) -> Vec<Option<u32>> {
+    let number = |line: u32| {
+        line.checked_sub(passage.repeated_lines).map(|line| passage.first_line.saturating_add(line))
+    };
+    passage.text.split('\n').zip(0..).map(|(_, line)| number(line)).collect()
+}
+
 /// The lines with the most words of the query, in order.
-fn matches(chunk: &Chunk, words: &[String]) -> Vec<u32> {
-    let lines = chunk.text.lines().zip(chunk.first_line..);
+fn matches(text: &str, numbers: &[Option<u32>], words: &[String]) -> Vec<u32> {
+    let lines = text.split('\n').zip(numbers).filter_map(|(line, number)| Some((line, (*number)?)));
     let mut counted: Vec<(usize, u32)> = lines
         .map(|(line, number)| {
             let line = line.to_lowercase();
@@ -168,4 +182,45 @@ fn matches(chunk: &Chunk, words: &[String]) -> Vec<u32> {
     let mut numbers: Vec<u32> = counted.into_iter().map(|(_, number)| number).collect();
     numbers.sort_unstable();
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skynet_documents::{About, Format};
+
+    fn found(sequence: u32, passage: Passage) -> (String, Ranked) {
+        let passage = StoredPassage {
+            path: "hosts.csv".into(),
+            sequence,
+            key: sequence.into(),
+            words: "eng".into(),
+            format: Format::Table,
+            about: About::default(),
+            code: None,
+            passage,
+        };
+        let ranked = Ranked { passage, score: 1.0, legs: Legs::default(), rules: Vec::new() };
+        ("all".into(), ranked)
+    }
+
+    #[test]
+    fn matches_are_lines_of_the_document_also_where_a_header_is_repeated() {
+        let table = |first_line: u32, rows: &str| Passage {
+            text: format!("host,owner\n{rows}"),
+            first_line,
+            last_line: first_line + 1,
+            repeated_lines: 1,
+            ..Passage::default()
+        };
+        let all =
+            [found(0, table(2, "alpha,Marie\nbeta,Paul")), found(1, table(4, "gamma,Marie\nhost,Marie"))];
+        let shown = within(&all, "Marie host", 1000);
+        let [chunk] = shown.as_slice() else { panic!("neighbors are one") };
+        assert_eq!(chunk.matches, [2, 4, 5]);
+        // What is cut off is not named.
+        let shown = within(&all[..1], "Paul Marie", 6);
+        assert!(shown[0].text.ends_with("[cut]"), "{}", shown[0].text);
+        assert_eq!(shown[0].matches, [2]);
+    }
 }

@@ -26,6 +26,9 @@ struct Collection {
     name: String,
     /// What it is of: `files`, `revision`, `commits`, `manuals`, `journal` or `pages`.
     source: &'static str,
+    /// The branch, tag or commit that it is of; absent where it is of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
     /// Its directory or file, relative to the workspace; if it is shared, its whole path.
     path: String,
     /// True if an administrator shared it with all users: you find in it what you may read yourself.
@@ -50,7 +53,7 @@ struct Collection {
     /// What is being done with it now.
     #[serde(skip_serializing_if = "Option::is_none")]
     doing: Option<String>,
-    /// When its files were last looked at, RFC 3339, UTC; absent since the daemon started if never.
+    /// When its files were last looked at, RFC 3339, UTC; absent if never since it was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked_at: Option<String>,
     /// What went wrong the last time.
@@ -59,7 +62,7 @@ struct Collection {
     /// Why changes are looked for at each search and not heard of.
     #[serde(skip_serializing_if = "Option::is_none")]
     unwatched: Option<String>,
-    /// Vectors made for it since the daemon started.
+    /// Vectors made for it since it was opened; one that nobody asks for ten minutes is closed.
     embedded: u64,
 }
 
@@ -79,6 +82,7 @@ impl From<Status> for Collection {
         Self {
             name: record.name,
             source: record.source.as_str(),
+            revision: record.source.revision().map(str::to_owned),
             path: record.path,
             shared: !is_own,
             include: record.include,

@@ -23,6 +23,9 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     /// The collection that the file is in.
     collection: String,
+    /// Other collections with a file of that path, which may say something else: name one in `collections` to outline its file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also_in: Vec<String>,
     /// How it is written.
     format: &'static str,
     /// Its programming language.
@@ -83,9 +86,11 @@ impl Tool for KnowledgeOutlineFile {
     type Output = Output;
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
-        let (collection, file) = self.0.open()?.file(ctx, &input.collections, &input.path).await?;
+        let knowledge = self.0.open()?;
+        let (collection, file, also_in) = knowledge.file(ctx, &input.collections, &input.path).await?;
         Ok(Output {
             collection,
+            also_in,
             format: file.format.map_or("unread", skynet_documents::Format::as_str),
             language: file.code,
             title: file.title,

@@ -1,0 +1,514 @@
+//! What collections answer to one question, as if they were one: words and vectors are looked for in all of them, and what they put
+//! forward is ranked once, by scores that mean the same wherever a passage stands.
+
+use crate::{
+    analysis::ENGLISH,
+    collection::{Asked, Collection, Filter, lock},
+    lexical::{Hit, terms},
+    ranking::{self, Candidate, Kind, Legs, Ranked},
+    statistics::Statistics,
+    stored::StoredPassage,
+    vectors::Vectors,
+};
+use skynet_core::Result;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use tantivy::{DocAddress, Searcher};
+
+/// Passages that words, and vectors, put forward. With a filter more are looked at, as some of them do not fit.
+const CANDIDATES: usize = 200;
+const CANDIDATES_TO_FILTER: usize = 2000;
+
+/// Of one text that vectors found, so many of the places in which it stands.
+const PLACES_OF_TEXT: usize = 4;
+
+/// The number of a place, and the key of a passage there.
+type Key = (usize, u64);
+
+/// A collection that is asked, and what of it may be answered.
+pub(crate) struct Place {
+    pub(crate) collection: Arc<Collection>,
+    pub(crate) filter: Filter,
+}
+
+/// What was found.
+pub(crate) struct Found {
+    /// What the question was taken for.
+    pub(crate) kind: Kind,
+    /// Best first, each with the number of its place.
+    pub(crate) ranked: Vec<(usize, Ranked)>,
+}
+
+/// The passages that answer a question best. `asked` is its vector by each model.
+///
+/// # Errors
+/// `Unavailable` when an index cannot be read.
+pub(crate) fn search(places: &[Place], question: &str, asked: &[Asked], most: usize) -> Result<Found> {
+    let looks = places.iter().enumerate().map(|(number, place)| Look::new(number, place, question, asked));
+    let mut looks: Vec<Look<'_>> = looks.collect::<Result<_>>()?;
+    // A name is one everywhere, and what some collection speaks is prose.
+    let kind = looks.first().map(|look| look.kind);
+    let kind = kind.filter(|kind| looks.iter().all(|look| look.kind == *kind)).unwrap_or(Kind::Prose);
+    let mut found = by_words(&mut looks)?;
+    let near = by_vectors(&mut looks, asked.len(), &mut found)?;
+    let mut known: HashMap<Key, (Vec<f32>, f32)> = HashMap::new();
+    for look in &looks {
+        let keys = || found.iter().filter(|one| one.of == look.number).map(|one| one.passage.key);
+        for (vectors, asked) in &look.vectors {
+            for (key, vector) in vectors.vectors_of(keys()) {
+                let cosine = ranking::cosine(asked, &vector);
+                known.insert((look.number, key), (vector, cosine));
+            }
+        }
+    }
+    let kinds: HashMap<usize, Kind> = looks.iter().map(|look| (look.number, look.kind)).collect();
+    let candidates = found.into_iter().map(|Forward { of, passage, words, .. }| {
+        let place = (of, passage.key);
+        let (vector, cosine) = known.get(&place).cloned().unzip();
+        let legs = Legs { words, vector: cosine, reranker: None };
+        let kind = kinds.get(&of).copied().unwrap_or(kind);
+        Candidate { of, kind, legs, passage, vector, is_near: near.contains(&place) }
+    });
+    let terms: Vec<String> = question
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|term| !term.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let is_foreign = skynet_documents::language(question).is_some_and(|language| language != ENGLISH);
+    let names = ranking::names(question);
+    let asked = ranking::Asked { is_foreign, terms: &terms, names: &names };
+    Ok(Found { kind, ranked: ranking::rank(candidates.collect(), &asked, most) })
+}
+
+/// One of the collections, while it is asked.
+struct Look<'a> {
+    number: usize,
+    place: &'a Place,
+    /// The state of its words that all of this is about.
+    searcher: Searcher,
+    kind: Kind,
+    /// The words of the question in its languages.
+    terms: Vec<String>,
+    /// Those of each model that read the question, and what that made of it.
+    vectors: Vec<(Arc<Vectors>, &'a [f32])>,
+    /// All that the filter lets through, once it is known.
+    within: Option<Within>,
+}
+
+/// The part of a collection that a filter lets through.
+struct Within {
+    paths: Vec<String>,
+    /// Where its passages are, by their keys.
+    places: HashMap<u64, Vec<DocAddress>>,
+}
+
+/// A passage that was put forward.
+struct Forward {
+    of: usize,
+    address: DocAddress,
+    passage: StoredPassage,
+    words: Option<f32>,
+}
+
+impl<'a> Look<'a> {
+    fn new(number: usize, place: &'a Place, question: &str, asked: &'a [Asked]) -> Result<Self> {
+        let collection = &place.collection;
+        let languages = lock(&collection.languages).clone();
+        let counts = languages.counts();
+        let kind = Kind::of(question, |language| {
+            counts.is_empty() || counts.iter().any(|(known, _)| known == language)
+        });
+        let vectors = asked.iter().map(|(model, vector)| Ok((collection.vectors(model)?, vector.as_slice())));
+        Ok(Self {
+            number,
+            place,
+            searcher: collection.lexical.searcher(),
+            kind,
+            terms: terms(&languages.without_common_code(question), &languages.of_question(question)),
+            vectors: vectors.collect::<Result<_>>()?,
+            within: None,
+        })
+    }
+
+    fn is_filtered(&self) -> bool {
+        !self.place.filter.is_empty()
+    }
+
+    /// How many passages each leg looks at.
+    fn most(&self) -> usize {
+        match &self.within {
+            None if self.is_filtered() => CANDIDATES_TO_FILTER,
+            // All of these fit.
+            None | Some(_) => CANDIDATES,
+        }
+    }
+
+    fn hits(&self, statistics: &Statistics) -> Result<Vec<Hit>> {
+        let within = self.within.as_ref().map(|within| within.paths.as_slice());
+        let lexical = &self.place.collection.lexical;
+        lexical.search(&self.searcher, &self.terms, statistics, within, self.most())
+    }
+
+    /// The nearest by one of the models.
+    fn nearest(&self, model: usize) -> Result<Vec<(u64, f32)>> {
+        let Some((vectors, asked)) = self.vectors.get(model) else { return Ok(Vec::new()) };
+        match &self.within {
+            None => vectors.search(asked, self.most()),
+            Some(within) => vectors.search_within(asked, &within.places, self.most()),
+        }
+    }
+
+    /// Where the passages of some keys are.
+    fn places(&self, keys: impl Iterator<Item = u64>) -> Result<HashMap<u64, Vec<DocAddress>>> {
+        match &self.within {
+            None => self.place.collection.lexical.locate(&self.searcher, keys),
+            Some(within) => {
+                Ok(keys.filter_map(|key| Some((key, within.places.get(&key)?.clone()))).collect())
+            }
+        }
+    }
+
+    /// The passage at a place, if it may be answered.
+    fn read(&self, address: DocAddress, words: Option<f32>) -> Result<Option<Forward>> {
+        let passage = self.place.collection.lexical.passage(&self.searcher, address)?;
+        let is_held = self.place.filter.holds(&passage);
+        Ok(is_held.then_some(Forward { of: self.number, address, passage, words }))
+    }
+
+    /// Finds out what all of the filter is: the best of everything had too little of it.
+    fn narrow(&mut self) -> Result<()> {
+        if self.within.is_some() {
+            return Ok(());
+        }
+        let (lexical, filter) = (&self.place.collection.lexical, &self.place.filter);
+        let paths: Vec<String> = if filter.is_of_paths() {
+            lexical.paths(&self.searcher)?.into_iter().filter(|path| filter.holds_path(path)).collect()
+        } else {
+            let files = lexical.files()?.into_iter().filter(|file| filter.holds_file(file));
+            files.map(|file| file.path).collect()
+        };
+        let places = lexical.places_in(&self.searcher, &paths)?;
+        self.within = Some(Within { paths, places });
+        Ok(())
+    }
+}
+
+/// What words put forward.
+fn by_words(looks: &mut [Look<'_>]) -> Result<Vec<Forward>> {
+    let statistics = Statistics::of(looks.iter().map(|look| look.searcher.clone()).collect());
+    let mut lists: Vec<Vec<Hit>> = looks.iter().map(|look| look.hits(&statistics)).collect::<Result<_>>()?;
+    let (found, looked) = take_hits(looks, &lists)?;
+    let mut has_narrowed = false;
+    for (look, list) in looks.iter_mut().zip(&mut lists) {
+        // There were more, and nobody looked at them.
+        let is_cut = list.len() == look.most() && looked.get(&look.number) == Some(&list.len());
+        if look.is_filtered() && is_cut {
+            look.narrow()?;
+            *list = look.hits(&statistics)?;
+            has_narrowed = true;
+        }
+    }
+    if has_narrowed { Ok(take_hits(looks, &lists)?.0) } else { Ok(found) }
+}
+
+/// The best of all lists that may be answered, and how many of each were looked at.
+fn take_hits(looks: &[Look<'_>], lists: &[Vec<Hit>]) -> Result<(Vec<Forward>, HashMap<usize, usize>)> {
+    let hits = looks.iter().zip(lists).flat_map(|(look, hits)| hits.iter().map(move |hit| (look, hit)));
+    let mut hits: Vec<(&Look<'_>, &Hit)> = hits.collect();
+    hits.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+    let (mut found, mut looked) = (Vec::new(), HashMap::new());
+    for (look, hit) in hits {
+        if found.len() == CANDIDATES {
+            break;
+        }
+        *looked.entry(look.number).or_default() += 1;
+        found.extend(look.read(hit.address, Some(hit.score))?);
+    }
+    Ok((found, looked))
+}
+
+/// Adds what vectors put forward; which passages these were, also those that words had found.
+fn by_vectors(looks: &mut [Look<'_>], models: usize, found: &mut Vec<Forward>) -> Result<HashSet<Key>> {
+    let (near, full) = nearest(looks, models)?;
+    let (more, looked) = take_near(looks, &near, found)?;
+    let mut has_narrowed = false;
+    for look in looks.iter_mut().filter(|look| full.contains(&look.number)) {
+        let all = near.keys().filter(|(of, _)| *of == look.number).count();
+        if look.is_filtered() && looked.get(&look.number) == Some(&all) {
+            has_narrowed |= look.within.is_none();
+            look.narrow()?;
+        }
+    }
+    if !has_narrowed {
+        found.extend(more);
+        return Ok(near.into_keys().collect());
+    }
+    let (near, _) = nearest(looks, models)?;
+    let (more, _) = take_near(looks, &near, found)?;
+    found.extend(more);
+    Ok(near.into_keys().collect())
+}
+
+/// The cosines of the nearest passages by place and key, and the places that may have more.
+fn nearest(looks: &[Look<'_>], models: usize) -> Result<(HashMap<Key, f32>, HashSet<usize>)> {
+    let (mut near, mut full) = (HashMap::new(), HashSet::new());
+    for model in 0..models {
+        let mut of_model: Vec<(Key, f32)> = Vec::new();
+        for look in looks {
+            let nearest = look.nearest(model)?;
+            if nearest.len() >= look.most() {
+                full.insert(look.number);
+            }
+            of_model.extend(nearest.into_iter().map(|(key, cosine)| ((look.number, key), cosine)));
+        }
+        // With a filter, the nearest of all may be none that fits.
+        if !looks.iter().any(Look::is_filtered) {
+            of_model.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+            of_model.truncate(CANDIDATES);
+        }
+        near.extend(of_model);
+    }
+    Ok((near, full))
+}
+
+/// The nearest that may be answered and that words did not find: each leg has as many places, whatever the other found. And how many
+/// keys of each place were looked at.
+fn take_near(
+    looks: &[Look<'_>],
+    near: &HashMap<Key, f32>,
+    found: &[Forward],
+) -> Result<(Vec<Forward>, HashMap<usize, usize>)> {
+    let mut places: HashMap<Key, Vec<DocAddress>> = HashMap::new();
+    for look in looks {
+        let keys = near.keys().filter(|(of, _)| *of == look.number).map(|(_, key)| *key);
+        let of_look = look.places(keys)?.into_iter();
+        places.extend(of_look.map(|(key, addresses)| ((look.number, key), addresses)));
+    }
+    let by_number: HashMap<usize, &Look<'_>> = looks.iter().map(|look| (look.number, look)).collect();
+    let mut nearest: Vec<(Key, f32)> = near.iter().map(|(place, near)| (*place, *near)).collect();
+    nearest.sort_by(|((of, key), near), ((other, other_key), nearer)| {
+        nearer.total_cmp(near).then(key.cmp(other_key)).then(of.cmp(other))
+    });
+    let mut seen: HashSet<(usize, DocAddress)> = found.iter().map(|one| (one.of, one.address)).collect();
+    let (mut more, mut looked) = (Vec::new(), HashMap::new());
+    for (place, _) in nearest {
+        let Some(look) = by_number.get(&place.0) else { continue };
+        // One text may stand in a thousand places, and a filter hold few of them.
+        let mut left = PLACES_OF_TEXT;
+        for address in places.get(&place).into_iter().flatten().take(CANDIDATES_TO_FILTER) {
+            if more.len() == CANDIDATES {
+                return Ok((more, looked));
+            }
+            if left == 0 {
+                break;
+            }
+            let is_new = seen.insert((look.number, *address));
+            let read = if is_new { look.read(*address, None)? } else { None };
+            left -= usize::from(!is_new || read.is_some());
+            more.extend(read);
+        }
+        *looked.entry(look.number).or_default() += 1;
+    }
+    Ok((more, looked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{collection::Record, indexing::Draft};
+    use globset::Glob;
+    use jiff::Timestamp;
+    use skynet_documents::{About, Document, Entry, Format, Passage, Reading, SourceKind};
+    use skynet_models::Model;
+    use std::path::{Path, PathBuf};
+    use uuid::Uuid;
+
+    /// Documents of one passage each.
+    type Texts = Vec<(String, String)>;
+
+    fn collection(directory: &Path, texts: &Texts) -> Arc<Collection> {
+        let record = Record {
+            id: Uuid::now_v7(),
+            name: "sample".into(),
+            uid: 0,
+            workspace: PathBuf::new(),
+            place: (0, 0),
+            source: SourceKind::Files,
+            path: ".".into(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            max_file_bytes: 0,
+            created_at: Timestamp::now(),
+            shared_as: None,
+            is_open: false,
+        };
+        let collection = Arc::new(Collection::open(record, directory).unwrap());
+        write(&collection, texts);
+        collection
+    }
+
+    fn write(collection: &Arc<Collection>, texts: &Texts) {
+        let mut draft = Draft {
+            writer: collection.lexical.write().unwrap(),
+            languages: lock(&collection.languages).clone(),
+            cursor: None,
+            topics: HashMap::new(),
+            scanner: None,
+        };
+        let read = texts.iter().map(|(path, text)| {
+            let passage = Passage {
+                text: text.clone(),
+                first_line: 1,
+                last_line: 1,
+                language: Some("eng".into()),
+                ..Passage::default()
+            };
+            let document = Document {
+                format: Format::Text,
+                code: None,
+                title: None,
+                hash: String::new(),
+                about: About::default(),
+                passages: vec![passage],
+                outline: Vec::new(),
+                secrets: 0,
+            };
+            (Entry::of_digest(path.clone(), 0, ""), Reading::Document(document))
+        });
+        draft.write(collection, read.collect()).unwrap();
+        draft.commit(collection).unwrap();
+        draft.writer.finish().unwrap();
+    }
+
+    fn place(collection: &Arc<Collection>, glob: Option<&str>) -> Place {
+        let path = glob.map(|glob| Glob::new(glob).unwrap().compile_matcher());
+        Place { collection: collection.clone(), filter: Filter { path, ..Filter::default() } }
+    }
+
+    fn answers(places: &[Place], asked: &[Asked], most: usize) -> Vec<(String, f32)> {
+        let found = search(places, "descale the kettle with vinegar", asked, most).unwrap();
+        found.ranked.into_iter().map(|(_, ranked)| (ranked.passage.path, ranked.score)).collect()
+    }
+
+    fn good() -> Texts {
+        let text = |number: usize| {
+            let rest = format!("and then rinse{number} dry{number} fill{number}. ").repeat(number + 1);
+            (format!("good{number}"), format!("Descale the kettle with vinegar, {rest}"))
+        };
+        (0..6).map(text).collect()
+    }
+
+    fn poor() -> Texts {
+        let filler = "The harbour is closed in winter and opens again when the ice has gone. ";
+        let text = |number: usize| {
+            let word = if number == 0 { "A kettle stands there." } else { "" };
+            let own = format!("Pier{number} quay{number} mole{number}.");
+            (format!("poor{number}"), format!("{own} {} {word}", filler.repeat(4)))
+        };
+        (0..3).map(text).collect()
+    }
+
+    #[test]
+    fn the_best_of_a_poor_collection_is_not_taken_for_the_best_of_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let (good, poor) = (collection(directory.path(), &good()), collection(directory.path(), &poor()));
+        assert_eq!(answers(&[place(&poor, None)], &[], 9), [("poor0".into(), 1.0)], "alone it is the best");
+        for places in [[place(&poor, None), place(&good, None)], [place(&good, None), place(&poor, None)]] {
+            let found = answers(&places, &[], 20);
+            let scores: HashMap<String, f32> = found.iter().cloned().collect();
+            assert_eq!(scores.len(), 7, "{found:?}");
+            assert_eq!(found.last().unwrap().0, "poor0", "{found:?}");
+            assert!(scores["poor0"] < scores["good5"] / 2.0, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn collections_that_are_asked_together_answer_as_one_would() {
+        let directory = tempfile::tempdir().unwrap();
+        let both: Texts = good().into_iter().chain(poor()).collect();
+        let one = collection(directory.path(), &both);
+        let (good, poor) = (collection(directory.path(), &good()), collection(directory.path(), &poor()));
+        let model = Model { id: "flat".into(), sha256: "0".repeat(64), dimensions: 2 };
+        // Vectors find what words do not: `poor2` is nearest, whatever it says.
+        for collection in [&one, &good, &poor] {
+            let searcher = collection.lexical.searcher();
+            let vectors = collection.vectors(&model).unwrap();
+            for (key, _, address) in collection.lexical.keys().unwrap() {
+                let path = collection.lexical.passage(&searcher, address).unwrap().path;
+                let at = both.iter().position(|(name, _)| *name == path).unwrap();
+                #[expect(clippy::cast_precision_loss, reason = "few")]
+                let angle = (both.len() - 1 - at) as f32 / 10.0;
+                vectors.add(&[(key, vec![angle.cos(), angle.sin()])]).unwrap();
+            }
+        }
+        for asked in [Vec::new(), vec![(model, vec![1.0, 0.0])]] {
+            let together = answers(&[place(&poor, None), place(&good, None)], &asked, 20);
+            let alone = answers(&[place(&one, None)], &asked, 20);
+            assert_eq!(together.len(), alone.len());
+            for ((path, score), (expected, expected_score)) in together.iter().zip(&alone) {
+                assert_eq!(path, expected, "{together:?} {alone:?}");
+                assert!((score - expected_score).abs() < 1e-4, "{together:?} {alone:?}");
+            }
+            assert_eq!(alone.len(), if asked.is_empty() { 7 } else { 9 });
+        }
+    }
+
+    #[test]
+    fn what_fits_a_filter_is_found_however_much_better_the_rest_is() {
+        let directory = tempfile::tempdir().unwrap();
+        // All of these are better than what is wanted, by words and by vectors.
+        let mut texts: Texts = (0..CANDIDATES_TO_FILTER + 200)
+            .map(|number| (format!("all/{number}"), format!("Descale the kettle with vinegar {number}.")))
+            .collect();
+        let long = "The harbour is closed in winter and opens again in spring. ".repeat(9);
+        texts.push(("few/words".into(), format!("A kettle. {long}")));
+        texts.push(("few/near".into(), long.clone()));
+        let collection = collection(directory.path(), &texts);
+        let model = Model { id: "flat".into(), sha256: "0".repeat(64), dimensions: 2 };
+        let (searcher, vectors) = (collection.lexical.searcher(), collection.vectors(&model).unwrap());
+        let keyed = collection.lexical.keys().unwrap().into_iter().filter_map(|(key, _, address)| {
+            let path = collection.lexical.passage(&searcher, address).unwrap().path;
+            let vector = if path.starts_with("all/") { vec![1.0, 0.0] } else { vec![0.6, 0.8] };
+            (path != "few/words").then_some((key, vector))
+        });
+        vectors.add(&keyed.collect::<Vec<_>>()).unwrap();
+        let asked = [(model, vec![1.0, 0.0])];
+        let paths = |asked: &[Asked]| -> Vec<String> {
+            let found = answers(&[place(&collection, Some("few/*"))], asked, 5);
+            found.into_iter().map(|(path, _)| path).collect()
+        };
+        assert_eq!(paths(&[]), ["few/words"]);
+        let mut both = paths(&asked);
+        both.sort();
+        assert_eq!(both, ["few/near", "few/words"]);
+        // Also one that is about more than paths.
+        let mut narrow = place(&collection, Some("few/*"));
+        narrow.filter.formats = vec![Format::Text];
+        assert_eq!(answers(&[narrow], &[], 5).len(), 1);
+        let mut none = place(&collection, Some("few/*"));
+        none.filter.formats = vec![Format::Pdf];
+        assert!(answers(&[none], &[], 5).is_empty());
+    }
+
+    #[test]
+    fn languages_count_what_there_is_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let collection = collection(directory.path(), &good());
+        let counts = || lock(&collection.languages).counts();
+        assert_eq!(counts(), [("eng".into(), 6)]);
+        let mut draft = Draft {
+            writer: collection.lexical.write().unwrap(),
+            languages: lock(&collection.languages).clone(),
+            cursor: None,
+            topics: HashMap::new(),
+            scanner: None,
+        };
+        draft.remove(&collection, "good0").unwrap();
+        draft.commit(&collection).unwrap();
+        draft.writer.finish().unwrap();
+        assert_eq!(counts(), [("eng".into(), 5)]);
+        assert_eq!(collection.lexical.languages().unwrap().counts(), [("eng".into(), 5)]);
+    }
+}
