@@ -1,11 +1,6 @@
 //! Whether a daemon could start with a configuration, as far as that can be said without starting one.
 
-use crate::{
-    boot::{NO_HOME, product},
-    claims::Claims,
-    config::Config,
-    log,
-};
+use crate::{boot::NO_HOME, claims::Claims, config::Config, house::product, log};
 use anyhow::{Context as _, Result, bail};
 use skynet_catalog::Catalog;
 use skynet_engine::Engine;

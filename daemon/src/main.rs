@@ -16,6 +16,7 @@ mod defects;
 mod door;
 mod format;
 mod health;
+mod house;
 mod http;
 mod jobs;
 mod limits;

@@ -176,6 +176,11 @@ impl Sessions {
         live.get(&orphan.session).is_some_and(is_orphan) && live.remove(&orphan.session).is_some()
     }
 
+    /// Whether a client is there now.
+    pub(crate) fn is_attached(&self, id: Uuid) -> bool {
+        self.lock().get(&id).is_some_and(|session| session.attachments > 0)
+    }
+
     /// When a client attached first, if that is known.
     pub(crate) fn began_at(&self, id: Uuid) -> Option<Timestamp> {
         self.lock().get(&id).and_then(|session| session.began_at)

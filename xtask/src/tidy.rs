@@ -144,7 +144,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 9] = [
+const HOMES: [(&str, &str); 10] = [
     ("bollard", "skynet-engine"),
     ("gix", "skynet-git"),
     ("ort", "skynet-models"),
