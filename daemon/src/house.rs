@@ -95,7 +95,7 @@ impl House {
         let board = Arc::<Board>::default();
         let registry = product(&catalog, &commands, &engine, &library, &mind, &board)?;
         services.leases.configure(config.leases);
-        board.fill(services.leases.clone());
+        board.fill(&services.leases);
         let memory = Memory::new(memories, models.clone(), config.memory.max_bytes.get());
         mind.fill(memory.clone());
         let keyring = services.keyring.clone();

@@ -16,9 +16,9 @@ use std::{
 };
 
 /// Sections that need another start: what they say is built into connections, sockets or stores.
-const FIXED: [&str; 12] = [
-    "audit", "cache", "confirm", "docker", "git", "http", "mcp", "metrics", "models", "network", "secrets",
-    "storage",
+const FIXED: [&str; 13] = [
+    "audit", "cache", "confirm", "docker", "git", "http", "mcp", "memory", "metrics", "models", "network",
+    "secrets", "storage",
 ];
 
 /// Puts another configuration in force.

@@ -256,7 +256,8 @@ mod tests {
     const ID: Uuid = Uuid::from_u128(1);
 
     fn open(directory: &std::path::Path) -> Sessions {
-        Sessions::open(&Tables::open(directory).unwrap()).unwrap()
+        let tables = Tables::open(directory).unwrap();
+        Sessions::open(&tables, Leases::open(&tables)).unwrap()
     }
 
     #[test]

@@ -218,7 +218,7 @@ async fn a_lease_outlives_the_daemon() {
     let (one, two) = (Agent::new(&bench, "one 1"), Agent::new(&bench, "two 1"));
     let (session, id) = (one.session, one.lease(&bench, "f").await);
     drop((one, two));
-    let bench = bench.restarted(Setup::default());
+    let bench = bench.restarted(Setup::default()).await;
     let (one, two) = (Agent { session, ..Agent::new(&bench, "one 1") }, Agent::new(&bench, "two 1"));
     let (tool, input) = write("f");
     assert!(two.refused(&bench, tool, input.clone()).await.contains(&id));
@@ -309,7 +309,7 @@ async fn commands_are_told_what_is_leased_or_refused() {
     let toolsets =
         vec![skynet_lease_tools::toolset(&board), Toolset::new("probe", "probes").with(ProbeStart)];
     let bench = Workbench::new(Setup { toolsets, ..Setup::default() });
-    board.fill(bench.services.leases.clone());
+    board.fill(&bench.services.leases);
     let (one, two) = (Agent::new(&bench, "one 1"), Agent::new(&bench, "two 1"));
     let notices = async |agent: &Agent| {
         let answer = bench.call_raw("probe_start", b"{}", agent.manner()).await;

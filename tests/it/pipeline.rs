@@ -277,7 +277,7 @@ async fn a_limit_holds_across_a_restart_and_until_an_administrator_resets_it() {
         let large = Limit { calls: NonZeroU64::new(100), ..limit("large") };
         Setup { toolsets: probes(&runs), ..limited([large, small()]) }
     };
-    let bench = bench.restarted(setup());
+    let bench = bench.restarted(setup()).await;
     bench.call("probe_write", json!({})).await.unwrap();
     for _ in 0..3 {
         let refused = bench.call("probe_read", json!({})).await.unwrap_err();
@@ -291,7 +291,7 @@ async fn a_limit_holds_across_a_restart_and_until_an_administrator_resets_it() {
             assert!(refused.contains(part), "{refused}");
         }
     }
-    let bench = bench.restarted(setup());
+    let bench = bench.restarted(setup()).await;
     bench.call("probe_read", json!({})).await.unwrap_err();
     assert_eq!(runs.load(Ordering::SeqCst), 3);
     // What was refused is not counted, for no limit.
@@ -299,7 +299,7 @@ async fn a_limit_holds_across_a_restart_and_until_an_administrator_resets_it() {
 
     bench.services.quotas.reset(rustix::process::getuid().as_raw(), "small").unwrap();
     bench.call("probe_read", json!({})).await.unwrap();
-    let bench = bench.restarted(setup());
+    let bench = bench.restarted(setup()).await;
     assert_eq!(used(&bench), [("large".to_owned(), 4.0), ("small".to_owned(), 1.0)]);
 }
 
@@ -329,7 +329,7 @@ async fn bytes_of_answers_and_of_files_count_when_a_call_ends() {
     assert!(refused.contains("`answers` allows 1000 `answer_bytes`"), "{refused}");
 
     let files = Limit { written_bytes: NonZeroU64::new(5000), ..limit("files") };
-    let bench = bench.restarted(Setup { toolsets: probes(&runs), ..limited([files]) });
+    let bench = bench.restarted(Setup { toolsets: probes(&runs), ..limited([files]) }).await;
     bench.call("probe_write", json!({ "mode": "write", "size": 4999 })).await.unwrap();
     bench.call("probe_write", json!({ "mode": "write", "size": 1 })).await.unwrap();
     let refused = bench.call("probe_write", json!({})).await.unwrap_err();

@@ -122,12 +122,14 @@ impl Workbench {
 
     /// The same as a daemon finds it that is started after this one was stopped: its workspace and its state.
     #[must_use]
-    pub fn restarted(self, setup: Setup) -> Self {
+    pub async fn restarted(self, setup: Setup) -> Self {
         let Self { services, registry, pipeline, workspace, ahead, keep, .. } = self;
         drop((services, registry, pipeline, workspace));
-        // Threads of sled hold the lock for moments.
+        // Threads of sled hold the lock for moments, and so do tasks of calls that have their answer.
         let file = File::open(keep.path().join("state/db")).unwrap();
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            tokio::task::yield_now().await;
+        }
         drop(file);
         Self::over(keep, ahead, setup)
     }
@@ -165,7 +167,7 @@ impl Workbench {
             metrics: Arc::new(Metrics::default()),
         };
         let board = Arc::<Board>::default();
-        board.fill(services.leases.clone());
+        board.fill(&services.leases);
         let registry = if setup.toolsets.is_empty() {
             product_with(&board)
         } else {

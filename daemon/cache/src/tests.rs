@@ -28,7 +28,7 @@ fn embedded() -> Arc<Cache> {
 
 /// Looks, and keeps `json` if nothing was found; what was found.
 async fn ask(cache: &Cache, kind: Kind, json: &'static str) -> Option<Bytes> {
-    let looked = cache.look(kind, "key".into(), &caller(7)).await;
+    let looked = cache.look(kind, kind.as_str().into(), &caller(7)).await;
     if let (None, Some(ticket)) = (&looked.found, looked.ticket) {
         cache.keep(ticket, &Bytes::from_static(json.as_bytes())).await;
     }
@@ -59,7 +59,7 @@ async fn a_call_that_alters_empties_its_kinds_and_no_others() {
 #[tokio::test]
 async fn what_was_read_before_a_change_is_not_kept_after_it() {
     let cache = embedded();
-    let looked = cache.look(Kind::Units, "key".into(), &caller(7)).await;
+    let looked = cache.look(Kind::Units, Kind::Units.as_str().into(), &caller(7)).await;
     let altering = cache.alter(Kind::ALL).await;
     cache.altered(altering).await;
     cache.keep(looked.ticket.unwrap(), &Bytes::from_static(b"stale")).await;

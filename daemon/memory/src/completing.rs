@@ -121,8 +121,10 @@ mod tests {
     }
 
     fn add(kept: &Kept, entry: Entry) {
+        // Read before it is kept, or it would be there twice.
+        let all = kept.of(1).unwrap();
         kept.keep(1, &entry).unwrap();
-        lock(&kept.of(1).unwrap()).push(entry);
+        lock(&all).push(entry);
     }
 
     #[tokio::test]

@@ -124,7 +124,8 @@ impl Kept {
 
     /// Says that vectors of a user are made from now on; `None` if somebody does that already.
     pub(crate) fn begin_completing(&self, uid: u32) -> Option<Completing<'_>> {
-        lock(&self.completing).insert(uid).then_some(Completing { kept: self, uid })
+        // Not `then_some`: one that is not wanted would be dropped, which takes the same lock.
+        lock(&self.completing).insert(uid).then(|| Completing { kept: self, uid })
     }
 
     /// The texts that have no vector by these weights, the newest first, and no more than so many.

@@ -63,7 +63,7 @@ async fn a_call_whose_task_ends_before_it_does_is_recorded() {
     // It may have happened, so it is not run again, and the next start has nothing to tell of it.
     let again = bench.call_raw("probe_write", b"{}", Manner { resend: true, ..manner }).await.unwrap_err();
     assert_eq!((again.kind, runs.load(Ordering::SeqCst)), (ErrorKind::Interrupted, 1));
-    let bench = bench.restarted(Setup { toolsets: probes(&runs), ..Setup::default() });
+    let bench = bench.restarted(Setup { toolsets: probes(&runs), ..Setup::default() }).await;
     assert_eq!(bench.services.journal.ended(1 << 20).unwrap().0.len(), 0);
     assert_eq!(bench.audit().len(), 1);
     assert!(bench.services.journal.leave(id).is_none(), "the journal knows that it is recorded");

@@ -64,7 +64,7 @@ impl Tool for GitDiff {
     const NAME: &'static str = "git_diff";
     const SUMMARY: &'static str =
         "Show changes as a unified diff: working tree, index (`staged`), or between two commits.";
-    const KEYWORDS: &'static str = "changes difference compare what changed since last commit unstaged modified lines between | montre différences changements comparer modifications entre diff";
+    const KEYWORDS: &'static str = "changes difference compare what changed since commit unstaged modified lines between | montre différences changements comparer modifications entre diff";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     const TIMEOUT: Duration = Duration::from_secs(60);

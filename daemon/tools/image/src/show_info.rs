@@ -26,7 +26,7 @@ pub(crate) struct Output {
 impl Tool for ImageShowInfo {
     const NAME: &'static str = "image_show_info";
     const SUMMARY: &'static str = "Tell what a picture is: format, size in pixels, colours, transparency, animation, and what its file says besides, such as camera, time and place.";
-    const KEYWORDS: &'static str = "dimensions exif metadata width height format properties photo gps | dimensions métadonnées largeur hauteur format propriétés photo";
+    const KEYWORDS: &'static str = "dimensions read exif metadata camera taken width height format properties photo gps | dimensions métadonnées largeur hauteur format propriétés photo";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Hands;
     type Input = Input;

@@ -29,7 +29,7 @@ pub(crate) struct Input {
 impl Tool for LeaseAcquire {
     const NAME: &'static str = "lease_acquire";
     const SUMMARY: &'static str = "Take a file or directory for a while: until it is given back or its time is over, calls of other sessions that would change it are refused, and told why. Reads go on. Refused while another session holds something that overlaps.";
-    const KEYWORDS: &'static str = "lock reserve claim path file directory exclusive parallel agents side by side concurrent edits coordination ownership | verrou verrouiller réserver fichier dossier plusieurs agents en parallèle bail";
+    const KEYWORDS: &'static str = "lock reserve claim path file directory exclusive parallel agents side by side concurrent edits coordination ownership | verrou verrouiller réserver fichier dossier aucun autre agent plusieurs agents en parallèle bail";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

@@ -9,21 +9,24 @@ mod shown;
 
 use skynet_core::{Error, Result, Toolset};
 use skynet_leases::Leases;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
-/// The leases of a daemon, once it has opened them.
+/// The leases of a daemon, once it has opened them. They are not kept by it: the tools are in a catalog, which is one of them.
 #[derive(Default)]
-pub struct Board(OnceLock<Arc<Leases>>);
+pub struct Board(OnceLock<Weak<Leases>>);
 
 impl Board {
     /// Gives it what is leased; the first stays.
-    pub fn fill(&self, leases: Arc<Leases>) {
+    pub fn fill(&self, leases: &Arc<Leases>) {
         // Filled twice only by a daemon that is wired wrong, and then with the same.
-        let _ = self.0.set(leases);
+        let _ = self.0.set(Arc::downgrade(leases));
     }
 
-    fn open(&self) -> Result<&Arc<Leases>> {
-        self.0.get().ok_or_else(|| Error::unavailable("what is leased is not known yet"))
+    fn open(&self) -> Result<Arc<Leases>> {
+        self.0
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| Error::unavailable("what is leased is not known yet"))
     }
 }
 

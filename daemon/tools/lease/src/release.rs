@@ -25,8 +25,7 @@ impl Tool for LeaseRelease {
     const NAME: &'static str = "lease_release";
     const SUMMARY: &'static str =
         "Give a lease of this session back, so that other sessions may change its path again.";
-    const KEYWORDS: &'static str =
-        "unlock release lease lock free path done give back | déverrouiller libérer rendre bail verrou";
+    const KEYWORDS: &'static str = "unlock release lease lock free reserved file path done give back | déverrouiller libérer rendre bail verrou";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

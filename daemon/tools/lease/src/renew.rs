@@ -25,7 +25,8 @@ pub(crate) struct Input {
 impl Tool for LeaseRenew {
     const NAME: &'static str = "lease_renew";
     const SUMMARY: &'static str = "Let a lease of this session last longer, or end sooner. One that is over is taken anew with `lease_acquire`.";
-    const KEYWORDS: &'static str = "extend prolong lease lock keep longer | prolonger renouveler bail verrou";
+    const KEYWORDS: &'static str =
+        "extend prolong renew lease lock keep longer before it expires | prolonger renouveler bail verrou";
     const EFFECT: Effect = Effect::Write;
     const PLACE: Place = Place::Daemon;
     type Input = Input;

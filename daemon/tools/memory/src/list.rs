@@ -52,7 +52,7 @@ impl Tool for MemoryList {
     const NAME: &'static str = "memory_list";
     const SUMMARY: &'static str =
         "List what is remembered of this project and this user, newest first, with history.";
-    const KEYWORDS: &'static str = "list memories all that is remembered show memory entries proposed | lister souvenirs tout ce qui est mémorisé afficher mémoire propositions";
+    const KEYWORDS: &'static str = "list memories show everything all that is remembered show memory entries proposed | lister souvenirs tout ce qui est mémorisé afficher mémoire propositions";
     const EFFECT: Effect = Effect::Read;
     const PLACE: Place = Place::Daemon;
     type Input = Input;
