@@ -38,4 +38,5 @@ pub fn toolset(board: &Arc<Board>) -> Toolset {
         .with(list::LeaseList(board.clone()))
         .with(release::LeaseRelease(board.clone()))
         .with(renew::LeaseRenew(board.clone()))
+        .altering(&[])
 }
