@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use skynet_core::{
@@ -18,6 +19,9 @@ use uuid::Uuid;
 
 /// Reads a file with the rights of a user.
 const READER: &str = "files_read";
+
+/// Says what is at a path.
+const STAT: &str = "files_stat";
 
 /// A workspace that does not answer within that time has no rules that could be known.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -42,11 +46,31 @@ pub(crate) async fn read(
     input: Map<String, Value>,
     most_bytes: usize,
 ) -> Result<Read> {
+    parsed(&ask(hands, origin, cancel, READER, input, most_bytes).await?)
+}
+
+async fn ask(
+    hands: &dyn Run,
+    origin: Origin,
+    cancel: CancellationToken,
+    tool: &'static str,
+    input: Map<String, Value>,
+    most_bytes: usize,
+) -> Result<Bytes> {
     let workspace = origin.caller.workspace.clone();
     let ctx =
         CallCtx::new(cancel, most_bytes, Effect::Read, workspace, Arc::new(Nothing)).with_origin(origin);
-    let answer = hands.run(&ctx, READER, &Canonical::from_map(input)?).await?;
-    serde_json::from_slice(&answer).map_err(|err| Error::internal("hands read no file").with_source(err))
+    hands.run(&ctx, tool, &Canonical::from_map(input)?).await
+}
+
+fn parsed<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(answer).map_err(|err| Error::internal("hands read no file").with_source(err))
+}
+
+/// What [`STAT`] answers.
+#[derive(Deserialize)]
+struct About {
+    kind: String,
 }
 
 /// Rules of projects, for a daemon that is not their user.
@@ -56,24 +80,15 @@ pub(crate) struct ByHands(pub(crate) Arc<dyn Run>);
 impl ProjectFile for ByHands {
     async fn read(&self, caller: &Caller) -> Result<Option<Vec<u8>>> {
         let origin = Origin { session: Uuid::nil(), owner: caller.owner(), caller: caller.clone() };
-        let input = json!({ "path": PROJECT_FILE, "encoding": "base64" });
-        let input = input.as_object().cloned().unwrap_or_default();
         let cancel = CancellationToken::new();
-        let reading = read(&*self.0, origin, cancel.clone(), input, MOST_PROJECT_BYTES * 2);
-        let found = timeout(ANSWERS, reading).await.unwrap_or_else(|_| {
+        let found = timeout(ANSWERS, self.find(origin, cancel.clone())).await.unwrap_or_else(|_| {
             cancel.cancel();
             Err(Error::timed_out(format!("`{PROJECT_FILE}` cannot be read: the workspace does not answer")))
         });
         let found = match found {
             Ok(found) => found,
-            Err(err) => {
-                return match err.kind {
-                    ErrorKind::NotFound => Ok(None),
-                    // It is none, or none of his.
-                    ErrorKind::Denied => Err(Error::invalid_input(err.message)),
-                    _ => Err(err),
-                };
-            }
+            Err(err) if err.kind == ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err),
         };
         let text = BASE64_STANDARD.decode(&found.content);
         let text = text.map_err(|err| Error::internal("hands read no file").with_source(err))?;
@@ -85,6 +100,29 @@ impl ProjectFile for ByHands {
 
     fn is_far(&self) -> bool {
         true
+    }
+}
+
+impl ByHands {
+    async fn find(&self, origin: Origin, cancel: CancellationToken) -> Result<Read> {
+        let stat = input(json!({ "path": PROJECT_FILE }));
+        let about = ask(&*self.0, origin.clone(), cancel.clone(), STAT, stat, MOST_PROJECT_BYTES).await?;
+        let About { kind } = parsed(&about)?;
+        // A link could lead to what is not protected as this name is.
+        if kind != "file" {
+            return Err(Error::invalid_input(format!(
+                "`{PROJECT_FILE}` of the workspace is no regular file"
+            )));
+        }
+        let read = input(json!({ "path": PROJECT_FILE, "encoding": "base64" }));
+        parsed(&ask(&*self.0, origin, cancel, READER, read, MOST_PROJECT_BYTES * 2).await?)
+    }
+}
+
+fn input(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct Session {
     /// What it switched on or off in its list.
     #[serde(default)]
     toolsets: Choices,
+    /// Whether nobody comes back to it once its daemon has ended.
+    #[serde(default)]
+    ends_with_daemon: bool,
     #[serde(skip)]
     pub(crate) attachments: u32,
     /// The number of the newest attachment, which no other one has.
@@ -69,8 +72,11 @@ impl Sessions {
         let table: Table<Session> = tables.table("sessions");
         let oldest = Timestamp::now() - FORGOTTEN_AFTER;
         for (id, session) in table.iter() {
-            if session.attached_at < oldest {
+            if session.ends_with_daemon || session.attached_at < oldest {
                 table.remove(&id)?;
+                if let Ok(id) = id.parse() {
+                    leases.end_session(id);
+                }
             }
         }
         Ok(Self {
@@ -87,6 +93,18 @@ impl Sessions {
     /// # Errors
     /// When the session belongs to another uid.
     pub(crate) fn attach(&self, id: Uuid, uid: u32, pid: u32, workspace: &str) -> Result<()> {
+        self.note(id, uid, (pid, false), workspace)
+    }
+
+    /// The same of a session over HTTP, whose id is of this daemon alone.
+    ///
+    /// # Errors
+    /// When the session belongs to another uid.
+    pub(crate) fn attach_over_http(&self, id: Uuid, uid: u32, workspace: &str) -> Result<()> {
+        self.note(id, uid, (0, true), workspace)
+    }
+
+    fn note(&self, id: Uuid, uid: u32, (pid, ends_with_daemon): (u32, bool), workspace: &str) -> Result<()> {
         // On a disk that is broken or full nobody is refused: then memory alone knows the session.
         let stored = self.table.get(&id.to_string()).unwrap_or_else(|err| {
             tracing::warn!(error = %err, "the stored sessions cannot be read");
@@ -103,6 +121,7 @@ impl Sessions {
             pid,
             workspace: workspace.to_owned(),
             attached_at: now,
+            ends_with_daemon,
             began_at: known.as_ref().map_or(Some(now), |session| session.began_at),
             subscribed: known.as_ref().map_or_else(BTreeMap::new, |session| session.subscribed.clone()),
             attachment: self.attachments.fetch_add(1, Ordering::Relaxed),
@@ -161,9 +180,13 @@ impl Sessions {
 
     /// Forgets a session whose client said goodbye, with what it had leased.
     pub(crate) fn end(&self, id: Uuid) {
-        self.lock().remove(&id);
-        if let Err(err) = self.table.remove(&id.to_string()) {
-            tracing::warn!(error = %err, "a session could not be forgotten");
+        {
+            // Or it would be stored again by whoever read it before.
+            let _storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.lock().remove(&id);
+            if let Err(err) = self.table.remove(&id.to_string()) {
+                tracing::warn!(error = %err, "a session could not be forgotten");
+            }
         }
         self.leases.end_session(id);
     }

@@ -24,6 +24,8 @@ const PACKAGES: &[&str] = &[
     "/var/lib/apt/lists",
     "/var/lib/apt/extended_states",
     "/var/cache/apt/pkgcache.bin",
+    "/etc/apt/apt.conf",
+    "/etc/apt/apt.conf.d",
     "/etc/apt/sources.list",
     "/etc/apt/sources.list.d",
     "/etc/apt/preferences",

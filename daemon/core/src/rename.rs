@@ -56,6 +56,16 @@ impl Rename<'_> {
     /// A second name is never given over another one (link(2), `EEXIST`), and a link is not followed.
     fn by_link(self) -> Result<()> {
         rustix::fs::linkat(self.from_directory, self.from, self.to_directory, self.to, AtFlags::empty())?;
+        let place = |directory: BorrowedFd<'_>, name: &OsStr| -> Result<(u64, u64)> {
+            let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((stat.st_dev, stat.st_ino))
+        };
+        // Somebody may have saved another file under the old name meanwhile, which is not to go.
+        if place(self.from_directory, self.from) != place(self.to_directory, self.to) {
+            // Best effort: the old name has what counts.
+            let _ = rustix::fs::unlinkat(self.to_directory, self.to, AtFlags::empty());
+            return Err(Errno::BUSY);
+        }
         self.leave_the_old_name()
     }
 

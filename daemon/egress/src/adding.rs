@@ -72,6 +72,10 @@ impl Adding {
             let headers = vec![(name, value)];
             known.push(Ended { place, headers, hidden, server, client: client.clone(), name: host });
         }
+        // The longest first: one may be the beginning of another.
+        for ended in &mut known {
+            ended.hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.len()));
+        }
         let places = known.into_iter().map(|ended| Place::Known(Arc::new(ended))).collect();
         Ok(Self { places, certificates: roots.pem() + &authority.pem() })
     }

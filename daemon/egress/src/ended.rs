@@ -100,7 +100,15 @@ impl Upstream {
             }
         }
         let first = connection.first.take();
-        let sender = connection.sender.insert(self.open(first).await?);
+        let was_early = first.is_some();
+        let opened = match self.open(first).await {
+            // It was made before the command had anything to say, and the host did not wait for it. Nothing was sent yet.
+            Err(Failure::Tls(err)) if was_early && err.kind() != io::ErrorKind::InvalidData => {
+                self.open(None).await?
+            }
+            opened => opened?,
+        };
+        let sender = connection.sender.insert(opened);
         Ok(sender.send_request(request).await?)
     }
 

@@ -75,6 +75,13 @@ impl Template {
     /// What is wrong with a value that no header can have.
     pub fn fill(&self, value: Vec<u8>) -> Result<Header, String> {
         let value = Zeroizing::new(value);
+        // At an end it would be lost on the way (RFC 9110, section 5.5), and what comes back be another text.
+        if value.trim_ascii().len() != value.len() {
+            return Err(format!(
+                "the secret `{}` begins or ends with white space, which no header keeps",
+                self.secret
+            ));
+        }
         let join = |parts: &[&[u8]]| {
             let mut joined = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
             parts.iter().for_each(|part| joined.extend_from_slice(part));

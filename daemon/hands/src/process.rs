@@ -256,7 +256,8 @@ impl Process {
                         self.send(Request::Kept(answer(id, refused))).await.ok()?;
                         continue;
                     }
-                    let kept = ctx.keep_before(&before.path, descriptor, Extent::Entry).await;
+                    let extent = if before.is_tree { Extent::Tree } else { Extent::Entry };
+                    let kept = ctx.keep_before(&before.path, descriptor, extent).await;
                     let kept = kept.map(|()| String::new());
                     self.send(Request::Kept(answer(id, kept))).await.ok()?;
                 }

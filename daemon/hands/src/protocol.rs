@@ -199,6 +199,9 @@ pub struct Before {
     /// Relative to the workspace.
     #[prost(string, tag = "2")]
     pub path: String,
+    /// Whether all that it holds is about to change, if it is a directory.
+    #[prost(bool, tag = "3")]
+    pub is_tree: bool,
 }
 
 /// A large result.

@@ -346,7 +346,8 @@ impl Outbox for ToDaemon {
             own.begin(workspace, path, extent);
             drop(changes(own));
         }
-        let before = Reply::Before(Before { id: self.id, path: path.to_owned() });
+        let before =
+            Reply::Before(Before { id: self.id, path: path.to_owned(), is_tree: extent == Extent::Tree });
         self.ask(before, file.as_ref()).await.map(drop)
     }
 

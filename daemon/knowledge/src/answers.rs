@@ -73,13 +73,26 @@ impl Knowledge {
             Vec::new()
         });
         ctx.check_canceled()?;
-        // Of each as many as of one that is asked alone: what may not be seen is taken out afterwards.
+        // More than are wanted: what may not be seen is taken out afterwards.
         let most = question.most.max(RERANKED).saturating_mul(views.len());
-        let found = ask(&views, &question, asked, most).await?;
+        let found = ask(&views, &question, asked.clone(), most).await?;
         answer.kind = found.kind;
-        let has_hidden;
-        (answer.found, has_hidden) = self.shown(ctx, &views, found.ranked).await?;
-        if has_hidden {
+        let hidden;
+        (answer.found, hidden) = self.shown(ctx, &views, found.ranked).await?;
+        let is_crowded = |(view, hidden): &(&View, &bool)| **hidden && view.elsewhere.is_some();
+        if answer.found.len() < question.most && views.iter().zip(&hidden).any(|one| is_crowded(&one)) {
+            // What is another's and hidden must not push out what is the caller's own.
+            let rest = views.iter().zip(&hidden).filter(|one| !is_crowded(one));
+            let rest: Vec<View> = rest.map(|(view, _)| view.clone()).collect();
+            let again = ask(&rest, &question, asked, most).await?;
+            let place = |(name, ranked): &(String, Ranked)| {
+                (name.clone(), ranked.passage.path.clone(), ranked.passage.sequence)
+            };
+            let known: HashSet<_> = answer.found.iter().map(place).collect();
+            let (more, _) = self.shown(ctx, &rest, again.ranked).await?;
+            answer.found.extend(more.into_iter().filter(|one| !known.contains(&place(one))));
+        }
+        if views.iter().zip(&hidden).any(|(view, hidden)| *hidden && view.elsewhere.is_none()) {
             answer
                 .notes
                 .push("some of what was found is in files that you may not read, and is left out".into());
@@ -107,31 +120,31 @@ impl Knowledge {
         Ok(())
     }
 
-    /// What of this the caller may see, with the name of its collection and as he calls it; and whether some of his own is left out. Of
-    /// what is another's, not even that it is there.
+    /// What of this the caller may see, with the name of its collection and as he calls it; and of which collections some is left out. Of
+    /// what is another's he is not told even that it is there.
     async fn shown(
         &self,
         ctx: &CallCtx,
         views: &[View],
         ranked: Vec<(usize, Ranked)>,
-    ) -> Result<(Vec<(String, Ranked)>, bool)> {
+    ) -> Result<(Vec<(String, Ranked)>, Vec<bool>)> {
         let mut of_views = Vec::with_capacity(views.len());
         for (number, view) in views.iter().enumerate() {
             let own = ranked.iter().filter(|(of, _)| *of == number);
             let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
             of_views.push((view, self.seen(ctx, view, paths).await?));
         }
-        let (mut shown, mut has_hidden) = (Vec::new(), false);
+        let (mut shown, mut hidden) = (Vec::new(), vec![false; views.len()]);
         for (of, mut ranked) in ranked {
             let Some((view, seen)) = of_views.get(of) else { continue };
             if seen.contains(&ranked.passage.path) {
                 ranked.passage.path = view.outside(ranked.passage.path);
                 shown.push((view.name.clone(), ranked));
-            } else {
-                has_hidden |= view.elsewhere.is_none();
+            } else if let Some(hidden) = hidden.get_mut(of) {
+                *hidden = true;
             }
         }
-        Ok((shown, has_hidden))
+        Ok((shown, hidden))
     }
 
     /// The documents among these of a collection that the caller may see: what he may read by the tool that reads it, and, where

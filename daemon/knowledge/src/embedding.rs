@@ -58,7 +58,9 @@ pub(crate) async fn embed(
         }
         let opened = collection.clone();
         blocking(move || {
-            opened.compact(&vectors)?;
+            if let Err(err) = opened.compact(&vectors) {
+                tracing::warn!(error = %err, "vectors that nobody uses are kept");
+            }
             vectors.save()
         })
         .await?;
@@ -87,7 +89,7 @@ async fn make(
         Ok(made) => return Ok(keys.into_iter().zip(made).collect()),
         Err(err) => err,
     };
-    let (mut made, mut failures) = (Vec::new(), 0);
+    let (mut made, mut failures, mut unreadable) = (Vec::new(), 0, Vec::new());
     for (key, text) in keys.into_iter().zip(texts) {
         match embedder.embed(&[text], Use::Passage).await {
             Ok(one) => {
@@ -96,11 +98,16 @@ async fn make(
             }
             Err(_) if failures < MOST_FAILURES => {
                 failures += 1;
-                lock(&collection.unembeddable).insert(key);
+                unreadable.push(key);
             }
             // It is the model.
             Err(_) => return Err(refused),
         }
     }
+    // A model that reads none of them is one that is not there.
+    if made.is_empty() {
+        return Err(refused);
+    }
+    lock(&collection.unembeddable).extend(unreadable);
     Ok(made)
 }

@@ -88,7 +88,7 @@ pub trait Judge: Send + Sync {
     async fn may_call(&self, caller: &Caller, tool: &str, members: &[(&str, &str)]) -> Result<bool>;
 
     /// Whether rules let him read a file of another workspace than his, by either of its names: where it is in that workspace, and its
-    /// whole path, which is what he calls it. His own workspace, and what he makes there, has no say in it.
+    /// whole path, which is what he calls it. His own workspace, and what he makes there, has no say in it but by the rules that he trusts for it.
     async fn may_read_elsewhere(&self, caller: &Caller, relative: &str, whole: &str) -> Result<bool>;
 }
 

@@ -267,6 +267,10 @@ impl Vectors {
             .and_then(|()| new.write_all(&bytes))
             .and_then(|()| new.sync_all())
             .and_then(|()| fs::rename(&temporary, &path))
+            .inspect_err(|_| {
+                // Or a disk that is full would stay so.
+                let _ = fs::remove_file(&temporary);
+            })
             .map_err(cannot)?;
         *log = new;
         {

@@ -5,8 +5,10 @@ use crate::{
     Leases,
     lease::{Commands, Lease},
 };
-use rustix::fs::{Mode, OFlags};
-use skynet_core::{Call, Caller, Error, RelativePath, Result, Subject, Workspace, place::places};
+use rustix::fs::{FileType, Mode, OFlags};
+use skynet_core::{
+    Call, Caller, Error, RelativePath, Result, Subject, Workspace, change::Extent, place::places,
+};
 use std::path::{Component, Path, PathBuf};
 use uuid::Uuid;
 
@@ -64,15 +66,19 @@ impl Leases {
     ///
     /// # Errors
     /// `Conflict` naming the lease of another session.
-    pub fn judge_entry(&self, caller: &Caller, session: Uuid, path: &str) -> Result<()> {
+    pub fn judge_entry(&self, caller: &Caller, session: Uuid, path: &str, extent: Extent) -> Result<()> {
         let Some(workspace) = &caller.workspace else { return Ok(()) };
         let others = self.others(caller, session, workspace.path());
         if others.is_empty() {
             return Ok(());
         }
         let places = absolute(workspace, path);
-        let covering = others.iter().find(|lease| places.iter().any(|place| lease.covers(place)));
-        covering.map_or(Ok(()), |lease| Err(refusal(lease, path, workspace.path())))
+        let is_changed = |lease: &Lease, place: &PathBuf| match extent {
+            Extent::Entry => lease.covers(place),
+            Extent::Tree => lease.touches(place),
+        };
+        let changed = others.iter().find(|lease| places.iter().any(|place| is_changed(lease, place)));
+        changed.map_or(Ok(()), |lease| Err(refusal(lease, path, workspace.path())))
     }
 
     /// What others have leased of a workspace.
@@ -136,9 +142,20 @@ pub(crate) fn place_to_lease(workspace: &Workspace, caller: &Caller, path: &str)
 /// Whether what is there, or what it would be made in, belongs to the caller or is for him to write, by its mode: whoever may
 /// only read keeps nobody from writing.
 fn may_write(workspace: &Workspace, caller: &Caller, place: &Path) -> bool {
-    let stat = place.ancestors().find_map(|part| workspace.stat(&relative(part)).ok());
+    let own = workspace.stat(&relative(place)).ok();
+    let above = || place.ancestors().skip(1).find_map(|part| workspace.stat(&relative(part)).ok());
+    // The daemon of a host may not look into every workspace, but at each of them.
+    let stat = own.or_else(above).or_else(|| rustix::fs::fstat(workspace.as_descriptor()).ok());
     stat.is_some_and(|stat| {
         let mode = Mode::from_raw_mode(stat.st_mode);
+        // Where everybody keeps what is his, nobody has all of it (inode(7), the sticky bit).
+        let is_shared_by_all = own.is_some_and(|own| {
+            let mode = Mode::from_raw_mode(own.st_mode);
+            FileType::from_raw_mode(own.st_mode).is_dir() && mode.contains(Mode::SVTX)
+        });
+        if is_shared_by_all && stat.st_uid != caller.uid {
+            return false;
+        }
         let is_of_group = caller.groups.iter().any(|group| group.gid == stat.st_gid);
         stat.st_uid == caller.uid || is_of_group && mode.contains(Mode::WGRP) || mode.contains(Mode::WOTH)
     })

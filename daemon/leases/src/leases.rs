@@ -171,13 +171,14 @@ impl Leases {
 
     fn take(&self, origin: &Origin, workspace: &Workspace, wanted: Wanted) -> Result<Lease> {
         let caller = &origin.caller;
-        let holder = self.holder(origin)?;
         let place = judge::place_to_lease(workspace, caller, &wanted.path)?;
         let path = place.to_str().map(str::to_owned);
         let path = path.ok_or_else(|| {
             Error::invalid_input(format!("where `{}` leads has a name that is not UTF-8", wanted.path))
         })?;
         let _changing = lock(&self.changing);
+        // Under that lock, which the end of a session takes: one that has ended holds nothing.
+        let holder = self.holder(origin)?;
         self.forget_expired();
         let (acquired_at, expires_at) = self.times(wanted.lasts_seconds)?;
         let live = lock(&self.live).clone();

@@ -53,10 +53,14 @@ impl Kept {
         };
         let now = Timestamp::now();
         let mut entries = lock(&all);
-        for entry in entries.iter().filter(|entry| entry.is_over(now)) {
-            self.sealed.forget(uid, entry.id).map_err(cannot)?;
-        }
-        entries.retain(|entry| !entry.is_over(now));
+        entries.retain(|entry| {
+            let is_over = entry.is_over(now);
+            if is_over && let Err(err) = self.sealed.forget(uid, entry.id) {
+                // It is found again, and tried again, by the next daemon; what counts can be read meanwhile.
+                tracing::warn!(uid, error = %err, "something remembered that is over could not be removed");
+            }
+            !is_over
+        });
         drop(entries);
         Ok(all)
     }

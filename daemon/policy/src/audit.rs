@@ -51,13 +51,19 @@ impl Audit {
         started: Instant,
         scanner: &Scanner,
     ) -> Result<(), skynet_store::Error> {
-        let position = self.append(call, outcome, started, scanner)?;
-        if call.effect.is_mutating() {
-            let (settled, synced) =
-                tokio::join!(self.journal.settle(call.id, outcome), self.ledger.sync(position));
-            settled.and(synced)?;
+        let position = self.append(call, outcome, started, scanner);
+        if !call.effect.is_mutating() {
+            return position.map(drop);
         }
-        Ok(())
+        let synced = async {
+            match position {
+                Ok(position) => self.ledger.sync(position).await,
+                Err(err) => Err(err),
+            }
+        };
+        // Also where it could not be recorded: how it ended is known.
+        let (settled, synced) = tokio::join!(self.journal.settle(call.id, outcome), synced);
+        synced.and(settled)
     }
 
     fn append(

@@ -38,8 +38,8 @@ impl Cache {
     async fn change(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         // No human is waited for any more, and the time of the tool does not run yet.
         let _held = self.turns.wait(call).await?;
-        // While it waited, what it changes may have been leased. What there is to tell was told then.
-        self.leases.judge(call)?;
+        // While it waited, what it changes may have been leased.
+        let notice = self.leases.judge(call)?;
         let intent = Intent {
             call: call.id.to_string(),
             tool: call.tool.name.into(),
@@ -74,7 +74,9 @@ impl Cache {
         let answer = next.run(call).await;
         // What failed may have done a part of it.
         self.answers.altered(altering).await;
-        answer
+        let mut answer = answer?;
+        answer.notices.extend(notice);
+        Ok(answer)
     }
 
     async fn read(&self, kind: Kind, call: &mut Call, next: Next<'_>) -> Result<Answer> {

@@ -35,16 +35,15 @@ impl Layer for Lease {
         if !call.effect.is_mutating() {
             return next.run(call).await;
         }
-        let notice = self.leases.judge(call)?;
+        // What there is to tell is told of the moment in which it runs.
+        self.leases.judge(call)?;
         call.outbox = Arc::new(Guarded {
             outbox: call.outbox.clone(),
             leases: self.leases.clone(),
             caller: call.caller.clone(),
             session: call.id.session,
         });
-        let mut answer = next.run(call).await?;
-        answer.notices.extend(notice);
-        Ok(answer)
+        next.run(call).await
     }
 }
 
@@ -63,7 +62,7 @@ impl Outbox for Guarded {
     }
 
     async fn keep_before(&self, path: &str, file: Option<OwnedFd>, extent: Extent) -> Result<()> {
-        self.leases.judge_entry(&self.caller, self.session, path)?;
+        self.leases.judge_entry(&self.caller, self.session, path, extent)?;
         self.outbox.keep_before(path, file, extent).await
     }
 

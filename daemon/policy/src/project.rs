@@ -8,7 +8,10 @@ use crate::{
     visible::word,
 };
 use async_trait::async_trait;
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use skynet_core::{
@@ -61,10 +64,18 @@ impl ProjectFile for OfWorkspace {
 
 fn read(workspace: &Workspace) -> Result<Option<Vec<u8>>> {
     let path = workspace.relative(PROJECT_FILE)?;
-    // A pipe has no end. A link stays in the workspace, and what it leads to is trusted by its digest.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // A link could lead to what is not protected as this name is, and a pipe has no end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |err: io::Error| {
-        Error::invalid_input(format!("`{PROJECT_FILE}` of the workspace cannot be read")).with_source(err)
+        let what = format!("`{PROJECT_FILE}` of the workspace cannot be read");
+        let kind = err.raw_os_error().map(Errno::from_raw_os_error);
+        // It is none: a link, a socket, or none of this user's. Of anything else nobody knows what it says.
+        let is_none = matches!(
+            kind,
+            Some(Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::NODEV | Errno::ACCESS | Errno::PERM)
+        );
+        let told = if is_none { Error::invalid_input(what) } else { Error::unavailable(what) };
+        told.with_source(err)
     };
     let file = match workspace.open_raw(&path, flags, Mode::empty()) {
         Ok(file) => File::from(file),

@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Commands that are ended because the daemon is gone have so long.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the last process of a control group has gone.
 const SWEEP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -311,7 +311,10 @@ impl Broker<'_> {
     /// Without a daemon: commands end, and what they planted is found, before their slots do.
     fn finish(&mut self) -> io::Result<()> {
         let until = Instant::now() + LAST_WORDS;
-        self.busy.iter().for_each(|busy| busy.body.kill(busy.id));
+        // The first order ends the command, the second the look at what it left, which otherwise takes its time.
+        for _ in 0..2 {
+            self.busy.iter().for_each(|busy| busy.body.kill(busy.id));
+        }
         for busy in std::mem::take(&mut self.busy) {
             loop {
                 let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));

@@ -79,7 +79,12 @@ impl SealedEntries {
                 new.sync_all()
             },
         );
-        written.map_err(at(&temporary))?;
+        written
+            .inspect_err(|_| {
+                // Or a disk that is full would stay so.
+                let _ = fs::remove_file(&temporary);
+            })
+            .map_err(at(&temporary))?;
         // The key of what was there is of no use to anybody from now on.
         let old = File::options().write(true).open(&path).ok();
         fs::rename(&temporary, &path).map_err(at(&path))?;

@@ -270,7 +270,7 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
     });
     let workspace =
         caller.workspace.as_ref().map_or_else(String::new, |dir| dir.path().display().to_string());
-    if let Err(err) = front.desk.sessions.attach(id, caller.uid, 0, &workspace) {
+    if let Err(err) = front.desk.sessions.attach_over_http(id, caller.uid, &workspace) {
         tracing::error!(error = %err, "a session cannot be stored");
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be stored");
     }

@@ -59,9 +59,9 @@ fn packages_are_changed_as_was_shown_and_as_polkit_lets_the_user() {
 
     // Shown first, and nothing else than what was shown.
     let shown = change("install", &["gadget"], &json!([])).unwrap();
-    assert_eq!(shown, json!({ "plan": ["install gadget 1", "install gear 2"], "is_done": false }));
-    let other = change("install", &["gadget"], &json!(["install gadget 1"])).unwrap_err();
-    assert!(other.starts_with("conflict") && other.contains("install gear 2"), "{other}");
+    assert_eq!(shown, json!({ "plan": ["install gadget 1 all", "install gear 2 all"], "is_done": false }));
+    let other = change("install", &["gadget"], &json!(["install gadget 1 all"])).unwrap_err();
+    assert!(other.starts_with("conflict") && other.contains("install gear 2 all"), "{other}");
 
     // As polkit lets her.
     let refused = change("install", &["gadget"], &shown["plan"]).unwrap_err();
@@ -76,7 +76,7 @@ fn packages_are_changed_as_was_shown_and_as_polkit_lets_the_user() {
     assert_eq!((&*version(&machine, "gadget"), &*version(&machine, "gear")), ("installed 1", "installed 2"));
 
     publish(&machine, "make gadget 3 'Depends: gear\n'\n");
-    let plan = json!(["upgrade gadget 3"]);
+    let plan = json!(["upgrade gadget 3 all"]);
     assert_eq!(change("upgrade", &["gadget"], &json!([])).unwrap()["plan"], plan);
     let refused = change("upgrade", &["gadget"], &plan).unwrap_err();
     assert!(refused.contains("`org.freedesktop.packagekit.system-update`"), "{refused}");
@@ -85,7 +85,7 @@ fn packages_are_changed_as_was_shown_and_as_polkit_lets_the_user() {
     assert_eq!(version(&machine, "gadget"), "installed 3");
 
     // With what needs it.
-    let plan = json!(["remove gadget 3", "remove gear 2"]);
+    let plan = json!(["remove gadget 3 all", "remove gear 2 all"]);
     assert_eq!(change("remove", &["gear"], &json!([])).unwrap()["plan"], plan);
     assert_eq!(change("remove", &["gear"], &plan).unwrap()["is_done"], true);
     assert_eq!((&*version(&machine, "gadget"), &*version(&machine, "gear")), ("", ""));

@@ -416,8 +416,13 @@ fn serve(
     // However it ended.
     let mut renamed = quarantine::Renamed::default();
     let mut settled = Ok(());
+    // Heard once, it is for all of them.
+    let mut is_ordered = false;
     for guarded in guarded {
-        let mut is_ended = || is_ordered_to_end(socket, buffer);
+        let mut is_ended = || {
+            is_ordered = is_ordered || is_ordered_to_end(socket, buffer);
+            is_ordered
+        };
         let mut allowance = Allowance::new(guarded.settle_until(), &mut is_ended, SETTLE_GRACE);
         let (also_renamed, also_settled) = guarded.settle(&mut allowance);
         renamed.join(also_renamed);

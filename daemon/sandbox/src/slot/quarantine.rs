@@ -121,9 +121,8 @@ impl Guarded {
         self.look.opened.close_again(&self.root);
         let mut opened = Opened::default();
         let (now, searched) = find(&self.root, &mut opened, allowance);
-        if searched.is_err() {
-            allowance.extend(Instant::now() + LAST_RENAMES);
-        }
+        // Also where all of it was found, but late: what is known is not left where it is.
+        allowance.extend(Instant::now() + LAST_RENAMES);
         let new = self.all_new(&now);
         let settled = self.set_aside(new, &mut opened, allowance);
         opened.close_again(&self.root);

@@ -14,7 +14,10 @@ use skynet_core::reserved;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -101,6 +104,8 @@ struct Reading {
     /// Of [`IN_REPOSITORY`], and what makes it one.
     inner: Vec<OsString>,
     marks: Vec<OsString>,
+    /// Of all these names.
+    bytes: usize,
 }
 
 impl Search {
@@ -143,7 +148,8 @@ impl Search {
 
     /// Whether there is more than can be remembered.
     pub(super) fn is_too_much(&self, opened: &Opened) -> bool {
-        self.bytes + opened.bytes > MOST_BYTES
+        let in_hand = self.reading.as_ref().map_or(0, |reading| reading.bytes);
+        self.bytes + in_hand + opened.bytes > MOST_BYTES
     }
 
     /// Goes on with a directory, if it could be opened. It may be gone meanwhile, or another user's, in which this one cannot
@@ -219,7 +225,7 @@ impl Search {
 impl Reading {
     fn of(entries: Dir) -> Self {
         let (directories, repositories, reserved) = (Vec::new(), Vec::new(), Vec::new());
-        Self { entries, directories, repositories, reserved, inner: Vec::new(), marks: Vec::new() }
+        Self { entries, directories, repositories, reserved, inner: Vec::new(), marks: Vec::new(), bytes: 0 }
     }
 
     /// Reads on; false at the end.
@@ -239,7 +245,7 @@ impl Reading {
                     self.note(name, kind);
                 }
                 // It was removed meanwhile, with all that was in it.
-                Some(Err(Errno::NOENT)) => return Ok(false),
+                Some(Err(Errno::NOENT | Errno::STALE)) => return Ok(false),
                 Some(Err(err)) => return Err(err),
             }
         }
@@ -265,6 +271,7 @@ impl Reading {
         }
         if is_directory {
             self.directories.push(name.to_owned());
+            self.bytes += name.len() + ENTRY_BYTES;
         }
     }
 
@@ -283,7 +290,7 @@ fn begin(directory: OwnedFd) -> Result<(OwnedFd, Dir)> {
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 fn is_out_of_reach(err: Errno) -> bool {
-    matches!(err, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS)
+    matches!(err, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM | Errno::ACCESS | Errno::STALE)
 }
 
 fn place_of(directory: &OwnedFd) -> Result<(u64, u64)> {
@@ -391,7 +398,11 @@ fn change_mode(root: &OwnedFd, path: &Path, change: impl Fn(Mode) -> Mode) -> Re
                 return Err(Errno::NOTDIR);
             }
             let mode = Mode::from_raw_mode(stat.st_mode);
-            rustix::fs::chmodat(&parent, name, change(mode), AtFlags::empty()).map(|()| mode)
+            // Of what was looked at, and of nothing that was put in its place: chmod(2) would follow a link.
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(&parent, name, flags, Mode::empty())?;
+            let itself = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            rustix::fs::chmod(itself, change(mode)).map(|()| mode)
         }
         Err(err) => Err(err),
     }

@@ -3,9 +3,9 @@
 use crate::REACHES_HOST;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use skynet_engine::{Copied, Engine, Name};
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 pub(crate) struct DockerCopyFiles(pub(crate) Arc<Engine>);
 
@@ -58,6 +58,21 @@ impl Tool for DockerCopyFiles {
 
     fn must_ask(&self, input: &Input) -> Option<&'static str> {
         input.reaches_host.then_some(REACHES_HOST)
+    }
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        match input.direction {
+            Direction::IntoContainer => Vec::new(),
+            Direction::OutOfContainer => {
+                // What is copied keeps its name; of a path that ends in none, as `/srv/.`, what it holds is laid there.
+                let name = Path::new(&input.from).file_name().and_then(|name| name.to_str());
+                let into = name.filter(|_| !input.from.ends_with("/.")).map_or_else(
+                    || input.into.clone(),
+                    |name| format!("{}/{name}", input.into.trim_end_matches('/')),
+                );
+                vec![Subject::Path(into)]
+            }
+        }
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Copied> {

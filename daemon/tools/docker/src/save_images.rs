@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use skynet_core::{CallCtx, Effect, Place, Result, Tool};
+use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
 use skynet_engine::{Copied, Engine, ImageName};
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +29,10 @@ impl Tool for DockerSaveImages {
     const TIMEOUT: Duration = Duration::from_secs(1800);
     type Input = Input;
     type Output = Copied;
+
+    fn changes(&self, input: &Input) -> Vec<Subject> {
+        vec![Subject::Path(input.path.clone())]
+    }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Copied> {
         self.0.client(ctx).await?.save_images(&self.0, ctx, &input.images, &input.path).await

@@ -191,6 +191,11 @@ impl Network {
 
     /// Reads the secrets that are in headers, each for the one host that is told it.
     async fn adding(&self, ctx: &CallCtx) -> Result<Adding> {
+        if ctx.is_listed && !self.headers.is_empty() {
+            return Err(Error::denied(
+                "a list of commands holds, whose entries name the variables that may be set and know no `network.headers`; have an administrator allow a variable, or run it without",
+            ));
+        }
         let mut headers = Vec::new();
         for template in &self.headers {
             let value = ctx.secret(template.secret(), &[template.host()]).await?;

@@ -198,6 +198,9 @@ impl Copy<'_> {
             }
             at = end;
         }
+        // A hole at the end may be one because the file was cut off there meanwhile.
+        let now = u64::try_from(rustix::fs::fstat(source).on(from)?.st_size).unwrap_or_default();
+        size_bytes = size_bytes.min(now);
         rustix::fs::ftruncate(copy, size_bytes).on(from)?;
         Ok(size_bytes)
     }

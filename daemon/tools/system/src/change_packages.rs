@@ -62,7 +62,7 @@ pub(crate) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// What was done, or would be: `install NAME VERSION`, `upgrade NAME VERSION`, `downgrade NAME VERSION` or `remove NAME VERSION`, one for each package.
+    /// What was done, or would be: `install NAME VERSION ARCHITECTURE`, or with `upgrade`, `downgrade` or `remove`, one for each package.
     plan: Vec<String>,
     /// Whether it was done.
     is_done: bool,
@@ -72,7 +72,8 @@ impl Tool for SystemChangePackages {
     const NAME: &'static str = "system_change_packages";
     const SUMMARY: &'static str = "Install, upgrade or remove packages of this host. The first call answers the `plan` of what would be done, dependencies included; the second, with that plan, does it.";
     const KEYWORDS: &'static str = "install remove uninstall purge upgrade software on this machine host server apt apt-get dnf yum packagekit | installer désinstaller mettre à niveau logiciel sur cette machine ce serveur";
-    const EFFECT: Effect = Effect::External;
+    const EFFECT: Effect = Effect::Read;
+    const MOST: Effect = Effect::External;
     const PLACE: Place = Place::Host;
     const TIMEOUT: Duration = Duration::from_secs(3600);
     type Input = Input;
@@ -103,15 +104,15 @@ impl Tool for SystemChangePackages {
     }
 
     fn must_ask(&self, input: &Input) -> Option<&'static str> {
-        let removed = input.plan.iter().filter_map(|line| line.strip_prefix("remove "));
+        let mut removed = input.plan.iter().filter_map(|line| line.strip_prefix("remove "));
+        if input.action != Action::Remove && removed.clone().next().is_some() {
+            return Some("removes packages that nobody named");
+        }
         let is_vital = |name: &str| {
             let name = name.to_ascii_lowercase();
             VITAL.iter().any(|vital| name.starts_with(vital))
         };
-        removed
-            .into_iter()
-            .any(is_vital)
-            .then_some("may cut the host off, or leave it without what it runs by")
+        removed.any(is_vital).then_some("may cut the host off, or leave it without what it runs by")
     }
 
     async fn call(&self, ctx: &CallCtx, input: Input) -> Result<Output> {
@@ -144,35 +145,47 @@ impl Tool for SystemChangePackages {
 
 /// The packages that are meant, one for each name.
 async fn choose(kit: &PackageKit, ctx: &CallCtx, asked: Asked, names: &[String]) -> Result<Vec<Told>> {
-    let found = if asked == Asked::Upgrade {
-        let updates = kit.updates(ctx).await?;
+    let (mut found, mut installed) = (Vec::new(), Vec::new());
+    if asked == Asked::Upgrade {
+        found = kit.updates(ctx).await?;
+        let is_upgrade = |told: &Told| !matches!(told.what, What::Blocked | What::Downgrading);
         if names.is_empty() {
-            return Ok(updates);
+            return Ok(found.into_iter().filter(is_upgrade).collect());
         }
-        updates
+        let is_named = |told: &&Told| names.iter().any(|name| name == told.name());
+        if let Some(kept) = found.iter().filter(is_named).find(|told| !is_upgrade(told)) {
+            return Err(Error::conflict(format!("`{}` is kept back as it is", kept.name())));
+        }
     } else {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        kit.resolve(ctx, &names, asked == Asked::Remove).await?
-    };
+        installed = kit.resolve(ctx, &names, true).await?;
+        if asked == Asked::Install {
+            found = kit.resolve(ctx, &names, false).await?;
+        }
+    }
     let choose = |name: &String| {
-        let mut of_name = found.iter().filter(|told| told.name() == name);
-        let is_there = of_name.clone().any(|told| told.what == What::Installed);
-        match asked {
-            Asked::Install if is_there => Err(Error::conflict(format!(
-                "`{name}` is installed; `upgrade` brings its newest version"
+        let of_name =
+            |all: &[Told]| -> Vec<Told> { all.iter().filter(|told| told.name() == name).cloned().collect() };
+        match (asked, of_name(&installed).as_slice(), of_name(&found).as_slice()) {
+            (Asked::Install, [_, ..], _) => {
+                Err(Error::conflict(format!("`{name}` is installed; `upgrade` brings its newest version")))
+            }
+            (Asked::Remove, [one], _) | (Asked::Install | Asked::Upgrade, _, [one]) => Ok(one.clone()),
+            (Asked::Remove, [_, _, ..], _) | (Asked::Install | Asked::Upgrade, _, [_, _, ..]) => {
+                Err(Error::conflict(format!(
+                    "more than one package is called `{name}`; an administrator chooses among them"
+                )))
+            }
+            (Asked::Install, [], []) => Err(Error::not_found(format!(
+                "no package `{name}` can be had; search with `system_list_packages` and `which` `available`"
             ))),
-            Asked::Install => of_name.find(|told| told.what == What::Available).ok_or_else(|| {
-                Error::not_found(format!("no package `{name}` can be had; search with `system_list_packages` and `which` `available`"))
-            }),
-            Asked::Remove => of_name.find(|told| told.what == What::Installed).ok_or_else(|| {
-                Error::not_found(format!("`{name}` is not installed"))
-            }),
-            Asked::Upgrade => of_name.next().ok_or_else(|| {
-                Error::not_found(format!("there is no newer version of `{name}`"))
-            }),
+            (Asked::Remove, [], _) => Err(Error::not_found(format!("`{name}` is not installed"))),
+            (Asked::Upgrade, _, []) => {
+                Err(Error::not_found(format!("there is no newer version of `{name}`")))
+            }
         }
     };
-    names.iter().map(|name| choose(name).cloned()).collect()
+    names.iter().map(choose).collect()
 }
 
 /// What would be done, in words and in order: to those that are meant, which a simulation may leave out, and to others.
@@ -187,9 +200,11 @@ fn plan(asked: Asked, chosen: &[Told], simulated: &[Told]) -> Vec<String> {
         What::Updating => Some("upgrade"),
         What::Removing => Some("remove"),
         What::Downgrading => Some("downgrade"),
-        What::Installed | What::Available | What::Other => None,
+        What::Installed | What::Available | What::Blocked | What::Other => None,
     };
-    let line = |verb: &str, told: &Told| format!("{verb} {} {}", told.name(), told.version());
+    let line = |verb: &str, told: &Told| {
+        format!("{verb} {} {} {}", told.name(), told.version(), told.architecture())
+    };
     let mut plan: Vec<String> = chosen.iter().map(|told| line(own, told)).collect();
     plan.extend(simulated.iter().filter_map(|told| Some(line(verb(told)?, told))));
     plan.sort();
@@ -212,7 +227,7 @@ mod tests {
             told(What::Other, "gadget;1;all;local"),
         ];
         let plan = plan(Asked::Install, &chosen, &simulated);
-        assert_eq!(plan, ["install gadget 1", "install gear 2", "remove old 0.1"]);
+        assert_eq!(plan, ["install gadget 1 all", "install gear 2 all", "remove old 0.1 amd64"]);
         let input = |plan: &[&str]| Input {
             action: Action::Install,
             packages: vec!["x".into()],
@@ -221,8 +236,12 @@ mod tests {
         let tool = SystemChangePackages;
         assert_eq!(tool.effect(&input(&[])), Effect::Read);
         assert_eq!(tool.effect(&input(&["install x 1"])), Effect::External);
-        assert_eq!(tool.must_ask(&input(&["install systemd 1", "remove old 1"])), None);
-        assert!(tool.must_ask(&input(&["remove systemd-sysv 1"])).is_some());
+        assert_eq!(tool.must_ask(&input(&["install systemd 1 all"])), None);
+        assert!(tool.must_ask(&input(&["install systemd 1 all", "remove old 1 all"])).is_some());
+        let remove = |plan: &[&str]| Input { action: Action::Remove, ..input(plan) };
+        assert_eq!(tool.effect(&remove(&["remove old 1 all"])), Effect::Destroy);
+        assert_eq!(tool.must_ask(&remove(&["remove old 1 all"])), None);
+        assert!(tool.must_ask(&remove(&["remove systemd-sysv 1 amd64"])).is_some());
         for name in ["", "-y", "a b", "a;1;all;x", "../x", "a\n"] {
             assert!(tool.check(&Input { packages: vec![name.into()], ..input(&[]) }).is_err(), "{name:?}");
         }

@@ -14,9 +14,16 @@ const ONLY_TRUSTED: u64 = 1 << 1;
 /// Say what would be done, and do nothing.
 const SIMULATE: u64 = 1 << 2;
 
-/// All packages, and those that are there.
+/// All packages.
 const FILTER_NONE: u64 = 1 << 1;
-const FILTER_INSTALLED: u64 = 1 << 2;
+
+/// Those that are there; and of those that are not the newest, in both cases for the processor of this host.
+const FILTER_INSTALLED: u64 = 1 << 2 | FILTER_ARCH;
+const FILTER_NEW: u64 = 1 << 3 | 1 << 16 | FILTER_ARCH;
+const FILTER_ARCH: u64 = 1 << 18;
+
+/// What a transaction that was canceled says of itself.
+const WAS_CANCELED: u32 = 17;
 
 /// How a transaction ended that did what was asked.
 const EXIT_SUCCESS: u32 = 1;
@@ -89,6 +96,8 @@ pub(crate) enum What {
     Installing,
     Removing,
     Downgrading,
+    /// It is kept back, by its administrator or by what it needs.
+    Blocked,
     /// What does not matter here, such as how much is fetched.
     Other,
 }
@@ -98,6 +107,7 @@ impl From<u32> for What {
         match info {
             1 => Self::Installed,
             2 => Self::Available,
+            9 => Self::Blocked,
             11 => Self::Updating,
             12 | 19 => Self::Installing,
             13 | 15 => Self::Removing,
@@ -119,6 +129,10 @@ impl Told {
     pub(crate) fn version(&self) -> &str {
         self.part(1)
     }
+
+    pub(crate) fn architecture(&self) -> &str {
+        self.part(2)
+    }
 }
 
 /// A connection to it, as the caller.
@@ -136,14 +150,14 @@ impl PackageKit {
         Ok(Self { connection, proxy })
     }
 
-    /// Packages of these names, as they are and as they could be had; only those that are there with `are_installed`.
+    /// Packages of these names: those that are there, or else those that could be had.
     pub(crate) async fn resolve(
         &self,
         ctx: &CallCtx,
         names: &[&str],
         are_installed: bool,
     ) -> Result<Vec<Told>> {
-        let filter = if are_installed { FILTER_INSTALLED } else { FILTER_NONE };
+        let filter = if are_installed { FILTER_INSTALLED } else { FILTER_NEW };
         let transaction = self.transaction().await?;
         let begin = transaction.resolve(filter, names);
         transaction.told(ctx, None, begin).await
@@ -203,11 +217,22 @@ impl TransactionProxy<'_> {
     ) -> Result<Vec<Told>> {
         // In one stream, so that what comes first is heard first; and before it begins, so that nothing is missed.
         let mut signals = self.inner().receive_all_signals().await.map_err(absent)?;
+        // The first is the one that is there; signals go on to be waited for when it is gone.
+        let mut owners = self.inner().receive_owner_changed().await.map_err(absent)?;
+        let mut is_served = false;
         begin.await.map_err(|err| refused(err, asked))?;
         let (mut told, mut fault, mut is_canceled) = (Vec::new(), None, false);
         loop {
             let signal = tokio::select! {
+                biased;
                 signal = signals.next() => signal,
+                owner = owners.next() => match owner.flatten() {
+                    Some(_) if !is_served => {
+                        is_served = true;
+                        continue;
+                    }
+                    Some(_) | None => None,
+                },
                 () = ctx.cancel.cancelled(), if !is_canceled => {
                     is_canceled = true;
                     // Once packages are unpacked it cannot be ended, and goes on to its end.
@@ -236,7 +261,10 @@ impl TransactionProxy<'_> {
                     let (exit, _): (u32, u32) = body(&signal)?;
                     return match fault {
                         None if exit == EXIT_SUCCESS => Ok(told),
-                        _ if is_canceled => Err(Error::canceled("the client canceled the call")),
+                        // One that failed while it was to be canceled failed.
+                        None | Some((WAS_CANCELED, _)) if is_canceled => {
+                            Err(Error::canceled("the client canceled the call"))
+                        }
                         Some((code, details)) => Err(explain(code, &details, asked)),
                         None => Err(Error::conflict(format!(
                             "PackageKit did not do it, and did not say why (it ended with {exit})"
