@@ -7,8 +7,8 @@ use std::{collections::HashMap, io, net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
-    time::timeout,
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
 };
 
 /// A login ends then: the daemon has forgotten it.
@@ -19,6 +19,12 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
 /// Codes have no length that is written down; what is longer than this comes from nobody who means well.
 const LONGEST_HEAD: usize = 32 << 10;
+
+/// At a time; others wait in the queue of the socket.
+const MOST_CONNECTIONS: usize = 64;
+
+/// Until it is tried again after a connection could not be taken.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a browser is waited for.
 pub(crate) struct Callback {
@@ -68,13 +74,17 @@ impl Callback {
         let (tell, mut told) = mpsc::channel(1);
         let state: Arc<str> = state.into();
         let serving = tokio::spawn(async move {
-            while let Ok((stream, _)) = self.listener.accept().await {
+            let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+            // They are never closed.
+            while let Ok(place) = places.clone().acquire_owned().await {
+                let stream = self.next().await;
                 let (tell, state) = (tell.clone(), state.clone());
                 tokio::spawn(async move {
                     if let Ok(Ok(Some(came))) = timeout(LONGEST_REQUEST, serve(stream, &state)).await {
                         // Whoever came first is who counts.
                         let _ = tell.try_send(came);
                     }
+                    drop(place);
                 });
             }
         });
@@ -85,6 +95,16 @@ impl Callback {
             Ok(None) | Err(_) => Err(Failure::refused(
                 "no browser has come back in 15 minutes; on a host without one, add `--device`",
             )),
+        }
+    }
+
+    async fn next(&self) -> TcpStream {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
+                // Of that connection, or for want of descriptors (accept(2), "Errors"): neither lasts.
+                Err(_) => sleep(PAUSE).await,
+            }
         }
     }
 }
@@ -158,6 +178,23 @@ fn read(head: &str, state: &str) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn it_is_there_for_the_browser_after_many_that_say_nothing() {
+        let callback = Callback::open().await.unwrap();
+        let address = (Ipv4Addr::LOCALHOST, callback.port);
+        let waiting = tokio::spawn(callback.wait("st-1"));
+        for _ in 0..=MOST_CONNECTIONS {
+            drop(TcpStream::connect(address).await.unwrap());
+        }
+        let mut browser = TcpStream::connect(address).await.unwrap();
+        browser.write_all(b"GET /callback?code=a&state=st-1 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        browser.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        let brought = waiting.await.unwrap().unwrap();
+        assert_eq!(brought, Brought { code: "a".into(), issuer: None });
+    }
 
     #[test]
     fn only_what_belongs_to_the_login_is_taken() {

@@ -9,7 +9,12 @@ use crate::{
 };
 use clap::Args;
 use skynet_proto::{BeginLoginRequest, FinishLoginRequest, OauthGrant, Secret};
-use std::process::{Command, Stdio};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+use tempfile::NamedTempFile;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -78,9 +83,8 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
     if let Some(callback) = callback {
         // To stderr: stdout is for what comes of it.
         eprintln!("Open this in a browser of this host to log in:\n\n  {}\n", begun.url);
-        if !arguments.no_browser {
-            open(begun.url);
-        }
+        // Until the browser has come back.
+        let _page = if arguments.no_browser { None } else { open(&begun.url) };
         let brought = callback.wait(&begun.state).await?;
         (finish.code, finish.state, finish.issuer) = (brought.code, begun.state, brought.issuer);
     } else {
@@ -113,18 +117,57 @@ fn said(secret: &Secret) -> String {
     )
 }
 
-/// With the desktop's browser, if there is a desktop.
-fn open(url: String) {
+/// With the desktop's browser, if there is a desktop. Arguments of a program can be read by everybody (proc(5)), so what it opens is a
+/// page of this user's that leads there; it is there until what this returns is dropped.
+fn open(url: &str) -> Option<NamedTempFile> {
     let is_desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if !is_desktop {
-        return;
-    }
+    // XDG Base Directory Specification: nobody else gets in there, and a path that is not absolute counts for none.
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let directory = directory.filter(|directory| is_desktop && directory.is_absolute())?;
+    // Made with O_EXCL and mode 0600 (tempfile). Without it, what to open was said.
+    let file = tempfile::Builder::new().prefix("skynet-login-").suffix(".html").tempfile_in(directory);
+    let mut file = file.ok()?;
+    file.write_all(page(url).as_bytes()).ok()?;
+    let path = file.path().to_owned();
     std::thread::spawn(move || {
         let mut command = Command::new("xdg-open");
-        command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Without it, what to open was said.
+        command.arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // As above.
         let _ = command.status();
     });
+    Some(file)
+}
+
+/// What leads a browser to this URL.
+fn page(url: &str) -> String {
+    let mut place = String::with_capacity(url.len());
+    for letter in url.chars() {
+        match letter {
+            '&' => place.push_str("&amp;"),
+            '<' => place.push_str("&lt;"),
+            '>' => place.push_str("&gt;"),
+            '"' => place.push_str("&quot;"),
+            '\'' => place.push_str("&#39;"),
+            other => place.push(other),
+        }
+    }
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=referrer content=no-referrer><title>Log in</title>\
+         <meta http-equiv=refresh content=\"0;url={place}\"><p><a href=\"{place}\">Log in</a>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_leads_to_the_url_and_nothing_in_it_ends_that() {
+        let page = page("https://id.example.org/?a=1&b=\"><script>'");
+        let place = "https://id.example.org/?a=1&amp;b=&quot;&gt;&lt;script&gt;&#39;";
+        assert!(page.contains(&format!("content=\"0;url={place}\"")), "{page}");
+        assert!(page.contains(&format!("href=\"{place}\"")) && !page.contains("<script"), "{page}");
+    }
 }

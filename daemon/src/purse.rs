@@ -103,7 +103,11 @@ impl Purse {
                         self.fetch(uid, &wanting.origin.caller.user, shown.as_str(), &place).await
                     }
                     Kept::AtProvider => {
-                        Ok(self.keeper.token(uid, &shown).await.map_err(of_provider)?.to_vec())
+                        let given = self.keeper.token(uid, &shown).await.map_err(of_provider)?;
+                        // That took a while, and its user may have logged in anew for other hosts.
+                        let way = format!("secret login {shown}");
+                        check_purpose(&shown, &given.purpose, wanting.audience, way)?;
+                        Ok(given.value.to_vec())
                     }
                 }
             }
@@ -197,18 +201,12 @@ fn not_read(keyring: &Keyring, uid: u32, name: &Name, err: SecretError) -> Error
 
 fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
     let metadata = metadata(keyring, uid, name)?;
-    let Purpose { hosts, git } = &metadata.purpose;
-    let mut way = match (&metadata.link, &metadata.grant) {
+    let way = match (&metadata.link, &metadata.grant) {
         (None, None) => format!("secret set {name} --replace"),
         (Some(_), _) => format!("secret link {name} PATH#FIELD --replace"),
         (None, Some(_)) => format!("secret login {name}"),
     };
-    if let Some(Git { username }) = git {
-        way.push_str(&format!(" --git --username {username}"));
-    }
-    // What it is for already, it stays for.
-    hosts.iter().for_each(|host| way.push_str(&format!(" --host {host}")));
-    check_audience(&metadata.purpose.hosts, audience, &format!("secret `{name}`"), &way)?;
+    check_purpose(name, &metadata.purpose, audience, way)?;
     match (metadata.link, metadata.grant) {
         (Some(place), _) => Ok(Kept::InVault(place)),
         (None, Some(_)) => Ok(Kept::AtProvider),
@@ -216,6 +214,18 @@ fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result
             keyring.value(uid, name).map_err(|err| not_read(keyring, uid, name, err))?.to_vec(),
         )),
     }
+}
+
+/// # Errors
+/// `Denied` if what would get this could reach any host that it is not for; `way` begins what changes that.
+fn check_purpose(name: &Name, purpose: &Purpose, audience: &[String], mut way: String) -> Result<()> {
+    let Purpose { hosts, git } = purpose;
+    if let Some(Git { username }) = git {
+        way.push_str(&format!(" --git --username {username}"));
+    }
+    // What it is for already, it stays for.
+    hosts.iter().for_each(|host| way.push_str(&format!(" --host {host}")));
+    check_audience(hosts, audience, &format!("secret `{name}`"), &way)
 }
 
 fn variables(

@@ -1,6 +1,10 @@
 //! What the token endpoint answers (RFC 6749, section 5), and whether to ask again.
 
-use crate::{Error, Result, web::Reply};
+use crate::{
+    Error, Result,
+    login::{MOST_SCOPES, is_scope},
+    web::Reply,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use skynet_secrets::grant::LONGEST_TOKEN;
@@ -71,9 +75,15 @@ pub(crate) fn tokens(provider: &str, reply: &Reply) -> Result<Tokens> {
     Ok(Tokens {
         access: into_bytes(given.access_token),
         refresh: given.refresh_token.map(into_bytes),
-        seconds: seconds.map(|seconds| seconds.clamp(0, LONGEST_LIFE_SECONDS)),
-        scopes: given.scope.map(|scope| scope.split(' ').filter(|one| !one.is_empty()).map(shown).collect()),
+        // Who says that a token has ended, and gives it, does not say how long it counts.
+        seconds: seconds.filter(|seconds| *seconds > 0).map(|seconds| seconds.min(LONGEST_LIFE_SECONDS)),
+        scopes: given.scope.as_deref().map(scopes),
     })
+}
+
+/// As many as may be asked for: what is kept has an end.
+fn scopes(scope: &str) -> Vec<String> {
+    scope.split(' ').filter(|one| is_scope(one)).take(MOST_SCOPES).map(str::to_owned).collect()
 }
 
 /// Why a provider gave nothing.
@@ -137,12 +147,24 @@ mod tests {
             (&b"a"[..], &b"r"[..], Some(3600))
         );
         assert_eq!(got.scopes.unwrap(), ["x", "y"]);
-        for (life, seconds) in
-            [("\"60\"", Some(60)), ("null", None), ("-5", Some(0)), ("1e30", Some(LONGEST_LIFE_SECONDS))]
-        {
+        for (life, seconds) in [
+            ("\"60\"", Some(60)),
+            ("null", None),
+            ("-5", None),
+            ("0", None),
+            ("0.5", None),
+            ("1e30", Some(LONGEST_LIFE_SECONDS)),
+        ] {
             let body = format!(r#"{{"access_token":"a","token_type":"Bearer","expires_in":{life}}}"#);
             assert_eq!(read(200, &body).unwrap().seconds, seconds, "{life}");
         }
+    }
+
+    #[test]
+    fn no_more_scopes_are_taken_than_may_be_asked_for() {
+        let scope = format!("{} é {}", "x".repeat(1000), "mail ".repeat(1000));
+        let body = format!(r#"{{"access_token":"a","token_type":"Bearer","scope":"{scope}"}}"#);
+        assert_eq!(read(200, &body).unwrap().scopes.unwrap(), vec!["mail"; MOST_SCOPES]);
     }
 
     #[test]

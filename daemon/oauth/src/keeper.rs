@@ -1,6 +1,8 @@
 //! All grants of all users: access tokens are given out while they count, and renewed before they end, each by one at a time. What
 //! a provider gave is on the disk before anybody gets it.
 
+mod counts;
+mod line;
 mod logins;
 
 use crate::{
@@ -10,18 +12,20 @@ use crate::{
     random::{backoff, chance},
     web::Web,
 };
+use counts::Counts;
 use jiff::Timestamp;
+use line::Line;
 use skynet_secrets::{
-    Error as SecretError, Held, Keyring, Metadata, Name, Renewal,
+    Error as SecretError, Held, Keyring, Metadata, Name, Purpose, Renewal,
     grant::{Login, Terms},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
-    sync::{Mutex as Turn, Notify, OwnedMutexGuard, Semaphore},
+    sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
     task::{JoinSet, spawn_blocking},
 };
 use zeroize::Zeroizing;
@@ -34,13 +38,6 @@ const MOST_TRIES: u32 = 3;
 const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// A provider that did not answer is not asked again so soon for the next command.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Between attempts that nobody waits for.
-const SHORTEST_RETRY: Duration = Duration::from_secs(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(15 * 60);
-
 /// A timer that waits longer would only be wrong after a clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
@@ -51,26 +48,22 @@ pub struct Keeper {
     web: Web,
     lines: Mutex<HashMap<(u32, Name), Arc<Line>>>,
     logins: Mutex<HashMap<String, Pending>>,
-    places: Semaphore,
+    /// Of those who wait for providers, which hold a thread each.
+    places: Arc<Semaphore>,
+    /// Requests of logins that are asked, or wait for a place.
+    asking: Counts,
+    /// Logins by a code that somebody waits for. They are among `logins` no more.
+    polled: Counts,
     /// There is another grant to look after.
     changed: Notify,
 }
 
-/// Those who want a token of one grant.
-#[derive(Default)]
-struct Line {
-    /// Whose turn it is. Holds what a provider gave and the disk did not take: the refresh token before it counts no more.
-    turn: Arc<Turn<Option<Renewal>>>,
-    failed: Mutex<Option<Failed>>,
-}
-
-/// The last attempt, if it came to nothing.
-#[derive(Clone)]
-struct Failed {
-    at: Instant,
-    retry_at: Instant,
-    count: u32,
-    reason: String,
+/// An access token that may be given out, and what for.
+pub struct AccessToken {
+    /// The token.
+    pub value: Zeroizing<Vec<u8>>,
+    /// Of the same grant: whose hosts were looked at before may be another by now.
+    pub purpose: Purpose,
 }
 
 /// When a token is renewed.
@@ -107,7 +100,9 @@ impl Keeper {
             web: Web::default(),
             lines: Mutex::default(),
             logins: Mutex::default(),
-            places: Semaphore::new(MOST_AT_PROVIDERS),
+            places: Arc::new(Semaphore::new(MOST_AT_PROVIDERS)),
+            asking: Counts::default(),
+            polled: Counts::default(),
             changed: Notify::new(),
         })
     }
@@ -116,8 +111,9 @@ impl Keeper {
     ///
     /// # Errors
     /// `LoginNeeded`; `Refused` and `Unavailable` if the one that is there counts no more; `Kept`.
-    pub async fn token(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(self.get(owner, name, When::Needed).await?.token)
+    pub async fn token(self: &Arc<Self>, owner: u32, name: &Name) -> Result<AccessToken> {
+        let Held { token, purpose, .. } = self.get(owner, name, When::Needed).await?;
+        Ok(AccessToken { value: token, purpose })
     }
 
     /// Has a new access token given in any case.
@@ -131,7 +127,7 @@ impl Keeper {
     }
 
     async fn get(self: &Arc<Self>, owner: u32, name: &Name, when: When) -> Result<Held> {
-        let line = self.line(owner, name);
+        let line = self.known(owner, name).await?;
         let guard = line.turn.clone().lock_owned().await;
         let (looking, asked) = (line.clone(), name.clone());
         let (mut guard, looked) = self
@@ -150,20 +146,25 @@ impl Keeper {
         };
         let mut tries = 1;
         loop {
-            // It is never closed.
-            let place = self.places.acquire().await;
+            let place = self.place().await?;
             let (asked, held) = (name.clone(), old.clone());
             let (back, renewed) = self
-                .in_turn(guard, move |keeper, unsaved| keeper.obtain(owner, &asked, &held, unsaved))
+                .in_turn(guard, move |keeper, unsaved| {
+                    let _place = place;
+                    keeper.obtain(owner, &asked, &held, unsaved)
+                })
                 .await?;
-            drop(place);
             guard = back;
             let err = match renewed {
                 Ok(held) => {
                     *lock(&line.failed) = None;
                     return Ok(held);
                 }
-                Err(err @ Error::LoginNeeded(_)) => return Err(err),
+                Err(err @ Error::LoginNeeded(_)) => {
+                    // If that is not on the disk, it is not found out again each second.
+                    line.note(&err);
+                    return Err(err);
+                }
                 Err(err) => err,
             };
             let is_valid = old.grant.terms.is_valid(Timestamp::now());
@@ -285,15 +286,25 @@ impl Keeper {
     /// # Errors
     /// `Kept`, and then nothing changed.
     pub async fn delete(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Option<String>> {
-        let guard = self.line(owner, name).turn.clone().lock_owned().await;
+        let guard = self.known(owner, name).await?.turn.clone().lock_owned().await;
+        let asked = name.clone();
+        let (guard, is_grant) = self
+            .in_turn(guard, move |keeper, _| Ok(matches!(keeper.keyring.held(owner, &asked), Ok(Some(_)))))
+            .await?;
+        // For others nobody is asked.
+        let place = if is_grant? { Some(self.place().await?) } else { None };
         let asked = name.clone();
         let (_guard, deleted) = self
             .in_turn(guard, move |keeper, unsaved| {
+                let _place = place;
                 // One that cannot be read is deleted as well.
                 let held = keeper.keyring.held(owner, &asked).ok().flatten();
                 keeper.keyring.delete(owner, &asked)?;
+                lock(&keeper.lines).remove(&(owner, asked.clone()));
                 let Some(mut held) = held else { return Ok(None) };
-                if let Some(renewal) = unsaved.take() {
+                // What was given for a grant before this one is no token of it.
+                let is_its = |renewal: &Renewal| renewal.used == held.grant.refresh_token;
+                if let Some(renewal) = unsaved.take().filter(is_its) {
                     held.token = renewal.token;
                     held.grant.refresh_token = renewal.refresh_token.unwrap_or(held.grant.refresh_token);
                 }
@@ -306,7 +317,6 @@ impl Keeper {
                 Ok(Some(err.to_string()))
             })
             .await?;
-        lock(&self.lines).remove(&(owner, name.clone()));
         deleted
     }
 
@@ -376,6 +386,27 @@ impl Keeper {
         lock(&self.lines).entry((owner, name.clone())).or_default().clone()
     }
 
+    /// The same for a secret that there is: names that somebody invents must not be remembered.
+    async fn known(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Arc<Line>> {
+        let line = lock(&self.lines).get(&(owner, name.clone())).cloned();
+        if let Some(line) = line {
+            return Ok(line);
+        }
+        let asked = name.clone();
+        self.blocking(move |keeper| match keeper.keyring.held(owner, &asked) {
+            Err(err @ SecretError::NotFound(_)) => Err(err.into()),
+            // What cannot be read is there as well.
+            Ok(_) | Err(_) => Ok(keeper.line(owner, &asked)),
+        })
+        .await
+    }
+
+    /// A place among those who wait for a provider. It belongs into the closure that does, which goes on when nobody waits for it.
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = self.places.clone().acquire_owned().await;
+        place.map_err(|_| Error::Unavailable("no provider is asked any more".into()))
+    }
+
     /// Runs what waits, and hands the turn back. Nobody else has it before that is done, whoever goes away meanwhile.
     async fn in_turn<T: Send + 'static>(
         self: &Arc<Self>,
@@ -396,31 +427,6 @@ impl Keeper {
         let keeper = self.clone();
         let done = spawn_blocking(move || what(&keeper)).await;
         done.map_err(|_| Error::Unavailable("looking after a token failed; the log says why".into()))?
-    }
-}
-
-impl Line {
-    fn note(&self, err: &Error) {
-        let mut failed = lock(&self.failed);
-        let count = failed.as_ref().map_or(0, |failed| failed.count).saturating_add(1);
-        let at = Instant::now();
-        let retry_at = at + backoff(SHORTEST_RETRY, LONGEST_RETRY, count, chance());
-        *failed = Some(Failed { at, retry_at, count, reason: err.to_string() });
-    }
-
-    /// Why it failed a moment ago.
-    fn recent(&self) -> Option<String> {
-        lock(&self.failed).as_ref().filter(|one| one.at.elapsed() < PATIENCE).map(|one| one.reason.clone())
-    }
-
-    /// How long nothing is tried that nobody waits for.
-    fn pause(&self) -> Duration {
-        let retry_at = lock(&self.failed).as_ref().map(|failed| failed.retry_at);
-        retry_at.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default()
-    }
-
-    fn is_paused(&self) -> bool {
-        !self.pause().is_zero()
     }
 }
 

@@ -66,7 +66,7 @@ impl Bench {
     }
 
     async fn token(&self) -> Result<String> {
-        self.keeper.token(OWNER, &name()).await.map(|token| String::from_utf8(token.to_vec()).unwrap())
+        self.keeper.token(OWNER, &name()).await.map(|token| String::from_utf8(token.value.to_vec()).unwrap())
     }
 
     /// As if the token had been given out so long ago.
@@ -102,6 +102,8 @@ async fn a_login_becomes_tokens_that_are_renewed_also_after_a_restart() {
     let first = bench.token().await.unwrap();
     assert_eq!(bench.authority.access_tokens(), std::slice::from_ref(&first));
     assert_eq!((bench.token().await.unwrap(), bench.refreshed()), (first.clone(), 0));
+    let given = bench.keeper.token(OWNER, &name()).await.unwrap();
+    assert_eq!(given.purpose.hosts, ["mail.example.org"], "who gives it out need not look elsewhere");
     bench.age(3400);
     let second = bench.token().await.unwrap();
     assert_eq!(
@@ -254,6 +256,87 @@ async fn a_deleted_grant_is_revoked_or_it_is_said() {
 }
 
 #[tokio::test]
+async fn what_was_given_for_a_grant_that_was_replaced_is_no_token_of_the_present_one() {
+    let bench = Bench::logged_in().await;
+    let held = bench.keeper.keyring.held(OWNER, &name()).unwrap().unwrap();
+    let before = bench.keeper.refresh(&held).unwrap();
+    let unsaved = renewal(&held.grant.terms, held.grant.refresh_token, before);
+    bench.log_in(bench.wish()).await.unwrap();
+    *bench.keeper.line(OWNER, &name()).turn.lock().await = Some(unsaved);
+    let present = bench.keeper.keyring.held(OWNER, &name()).unwrap().unwrap().grant.refresh_token;
+    assert_eq!(bench.keeper.delete(OWNER, &name()).await.unwrap(), None);
+    assert_eq!(bench.authority.revoked(), [String::from_utf8(present.to_vec()).unwrap()]);
+    assert!(lock(&bench.keeper.lines).is_empty());
+}
+
+#[tokio::test]
+async fn names_that_are_invented_are_not_remembered() {
+    let bench = Bench::logged_in().await;
+    let lines = lock(&bench.keeper.lines).len();
+    for invented in ["a", "b"] {
+        let invented = Name::parse(invented).unwrap();
+        for err in [
+            bench.keeper.renew(OWNER, &invented).await.map(drop).unwrap_err(),
+            bench.keeper.token(OWNER, &invented).await.map(drop).unwrap_err(),
+            bench.keeper.delete(OWNER, &invented).await.map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(err, Error::Kept(SecretError::NotFound(_))), "{err}");
+        }
+    }
+    assert_eq!(lock(&bench.keeper.lines).len(), lines);
+}
+
+#[tokio::test]
+async fn whatever_waits_for_a_provider_needs_a_place() {
+    let bench = Bench::logged_in().await;
+    let Begun::Browser { id, url, .. } = bench.keeper.begin(OWNER, bench.wish()).await.unwrap() else {
+        panic!()
+    };
+    let back = read_form(agree(&url).split_once('?').unwrap().1);
+    let device = Wish { way: Way::Device, ..bench.wish() };
+    let Begun::Device { id: of_device, .. } = bench.keeper.begin(OWNER, device).await.unwrap() else {
+        panic!()
+    };
+    let asked = |what: &str| bench.authority.asked(what);
+    let before = [asked("/.well-known/oauth-authorization-server"), asked("/token")];
+    bench.keeper.places.close();
+    for err in [
+        bench.keeper.begin(OWNER, bench.wish()).await.map(drop).unwrap_err(),
+        bench.keeper.finish(OWNER, &id, callback(&back)).await.map(drop).unwrap_err(),
+        bench.keeper.finish_elsewhere(OWNER, &of_device).await.map(drop).unwrap_err(),
+        bench.keeper.renew(OWNER, &name()).await.map(drop).unwrap_err(),
+        bench.keeper.delete(OWNER, &name()).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(err.to_string(), "no provider is asked any more");
+    }
+    assert_eq!([asked("/.well-known/oauth-authorization-server"), asked("/token")], before);
+    assert!(bench.authority.revoked().is_empty());
+    assert!(bench.keeper.keyring.held(OWNER, &name()).unwrap().is_some(), "nothing was deleted");
+    assert_eq!((bench.keeper.asking.of(OWNER), bench.keeper.polled.of(OWNER)), (0, 0));
+}
+
+#[tokio::test]
+async fn one_user_has_so_many_logins_under_way() {
+    let bench = Bench::logged_in().await;
+    let others: Vec<_> = (0..4).map(|_| bench.keeper.asking.one_more(OWNER, 4).unwrap()).collect();
+    let err = bench.keeper.begin(OWNER, bench.wish()).await.unwrap_err().to_string();
+    assert!(err.contains("4 logins of yours wait"), "{err}");
+    drop(others);
+    // Those whose code is waited for.
+    let polled: Vec<_> = (0..7).map(|_| bench.keeper.polled.one_more(OWNER, 8).unwrap()).collect();
+    for _ in 0..2 {
+        bench.keeper.begin(OWNER, bench.wish()).await.unwrap();
+        assert_eq!(lock(&bench.keeper.logins).len(), 1, "the one before it gave way");
+    }
+    lock(&bench.keeper.logins).clear();
+    let eighth = bench.keeper.polled.one_more(OWNER, 8);
+    let err = bench.keeper.begin(OWNER, bench.wish()).await.unwrap_err().to_string();
+    assert!(err.contains("8 logins of yours wait for a code"), "{err}");
+    drop((polled, eighth));
+    bench.keeper.begin(OWNER, bench.wish()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_login_is_finished_once_by_who_began_it_with_what_belongs_to_it() {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench { authority: Authority::start(3600), keeper: open(&directory), directory };
@@ -331,7 +414,7 @@ async fn what_makes_no_sense_is_said_before_anything_is_asked() {
     assert_eq!(place, "https://accounts.google.com/o/oauth2/v2/auth");
     assert_eq!((query["access_type"].as_str(), query["prompt"].as_str()), ("offline", "consent"));
     // Another kind of secret is no grant.
-    let err = bench.keeper.token(OWNER, &other).await.unwrap_err().to_string();
+    let err = bench.keeper.token(OWNER, &other).await.map(drop).unwrap_err().to_string();
     assert!(err.contains("no access token of a provider"), "{err}");
 }
 

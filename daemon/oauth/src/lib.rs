@@ -13,7 +13,7 @@ mod random;
 mod web;
 
 pub use device::DeviceCode;
-pub use keeper::Keeper;
+pub use keeper::{AccessToken, Keeper};
 pub use login::{Begun, Callback, Way, Wish};
 
 /// Why there is no token. Each message names the provider or what would work; none holds a token.

@@ -24,7 +24,7 @@ const LONGEST_LOGIN: Duration = Duration::from_secs(15 * 60);
 
 const LONGEST_CLIENT: usize = 1024;
 const LONGEST_SCOPE: usize = 512;
-const MOST_SCOPES: usize = 64;
+pub(crate) const MOST_SCOPES: usize = 64;
 
 /// What is to be had. Of a grant that is there, what is left out stays.
 #[derive(Default)]
@@ -305,11 +305,12 @@ fn client(web: &Web, name: &Name, chosen: Chosen, before: Option<&Grant>) -> Res
 }
 
 /// RFC 6749, section 3.3.
+pub(crate) fn is_scope(scope: &str) -> bool {
+    (1..=LONGEST_SCOPE).contains(&scope.len())
+        && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+}
+
 fn check_scopes(scopes: &[String]) -> Result<()> {
-    let is_scope = |scope: &String| {
-        (1..=LONGEST_SCOPE).contains(&scope.len())
-            && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-    };
     if let Some(scope) = scopes.iter().find(|scope| !is_scope(scope)) {
         return Err(Error::Invalid(format!(
             "`{}` is no scope: it has 1 to {LONGEST_SCOPE} visible ASCII characters but `\"` and `\\`; name several by several `--scope`",

@@ -19,6 +19,9 @@ const MOST_RETIRED: usize = 4;
 const MARGIN_PART: i32 = 10;
 const LONGEST_MARGIN_SECONDS: i64 = 300;
 
+/// After a token was had, until the next one is asked for though nobody wants it, however short its life.
+const SHORTEST_REST_SECONDS: i64 = 30;
+
 /// How a client shows at the token endpoint that it is the one (RFC 6749, section 2.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,17 +114,19 @@ impl Terms {
         self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// The time of the present access token, from now on. `chance` is any number: so that many that were given out together are
-    /// not renewed together.
+    /// The time of the present access token, from now on; `seconds` is how long it counts, if that is more than none. `chance` is
+    /// any number: so that many that were given out together are not renewed together.
     pub fn begin(&mut self, now: Timestamp, seconds: Option<i64>, chance: u16) {
         self.obtained_at = now;
+        let seconds = seconds.filter(|seconds| *seconds > 0);
         self.expires_at =
             seconds.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
         self.renew_at = self.expires_at.and_then(|end| {
+            let soonest = now.checked_add(SignedDuration::from_secs(SHORTEST_REST_SECONDS)).ok()?;
             let margin = self.margin(end);
             let early = margin.as_millis() * i128::from(chance) / i128::from(u16::MAX);
             let early = margin + SignedDuration::from_millis(i64::try_from(early).unwrap_or_default());
-            end.checked_sub(early).ok()
+            end.checked_sub(early).ok().map(|at| at.max(soonest))
         });
     }
 
@@ -390,6 +395,13 @@ mod tests {
                 .unwrap();
         }
         assert!(secrets.held(1, &name).unwrap().is_some());
+        // What would not be read back is not written.
+        let mut longer = renewal("", "access", None);
+        longer.used = secrets.held(1, &name).unwrap().unwrap().grant.refresh_token;
+        longer.terms.scopes = vec!["x".repeat(1 << 20)];
+        let err = secrets.renew(1, &name, &longer).unwrap_err();
+        assert!(matches!(&err, Error::Invalid(reason) if reason.contains("read back")), "{err}");
+        assert!(secrets.held(1, &name).unwrap().is_some());
         let long = Zeroizing::new(vec![b'x'; LONGEST_TOKEN + 1]);
         let err = secrets.admit(1, &name, Held { token: long, ..held("r") }, Existing::Replace).unwrap_err();
         assert!(err.to_string().contains("at most 16384"), "{err}");
@@ -409,6 +421,12 @@ mod tests {
         terms.begin(now, Some(60), 0);
         assert_eq!(terms.renew_at, Some(at(54)));
         assert_eq!((terms.state(at(59)), terms.state(at(60))), (State::Valid, State::Expired));
+        // Nor is it asked for without end, whatever a provider says.
+        for (seconds, renew_at) in [(1, Some(at(30))), (31, Some(at(30))), (0, None), (-1, None)] {
+            let mut terms = terms.clone();
+            terms.begin(now, Some(seconds), 0);
+            assert_eq!((terms.renew_at, terms.expires_at.is_some()), (renew_at, seconds > 0), "{seconds}");
+        }
         terms.is_renewable = false;
         assert_eq!((terms.state(at(59)), terms.state(at(60))), (State::Ending, State::LoginNeeded));
         terms.begin(now, None, 0);

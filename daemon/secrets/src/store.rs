@@ -215,7 +215,8 @@ impl Secrets {
         };
         let is_new = learned.add(values);
         if is_new {
-            self.write_file(owner, &self.home(owner).join(LEARNED), &learned.seal(&self.key, owner)?)?;
+            let path = self.home(owner).join(LEARNED);
+            self.write_file(owner, &path, &learned.seal(&self.key, owner)?, learned::LONGEST_FILE)?;
         }
         Ok(is_new)
     }
@@ -329,11 +330,18 @@ impl Secrets {
     }
 
     pub(crate) fn write(&self, owner: u32, name: &Name, record: &Record) -> Result<Metadata> {
-        self.write_file(owner, &self.path(owner, name), &record.seal(&self.key, owner, name)?)?;
+        let sealed = record.seal(&self.key, owner, name)?;
+        self.write_file(owner, &self.path(owner, name), &sealed, LONGEST_FILE)?;
         Ok(show(name, record))
     }
 
-    fn write_file(&self, owner: u32, path: &Path, sealed: &[u8]) -> Result<()> {
+    fn write_file(&self, owner: u32, path: &Path, sealed: &[u8], longest: u64) -> Result<()> {
+        let length = sealed.len();
+        if length as u64 > longest {
+            return Err(Error::Invalid(format!(
+                "what is to be kept has {length} bytes, and at most {longest} are read back"
+            )));
+        }
         let home = self.home(owner);
         make_directory(&home)?;
         // Made with O_EXCL and mode 0600 (tempfile).
