@@ -249,7 +249,7 @@ async fn a_deleted_grant_is_revoked_or_it_is_said() {
     bench
         .keeper
         .keyring
-        .set(OWNER, &name(), b"value", &skynet_secrets::Purpose::default(), skynet_secrets::Existing::Fail)
+        .set(OWNER, &name(), b"value", &Purpose::default(), skynet_secrets::Existing::Fail)
         .unwrap();
     assert_eq!(bench.keeper.delete(OWNER, &name()).await.unwrap(), None);
     assert!(bench.keeper.delete(OWNER, &name()).await.is_err());
@@ -378,9 +378,7 @@ async fn what_makes_no_sense_is_said_before_anything_is_asked() {
     let bench = Bench::logged_in().await;
     let keyring = &bench.keeper.keyring;
     let other = Name::parse("other").unwrap();
-    keyring
-        .set(OWNER, &other, b"value", &skynet_secrets::Purpose::default(), skynet_secrets::Existing::Fail)
-        .unwrap();
+    keyring.set(OWNER, &other, b"value", &Purpose::default(), skynet_secrets::Existing::Fail).unwrap();
     let new = || Wish { name: "new".into(), ..bench.wish() };
     for (wish, words) in [
         (Wish { name: "No".into(), ..new() }, "no name of a secret"),
