@@ -1,5 +1,6 @@
 //! Headers with secrets, which the proxy adds: the host gets them, and the command that asks the host never has them.
 
+use crate::secrets::read_all;
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
@@ -117,17 +118,6 @@ impl Bench {
     fn refused(&mut self, network: Value) -> String {
         let input = json!({ "command": ["true"], "network": network });
         self.shim.call("exec_run", input).expect_err("must be refused")
-    }
-}
-
-fn read_all(directory: &Path, into: &mut Vec<u8>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_all(&path, into);
-        } else {
-            into.extend(fs::read(path).unwrap_or_default());
-        }
     }
 }
 

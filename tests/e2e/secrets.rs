@@ -162,7 +162,8 @@ fn a_command_gets_a_secret_and_its_answer_does_not_tell_it() {
     assert_eq!(is_told(&kept, &forms), None);
 }
 
-fn read_all(directory: &Path, into: &mut Vec<u8>) {
+/// The content of all files below a directory.
+pub(crate) fn read_all(directory: &Path, into: &mut Vec<u8>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

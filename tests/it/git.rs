@@ -6,7 +6,8 @@ use skynet_policy::Verdict;
 use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command, sync::Arc};
 
-fn git(directory: &Path, arguments: &[&str]) -> String {
+/// Asks Git itself; what it printed.
+pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(directory)
         .args(["-c", "user.name=T", "-c", "user.email=t@x", "-c", "init.defaultBranch=main"])

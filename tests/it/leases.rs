@@ -1,5 +1,6 @@
 //! Agents side by side: what one session has leased, others do not change.
 
+use crate::git::git;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -18,8 +19,6 @@ use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{
     fs,
     os::{fd::OwnedFd, unix::fs::symlink},
-    path::Path,
-    process::Command,
     sync::{Arc, atomic::Ordering},
 };
 use tokio_util::sync::CancellationToken;
@@ -74,17 +73,6 @@ impl Agent {
 
 fn write(path: &str) -> (&'static str, Value) {
     ("files_write", json!({ "path": path, "content": "new", "if_exists": "replace" }))
-}
-
-fn git(directory: &Path, arguments: &[&str]) {
-    let output = Command::new("git")
-        .current_dir(directory)
-        .args(["-c", "user.name=T", "-c", "user.email=t@x", "-c", "init.defaultBranch=main"])
-        .args(arguments)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A repository in which the branch `other` has another `g`.
