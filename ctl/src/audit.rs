@@ -88,8 +88,8 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// The columns of a CSV export.
-const COLUMNS: [&str; 12] = [
+/// The columns of a CSV export. New ones stand at the end: who counts columns finds the others where they were.
+const COLUMNS: [&str; 16] = [
     "seq",
     "at",
     "call",
@@ -102,6 +102,10 @@ const COLUMNS: [&str; 12] = [
     "rule",
     "duration_seconds",
     "hash",
+    "confirmed_by",
+    "confirmed_uid",
+    "confirmed_user",
+    "grant",
 ];
 
 /// Whether checkpoints and what retention noted are shown too.
@@ -173,15 +177,21 @@ async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output)
                 (kind.to_owned(), format!("{} for `{}` of {}", field("grant"), field("tool"), field("uid")))
             }
             "decision" => {
-                (field("decision"), format!("`{}` of {} by {}", field("tool"), field("uid"), field("by")))
+                let through = field("through");
+                let through = if through.is_empty() { through } else { format!(" through {through}") };
+                (
+                    field("decision"),
+                    format!("`{}` of {} by {}{through}", field("tool"), field("uid"), field("by")),
+                )
             }
             kind => (kind.to_owned(), field("found")),
         };
         let separator = if message.is_empty() { "" } else { ": " };
+        let confirmed = confirmation(&value).map_or_else(String::new, |who| format!(" [{who}]"));
         let took = value.get("duration_seconds").and_then(Value::as_f64).unwrap_or(0.0) * 1e3;
         let who = if sees_all { format!("{:>5} ", field("uid")) } else { String::new() };
         output.line(&format!(
-            "{} {who}{:<18} {:<12} {took:>8.2} ms  {}{separator}{message}",
+            "{} {who}{:<18} {:<12} {took:>8.2} ms  {}{confirmed}{separator}{message}",
             field("at"),
             tool,
             field("outcome"),
@@ -192,6 +202,21 @@ async fn query(daemon: &Daemon, request: AuditQueryRequest, output: &mut Output)
         eprintln!("skynetctl: no record meets all of these conditions");
     }
     Ok(())
+}
+
+/// Who confirmed a call, and how, in words; `None` where nobody had to. Records of before that was kept say only how, or in their
+/// `rule` by which grant.
+pub(crate) fn confirmation(record: &Value) -> Option<String> {
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    // A record of another kind than a call may have members of these names that mean something else.
+    let by = text("confirmed_by").filter(|_| text("kind") == Some("call"))?;
+    let how = text("grant").map_or_else(|| by.to_owned(), |grant| format!("grant {grant}"));
+    let who = match (record.get("confirmed_uid").and_then(Value::as_u64), text("confirmed_user")) {
+        (Some(uid), Some(user)) => format!(" by {} ({uid})", user.escape_debug()),
+        (Some(uid), None) => format!(" by {uid}"),
+        (None, _) => String::new(),
+    };
+    Some(format!("confirmed{who} through {how}"))
 }
 
 async fn export(
@@ -274,6 +299,25 @@ async fn verify(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_confirmed_is_told_of_new_records_and_old_ones() {
+        for (record, expected) in [
+            (json!({ "kind": "call" }), None),
+            (json!({ "kind": "call", "confirmed_by": "client" }), Some("confirmed through client")),
+            (json!({ "kind": "grant", "grant": "5f1c22d0" }), None),
+            (
+                json!({ "kind": "call", "confirmed_by": "polkit", "confirmed_uid": 1000, "confirmed_user": "ann" }),
+                Some("confirmed by ann (1000) through polkit"),
+            ),
+            (
+                json!({ "kind": "call", "confirmed_by": "grant", "confirmed_uid": 0, "grant": "5f1c22d0" }),
+                Some("confirmed by 0 through grant 5f1c22d0"),
+            ),
+        ] {
+            assert_eq!(confirmation(&record).as_deref(), expected, "{record}");
+        }
+    }
 
     #[test]
     fn cells_are_quoted_and_no_formulas() {

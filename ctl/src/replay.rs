@@ -2,6 +2,7 @@
 //! makes the calls again, by the rules that hold then.
 
 use crate::{
+    audit::confirmation,
     daemon::Daemon,
     output::{Failure, Output},
 };
@@ -56,7 +57,8 @@ impl Script {
         if self.calls == 1 {
             self.first_at.clone_from(&self.last_at);
         }
-        self.comment(&format!("{} {} ({})", field("at"), field("tool"), field("effect")));
+        let confirmed = confirmation(record).map_or_else(String::new, |who| format!(", {who}"));
+        self.comment(&format!("{} {} ({}){confirmed}", field("at"), field("tool"), field("effect")));
         let input = record.get("input").unwrap_or(&Value::Null);
         let command = command(field("tool"), input, field("workspace"));
         let outcome = field("outcome");
@@ -206,8 +208,9 @@ mod tests {
             record(&part, &[("input_digest", json!("of the whole"))]),
             record(&whole, &[("workspace", json!("/tmp\nreboot")), ("outcome", json!("timed_out"))]),
             json!({ "kind": "recovered", "dropped_bytes": 3 }),
-            record(&whole, &[]),
+            record(&whole, &[("confirmed_by", json!("polkit")), ("confirmed_uid", json!(1000))]),
         ]);
+        assert!(text.contains("), confirmed by 1000 through polkit\n"), "{text}");
         assert!(text.contains("# not repeated, it failed: denied: no\\nrm -rf /\n"), "{text}");
         assert!(text.contains("# not repeated, the log has of `content` only size and digest\n"), "{text}");
         assert!(text.contains("4 calls") && text.contains("1 can be made again"), "{text}");

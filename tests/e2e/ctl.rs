@@ -143,6 +143,21 @@ fn approvals_are_listed_and_decided() {
     let said: Vec<_> = decisions.iter().map(|line| (&line["decision"], &line["tool"], &line["by"])).collect();
     let (uid, tool) = (json!(rustix::process::getuid().as_raw()), json!("files_write"));
     assert_eq!(said, [(&json!("approved"), &tool, &uid), (&json!("denied"), &tool, &uid)], "{log}");
+    assert!(decisions.iter().all(|line| line["through"] == "skynetctl" && line["by_user"].is_string()), "{log}");
+    // The call that ran says the same, wherever it is shown.
+    let ran = log.lines().map(parsed).find(|line| line["outcome"] == "ok").unwrap();
+    assert_eq!((&ran["confirmed_by"], &ran["confirmed_uid"]), (&json!("skynetctl"), &uid), "{ran}");
+    let who = format!("confirmed by {} ({uid}) through skynetctl", ran["confirmed_user"].as_str().unwrap());
+    let shown = home.ctl(&["audit", "query", "--outcome", "ok"]).1;
+    assert!(shown.contains(&format!(" [{who}]")), "{shown}");
+    let session = ran["call"].as_str().unwrap().split('.').next().unwrap();
+    let script = home.ctl(&["audit", "replay", "--session", session]).1;
+    assert!(script.contains(&format!("files_write (write), {who}\n")), "{script}");
+    let csv = home.ctl(&["audit", "export", "--format", "csv", "--outcome", "ok"]).1;
+    let (header, row) = csv.trim_end().split_once('\n').unwrap();
+    assert!(header.ends_with(",hash,confirmed_by,confirmed_uid,confirmed_user,grant"), "{csv}");
+    let user = ran["confirmed_user"].as_str().unwrap();
+    assert!(row.ends_with(&format!(",skynetctl,{uid},{user},")), "{csv}");
     watch.kill().unwrap();
     watch.wait().unwrap();
     assert_eq!(home.ctl(&["approvals", "approve", "ffffffff"]).0, 1);

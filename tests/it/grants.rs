@@ -2,13 +2,21 @@
 
 use proptest::{collection, option, prelude::*};
 use serde_json::{Map, Value, json};
-use skynet_core::{Caller, Token, Workspace};
+use skynet_core::{
+    Caller, Token, Workspace,
+    call::{Means, Respondent},
+};
 use skynet_policy::{ApprovalState, Breadth, CommandRule, Grant, Rule, Verdict, Wish};
 use skynet_tests::workbench::{Manner, Setup, Workbench, rule};
 use std::{fs, sync::Arc, time::Duration};
 
-const INPUT: Wish = Wish { breadth: Breadth::Input, lives_for: None, by: 0 };
+const INPUT: Wish = Wish { breadth: Breadth::Input, lives_for: None };
 const PATH: Wish = Wish { breadth: Breadth::Path, ..INPUT };
+
+/// Root, by `skynetctl`.
+pub(super) fn root() -> Respondent {
+    Respondent { means: Means::Skynetctl, uid: 0, user: Some("root".into()) }
+}
 
 /// Asks about everything.
 fn careful() -> Rule {
@@ -24,7 +32,7 @@ async fn granted(bench: &Workbench, tool: &str, input: Value, wish: Wish) -> Gra
     bench.check_refused(tool, input.clone(), "needs_confirmation", "nobody answered").await;
     let on = &bench.services;
     let id = on.approvals.list().into_iter().find(|one| one.state == ApprovalState::Pending).unwrap().id;
-    let (approval, grant) = on.grants.approve(&on.approvals, &id, wish).await.unwrap();
+    let (approval, grant) = on.grants.approve(&on.approvals, &id, wish, &root()).await.unwrap();
     assert_eq!(approval.state, ApprovalState::Approved);
     let answer = bench.call(tool, input).await;
     assert!(answer.as_ref().err().is_none_or(|err| !err.starts_with("needs_confirmation")), "{answer:?}");
@@ -43,7 +51,11 @@ async fn a_granted_call_is_asked_about_no_more_until_it_is_revoked() {
     assert_eq!(rules, ["careful: ask", "-", &by, &by]);
     assert_eq!((&lines[1]["kind"], &lines[1]["grant"]), (&json!("grant"), &json!(grant.id)));
     assert_eq!(lines[1]["input"]["content"]["bytes"], 1, "content is not recorded");
-    assert!(lines[3].get("confirmed_by").is_none(), "nobody was asked");
+    // Nobody was asked: it is the word of who granted.
+    for line in &lines[2..4] {
+        let who = [&line["confirmed_by"], &line["grant"], &line["confirmed_uid"], &line["confirmed_user"]];
+        assert_eq!(who, [&json!("grant"), &json!(grant.id), &json!(0), &json!("root")], "{line}");
+    }
     let other = json!({ "path": "a", "content": "y" });
     bench.check_refused("files_write", other, "needs_confirmation", "`careful`").await;
 
@@ -52,7 +64,7 @@ async fn a_granted_call_is_asked_about_no_more_until_it_is_revoked() {
     let on = &bench.services;
     bench.check_refused("files_write", fresh.clone(), "needs_confirmation", "").await;
     let id = on.approvals.list().into_iter().find(|one| one.input.contains("\"b\"")).unwrap().id;
-    let (_, unused) = on.grants.approve(&on.approvals, &id, INPUT).await.unwrap();
+    let (_, unused) = on.grants.approve(&on.approvals, &id, INPUT, &root()).await.unwrap();
     on.grants.revoke(&on.approvals, &unused.id, None, 0).await.unwrap();
     bench.check_refused("files_write", fresh, "needs_confirmation", "").await;
 
@@ -81,7 +93,7 @@ async fn a_path_is_granted_and_no_other_spelling_tool_or_effect() {
     bench.check_refused("files_tree", json!({}), "needs_confirmation", "`careful`").await;
     let on = &bench.services;
     let tree = on.approvals.list().into_iter().find(|one| one.tool == "files_tree").unwrap();
-    let refused = on.grants.approve(&on.approvals, &tree.id, PATH).await.unwrap_err();
+    let refused = on.grants.approve(&on.approvals, &tree.id, PATH, &root()).await.unwrap_err();
     assert!(refused.message.contains("no `path`"), "{refused}");
     assert_eq!(
         on.approvals.find(&tree.id, None).unwrap().state,
@@ -148,9 +160,9 @@ async fn what_is_not_grantable_is_approved_once() {
     let on = &bench.services;
     let waiting = &on.approvals.list()[0];
     assert_eq!((waiting.is_grantable, waiting.rules.len()), (false, 2));
-    let refused = on.grants.approve(&on.approvals, &waiting.id, INPUT).await.unwrap_err();
+    let refused = on.grants.approve(&on.approvals, &waiting.id, INPUT, &root()).await.unwrap_err();
     assert!(refused.message.contains("leave out `--always`"), "{refused}");
-    on.approvals.decide(&waiting.id, ApprovalState::Approved).unwrap();
+    on.approvals.decide(&waiting.id, ApprovalState::Approved, root()).unwrap();
     bench.call("files_write", write.clone()).await.unwrap();
     bench.check_refused("files_write", write, "needs_confirmation", "").await;
     assert!(on.grants.list(None).is_empty());
@@ -187,7 +199,7 @@ async fn an_approval_survives_no_restart_and_serves_nobody_else() {
     let write = json!({ "path": "a", "content": "x" });
     bench.check_refused("files_write", write.clone(), "needs_confirmation", "").await;
     let id = bench.services.approvals.list()[0].id.clone();
-    bench.services.approvals.decide(&id, ApprovalState::Approved).unwrap();
+    bench.services.approvals.decide(&id, ApprovalState::Approved, root()).unwrap();
     let own = bench.caller();
     let elsewhere = bench.root.with_file_name("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
@@ -201,10 +213,23 @@ async fn an_approval_survives_no_restart_and_serves_nobody_else() {
     bench.restart(vec![careful()]);
     bench.check_refused("files_write", write.clone(), "needs_confirmation", "").await;
     assert!(
-        bench.services.approvals.decide(&id, ApprovalState::Approved).is_err(),
+        bench.services.approvals.decide(&id, ApprovalState::Approved, root()).is_err(),
         "the question is gone too"
     );
     assert!(!bench.root.join("a").exists());
+}
+
+#[tokio::test]
+async fn records_of_before_who_confirmed_was_kept_are_of_the_same_chain() {
+    let bench = bench(vec![careful()]);
+    let old = json!({ "kind": "call", "tool": "files_write", "outcome": "ok", "confirmed_by": "client" });
+    bench.services.audit.append(old.to_string().as_bytes()).unwrap();
+    granted(&bench, "files_write", json!({ "path": "a", "content": "x" }), INPUT).await;
+    let lines = bench.audit();
+    assert_eq!((&lines[0]["confirmed_by"], lines[0].get("confirmed_uid")), (&json!("client"), None));
+    assert_eq!(lines.last().unwrap()["confirmed_by"], "grant");
+    let verdict = bench.services.audit.verify().unwrap();
+    assert_eq!((verdict.records, verdict.faults), (lines.len() as u64, Vec::new()));
 }
 
 /// Any input of `exec_run`, as far as the policy looks.
@@ -243,7 +268,7 @@ proptest! {
             bench.check_refused("exec_run", input.clone(), "needs_confirmation", "").await;
             let on = &bench.services;
             let id = on.approvals.list()[0].id.clone();
-            on.grants.approve(&on.approvals, &id, INPUT).await.unwrap();
+            on.grants.approve(&on.approvals, &id, INPUT, &root()).await.unwrap();
             let never = rule("never", Verdict::Deny, &["exec_*"], &[]);
             bench.restart(if is_denied { vec![ask, never] } else { vec![ask] });
             let verdict = |outcome: Result<Value, String>| match outcome {

@@ -2,6 +2,7 @@
 
 mod ends;
 
+use crate::grants::root;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -382,7 +383,12 @@ async fn what_destroys_waits_for_a_human_at_the_client() {
         assert_eq!(result.err().map(|err| err.kind), expected, "{answer:?}");
     }
     assert_eq!(runs.load(Ordering::SeqCst), 1);
-    assert_eq!(bench.audit()[0]["confirmed_by"], "client");
+    // The word is that of the caller, whoever sits at his client.
+    let caller = bench.caller();
+    let lines = bench.audit();
+    let who = [&lines[0]["confirmed_by"], &lines[0]["confirmed_uid"], &lines[0]["confirmed_user"]];
+    assert_eq!(who, [&json!("client"), &json!(caller.uid), &json!(&*caller.user)]);
+    assert!(lines[0].get("grant").is_none() && lines[1].get("confirmed_by").is_none(), "{lines:?}");
 }
 
 #[tokio::test]
@@ -392,13 +398,13 @@ async fn an_approval_is_for_one_identical_call() {
     call().await.unwrap_err();
     let queued = bench.services.approvals.list();
     assert_eq!((queued.len(), queued[0].input.as_str()), (1, r#"{"size":3}"#));
-    bench.services.approvals.decide(&queued[0].id, ApprovalState::Approved).unwrap();
+    bench.services.approvals.decide(&queued[0].id, ApprovalState::Approved, root()).unwrap();
     let other = bench.call("probe_destroy", json!({ "size": 4 })).await.unwrap_err();
     assert!(other.starts_with("needs_confirmation"), "{other}");
     call().await.unwrap();
     call().await.unwrap_err();
     assert_eq!(runs.load(Ordering::SeqCst), 1, "an approval is used once");
-    assert!(bench.services.approvals.decide(&queued[0].id, ApprovalState::Approved).is_err());
+    assert!(bench.services.approvals.decide(&queued[0].id, ApprovalState::Approved, root()).is_err());
 }
 
 #[tokio::test]
@@ -409,14 +415,20 @@ async fn a_call_waits_while_somebody_watches_the_queue() {
         let mut changes = bench.services.approvals.changes();
         loop {
             if let Some(pending) = bench.services.approvals.list().first() {
-                return bench.services.approvals.decide(&pending.id, ApprovalState::Approved).unwrap();
+                return bench
+                    .services
+                    .approvals
+                    .decide(&pending.id, ApprovalState::Approved, root())
+                    .unwrap();
             }
             changes.changed().await.unwrap();
         }
     };
     let (result, _) = tokio::join!(bench.call("probe_destroy", json!({})), human);
     result.unwrap();
-    assert_eq!(bench.audit()[0]["confirmed_by"], "skynetctl");
+    let lines = bench.audit();
+    let who = [&lines[0]["confirmed_by"], &lines[0]["confirmed_uid"], &lines[0]["confirmed_user"]];
+    assert_eq!(who, [&json!("skynetctl"), &json!(0), &json!("root")]);
 }
 
 #[tokio::test]

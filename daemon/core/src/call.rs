@@ -209,13 +209,62 @@ impl Slot {
 /// A path that was about to change, and the digest of what it held; `None` where there was nothing.
 pub type Before = (String, Option<String>);
 
+/// By what a question about a call was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// The dialog of the client that made the call.
+    Client,
+    /// `skynetctl approvals`.
+    Skynetctl,
+    /// The same, and polkit(8) vouched for who said yes.
+    Polkit,
+    /// A notification on the user's desktop.
+    Desktop,
+    /// What was approved for always before, by the id of the grant: this time nobody was asked.
+    Grant(String),
+}
+
+impl Means {
+    /// The name in the audit log.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Skynetctl => "skynetctl",
+            Self::Polkit => "polkit",
+            Self::Desktop => "desktop",
+            Self::Grant(_) => "grant",
+        }
+    }
+
+    /// The id of the grant that answered.
+    #[must_use]
+    pub fn grant(&self) -> Option<&str> {
+        match self {
+            Self::Grant(id) => Some(id),
+            Self::Client | Self::Skynetctl | Self::Polkit | Self::Desktop => None,
+        }
+    }
+}
+
+/// Who answered whether a call may run, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respondent {
+    /// How.
+    pub means: Means,
+    /// The user whose word it was: of a dialog the caller, of a grant who gave it.
+    pub uid: u32,
+    /// The name of that uid, where it was known.
+    pub user: Option<Arc<str>>,
+}
+
 /// What the pipeline notes about a call for the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// Which rule decided, with its verdict.
     pub rule: Option<String>,
     /// Who confirmed it, and how.
-    pub confirmed_by: Option<String>,
+    pub confirmed_by: Option<Respondent>,
     /// The tool through which it was called, if it was not called by its own name.
     pub via: Option<&'static str>,
     /// The trace it is a part of, as the client told it (W3C Trace Context, `traceparent`).
@@ -230,6 +279,14 @@ pub struct Notes {
     pub usage: Arc<Mutex<Usage>>,
     /// The names of the secrets that it was given.
     pub secrets: Arc<Mutex<Vec<String>>>,
+}
+
+impl Notes {
+    /// Whether a human said yes to this very call; what a grant answers nobody was asked about.
+    #[must_use]
+    pub fn is_confirmed_by_human(&self) -> bool {
+        self.confirmed_by.as_ref().is_some_and(|one| one.means.grant().is_none())
+    }
 }
 
 /// What a human is asked.
@@ -369,6 +426,19 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_is_no_human() {
+        let by = |means| Notes {
+            confirmed_by: Some(Respondent { means, uid: 0, user: None }),
+            ..Notes::default()
+        };
+        for means in [Means::Client, Means::Skynetctl, Means::Polkit, Means::Desktop] {
+            assert!(by(means.clone()).is_confirmed_by_human(), "{means:?}");
+        }
+        assert!(!by(Means::Grant("5f1c22d0".into())).is_confirmed_by_human());
+        assert!(!Notes::default().is_confirmed_by_human());
+    }
 
     #[test]
     fn call_ids_survive_their_text() {

@@ -45,7 +45,7 @@ impl Next<'_> {
         .with_program(call.program.clone())
         .with_list(call.is_listed)
         .with_jobs(call.jobs.clone())
-        .with_confirmation(call.notes.confirmed_by.is_some())
+        .with_confirmation(call.notes.is_confirmed_by_human())
         .with_lent_engine(call.has_lent_engine);
         let tool = call.tool.clone();
         tool.run(&ctx, call.input()?).await.map(Answer::new)

@@ -11,7 +11,11 @@ use crate::{
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use skynet_core::{Call, Effect, Error, Result, Token, Workspace, call::AskedBy, canonical::hex};
+use skynet_core::{
+    Call, Effect, Error, Result, Token, Workspace,
+    call::{AskedBy, Respondent},
+    canonical::hex,
+};
 use std::{
     collections::BTreeMap,
     os::unix::ffi::OsStrExt as _,
@@ -84,6 +88,8 @@ pub struct Approval {
     pub is_grantable: bool,
     /// Where it stands.
     pub state: State,
+    /// Who answered it, once somebody has.
+    pub decided_by: Option<Respondent>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it is void.
@@ -108,6 +114,15 @@ impl Approval {
     pub fn text(&self, detail: Detail) -> String {
         question::text(self, detail)
     }
+}
+
+/// What became of a request that is out of the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Approved(Respondent),
+    Denied(Respondent),
+    /// It was answered for another call like it, or expired: nobody answered this one.
+    Unanswered,
 }
 
 /// What of a call a grant is held against, apart from its input.
@@ -230,11 +245,12 @@ impl Approvals {
     ///
     /// # Errors
     /// `NotFound` for an unknown or expired one, `Conflict` for one that is answered.
-    pub fn decide(&self, id: &str, state: State) -> Result<Approval> {
+    pub fn decide(&self, id: &str, state: State, by: Respondent) -> Result<Approval> {
         let decided = {
             let mut entries = self.lock();
             let entry = unanswered(&mut entries, id)?;
             entry.state = state;
+            entry.decided_by = Some(by);
             entry.clone()
         };
         self.announce();
@@ -277,6 +293,7 @@ impl Approvals {
                 rules: asked.rules.clone(),
                 is_grantable: asked.is_grantable,
                 state: State::Pending,
+                decided_by: None,
                 created_at: now,
                 expires_at: now + EXPIRES_AFTER,
                 key,
@@ -290,22 +307,22 @@ impl Approvals {
         Ok(approval)
     }
 
-    /// Takes an answered request out of the queue; `None` while it is pending, `Pending` when it is gone.
-    pub(crate) fn take(&self, id: &str) -> Option<State> {
-        let state = {
+    /// Takes an answered request out of the queue; `None` while it is pending.
+    pub(crate) fn take(&self, id: &str) -> Option<Taken> {
+        let taken = {
             let mut entries = self.lock();
-            match entries.get(id).map(|entry| entry.state) {
-                Some(State::Pending) => return None,
-                // Answered for another call like it, or expired: nobody answered this one.
-                None => State::Pending,
-                Some(state) => {
-                    entries.remove(id);
-                    state
-                }
+            if entries.get(id).is_some_and(|entry| entry.state == State::Pending) {
+                return None;
+            }
+            match entries.remove(id).map(|entry| (entry.state, entry.decided_by)) {
+                Some((State::Approved, Some(by))) => Taken::Approved(by),
+                Some((State::Denied, Some(by))) => Taken::Denied(by),
+                // What nobody has answered for allows nothing.
+                Some((State::Pending | State::Approved | State::Denied, _)) | None => Taken::Unanswered,
             }
         };
         self.announce();
-        Some(state)
+        Some(taken)
     }
 
     /// Removes a request, whatever its state.
@@ -359,7 +376,12 @@ pub(crate) fn digest(parts: &[&str]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use skynet_core::Canonical;
+    use skynet_core::{Canonical, call::Means};
+
+    /// Root, by `skynetctl`.
+    pub(crate) fn root() -> Respondent {
+        Respondent { means: Means::Skynetctl, uid: 0, user: Some("root".into()) }
+    }
 
     /// One of nobody's call.
     pub(crate) fn approval(input: &Value) -> Approval {
@@ -378,6 +400,7 @@ pub(crate) mod tests {
             rules: vec!["default for external".into()],
             is_grantable: true,
             state: State::Pending,
+            decided_by: None,
             created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
             expires_at: "2026-01-01T00:15:00Z".parse().unwrap(),
             key: String::new(),
@@ -397,19 +420,26 @@ pub(crate) mod tests {
         let approvals = Approvals::default();
         let now = Timestamp::now();
         let alive = Approval { expires_at: now + EXPIRES_AFTER, ..approval(&serde_json::json!({})) };
-        let expired =
-            Approval { id: "dead".into(), expires_at: now, state: State::Approved, ..alive.clone() };
+        let expired = Approval {
+            id: "dead".into(),
+            expires_at: now,
+            state: State::Approved,
+            decided_by: Some(root()),
+            ..alive.clone()
+        };
         // As they were before the time passed.
         let mut entries = approvals.entries.lock().unwrap();
         entries.extend([alive, expired].map(|entry| (entry.id.clone(), entry)));
         drop(entries);
-        assert_eq!(approvals.take("dead"), Some(State::Pending), "nobody approved it");
-        assert!(approvals.decide("dead", State::Approved).is_err() && approvals.pending("dead").is_err());
+        assert_eq!(approvals.take("dead"), Some(Taken::Unanswered), "nobody approved it");
+        assert!(
+            approvals.decide("dead", State::Approved, root()).is_err() && approvals.pending("dead").is_err()
+        );
         assert_eq!(approvals.take("00c0ffee"), None);
-        approvals.decide("00c0ffee", State::Denied).unwrap();
-        assert!(approvals.decide("00c0ffee", State::Approved).is_err(), "a no stays a no");
-        assert_eq!(approvals.take("00c0ffee"), Some(State::Denied));
-        assert_eq!(approvals.take("00c0ffee"), Some(State::Pending), "it counts once");
+        approvals.decide("00c0ffee", State::Denied, root()).unwrap();
+        assert!(approvals.decide("00c0ffee", State::Approved, root()).is_err(), "a no stays a no");
+        assert_eq!(approvals.take("00c0ffee"), Some(Taken::Denied(root())));
+        assert_eq!(approvals.take("00c0ffee"), Some(Taken::Unanswered), "it counts once");
         assert!(approvals.list().is_empty());
     }
 

@@ -193,15 +193,12 @@ fn in_doubt(call: &Call) -> Error {
     ))
 }
 
-/// Records what a human said of a call that waited for him; the call itself may never come back.
+/// Records what a human said of a call that waited for him, who he is and how he said it; the call itself may never come back.
 ///
 /// # Errors
 /// What the filesystem says.
-pub async fn record_decision(
-    ledger: &Ledger,
-    approval: &Approval,
-    by: u32,
-) -> Result<(), skynet_store::Error> {
+pub async fn record_decision(ledger: &Ledger, approval: &Approval) -> Result<(), skynet_store::Error> {
+    let by = approval.decided_by.as_ref();
     let line = json!({
         "kind": "decision",
         "approval": approval.id,
@@ -214,7 +211,9 @@ pub async fn record_decision(
         "rules": approval.rules,
         "input": approval.recorded,
         "input_digest": approval.digest,
-        "by": by,
+        "by": by.map(|one| one.uid),
+        "by_user": by.and_then(|one| one.user.as_deref()),
+        "through": by.map(|one| one.means.as_str()),
     });
     let position = ledger.append(line.to_string().as_bytes())?;
     ledger.sync(position).await
@@ -267,7 +266,13 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_parent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    confirmed_by: Option<&'a str>,
+    confirmed_by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed_uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed_user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resend: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -293,6 +298,7 @@ impl<'a> Line<'a> {
             None => (redact::names_and_sizes(&call.raw), hex(&Sha256::digest(&call.raw))),
         };
         let notes = &call.notes;
+        let confirmed_by = notes.confirmed_by.as_ref();
         Self {
             kind: "call",
             call: call.id.to_string(),
@@ -311,7 +317,10 @@ impl<'a> Line<'a> {
             token_id: call.caller.token.as_ref().map(|token| token.id.as_str()),
             via: notes.via,
             trace_parent: notes.trace_parent.as_deref(),
-            confirmed_by: notes.confirmed_by.as_deref(),
+            confirmed_by: confirmed_by.map(|one| one.means.as_str()),
+            confirmed_uid: confirmed_by.map(|one| one.uid),
+            confirmed_user: confirmed_by.and_then(|one| one.user.as_deref()),
+            grant: confirmed_by.and_then(|one| one.means.grant()),
             resend: call.resend.then_some(true),
             from_cache: notes.from_cache.then_some(true),
             before: notes.before.lock().unwrap_or_else(PoisonError::into_inner).clone(),

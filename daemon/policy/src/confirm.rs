@@ -1,7 +1,7 @@
 //! What destroys or leaves the host, and what a rule marks, waits for a human.
 
 use crate::{
-    approvals::{Approval, Approvals, State},
+    approvals::{Approval, Approvals, Taken},
     factor::Factor,
     grants::Grants,
     question::Detail,
@@ -9,7 +9,7 @@ use crate::{
 use async_trait::async_trait;
 use skynet_core::{
     Answer, Call, Error, Layer, Next, Result,
-    call::{Asked, Question},
+    call::{Asked, Means, Question, Respondent},
     ctx::Progress,
 };
 use std::{future::pending, sync::Arc, time::Duration};
@@ -26,7 +26,8 @@ pub(crate) struct Confirm {
 }
 
 enum Outcome {
-    Decided(State, &'static str),
+    Approved(Respondent),
+    Denied(Respondent),
     NobodyAnswered,
     /// The client was given the question.
     Handed,
@@ -54,8 +55,8 @@ impl Confirm {
         let mut changes = self.approvals.changes();
         let queue = async {
             loop {
-                if let Some(state) = self.approvals.take(&approval.id) {
-                    return state;
+                if let Some(taken) = self.approvals.take(&approval.id) {
+                    return taken;
                 }
                 if changes.changed().await.is_err() {
                     return pending().await;
@@ -72,15 +73,16 @@ impl Confirm {
             tokio::select! {
                 // An approval given before the call was made again counts, whoever else could be asked.
                 biased;
-                state = &mut queue => return match state {
-                    State::Pending => Outcome::NobodyAnswered,
-                    State::Approved | State::Denied => Outcome::Decided(state, "skynetctl"),
+                taken = &mut queue => return match taken {
+                    Taken::Approved(by) => Outcome::Approved(by),
+                    Taken::Denied(by) => Outcome::Denied(by),
+                    Taken::Unanswered => Outcome::NobodyAnswered,
                 },
                 answer = &mut dialog, if can_dialog => match answer {
                     Asked::Yes | Asked::No => {
                         self.approvals.withdraw(&approval.id);
-                        let state = if answer == Asked::Yes { State::Approved } else { State::Denied };
-                        return Outcome::Decided(state, "client");
+                        let by = at_the_client(call);
+                        return if answer == Asked::Yes { Outcome::Approved(by) } else { Outcome::Denied(by) };
                     }
                     // The entry stays: the same call comes back with the answer, or finds one in the queue.
                     Asked::Later => return Outcome::Handed,
@@ -98,6 +100,11 @@ impl Confirm {
             }
         }
     }
+}
+
+/// The word of whom the client speaks for.
+fn at_the_client(call: &Call) -> Respondent {
+    Respondent { means: Means::Client, uid: call.caller.uid, user: Some(call.caller.user.clone()) }
 }
 
 #[async_trait]
@@ -118,6 +125,7 @@ impl Layer for Confirm {
         // Everything has judged the call by now, and nothing denied it.
         if let Some(grant) = self.grants.answering(call, &asked)? {
             call.notes.rule = Some(format!("{rule}: allow by grant {}", grant.id));
+            call.notes.confirmed_by = Some(grant.respondent());
             return next.run(call).await;
         }
         for name in call.tool.secrets_of(call.input()?)? {
@@ -134,13 +142,14 @@ impl Layer for Confirm {
         call.reacquire_slots().await;
         let (tool, id) = (approval.tool, &approval.id);
         match outcome {
-            Outcome::Decided(State::Approved, by) => {
-                call.notes.confirmed_by = Some(by.into());
+            Outcome::Approved(by) => {
+                call.notes.confirmed_by = Some(by);
                 next.run(call).await
             }
-            Outcome::Decided(State::Denied | State::Pending, by) => {
-                Err(Error::denied(format!("`{tool}` was declined by the human (through {by})")))
-            }
+            Outcome::Denied(by) => Err(Error::denied(format!(
+                "`{tool}` was declined by the human (through {})",
+                by.means.as_str()
+            ))),
             Outcome::Canceled => {
                 self.approvals.withdraw(id);
                 Err(Error::canceled("the client canceled the call while it waited for approval"))

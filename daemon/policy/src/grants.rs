@@ -9,7 +9,11 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use skynet_core::{Call, Effect, Error, Result, call::AskedBy, canonical::hex};
+use skynet_core::{
+    Call, Effect, Error, Result,
+    call::{AskedBy, Means, Respondent},
+    canonical::hex,
+};
 use skynet_secrets::Keyring;
 use skynet_store::{Ledger, Table, Tables};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -37,15 +41,13 @@ pub enum Breadth {
     Path,
 }
 
-/// What is to be granted, and by whom.
+/// What is to be granted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
     /// Which calls.
     pub breadth: Breadth,
     /// Without end, if it is not said.
     pub lives_for: Option<Duration>,
-    /// The uid of who grants.
-    pub by: u32,
 }
 
 /// One grant, as stored and as shown.
@@ -75,6 +77,9 @@ pub struct Grant {
     pub input: Value,
     /// The uid of who granted it.
     pub granted_by: u32,
+    /// His name, unless it is older than that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_by_user: Option<String>,
     /// When.
     pub granted_at: Timestamp,
     /// From then on it counts for nothing.
@@ -82,6 +87,15 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whose word it is when it answers for a call.
+    pub(crate) fn respondent(&self) -> Respondent {
+        Respondent {
+            means: Means::Grant(self.id.clone()),
+            uid: self.granted_by,
+            user: self.granted_by_user.as_deref().map(Into::into),
+        }
+    }
+
     fn is_alive(&self) -> bool {
         self.expires_at.is_none_or(|expires_at| expires_at > Timestamp::now())
     }
@@ -138,17 +152,23 @@ impl Grants {
     /// # Errors
     /// As [`Approvals::decide`]; `InvalidInput` for a call that may not be granted, or not so: then nothing was decided.
     /// `Unavailable` when that cannot be recorded or stored durably: then the call is approved once, and no more.
-    pub async fn approve(&self, approvals: &Approvals, id: &str, wish: Wish) -> Result<(Approval, Grant)> {
+    pub async fn approve(
+        &self,
+        approvals: &Approvals,
+        id: &str,
+        wish: Wish,
+        by: &Respondent,
+    ) -> Result<(Approval, Grant)> {
         let pending = approvals.pending(id)?;
         let covers = covers(&pending, wish.breadth)?;
-        let approval = approvals.decide(id, State::Approved)?;
+        let approval = approvals.decide(id, State::Approved, by.clone())?;
         let only_once = |err| {
             Error::unavailable(
                 "the call is approved once, but not for always: that cannot be recorded durably",
             )
             .with_source(err)
         };
-        let grant = self.write(&approval, covers, wish).await.map_err(only_once)?;
+        let grant = self.write(&approval, covers, wish, by).await.map_err(only_once)?;
         Ok((approval, grant))
     }
 
@@ -192,6 +212,7 @@ impl Grants {
         approval: &Approval,
         covers: Covers,
         wish: Wish,
+        by: &Respondent,
     ) -> Result<Grant, skynet_store::Error> {
         let now = Timestamp::now();
         let seconds = |life: Duration| Duration::from_secs(life.as_secs().min(LONGEST_LIFE));
@@ -208,15 +229,16 @@ impl Grants {
             program: approval.bounds.program.clone(),
             rules: approval.rules.clone(),
             input: approval.recorded.clone(),
-            granted_by: wish.by,
+            granted_by: by.uid,
+            granted_by_user: by.user.as_deref().map(str::to_owned),
             granted_at: now,
             expires_at: wish.lives_for.map(|life| now + seconds(life)),
         };
         let grant = self.redacted(&grant)?;
         if let Some(replaced) = self.table.get(&key)?.filter(Grant::is_alive) {
-            self.record("grant_revoked", &replaced, wish.by).await?;
+            self.record("grant_revoked", &replaced, by.uid).await?;
         }
-        self.record("grant", &grant, wish.by).await?;
+        self.record("grant", &grant, by.uid).await?;
         self.forget_expired();
         self.table.put_durably(&key, &grant)?;
         Ok(grant)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::approvals::tests::approval;
+use crate::approvals::tests::{approval, root};
 use skynet_secrets::{MasterKey, Secrets};
 use std::path::Path;
 
@@ -9,7 +9,7 @@ fn open(directory: &Path) -> Grants {
     Grants::open(&Tables::open(&directory.join("state")).unwrap(), ledger, Arc::new(Keyring::new(keyring)))
 }
 
-const INPUT: Wish = Wish { breadth: Breadth::Input, lives_for: None, by: 0 };
+const INPUT: Wish = Wish { breadth: Breadth::Input, lives_for: None };
 
 fn kinds(grants: &Grants) -> Vec<Value> {
     let records = grants.ledger.records().unwrap();
@@ -21,8 +21,10 @@ async fn a_grant_is_recorded_listed_to_its_user_and_ends_once() {
     let directory = tempfile::tempdir().unwrap();
     let grants = open(directory.path());
     let one = approval(&json!({ "path": "a\u{202e}" }));
-    let granted = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT).await.unwrap();
+    let granted = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT, &root()).await.unwrap();
     assert_eq!((granted.uid, granted.granted_by, granted.expires_at), (1000, 0, None));
+    assert_eq!(granted.respondent().means, Means::Grant(granted.id.clone()));
+    assert_eq!(granted.respondent().user.as_deref(), Some("root"));
     assert_eq!(granted.text(), "path \"a\\u{202e}\"");
     assert_eq!(
         (grants.list(None).len(), grants.list(Some(1000)).len(), grants.list(Some(1)).len()),
@@ -45,7 +47,7 @@ async fn what_ends_counts_for_nothing_and_is_forgotten() {
     let wish = Wish { lives_for: Some(Duration::ZERO), ..INPUT };
     for (wish, path) in [(wish, "a"), (Wish { lives_for: Some(Duration::MAX), ..INPUT }, "b")] {
         let one = approval(&json!({ "path": path }));
-        grants.write(&one, covers(&one, Breadth::Path).unwrap(), wish).await.unwrap();
+        grants.write(&one, covers(&one, Breadth::Path).unwrap(), wish, &root()).await.unwrap();
     }
     let left = grants.list(None);
     assert_eq!(left.len(), 1);
@@ -58,8 +60,8 @@ async fn a_grant_made_again_takes_the_place_of_the_first() {
     let directory = tempfile::tempdir().unwrap();
     let grants = open(directory.path());
     let one = approval(&json!({}));
-    let first = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT).await.unwrap();
-    let second = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT).await.unwrap();
+    let first = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT, &root()).await.unwrap();
+    let second = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT, &root()).await.unwrap();
     assert_eq!(grants.list(None), [second]);
     assert!(grants.revoke(&Approvals::default(), &first.id, None, 0).await.is_err());
     assert_eq!(kinds(&grants), ["grant", "grant_revoked", "grant"]);
@@ -91,4 +93,17 @@ fn a_key_is_of_one_user_place_tool_effect_and_input() {
     ];
     let different: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(different.len(), all.len());
+}
+
+#[tokio::test]
+async fn a_grant_of_before_names_were_kept_counts_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let grants = open(directory.path());
+    let one = approval(&json!({}));
+    let granted = grants.write(&one, covers(&one, Breadth::Input).unwrap(), INPUT, &root()).await.unwrap();
+    let mut stored = serde_json::to_value(&granted).unwrap();
+    assert_eq!(stored.as_object_mut().unwrap().remove("granted_by_user"), Some(json!("root")));
+    let old: Grant = serde_json::from_value(stored).unwrap();
+    let expected = Respondent { means: Means::Grant(granted.id), uid: 0, user: None };
+    assert!(old.is_alive() && old.respondent() == expected, "{old:?}");
 }

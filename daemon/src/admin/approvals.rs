@@ -2,7 +2,10 @@
 
 use super::{Office, for_administrators, grants, refused, timestamp};
 use crate::relay::peer;
-use skynet_core::ErrorKind;
+use skynet_core::{
+    ErrorKind,
+    call::{Means, Respondent},
+};
 use skynet_policy::{
     Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Wish, record_decision,
 };
@@ -73,14 +76,13 @@ impl Office {
         &self,
         id: &str,
         wish: GrantWish,
-        by: u32,
+        by: &Respondent,
     ) -> skynet_core::Result<(Pending, Option<Grant>)> {
         let wish = Wish {
             breadth: if wish.by_path { Breadth::Path } else { Breadth::Input },
             lives_for: (wish.lives_for_seconds > 0).then(|| Duration::from_secs(wish.lives_for_seconds)),
-            by,
         };
-        let (approval, grant) = self.services.grants.approve(&self.services.approvals, id, wish).await?;
+        let (approval, grant) = self.services.grants.approve(&self.services.approvals, id, wish, by).await?;
         Ok((approval, Some(grant)))
     }
 }
@@ -131,6 +133,7 @@ impl Approvals for Office {
         let by = peer.uid;
         let DecideApprovalRequest { id, approve, always } = request.into_inner();
         let found = self.find(&id, by)?;
+        let mut means = Means::Skynetctl;
         if !self.desk.people.is_administrator(by) {
             if always.is_some() {
                 return Err(Status::permission_denied(format!(
@@ -141,16 +144,17 @@ impl Approvals for Office {
                 // One that was answered already is not asked about.
                 let found = self.services.approvals.pending(&found.id).map_err(undecided)?;
                 self.polkit.vouches(&peer, &found).await?;
+                means = Means::Polkit;
             }
         }
+        // Who the host has no name for any more is known by his number.
+        let user = self.desk.people.find(by).await.ok().map(|person| person.name);
+        let respondent = Respondent { means, uid: by, user };
+        let approvals = &self.services.approvals;
         let decided = match (approve, always) {
-            (true, Some(always)) => self.grant(&id, always, by).await,
-            (true, None) => {
-                self.services.approvals.decide(&id, ApprovalState::Approved).map(|one| (one, None))
-            }
-            (false, None) => {
-                self.services.approvals.decide(&id, ApprovalState::Denied).map(|one| (one, None))
-            }
+            (true, Some(always)) => self.grant(&id, always, &respondent).await,
+            (true, None) => approvals.decide(&id, ApprovalState::Approved, respondent).map(|one| (one, None)),
+            (false, None) => approvals.decide(&id, ApprovalState::Denied, respondent).map(|one| (one, None)),
             (false, Some(_)) => return Err(Status::invalid_argument("what is denied is not granted")),
         };
         let (approval, grant) = decided.map_err(undecided)?;
@@ -162,7 +166,7 @@ impl Approvals for Office {
             "a call was decided about"
         );
         // What was decided counts already; who decided it is told that the log lacks it.
-        record_decision(&self.services.audit, &approval, by).await.map_err(|err| {
+        record_decision(&self.services.audit, &approval).await.map_err(|err| {
             Status::unavailable(format!(
                 "the call is {}, but that could not be recorded durably: {err}",
                 approval.state.as_str()
