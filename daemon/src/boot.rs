@@ -7,7 +7,8 @@ use crate::{
     door::{Door, Site},
     health::Health,
     house::House,
-    http, limits, log, metrics, notify,
+    http, limits, log, metrics,
+    notify::{self, Desktop},
     relay::Desk,
     reload::Reload,
     socket::{self, Clients},
@@ -32,6 +33,9 @@ pub(crate) const NO_HOME: &str = "/nonexistent";
 
 /// Calls under way have that long to end when the daemon stops; the units give it two seconds more.
 const DRAIN: Duration = Duration::from_secs(8);
+
+/// So long the desktop may take then to hide what nobody waits for any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The home directory of this user; clients strip the environment, but a daemon has `HOME`.
 pub(crate) fn home() -> Result<PathBuf> {
@@ -80,10 +84,14 @@ pub(crate) async fn run(
         Some(address) => metrics::bind(address, &mut inherited).await,
         None => None,
     };
-    if config.confirm.notify {
-        // Until the runtime ends.
-        tokio::spawn(notify::run(house.services.approvals.clone()));
-    }
+    let desktop = config.confirm.notify.then(|| {
+        let (services, people, stop) =
+            (house.services.clone(), house.desk.people.clone(), house.desk.stop.clone());
+        tokio::spawn(async move {
+            let user = people.find(uid).await.ok().map(|person| person.name);
+            notify::run(Desktop { services, uid, user, stop }).await;
+        })
+    });
     let path = door.path.clone();
     let http_limits = config.http.limits();
     let reload = Reload::new(
@@ -109,6 +117,10 @@ pub(crate) async fn run(
     tracing::info!(socket = %path.display(), state = %state.display(), tools = house.desk.calls.registry().len(), "ready");
     let listeners = Listeners { http, http_limits, scraped };
     serve(house, clients, listeners, (path, state), reload, slots, signals).await?;
+    if let Some(desktop) = desktop {
+        // It takes back what it shows; a desktop that hangs may go on to show it.
+        let _ = tokio::time::timeout(FAREWELL, desktop).await;
+    }
     if let Some(socket) = own_socket {
         // A socket left behind would only be replaced at the next start.
         let _ = std::fs::remove_file(socket);

@@ -61,3 +61,24 @@ pub(crate) fn all(config: &Config, home: &Path) -> Result<()> {
     Claims::new(&config.policy.workspaces)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_for_a_daemon_of_one_kind_is_refused_for_the_other() {
+        for (text, is_host, named) in [
+            ("[confirm]\nnotify = true\n", true, "`confirm.notify` is for a daemon of one user"),
+            (
+                "[confirm]\nfactor = 'polkit'\n",
+                false,
+                "`confirm.factor = \"polkit\"` is for a daemon of a whole host",
+            ),
+        ] {
+            let config: Config = toml::from_str(text).unwrap();
+            mode(&config, !is_host).unwrap();
+            assert!(mode(&config, is_host).unwrap_err().to_string().starts_with(named), "{text}");
+        }
+    }
+}

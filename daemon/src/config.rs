@@ -71,7 +71,7 @@ pub(crate) struct Confirm {
     /// Whose word counts; by default `client` for a daemon of one user, `admin-uid` for one of a whole host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) factor: Option<Factor>,
-    /// Tell the user's desktop that a call waits, if notify-send is installed. For a daemon of one user.
+    /// Tell the user's desktop that a call waits; where the factor is `client`, it can be answered there. For a daemon of one user.
     pub(crate) notify: bool,
 }
 

@@ -18,6 +18,7 @@ mod crowd;
 mod ctl;
 mod daemon;
 mod damage;
+mod desktop;
 mod dialogs;
 mod disk;
 mod environment;

@@ -138,6 +138,17 @@ impl Daemon {
         Self::begin(home, command).expect("skynetd must start")
     }
 
+    /// Starts one that finds the bus of a session at this address.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_on_bus(home: &Home, address: &str) -> Self {
+        let mut command = home.command("skynetd");
+        command.env("DBUS_SESSION_BUS_ADDRESS", address);
+        Self::begin(home, command).expect("skynetd must start")
+    }
+
     /// Starts a daemon of another build.
     pub fn start_program(home: &Home, name: &str) -> Result<Self, String> {
         Self::begin(home, home.command(name))

@@ -16,7 +16,7 @@ pub enum Factor {
 }
 
 impl Factor {
-    /// Whether the dialog of a client decides.
+    /// Whether the dialog of a client decides, and a notification on the user's desktop.
     #[must_use]
     pub const fn counts_dialogs(self) -> bool {
         matches!(self, Self::Client)
