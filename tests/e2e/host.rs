@@ -6,6 +6,7 @@ mod image;
 mod knowledge;
 mod models;
 mod packages;
+mod polkit;
 mod services;
 mod shipped;
 mod system;

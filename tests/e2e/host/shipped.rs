@@ -14,17 +14,22 @@ const WORKSPACE: &str = "/home/ann/project";
 /// Exposure as `systemd-analyze security` counts it, from 0 (none) to 10.
 const MOST_EXPOSED: f64 = 2.5;
 
-/// A package of these programs, or that of `SKYNET_PACKAGE` where none can be made; and one of the next release.
-fn packages() -> Option<(Vec<u8>, Vec<u8>)> {
+/// A package of these programs, or that of `SKYNET_PACKAGE` where none can be made.
+pub(super) fn package() -> Option<Vec<u8>> {
     components::program("dpkg-deb")?;
-    let scratch = tempfile::tempdir().unwrap();
-    let package = match std::env::var_os("SKYNET_PACKAGE") {
-        Some(file) => fs::read(file).unwrap(),
+    match std::env::var_os("SKYNET_PACKAGE") {
+        Some(file) => Some(fs::read(file).unwrap()),
         None => {
             let shop = Workshop::open_working()?;
-            fs::read(shop.make("deb", "deb")).unwrap()
+            Some(fs::read(shop.make("deb", "deb")).unwrap())
         }
-    };
+    }
+}
+
+/// The same, and one of the next release.
+fn packages() -> Option<(Vec<u8>, Vec<u8>)> {
+    let package = package()?;
+    let scratch = tempfile::tempdir().unwrap();
     let (file, root, next) =
         (scratch.path().join("skynet.deb"), scratch.path().join("root"), scratch.path().join("next.deb"));
     fs::write(&file, &package).unwrap();
