@@ -1,6 +1,6 @@
 //! Tells the user's desktop that a call waits for him (`confirm.notify`), and takes his answer where the word of his own session
 //! counts (`confirm.factor = "client"`). It speaks to the server of notifications on the session bus (Desktop Notifications
-//! Specification 1.2), opens none, and never shows a part of a question with a button to approve it.
+//! Specification 1.2), runs no program, and never shows a part of a question with a button to approve it.
 
 use jiff::Timestamp;
 use skynet_core::call::{Means, Respondent};

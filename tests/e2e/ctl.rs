@@ -143,7 +143,10 @@ fn approvals_are_listed_and_decided() {
     let said: Vec<_> = decisions.iter().map(|line| (&line["decision"], &line["tool"], &line["by"])).collect();
     let (uid, tool) = (json!(rustix::process::getuid().as_raw()), json!("files_write"));
     assert_eq!(said, [(&json!("approved"), &tool, &uid), (&json!("denied"), &tool, &uid)], "{log}");
-    assert!(decisions.iter().all(|line| line["through"] == "skynetctl" && line["by_user"].is_string()), "{log}");
+    assert!(
+        decisions.iter().all(|line| line["through"] == "skynetctl" && line["by_user"].is_string()),
+        "{log}"
+    );
     // The call that ran says the same, wherever it is shown.
     let ran = log.lines().map(parsed).find(|line| line["outcome"] == "ok").unwrap();
     assert_eq!((&ran["confirmed_by"], &ran["confirmed_uid"]), (&json!("skynetctl"), &uid), "{ran}");

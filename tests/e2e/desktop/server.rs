@@ -214,7 +214,13 @@ impl Desktop {
             other.emit_signal(None::<&str>, PATH, NAME, "ActionInvoked", &body).await.unwrap();
             // The bus answers in order: it has passed that on by then.
             other
-                .call_method(Some("org.freedesktop.DBus"), "/", Some("org.freedesktop.DBus"), "GetId", &())
+                .call_method(
+                    Some("org.freedesktop.DBus"),
+                    "/org/freedesktop/DBus",
+                    Some("org.freedesktop.DBus"),
+                    "GetId",
+                    &(),
+                )
                 .await
                 .unwrap();
         });
