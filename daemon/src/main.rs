@@ -35,6 +35,7 @@ mod sessions;
 mod shelf;
 mod socket;
 mod sources;
+mod standing;
 mod state;
 mod supervisor;
 mod tokens;

@@ -95,20 +95,13 @@ impl Purse {
     pub(crate) async fn one(&self, wanting: &Wanting<'_>, text: &str) -> Result<Vec<u8>> {
         match Reference::parse(text).map_err(refused)? {
             Reference::Kept(name) => {
-                let (keyring, uid) = (self.keyring.clone(), wanting.origin.caller.uid);
-                let (shown, audience) = (name.clone(), wanting.audience.to_vec());
-                match blocking(move || kept(&keyring, uid, &name, &audience)).await? {
+                let uid = wanting.origin.caller.uid;
+                match self.kept(uid, &name, wanting.audience).await? {
                     Kept::Here(value) => Ok(value),
                     Kept::InVault(place) => {
-                        self.fetch(uid, &wanting.origin.caller.user, shown.as_str(), &place).await
+                        self.fetch(uid, &wanting.origin.caller.user, name.as_str(), &place).await
                     }
-                    Kept::AtProvider => {
-                        let given = self.keeper.token(uid, &shown).await.map_err(of_provider)?;
-                        // That took a while, and its user may have logged in anew for other hosts.
-                        let way = format!("secret login {shown}");
-                        check_purpose(&shown, &given.purpose, wanting.audience, way)?;
-                        Ok(given.value.to_vec())
-                    }
+                    Kept::AtProvider => self.token(uid, &name, wanting.audience).await,
                 }
             }
             Reference::Variable { file, name } => {
@@ -116,6 +109,26 @@ impl Purse {
                 found.pop().map(|(_, value)| value).ok_or_else(|| Error::internal("the variable is gone"))
             }
         }
+    }
+
+    /// Where the value of a secret of this user is, which he may use for this audience.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied` when it is not for this audience, `Unavailable` when it cannot be read.
+    pub(crate) async fn kept(&self, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
+        let (keyring, name, audience) = (self.keyring.clone(), name.clone(), audience.to_vec());
+        blocking(move || kept(&keyring, uid, &name, &audience)).await
+    }
+
+    /// The access token of that name, with a while left to count.
+    ///
+    /// # Errors
+    /// `Denied` when it is not for this audience or its user has to log in again, `Unavailable` as the provider says.
+    pub(crate) async fn token(&self, uid: u32, name: &Name, audience: &[String]) -> Result<Vec<u8>> {
+        let given = self.keeper.token(uid, name).await.map_err(of_provider)?;
+        // That took a while, and its user may have logged in anew for other hosts.
+        check_purpose(name, &given.purpose, audience, format!("secret login {name}"))?;
+        Ok(given.value.to_vec())
     }
 
     /// Whether this user has what follows `secret://`; of a file, whether it is named as one is.
@@ -175,7 +188,7 @@ impl Purse {
 }
 
 /// Where a secret is.
-enum Kept {
+pub(crate) enum Kept {
     Here(Vec<u8>),
     InVault(String),
     /// As an access token, which the keeper has or gets.
@@ -281,7 +294,7 @@ fn check_audience(hosts: &[String], audience: &[String], what: &str, way: &str) 
     )))
 }
 
-fn refused(err: SecretError) -> Error {
+pub(crate) fn refused(err: SecretError) -> Error {
     match err {
         SecretError::Invalid(reason) => Error::invalid_input(reason),
         other => Error::unavailable(other.to_string()),

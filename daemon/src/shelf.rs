@@ -3,6 +3,7 @@
 use crate::{
     agent, credentials,
     purse::{Purse, Wanting},
+    standing,
 };
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -11,7 +12,7 @@ use skynet_core::{
     CallId, Caller, Error, Outbox, Result, Usage,
     call::Notes,
     change::{Changed, Extent, Recorded},
-    ctx::{Credential, Keep, Origin, Progress, Remote},
+    ctx::{Credential, Keep, Origin, Progress, Remote, Standing},
 };
 use skynet_secrets::{Keyring, has_mark};
 use skynet_store::{Blobs, Ledger};
@@ -113,6 +114,12 @@ impl Outbox for Shelf {
         let value = self.purse.one(&self.wanting(audience)?, name).await?;
         self.note_secret(name);
         Ok(value)
+    }
+
+    async fn standing_secret(&self, name: &str, audience: &[String]) -> Result<Arc<dyn Standing>> {
+        let standing = standing::open(&self.purse, &self.wanting(audience)?, name).await?;
+        self.note_secret(name);
+        Ok(standing)
     }
 
     async fn check_secret(&self, name: &str) -> Result<()> {

@@ -19,6 +19,9 @@ use std::{
 
 const VALUE: &str = "Tr0ub4dor-3-horse-staple";
 
+/// What the secret is rotated to.
+const NEXT: &str = "another-staple-altogether";
+
 const SETTINGS: &str = "[network]\nreachable = ['127.0.0.0/8', '::1/128']\n\
     [[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
 
@@ -244,4 +247,39 @@ fn a_job_has_its_header_until_the_daemon_ends() {
     wait_until(|| project.join("done").exists());
     assert!(wrote("second", "403"), "{:?}", fs::read_to_string(project.join("second")));
     assert_eq!(host.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn a_job_adds_what_the_secret_is_now_and_nothing_once_it_is_deleted() {
+    let mut bench = Bench::new();
+    let port = bench.host.port;
+    let fetch = format!("curl -sS --noproxy '' -w '%{{http_code}}' https://localhost:{port}/");
+    let script = format!(
+        "for turn in 1 2 3 4; do until [ -e ask$turn ]; do sleep 0.1; done; {fetch} > said$turn; touch done$turn; done"
+    );
+    let input = json!({ "script": script, "network": bench.network(), "timeout_seconds": 120 });
+    bench.shim.call("exec_start_job", input).unwrap();
+    let project = bench.home.project.clone();
+    let ask = |turn: u32| {
+        fs::write(project.join(format!("ask{turn}")), "").unwrap();
+        wait_until(|| project.join(format!("done{turn}")).exists());
+        fs::read_to_string(project.join(format!("said{turn}"))).unwrap()
+    };
+    assert_eq!(ask(1), "welcome\n200");
+    assert!(bench.host.asked().concat().contains(VALUE));
+    bench.home.give(&["secret", "rotate", "deploy"], NEXT);
+    assert_eq!(ask(2), "welcome\n200");
+    let asked = bench.host.asked().concat();
+    assert!(
+        asked.contains(&format!("authorization: Bearer {NEXT}\r\n")) && !asked.contains(VALUE),
+        "{asked}"
+    );
+    // It is for another host now.
+    bench.home.give(&["secret", "set", "deploy", "--replace", "--host", "api.example.org"], NEXT);
+    let said = ask(3);
+    assert!(said.ends_with("403") && said.contains("`deploy` is for api.example.org"), "{said}");
+    assert_eq!(bench.home.ctl(&["secret", "delete", "deploy"]).0, 0);
+    let said = ask(4);
+    assert!(said.ends_with("403") && said.contains("there is no secret `deploy`"), "{said}");
+    assert_eq!(bench.host.asked(), Vec::<String>::new());
 }

@@ -48,6 +48,11 @@ pub trait Outbox: Send + Sync {
         Err(Error::internal("no secrets are given out here"))
     }
 
+    /// The same for who asks for the value again and again, also when the call has ended. Whoever is refused it now is told so now.
+    async fn standing_secret(&self, _name: &str, _audience: &[String]) -> Result<Arc<dyn Standing>> {
+        Err(Error::internal("no secrets are given out here"))
+    }
+
     /// Whether [`Outbox::secret`] could give that one to this caller, as far as that is known without reading his files.
     async fn check_secret(&self, _name: &str) -> Result<()> {
         Ok(())
@@ -72,6 +77,16 @@ pub trait Outbox: Send + Sync {
     async fn open_kept(&self, _what: Keep, _name: &str) -> Result<OwnedFd> {
         Err(Error::internal("nothing is kept here"))
     }
+}
+
+/// A secret for which somebody may ask more than once: it may be rotated, deleted or for other hosts meanwhile.
+#[async_trait]
+pub trait Standing: Send + Sync {
+    /// The value as it is now.
+    ///
+    /// # Errors
+    /// Those of [`CallCtx::secret`].
+    async fn value(&self) -> Result<Vec<u8>>;
 }
 
 /// What is kept for a caller.
@@ -346,6 +361,14 @@ impl CallCtx {
     /// `NotFound` when there is none of that name, `Denied` when this caller may not use it, or not for this audience.
     pub async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
         self.outbox.secret(name, audience).await
+    }
+
+    /// [`Outbox::standing_secret`].
+    ///
+    /// # Errors
+    /// Those of [`CallCtx::secret`].
+    pub async fn standing_secret(&self, name: &str, audience: &[String]) -> Result<Arc<dyn Standing>> {
+        self.outbox.standing_secret(name, audience).await
     }
 
     /// [`Outbox::secrets`].

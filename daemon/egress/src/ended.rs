@@ -13,14 +13,14 @@ use hyper::{
     Method, Request, Response, StatusCode, Uri, Version,
     body::Incoming,
     client::conn::http1::{SendRequest, handshake},
-    header::{HOST, HeaderMap, HeaderValue, UPGRADE},
+    header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE},
     http::uri::Authority,
     server::conn::http1::Builder,
     service::service_fn,
     upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{cmp::Reverse, convert::Infallible, io, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -74,6 +74,10 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, host: Arc<Ended>, command: Upgr
 impl Upstream {
     async fn answer(&self, mut request: Request<Incoming>) -> Result<Reply, Failure> {
         prepare(&self.host, &mut request)?;
+        for (name, value) in self.host.headers().await? {
+            // In place of all that the command says there.
+            request.headers_mut().insert(name, value);
+        }
         let mut response = self.send(request).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failure::Unfit(StatusCode::BAD_GATEWAY, "the host changes the protocol unasked"));
@@ -146,6 +150,20 @@ fn prepare(host: &Ended, request: &mut Request<Incoming>) -> Result<(), Failure>
             "no other protocol, such as that of WebSockets, is passed on to a host that gets a header of `network`",
         ));
     }
+    // A body is told by its length, or as one that is chunked, once. What different servers read differently would let the end of one
+    // request be the beginning of the next (RFC 9112, section 11.2), and that one has the header.
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let is_plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(one), None) => one.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    if !is_plain {
+        return Err(Failure::Unfit(
+            StatusCode::NOT_IMPLEMENTED,
+            "no other `Transfer-Encoding` than `chunked` is passed on to a host that gets a header of `network`",
+        ));
+    }
     let mut named = request.headers().get_all(HOST).iter();
     let is_host = match (named.next(), named.next()) {
         (Some(one), None) => {
@@ -166,10 +184,6 @@ fn prepare(host: &Ended, request: &mut Request<Incoming>) -> Result<(), Failure>
     leave_hop(headers);
     let written = HeaderValue::try_from(host.written());
     headers.insert(HOST, written.map_err(|_| Failure::Bad("the host cannot be read"))?);
-    for (name, value) in &host.headers {
-        // In place of all that the command says there.
-        headers.insert(name, value.clone());
-    }
     Ok(())
 }
 
@@ -191,8 +205,12 @@ impl Ended {
 
     /// Takes out what it was sent and sends back.
     fn hide(&self, headers: &mut HeaderMap) {
+        let sent = self.sent();
+        // The longest first: one may be the beginning of another.
+        let mut hidden: Vec<_> = sent.iter().collect();
+        hidden.sort_by_key(|value| Reverse(value.len()));
         for value in headers.values_mut() {
-            if let Some(clean) = without(value.as_bytes(), &self.hidden) {
+            if let Some(clean) = without(value.as_bytes(), hidden.iter().copied()) {
                 // What is left of a value that was one is one.
                 *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("[redacted]"));
             }

@@ -1,14 +1,15 @@
 use super::*;
 use crate::{
-    Adding, Grant, IpNet, Roots, Template,
+    Adding, Grant, IpNet, Missing, Roots, Source, Template,
     authority::{Authority, Unusable},
 };
+use async_trait::async_trait;
 use rustls::{
     ClientConfig,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Mutex as Plain};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
@@ -76,11 +77,36 @@ async fn host(authority: Authority, name: &str) -> u16 {
     port
 }
 
+/// A secret that is rotated and deleted.
+struct Kept(Plain<Result<Vec<u8>, &'static str>>);
+
+impl Kept {
+    fn new(value: &str) -> Arc<Self> {
+        Arc::new(Self(Plain::new(Ok(value.into()))))
+    }
+
+    fn set(&self, value: Result<&str, &'static str>) {
+        *self.0.lock().unwrap() = value.map(Into::into);
+    }
+}
+
+#[async_trait]
+impl Source for Kept {
+    async fn value(&self) -> Result<Vec<u8>, Missing> {
+        let value = self.0.lock().unwrap().clone();
+        value.map_err(|why| match why {
+            "away" => Missing::Away(why.into()),
+            _ => Missing::Gone(why.into()),
+        })
+    }
+}
+
 /// A host, a proxy that adds a header there, and one who trusts what a command is told to trust.
 struct Bench {
     port: u16,
     proxy: u16,
     trusted: String,
+    secret: Arc<Kept>,
     serving: AbortHandle,
 }
 
@@ -90,12 +116,13 @@ impl Bench {
         let roots = certificates(&authority.pem());
         let port = host(authority, "localhost").await;
         let template: Template = format!("localhost:{port} {header}").parse().unwrap();
-        let adding =
-            Adding::new(vec![template.fill(VALUE.into()).unwrap()], &Roots::new(roots).unwrap()).unwrap();
-        Self::of(port, adding).await
+        let secret = Kept::new(VALUE);
+        let source: Arc<dyn Source> = secret.clone();
+        let adding = Adding::new(vec![(template, source)], &Roots::new(roots).unwrap()).unwrap();
+        Self::of(port, adding, secret).await
     }
 
-    async fn of(port: u16, adding: Adding) -> Self {
+    async fn of(port: u16, adding: Adding, secret: Arc<Kept>) -> Self {
         let trusted = adding.certificates().to_owned();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let proxy = listener.local_addr().unwrap().port();
@@ -103,7 +130,7 @@ impl Bench {
         let grants = vec![place("localhost", port), place("127.0.0.1", port)];
         let gateway = Gateway::adding(grants, own.into(), Some(adding));
         let serving = tokio::spawn(gateway.serve(listener)).abort_handle();
-        Self { port, proxy, trusted, serving }
+        Self { port, proxy, trusted, secret, serving }
     }
 
     /// What the proxy says to a request, and the connection.
@@ -233,6 +260,14 @@ async fn requests_for_another_host_or_protocol_are_refused() {
         ("GET / HTTP/1.0\r\n\r\n".to_owned(), "421"),
         (format!("TRACE / HTTP/1.1\r\n{own}\r\n"), "501"),
         (format!("TRACK / HTTP/1.1\r\n{own}\r\n"), "501"),
+        // What two servers may read differently.
+        (format!("POST / HTTP/1.1\r\n{own}Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n"), "501"),
+        (
+            format!(
+                "POST / HTTP/1.1\r\n{own}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            "501",
+        ),
         (format!("GET / HTTP/1.1\r\n{own}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "501"),
     ];
     for (request, status) in refused {
@@ -279,8 +314,10 @@ async fn a_host_that_is_not_believed_is_sent_nothing() {
         let header =
             format!("localhost:{port} Authorization: Bearer secret://k").parse::<Template>().unwrap();
         let roots = Roots::new(certificates(&known)).unwrap();
-        let adding = Adding::new(vec![header.fill(VALUE.into()).unwrap()], &roots).unwrap();
-        let bench = Bench::of(port, adding).await;
+        let secret = Kept::new(VALUE);
+        let source: Arc<dyn Source> = secret.clone();
+        let adding = Adding::new(vec![(header, source)], &roots).unwrap();
+        let bench = Bench::of(port, adding, secret).await;
         let (head, body) = bench.get("/", "").await;
         assert!(head.starts_with("HTTP/1.1 502"), "{head}");
         assert!(body.contains("not believed to be itself"), "{body}");
@@ -292,12 +329,62 @@ async fn a_host_that_is_not_believed_is_sent_nothing() {
 async fn without_its_secret_the_host_is_not_reached() {
     let port = host(Authority::new().unwrap(), "localhost").await;
     let template: Template = format!("localhost:{port} Authorization: Bearer secret://k").parse().unwrap();
-    let bench = Bench::of(port, Adding::lost(&[template])).await;
+    let bench = Bench::of(port, Adding::lost(&[template]), Kept::new(VALUE)).await;
     for request in [
         format!("CONNECT localhost:{port} HTTP/1.1\r\nHost: x\r\n\r\n"),
         format!("GET http://localhost:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n"),
     ] {
         let (said, _) = bench.ask(&request).await;
         assert!(said.starts_with("HTTP/1.1 403"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_rotated_or_deleted_is_another_or_none_for_the_next_request() {
+    let bench = Bench::new("Authorization: Bearer secret://k").await;
+    let port = bench.port;
+    let mut stream = bench.secure("localhost").await.unwrap();
+    // All on one connection, which was there before.
+    for (value, wanted) in [
+        (Ok(VALUE), Ok(VALUE)),
+        (Ok("another-value"), Ok("another-value")),
+        (Err("it was deleted"), Err("403")),
+        (Err("away"), Err("502")),
+        (Ok("in two\nlines"), Err("403")),
+        (Ok("a-third-value"), Ok("a-third-value")),
+    ] {
+        bench.secret.set(value);
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost:{port}\r\nAuthorization: mine\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut stream).await;
+        match wanted {
+            Ok(wanted) => assert!(body.contains(&format!("authorization: Bearer {wanted}\r\n")), "{body}"),
+            Err(status) => {
+                assert_eq!(head.split(' ').nth(1), Some(status), "{head}{body}");
+                assert!(body.contains("the secret `k`, which is not given out: "), "{body}");
+                assert!(body.contains(&format!("`localhost:{port}`")) && !body.contains("mine"), "{body}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_secret_was_before_is_a_mark_too_where_a_host_sends_it_back() {
+    let bench = Bench::new("X-Key: secret://k").await;
+    let (port, longer) = (bench.port, format!("{VALUE}-and-more"));
+    let mut stream = bench.secure("localhost").await.unwrap();
+    // One is the beginning of the other.
+    for (value, told, seen) in [
+        (VALUE, VALUE, "[redacted]"),
+        (longer.as_str(), VALUE, "[redacted]"),
+        (longer.as_str(), longer.as_str(), "[redacted]"),
+        (longer.as_str(), "else", "else"),
+    ] {
+        bench.secret.set(Ok(value));
+        let own = format!("Host: localhost:{port}\r\nAuthorization: {told}\r\n");
+        stream.write_all(format!("GET /echo HTTP/1.1\r\n{own}\r\n").as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut stream).await;
+        assert!(body.contains(&format!("x-key: {value}\r\n")), "{body}");
+        assert!(head.contains(&format!("x-said: {seen}\r\n")), "{told}: {head}");
     }
 }

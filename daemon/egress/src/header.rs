@@ -107,7 +107,7 @@ impl Template {
             )
         })?;
         whole.set_sensitive(true);
-        Ok(Header { place: self.place.clone(), name: self.name.clone(), value: whole, hidden })
+        Ok(Header { name: self.name.clone(), value: whole, hidden })
     }
 
     /// What stands before the secret in credentials that are to be encoded.
@@ -119,7 +119,6 @@ impl Template {
 
 /// A header with its value. Is not shown, so it has no `Debug`.
 pub struct Header {
-    pub(crate) place: Grant,
     pub(crate) name: HeaderName,
     pub(crate) value: HeaderValue,
     /// What must not come back, in each spelling that the host is told.
@@ -127,7 +126,10 @@ pub struct Header {
 }
 
 /// `text` with a mark in place of each of `hidden`; `None` if it has none of them.
-pub(crate) fn without(text: &[u8], hidden: &[Zeroizing<Vec<u8>>]) -> Option<Vec<u8>> {
+pub(crate) fn without<'hidden>(
+    text: &[u8],
+    hidden: impl IntoIterator<Item = &'hidden Zeroizing<Vec<u8>>>,
+) -> Option<Vec<u8>> {
     let mut clean: Option<Vec<u8>> = None;
     for value in hidden {
         let mut rest = clean.as_deref().unwrap_or(text);

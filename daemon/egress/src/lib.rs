@@ -13,7 +13,7 @@ mod header;
 mod relay;
 mod request;
 
-pub use adding::Adding;
+pub use adding::{Adding, Missing, Source};
 pub use address::is_public;
 pub use authority::{Roots, Unusable};
 pub use gateway::Gateway;

@@ -1,6 +1,7 @@
 //! One request to the proxy.
 
 use crate::{
+    adding::Missing,
     ended,
     gateway::{Gateway, Refused},
 };
@@ -40,6 +41,8 @@ pub(crate) enum Failure {
     Bad(&'static str),
     Unfit(StatusCode, &'static str),
     Refused(Refused),
+    /// A header that the host is to get has no value.
+    Missing(Missing),
     Tls(io::Error),
     Upstream(hyper::Error),
 }
@@ -52,6 +55,8 @@ impl Failure {
             Self::Refused(refused @ (Refused::Ungranted(_) | Refused::Address { .. } | Refused::Lost(_))) => {
                 (StatusCode::FORBIDDEN, refused.to_string())
             }
+            Self::Missing(Missing::Gone(why)) => (StatusCode::FORBIDDEN, why.clone()),
+            Self::Missing(Missing::Away(why)) => (StatusCode::BAD_GATEWAY, why.clone()),
             Self::Tls(err) => {
                 (StatusCode::BAD_GATEWAY, format!("the host is not believed to be itself: {err}"))
             }
@@ -68,6 +73,12 @@ impl Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
+    }
+}
+
+impl From<Missing> for Failure {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
     }
 }
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use skynet_core::{
     Answer, Call, Caller, Layer, Next, Outbox, Result, Usage,
     change::{Changed, Entry, Extent},
-    ctx::{Credential, Keep, Progress, Remote},
+    ctx::{Credential, Keep, Progress, Remote, Standing},
 };
 use skynet_leases::Leases;
 use std::{os::fd::OwnedFd, sync::Arc};
@@ -88,6 +88,10 @@ impl Outbox for Guarded {
 
     async fn secret(&self, name: &str, audience: &[String]) -> Result<Vec<u8>> {
         self.outbox.secret(name, audience).await
+    }
+
+    async fn standing_secret(&self, name: &str, audience: &[String]) -> Result<Arc<dyn Standing>> {
+        self.outbox.standing_secret(name, audience).await
     }
 
     async fn check_secret(&self, name: &str) -> Result<()> {

@@ -2,13 +2,15 @@
 //! ports of the command that others may connect to.
 
 use crate::run::sealed;
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
-    CallCtx, Effect, Error, Result,
+    CallCtx, Effect, Error, ErrorKind, Result,
+    ctx::Standing,
     tool::{PROXY, PROXY_PORT},
 };
-use skynet_egress::{Adding, Gateway, Grant, IpNet, Roots, Template, Unusable, Way, relay};
+use skynet_egress::{Adding, Gateway, Grant, IpNet, Missing, Roots, Source, Template, Unusable, Way, relay};
 use skynet_sandbox::{
     channel::{AsyncSocket, Buffer},
     places::CERTIFICATES,
@@ -189,17 +191,19 @@ impl Network {
         Ok(())
     }
 
-    /// Reads the secrets that are in headers, each for the one host that is told it.
+    /// Finds the secrets that are in headers, each for the one host that is told it.
     async fn adding(&self, ctx: &CallCtx) -> Result<Adding> {
         if ctx.is_listed && !self.headers.is_empty() {
             return Err(Error::denied(
                 "a list of commands holds, whose entries name the variables that may be set and know no `network.headers`; have an administrator allow a variable, or run it without",
             ));
         }
-        let mut headers = Vec::new();
+        let mut headers: Vec<(Template, Arc<dyn Source>)> = Vec::new();
         for template in &self.headers {
-            let value = ctx.secret(template.secret(), &[template.host()]).await?;
-            headers.push(template.fill(value).map_err(Error::invalid_input)?);
+            let standing = ctx.standing_secret(template.secret(), &[template.host()]).await?;
+            // What cannot be in a header is said before there is a command.
+            template.fill(standing.value().await?).map_err(Error::invalid_input)?;
+            headers.push((template.clone(), Arc::new(Asked(standing))));
         }
         // Certificates of the host are some hundred files, or a large one.
         let adding = crate::blocking(move || {
@@ -297,6 +301,27 @@ impl Open {
     /// What was asked of the proxy, and is not granted or not public.
     pub(crate) fn refused(&self) -> BTreeSet<String> {
         self.gateway.as_ref().map(|gateway| gateway.refused()).unwrap_or_default()
+    }
+}
+
+/// A secret as the proxy asks for it, with each request.
+struct Asked(Arc<dyn Standing>);
+
+#[async_trait]
+impl Source for Asked {
+    async fn value(&self) -> Result<Vec<u8>, Missing> {
+        self.0.value().await.map_err(|err| match err.kind {
+            ErrorKind::InvalidInput | ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Denied => {
+                Missing::Gone(err.message.into_owned())
+            }
+            ErrorKind::NeedsConfirmation
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::TimedOut
+            | ErrorKind::Canceled
+            | ErrorKind::Interrupted
+            | ErrorKind::Unavailable
+            | ErrorKind::Internal => Missing::Away(err.message.into_owned()),
+        })
     }
 }
 
