@@ -21,10 +21,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-cache", &["skynet-core"]),
     ("skynet-policy", &["skynet-cache", "skynet-core", "skynet-leases", "skynet-secrets", "skynet-store"]),
     ("skynet-sandbox", &["skynet-core"]),
-    ("skynet-egress", &[]),
+    ("skynet-egress", &["skynet-web"]),
     ("skynet-secrets", &[]),
-    ("skynet-vault", &[]),
-    ("skynet-oauth", &["skynet-secrets"]),
+    ("skynet-vault", &["skynet-web"]),
+    ("skynet-web", &[]),
+    ("skynet-oauth", &["skynet-secrets", "skynet-web"]),
     ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
     ("skynet-engine", &["skynet-core", "skynet-sandbox"]),
     ("skynet-docker", &["skynet-core", "skynet-engine", "skynet-exec"]),
@@ -52,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("skynet-memory-tools", &["skynet-core", "skynet-memory"]),
     ("skynet-lease-tools", &["skynet-core", "skynet-leases"]),
-    ("skynet-models", &["skynet-core", "skynet-sandbox"]),
+    ("skynet-models", &["skynet-core", "skynet-sandbox", "skynet-web"]),
     ("skynet-parser", &["skynet-core", "skynet-sandbox"]),
     ("skynet-service", &["skynet-core", "skynet-system"]),
     ("skynet-system", &["skynet-core", "skynet-documents"]),
@@ -144,12 +145,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Foreign APIs with one home each.
-const HOMES: [(&str, &str); 10] = [
+const HOMES: [(&str, &str); 11] = [
     ("bollard", "skynet-engine"),
     ("gix", "skynet-git"),
     ("ort", "skynet-models"),
     ("redis", "skynet-cache"),
     ("rmcp", "skynetd"),
+    ("rustls-native-certs", "skynet-web"),
     ("sled", "skynet-store"),
     ("tantivy", "skynet-knowledge"),
     ("usearch", "skynet-knowledge"),

@@ -14,6 +14,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use skynet_web::{Authorities, Error as Nobody};
 use std::{fmt, sync::Arc};
 
 /// The one version of HTTP that is spoken where TLS is ended (RFC 7301, section 6).
@@ -42,11 +43,10 @@ impl Roots {
     /// # Errors
     /// `NoRoots`.
     pub fn of_system() -> Result<Self, Unusable> {
-        let found = rustls_native_certs::load_native_certs();
-        for err in &found.errors {
-            tracing::warn!(error = %err, "certificates of authorities cannot be read");
+        match Authorities::of_host() {
+            Ok(trusted) => Self::new(trusted.into_certificates()),
+            Err(Nobody::Nobody | Nobody::File { .. }) => Err(Unusable::NoRoots),
         }
-        Self::new(found.certs)
     }
 
     pub(crate) fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Unusable> {

@@ -3,16 +3,14 @@
 use crate::{Error, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use skynet_web::{Authorities, tls};
 use std::{
-    fs,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 use ureq::{
     Agent, Body,
     http::{Response, Uri},
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
 };
 use zeroize::Zeroizing;
 
@@ -24,10 +22,6 @@ const MOST_ANSWER_BYTES: u64 = 256 << 10;
 
 /// Of a URL of a provider, in bytes.
 const LONGEST_URL: usize = 2048;
-
-/// Certificates that the host trusts: Debian and its kin, Red Hat and its kin.
-const HOST_CERTIFICATES: [&str; 2] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// What needs no encoding in a query or a form (RFC 3986, section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -86,16 +80,12 @@ impl Web {
         if let Some(agent) = kept.as_ref() {
             return Ok(agent.clone());
         }
-        Ok(kept.insert(agent(Some(certificates()?))).clone())
+        let trusted = Authorities::of_host().map_err(|err| Error::Unavailable(err.to_string()))?;
+        Ok(kept.insert(agent(Some(&trusted))).clone())
     }
 }
 
-fn agent(trusted: Option<RootCerts>) -> Agent {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-    if let Some(trusted) = trusted {
-        tls = tls.root_certs(trusted);
-    }
+fn agent(trusted: Option<&Authorities>) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(TIMEOUT))
@@ -103,7 +93,7 @@ fn agent(trusted: Option<RootCerts>) -> Agent {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .proxy(None)
-        .tls_config(tls.build());
+        .tls_config(tls(trusted));
     config.build().new_agent()
 }
 
@@ -164,28 +154,6 @@ pub(crate) fn encode_form(form: &[(&str, &str)]) -> String {
     let pairs: Vec<String> =
         form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")
-}
-
-fn certificates() -> Result<RootCerts> {
-    let path = HOST_CERTIFICATES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
-        Error::Unavailable(
-            "this host has no list of trusted certificates; install its package `ca-certificates`".into(),
-        )
-    })?;
-    let wrong = |reason: String| {
-        Error::Unavailable(format!("the certificates in `{}` cannot be used: {reason}", path.display()))
-    };
-    let text = fs::read(path).map_err(|err| wrong(err.to_string()))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&text) {
-        if let PemItem::Certificate(certificate) = item.map_err(|err| wrong(err.to_string()))? {
-            found.push(certificate);
-        }
-    }
-    if found.is_empty() {
-        return Err(wrong("there are none".into()));
-    }
-    Ok(RootCerts::from(found))
 }
 
 #[cfg(test)]

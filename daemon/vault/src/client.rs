@@ -6,17 +6,14 @@ use crate::{
     token::{Next, Token, retry_after},
 };
 use serde_json::{Value, json};
+use skynet_web::{Authorities, tls};
 use std::{
-    fmt, fs,
+    fmt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use ureq::{
-    Agent, Body,
-    http::Response,
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
-};
+use ureq::{Agent, Body, http::Response};
 use zeroize::Zeroizing;
 
 /// A command that waits for its secret is not kept longer.
@@ -24,10 +21,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Of an answer: a secret of the engine has at most 1 MiB by default.
 const MOST_ANSWER_BYTES: u64 = 2 << 20;
-
-/// Certificates that the host trusts: Debian and its kin, Red Hat and its kin.
-const HOST_CERTIFICATES: [&str; 2] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// The key/value engine of a server, for all users of the daemon. All methods may be called from any thread, and wait.
 pub struct Vault {
@@ -48,11 +41,8 @@ impl Vault {
     /// # Errors
     /// `Settings` for certificates that cannot be used.
     pub fn open(settings: Settings) -> Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if settings.address.starts_with("https:") {
-            tls = tls.root_certs(certificates(settings.ca_file.as_deref())?);
-        }
+        let is_encrypted = settings.address.starts_with("https:");
+        let trusted = is_encrypted.then(|| authorities(settings.ca_file.as_deref())).transpose()?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -60,7 +50,7 @@ impl Vault {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
-            .tls_config(tls.build());
+            .tls_config(tls(trusted.as_ref()));
         Ok(Self { settings, agent: config.build().new_agent(), token: Mutex::default() })
     }
 
@@ -306,29 +296,13 @@ impl Answer {
     }
 }
 
-fn certificates(file: Option<&Path>) -> Result<RootCerts> {
-    let path = match file {
-        Some(path) => path,
-        None => HOST_CERTIFICATES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
-            Error::Settings(
-                "this host has no list of trusted certificates; name one in `secrets.vault.ca_file`".into(),
-            )
-        })?,
-    };
-    let wrong = |reason: String| {
-        Error::Settings(format!("the certificates in `{}` cannot be used: {reason}", path.display()))
-    };
-    let text = fs::read(path).map_err(|err| wrong(err.to_string()))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&text) {
-        if let PemItem::Certificate(certificate) = item.map_err(|err| wrong(err.to_string()))? {
-            found.push(certificate);
-        }
+/// Who may vouch for the server.
+fn authorities(file: Option<&Path>) -> Result<Authorities> {
+    match file {
+        Some(file) => Authorities::of_file(file).map_err(|err| Error::Settings(err.to_string())),
+        None => Authorities::of_host()
+            .map_err(|err| Error::Settings(format!("{err}, or name its own in `secrets.vault.ca_file`"))),
     }
-    if found.is_empty() {
-        return Err(wrong("there are none".into()));
-    }
-    Ok(RootCerts::from(found))
 }
 
 /// A random number; without the kernel's, all daemons wait equally long, which works too.

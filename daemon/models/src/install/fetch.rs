@@ -3,22 +3,17 @@
 use super::Progress;
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Error, Result};
+use skynet_web::{Authorities, tls};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 use ureq::{
     Agent, Body,
     http::{Response, Uri, header},
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
 };
-
-/// Certificates that the host trusts: Debian and its kin, Red Hat and its kin.
-const HOST_CERTIFICATES: [&str; 2] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 const CONNECT: Duration = Duration::from_secs(30);
 
@@ -66,17 +61,13 @@ impl Client {
     /// # Errors
     /// `InvalidInput` for certificates that cannot be used.
     pub(crate) fn new(certificates: Option<&Path>, token: Option<String>) -> Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if let Some(certificates) = trusted(certificates)? {
-            tls = tls.root_certs(certificates);
-        }
+        let trusted = trusted(certificates)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
-            .tls_config(tls.build());
+            .tls_config(tls(trusted.as_ref()));
         Ok(Self { agent: config.build().new_agent(), token })
     }
 
@@ -251,21 +242,14 @@ fn starts_at(response: &Response<Body>, there: u64) -> bool {
     range.is_some_and(|range| range.starts_with(&format!("bytes {there}-")))
 }
 
-/// Those of a file, or those that the host trusts, if it says so.
-pub(crate) fn trusted(file: Option<&Path>) -> Result<Option<RootCerts>> {
-    let usual = HOST_CERTIFICATES.iter().map(Path::new).find(|path| path.exists());
-    let Some(path) = file.or(usual) else { return Ok(None) };
-    let wrong = |reason: String| {
-        Error::invalid_input(format!("the certificates in `{}` cannot be used: {reason}", path.display()))
-    };
-    let text = fs::read(path).map_err(|err| wrong(err.to_string()))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&text) {
-        if let PemItem::Certificate(certificate) = item.map_err(|err| wrong(err.to_string()))? {
-            found.push(certificate);
+/// Those of a file, or those that the host trusts; a host that trusts nobody has none.
+pub(crate) fn trusted(file: Option<&Path>) -> Result<Option<Authorities>> {
+    match file {
+        Some(file) => {
+            Authorities::of_file(file).map(Some).map_err(|err| Error::invalid_input(err.to_string()))
         }
+        None => Ok(Authorities::of_host().ok()),
     }
-    if found.is_empty() { Err(wrong("there are none".into())) } else { Ok(Some(RootCerts::from(found))) }
 }
 
 /// An address without who asks.

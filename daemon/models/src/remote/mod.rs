@@ -14,6 +14,7 @@ use provider::{Answer, Ask};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Error, ErrorKind, Result};
+use skynet_web::tls;
 use std::{
     sync::{
         Arc,
@@ -22,7 +23,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Semaphore;
-use ureq::{Agent, http::header, tls::TlsConfig};
+use ureq::{Agent, http::header};
 
 /// An answer takes a second or two; a model that is being loaded at the provider's, up to a minute.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -80,20 +81,15 @@ impl Provider {
     /// # Errors
     /// `InvalidInput` for certificates that cannot be used.
     pub(crate) fn new(endpoint: Endpoint, keys: Arc<Keys>) -> Result<Arc<Self>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if endpoint.url.starts_with("https:")
-            && let Some(certificates) = trusted(endpoint.ca_file.as_deref())?
-        {
-            tls = tls.root_certs(certificates);
-        }
+        let is_encrypted = endpoint.url.starts_with("https:");
+        let trusted = if is_encrypted { trusted(endpoint.ca_file.as_deref())? } else { None };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             // A key goes nowhere else than to the address that was named.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .tls_config(tls.build());
+            .tls_config(tls(trusted.as_ref()));
         let named = format!("{}\n{}\n{}", endpoint.url, endpoint.model, endpoint.dimensions);
         let model = Model {
             id: endpoint.model.clone(),
