@@ -2,6 +2,7 @@
 
 use crate::{accept, boot::NO_HOME};
 use anyhow::{Context as _, Result, bail};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use skynet_core::registry::nearest;
 use skynet_engine::Engine;
@@ -155,6 +156,22 @@ pub(crate) struct Network {
 pub(crate) struct Secrets {
     /// A server of Vault or OpenBao that keeps values; none if absent.
     pub(crate) vault: Option<skynet_vault::Settings>,
+    /// How access tokens of providers are kept fresh.
+    pub(crate) oauth: Oauth,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Oauth {
+    /// How long a token that no command asks for is left alone after it was had, however short its life.
+    pub(crate) rest_seconds: NonZeroU32,
+}
+
+impl Oauth {
+    /// The same as a duration.
+    pub(crate) fn rest(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.rest_seconds.get().into())
+    }
 }
 
 impl Secrets {
@@ -292,6 +309,12 @@ impl Config {
 impl Default for Confirm {
     fn default() -> Self {
         Self { wait_seconds: NonZeroU32::MIN.saturating_add(44), factor: None, notify: false }
+    }
+}
+
+impl Default for Oauth {
+    fn default() -> Self {
+        Self { rest_seconds: NonZeroU32::MIN.saturating_add(29) }
     }
 }
 

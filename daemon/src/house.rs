@@ -141,7 +141,7 @@ impl House {
                     services.keyring.clone(),
                     runner,
                     vault,
-                    Keeper::start(services.keyring.clone()),
+                    Keeper::start(services.keyring.clone(), config.secrets.oauth.rest()),
                     config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
                 )),
                 habits,

@@ -48,8 +48,15 @@ impl Login {
 impl Bench {
     /// With access tokens that live for that long.
     fn new(life_seconds: u64) -> Self {
+        Self::with(life_seconds, "")
+    }
+
+    /// The same, with more in the configuration.
+    fn with(life_seconds: u64, more: &str) -> Self {
         let home = Home::new();
-        home.configure("[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n");
+        home.configure(&format!(
+            "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n{more}"
+        ));
         let daemon = Daemon::start(&home);
         let shim = Shim::connected(&home, "2025-11-25", json!({}));
         Self { shim, home, authority: Authority::start(life_seconds), daemon }
@@ -183,6 +190,20 @@ fn tokens_are_renewed_when_they_have_ended_and_when_that_is_asked_for_also_by_th
         let got = bench.run(&format!("echo {token}")).unwrap();
         assert_eq!(got["stdout"], "[redacted:mail]\n", "{got}");
     }
+    assert_eq!(bench.authority.faults(), [""; 0], "no refresh token was used twice");
+}
+
+#[test]
+fn tokens_are_renewed_before_they_end_though_no_command_asks_for_them() {
+    let bench = Bench::with(3, "[secrets.oauth]\nrest_seconds = 1\n");
+    bench.log_in();
+    let renewed = |bench: &Bench| bench.authority.asked("refresh_token");
+    wait_until(|| renewed(&bench) >= 2);
+    // Also by a daemon that has just been started, and to which nobody has said anything.
+    let mut bench = bench.restarted();
+    let before = renewed(&bench);
+    wait_until(|| renewed(&bench) > before + 1);
+    assert!(bench.run("true").is_ok());
     assert_eq!(bench.authority.faults(), [""; 0], "no refresh token was used twice");
 }
 

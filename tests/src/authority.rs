@@ -12,7 +12,7 @@ use std::{
     collections::{HashMap, HashSet},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
 };
 
 /// Who may ask, with a secret that needs encoding.
@@ -26,6 +26,8 @@ const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 pub struct Authority {
     port: u16,
     inner: Arc<Mutex<Inner>>,
+    /// Whether the token endpoint keeps its answers back.
+    gate: Arc<(Mutex<bool>, Condvar)>,
 }
 
 #[derive(Default)]
@@ -65,7 +67,7 @@ impl Authority {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let inner = Inner { life_seconds, ..Inner::default() };
-        let authority = Self { port, inner: Arc::new(Mutex::new(inner)) };
+        let authority = Self { port, inner: Arc::new(Mutex::new(inner)), gate: Arc::default() };
         let serving = authority.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -121,6 +123,13 @@ impl Authority {
         self.lock().failing = Some((times, status, body.to_owned()));
     }
 
+    /// Whether the token endpoint keeps its answers back from now on.
+    pub fn hold(&self, is_held: bool) {
+        let (gate, changed) = &*self.gate;
+        *gate.lock().unwrap() = is_held;
+        changed.notify_all();
+    }
+
     /// Forgets all refresh tokens, as when a user takes back what he allowed.
     pub fn withdraw(&self) {
         self.lock().refresh.clear();
@@ -168,8 +177,12 @@ impl Authority {
         let mut words = head.split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        self.lock().requests.push(path.to_owned());
+        if path == "/token" {
+            let (gate, changed) = &*self.gate;
+            drop(changed.wait_while(gate.lock().unwrap(), |is_held| *is_held).unwrap());
+        }
         let mut inner = self.lock();
-        inner.requests.push(path.to_owned());
         if method == "GET" && path == "/authorize" {
             let location = inner.authorize(&read_form(query), &self.issuer());
             // Whoever asked may be gone.

@@ -13,7 +13,7 @@ use crate::{
     web::Web,
 };
 use counts::Counts;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use line::Line;
 use skynet_secrets::{
     Error as SecretError, Held, Keyring, Metadata, Name, Purpose, Renewal,
@@ -46,6 +46,8 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 pub struct Keeper {
     keyring: Arc<Keyring>,
     web: Web,
+    /// How long a token is left alone that nobody wants.
+    rest: SignedDuration,
     lines: Mutex<HashMap<(u32, Name), Arc<Line>>>,
     logins: Mutex<HashMap<String, Pending>>,
     /// Of those who wait for providers, which hold a thread each.
@@ -86,18 +88,20 @@ enum Looked {
 type Guard = OwnedMutexGuard<Option<Renewal>>;
 
 impl Keeper {
-    /// Over the secrets of all users. Tokens are renewed before they end until the runtime ends; failures are logged.
+    /// Over the secrets of all users. Tokens are renewed before they end until the runtime ends; failures are logged. One that nobody
+    /// wants is left alone for `rest` after it was had.
     #[must_use]
-    pub fn start(keyring: Arc<Keyring>) -> Arc<Self> {
-        let keeper = Self::new(keyring);
+    pub fn start(keyring: Arc<Keyring>, rest: SignedDuration) -> Arc<Self> {
+        let keeper = Self::new(keyring, rest);
         tokio::spawn(keeper.clone().keep_fresh());
         keeper
     }
 
-    fn new(keyring: Arc<Keyring>) -> Arc<Self> {
+    fn new(keyring: Arc<Keyring>, rest: SignedDuration) -> Arc<Self> {
         Arc::new(Self {
             keyring,
             web: Web::default(),
+            rest,
             lines: Mutex::default(),
             logins: Mutex::default(),
             places: Arc::new(Semaphore::new(MOST_AT_PROVIDERS)),
@@ -127,8 +131,7 @@ impl Keeper {
     }
 
     async fn get(self: &Arc<Self>, owner: u32, name: &Name, when: When) -> Result<Held> {
-        let line = self.known(owner, name).await?;
-        let guard = line.turn.clone().lock_owned().await;
+        let (line, guard) = self.turn(owner, name).await?;
         let (looking, asked) = (line.clone(), name.clone());
         let (mut guard, looked) = self
             .in_turn(guard, move |keeper, unsaved| keeper.look(owner, &asked, when, &looking, unsaved))
@@ -231,7 +234,7 @@ impl Keeper {
             let used = held.grant.refresh_token.clone();
             match self.refresh(held) {
                 Ok(given) => {
-                    *unsaved = Some(renewal(&held.grant.terms, used, given));
+                    *unsaved = Some(renewal(&held.grant.terms, used, given, self.rest));
                     self.save(owner, name, unsaved)?;
                 }
                 Err(Error::Refused { code, reason }) if code == "invalid_grant" => {
@@ -286,7 +289,7 @@ impl Keeper {
     /// # Errors
     /// `Kept`, and then nothing changed.
     pub async fn delete(self: &Arc<Self>, owner: u32, name: &Name) -> Result<Option<String>> {
-        let guard = self.known(owner, name).await?.turn.clone().lock_owned().await;
+        let (_, guard) = self.turn(owner, name).await?;
         let asked = name.clone();
         let (guard, is_grant) = self
             .in_turn(guard, move |keeper, _| Ok(matches!(keeper.keyring.held(owner, &asked), Ok(Some(_)))))
@@ -401,6 +404,19 @@ impl Keeper {
         .await
     }
 
+    /// The turn of a secret that there is, and its line. Who waited for one that was deleted waits for the one that came after it: two
+    /// turns at once would use one refresh token twice, which looks like a theft.
+    async fn turn(self: &Arc<Self>, owner: u32, name: &Name) -> Result<(Arc<Line>, Guard)> {
+        loop {
+            let line = self.known(owner, name).await?;
+            let guard = line.turn.clone().lock_owned().await;
+            let present = lock(&self.lines).get(&(owner, name.clone())).cloned();
+            if present.is_some_and(|present| Arc::ptr_eq(&present, &line)) {
+                return Ok((line, guard));
+            }
+        }
+    }
+
     /// A place among those who wait for a provider. It belongs into the closure that does, which goes on when nobody waits for it.
     async fn place(&self) -> Result<OwnedSemaphorePermit> {
         let place = self.places.clone().acquire_owned().await;
@@ -430,9 +446,9 @@ impl Keeper {
     }
 }
 
-fn renewal(terms: &Terms, used: Zeroizing<Vec<u8>>, given: Tokens) -> Renewal {
+fn renewal(terms: &Terms, used: Zeroizing<Vec<u8>>, given: Tokens, rest: SignedDuration) -> Renewal {
     let mut terms = terms.clone();
-    terms.begin(Timestamp::now(), given.seconds, chance());
+    terms.begin(Timestamp::now(), given.seconds, chance(), rest);
     if let Some(scopes) = given.scopes {
         terms.scopes = scopes;
     }

@@ -21,6 +21,8 @@ mod authority;
 
 const OWNER: u32 = 7;
 
+const REST: SignedDuration = SignedDuration::from_secs(30);
+
 fn name() -> Name {
     Name::parse("mail").unwrap()
 }
@@ -34,7 +36,7 @@ struct Bench {
 
 fn open(directory: &tempfile::TempDir) -> Arc<Keeper> {
     let secrets = Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap();
-    Keeper::new(Arc::new(Keyring::new(secrets)))
+    Keeper::new(Arc::new(Keyring::new(secrets)), REST)
 }
 
 impl Bench {
@@ -74,7 +76,7 @@ impl Bench {
         let keyring = &self.keeper.keyring;
         let Held { token, grant, .. } = keyring.held(OWNER, &name()).unwrap().unwrap();
         let mut terms = grant.terms;
-        terms.begin(Timestamp::now() - SignedDuration::from_secs(seconds), Some(3600), 0);
+        terms.begin(Timestamp::now() - SignedDuration::from_secs(seconds), Some(3600), 0, REST);
         keyring
             .renew(OWNER, &name(), &Renewal { used: grant.refresh_token, token, refresh_token: None, terms })
             .unwrap();
@@ -204,7 +206,7 @@ async fn what_the_disk_did_not_take_is_kept_before_anything_is_asked() {
     // The provider has given it, and the disk was full.
     let given = bench.keeper.refresh(&held).unwrap();
     let access = String::from_utf8(given.access.to_vec()).unwrap();
-    let unsaved = renewal(&held.grant.terms, held.grant.refresh_token, given);
+    let unsaved = renewal(&held.grant.terms, held.grant.refresh_token, given, REST);
     *bench.keeper.line(OWNER, &name()).turn.lock().await = Some(unsaved);
     assert_eq!((bench.token().await.unwrap(), bench.refreshed()), (access, 1));
     bench.age(7200);
@@ -256,11 +258,66 @@ async fn a_deleted_grant_is_revoked_or_it_is_said() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_while_it_is_renewed_does_not_come_back_and_is_revoked() {
+    let bench = Arc::new(Bench::logged_in().await);
+    bench.age(7200);
+    bench.authority.hold(true);
+    let own = bench.clone();
+    let renewing = tokio::spawn(async move { own.token().await });
+    while bench.authority.asked("/token") < 2 {
+        tokio::task::yield_now().await;
+    }
+    let line = bench.keeper.line(OWNER, &name());
+    let keeper = bench.keeper.clone();
+    let deleting = tokio::spawn(async move {
+        let name = name();
+        keeper.delete(OWNER, &name).await
+    });
+    // That of the line, of the turn, and of who waits for it.
+    while Arc::strong_count(&line.turn) < 3 {
+        tokio::task::yield_now().await;
+    }
+    bench.authority.hold(false);
+    let token = renewing.await.unwrap().unwrap();
+    assert_eq!(deleting.await.unwrap().unwrap(), None);
+    assert_eq!(bench.authority.access_tokens().last(), Some(&token), "it was renewed first");
+    // What was revoked is what was given at the last moment.
+    assert_eq!((bench.authority.refresh_tokens(), bench.authority.revoked().len()), (Vec::new(), 1));
+    let gone = bench.keeper.keyring.held(OWNER, &name());
+    assert!(matches!(gone, Err(SecretError::NotFound(_))));
+    assert!(bench.token().await.is_err() && bench.keeper.upcoming().is_empty());
+    assert_eq!(bench.refreshed(), 1);
+}
+
+#[tokio::test]
+async fn who_waited_for_a_deleted_grant_waits_for_the_one_after_it() {
+    let bench = Arc::new(Bench::logged_in().await);
+    let line = bench.keeper.line(OWNER, &name());
+    let guard = line.turn.clone().lock_owned().await;
+    let own = bench.clone();
+    let waiting = tokio::spawn(async move { own.token().await });
+    let is_waited_for = async |line: &Arc<Line>| {
+        while Arc::strong_count(&line.turn) < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    is_waited_for(&line).await;
+    // As if it had been deleted, and its user had logged in again.
+    lock(&bench.keeper.lines).clear();
+    let after = bench.keeper.line(OWNER, &name());
+    let turn = after.turn.clone().lock_owned().await;
+    drop(guard);
+    is_waited_for(&after).await;
+    drop(turn);
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn what_was_given_for_a_grant_that_was_replaced_is_no_token_of_the_present_one() {
     let bench = Bench::logged_in().await;
     let held = bench.keeper.keyring.held(OWNER, &name()).unwrap().unwrap();
     let before = bench.keeper.refresh(&held).unwrap();
-    let unsaved = renewal(&held.grant.terms, held.grant.refresh_token, before);
+    let unsaved = renewal(&held.grant.terms, held.grant.refresh_token, before, REST);
     bench.log_in(bench.wish()).await.unwrap();
     *bench.keeper.line(OWNER, &name()).turn.lock().await = Some(unsaved);
     let present = bench.keeper.keyring.held(OWNER, &name()).unwrap().unwrap().grant.refresh_token;

@@ -10,7 +10,7 @@ use crate::{
     web::{Web, encode_form},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use skynet_secrets::{
     Existing, Grant, Held, Name, Purpose, Terms,
@@ -232,8 +232,8 @@ impl Pending {
         )
     }
 
-    /// What is to be kept.
-    pub(crate) fn held(&self, tokens: Tokens) -> Held {
+    /// What is to be kept; `rest` is how long the token is left alone.
+    pub(crate) fn held(&self, tokens: Tokens, rest: SignedDuration) -> Held {
         let Provider { name, token_endpoint, revocation_endpoint, proof, .. } = &self.client.provider;
         let now = Timestamp::now();
         let mut terms = Terms {
@@ -253,7 +253,7 @@ impl Pending {
             is_renewable: true,
             ended: None,
         };
-        terms.begin(now, tokens.seconds, chance());
+        terms.begin(now, tokens.seconds, chance(), rest);
         let client_secret = Zeroizing::new(self.client.secret.as_bytes().to_vec());
         let grant = Grant::new(terms, client_secret, tokens.refresh.unwrap_or_default());
         Held { token: tokens.access, grant, purpose: self.purpose.clone() }

@@ -19,9 +19,6 @@ const MOST_RETIRED: usize = 4;
 const MARGIN_PART: i32 = 10;
 const LONGEST_MARGIN_SECONDS: i64 = 300;
 
-/// After a token was had, until the next one is asked for though nobody wants it, however short its life.
-const SHORTEST_REST_SECONDS: i64 = 30;
-
 /// How a client shows at the token endpoint that it is the one (RFC 6749, section 2.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,14 +112,15 @@ impl Terms {
     }
 
     /// The time of the present access token, from now on; `seconds` is how long it counts, if that is more than none. `chance` is
-    /// any number: so that many that were given out together are not renewed together.
-    pub fn begin(&mut self, now: Timestamp, seconds: Option<i64>, chance: u16) {
+    /// any number: so that many that were given out together are not renewed together. `rest` is how long at least none is asked for
+    /// that nobody wants, however short its life.
+    pub fn begin(&mut self, now: Timestamp, seconds: Option<i64>, chance: u16, rest: SignedDuration) {
         self.obtained_at = now;
         let seconds = seconds.filter(|seconds| *seconds > 0);
         self.expires_at =
             seconds.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
         self.renew_at = self.expires_at.and_then(|end| {
-            let soonest = now.checked_add(SignedDuration::from_secs(SHORTEST_REST_SECONDS)).ok()?;
+            let soonest = now.checked_add(rest).ok()?;
             let margin = self.margin(end);
             let early = margin.as_millis() * i128::from(chance) / i128::from(u16::MAX);
             let early = margin + SignedDuration::from_millis(i64::try_from(early).unwrap_or_default());
@@ -295,6 +293,8 @@ mod tests {
     use super::*;
     use crate::MasterKey;
 
+    const REST: SignedDuration = SignedDuration::from_secs(30);
+
     fn open(directory: &tempfile::TempDir) -> Secrets {
         Secrets::open(directory.path(), MasterKey::from_bytes([7; 32])).unwrap()
     }
@@ -318,7 +318,7 @@ mod tests {
             is_renewable: true,
             ended: None,
         };
-        terms.begin(now, Some(3600), 0);
+        terms.begin(now, Some(3600), 0, REST);
         terms
     }
 
@@ -413,23 +413,27 @@ mod tests {
         let at = |seconds: i64| now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
         let mut terms = terms(now);
         assert_eq!(terms.renew_at, Some(at(3300)));
-        terms.begin(now, Some(3600), u16::MAX);
+        terms.begin(now, Some(3600), u16::MAX, REST);
         assert_eq!(terms.renew_at, Some(at(3000)));
         assert!(terms.is_fresh(at(3299)) && !terms.is_fresh(at(3300)));
         assert!(terms.is_valid(at(3599)) && !terms.is_valid(at(3600)));
         // A tenth of a short life.
-        terms.begin(now, Some(60), 0);
+        terms.begin(now, Some(60), 0, REST);
         assert_eq!(terms.renew_at, Some(at(54)));
         assert_eq!((terms.state(at(59)), terms.state(at(60))), (State::Valid, State::Expired));
         // Nor is it asked for without end, whatever a provider says.
         for (seconds, renew_at) in [(1, Some(at(30))), (31, Some(at(30))), (0, None), (-1, None)] {
             let mut terms = terms.clone();
-            terms.begin(now, Some(seconds), 0);
+            terms.begin(now, Some(seconds), 0, REST);
             assert_eq!((terms.renew_at, terms.expires_at.is_some()), (renew_at, seconds > 0), "{seconds}");
         }
+        // Or as long as was said.
+        let mut short = terms.clone();
+        short.begin(now, Some(5), 0, SignedDuration::from_secs(1));
+        assert_eq!(short.renew_at, Some(now + SignedDuration::from_millis(4500)));
         terms.is_renewable = false;
         assert_eq!((terms.state(at(59)), terms.state(at(60))), (State::Ending, State::LoginNeeded));
-        terms.begin(now, None, 0);
+        terms.begin(now, None, 0, REST);
         assert!(terms.is_fresh(at(1 << 30)) && terms.renew_at.is_none());
         assert_eq!(terms.state(at(1 << 30)), State::Valid);
         terms.ended = Some("revoked".into());

@@ -117,7 +117,7 @@ impl Keeper {
 
     fn admit(&self, pending: &Pending, given: Tokens) -> Result<Metadata> {
         let Pending { owner, name, existing, .. } = pending;
-        let held = pending.held(given);
+        let held = pending.held(given, self.rest);
         let admitted = self.keyring.admit(*owner, name, held.clone(), *existing);
         let metadata = match admitted {
             Ok(metadata) => metadata,
