@@ -187,6 +187,15 @@ fn files_and_jobs_and_what_is_too_long_tell_no_secret() {
     for (tool, input) in [
         ("files_write", json!({ "path": "config", "content": "[redacted:deploy]\nother\n" })),
         ("files_edit", json!({ "path": "config", "edits": [{ "old": "rest", "new": "[redacted:deploy]" }] })),
+        // `[redacted:deploy]` and a line feed.
+        (
+            "files_write",
+            json!({ "path": "config", "content": "W3JlZGFjdGVkOmRlcGxveV0K", "encoding": "base64" }),
+        ),
+        ("exec_run", json!({ "command": ["tee", "config"], "stdin": "[redacted:deploy]\n" })),
+        ("exec_preview", json!({ "script": "echo '[redacted:deploy]' > config" })),
+        ("exec_write_job", json!({ "job": "any", "text": "[redacted:deploy]\n" })),
+        ("exec_write_job", json!({ "job": "any", "base64": "W3JlZGFjdGVkOmRlcGxveV0K" })),
     ] {
         let refused = bench.shim.call(tool, input).unwrap_err();
         assert!(refused.starts_with("invalid_input: ") && refused.contains("mark"), "{refused}");
@@ -195,6 +204,13 @@ fn files_and_jobs_and_what_is_too_long_tell_no_secret() {
     let edit = json!({ "path": "config", "edits": [{ "old": "rest", "new": "other" }] });
     bench.shim.call("files_edit", edit).unwrap();
     assert_eq!(fs::read_to_string(bench.home.project.join("config")).unwrap(), format!("{VALUE}\nother\n"));
+    // A preview shows marks, and what it does when it is applied is what the command did.
+    let preview =
+        bench.shim.call("exec_preview", json!({ "script": "sed -i s/other/last/ config" })).unwrap();
+    assert!(preview.to_string().contains("[redacted:deploy]"), "{preview}");
+    assert_eq!(is_told(&preview.to_string(), &forms), None, "{preview}");
+    bench.shim.call("exec_apply_preview", json!({ "preview": preview["preview"] })).unwrap();
+    assert_eq!(fs::read_to_string(bench.home.project.join("config")).unwrap(), format!("{VALUE}\nlast\n"));
     // As a resource, which is read in base64 inside.
     let uri = format!("skynet://workspace/{}", "config");
     let resource = bench.shim.request("resources/read", json!({ "uri": uri })).to_string();

@@ -38,6 +38,10 @@ const SAMPLE_BYTES: usize = HEAD_BYTES + 128;
 /// What every mark starts with.
 const MARK: &str = "[redacted:";
 
+/// The same in base64, at each of the three places where it can begin in a group (RFC 4648, section 4), without the letters that what is
+/// around it decides on.
+const ENCODED_MARKS: [&str; 3] = ["W3JlZGFjdGVkO", "tyZWRhY3RlZD", "bcmVkYWN0ZWQ6"];
+
 /// Looks for the values of one user. Making one takes milliseconds, so keep it for as long as the values are the same.
 /// What it looks for is in its automaton, which is not wiped when it is dropped.
 pub struct Scanner {
@@ -241,14 +245,17 @@ impl std::fmt::Debug for Scanner {
     }
 }
 
-/// Whether a text has a mark in it: written over what the mark stands for, it would destroy a value.
+/// Whether a text has a mark in it, as it is or in base64, in which bytes are written: written over what the mark stands for, it would
+/// destroy a value.
 #[must_use]
 pub fn has_mark(text: &[u8]) -> bool {
-    memchr::memmem::find_iter(text, MARK).any(|start| {
+    let is_whole = |start: usize| {
         let rest = text.get(start + MARK.len()..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| is_plain(**byte)).count();
         length > 0 && rest.get(length) == Some(&b']')
-    })
+    };
+    memchr::memmem::find_iter(text, MARK).any(is_whole)
+        || ENCODED_MARKS.iter().any(|mark| memchr::memmem::find(text, mark.as_bytes()).is_some())
 }
 
 /// White space around a value is no part of it: files of secrets end with a line feed, and outputs do not.

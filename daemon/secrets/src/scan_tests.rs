@@ -163,6 +163,11 @@ fn marks_are_known_and_inert() {
     for text in ["", "[redacted:]", "[redacted:a", "[redacted:a b]", "redacted:a]", "[redacted: a]"] {
         assert!(!has_mark(text.as_bytes()), "{text}");
     }
+    for before in ["", "a", "ab", "abc\n"] {
+        let encoded = BASE64_STANDARD.encode(format!("{before}{text} and more"));
+        assert!(has_mark(encoded.as_bytes()), "{encoded}");
+        assert!(!has_mark(BASE64_STANDARD.encode(format!("{before}[redact:a]")).as_bytes()));
+    }
 }
 
 #[test]
