@@ -144,7 +144,8 @@ fn without_its_vault_a_secret_is_not_given_and_all_else_goes_on() {
     server.bao(&["operator", "seal"]);
     let err = bench.run("true").unwrap_err();
     assert!(
-        err.starts_with("unavailable: ") && err.contains("fails with 503") && err.contains("sealed"),
+        err.starts_with("unavailable: ")
+            && err.contains(&format!("the vault at `{address}` is sealed; nothing of it is given out until")),
         "{err}"
     );
     server.stop();
@@ -259,6 +260,35 @@ fn a_login_by_role_is_made_anew_when_it_is_lost() {
     );
     let (code, said) = bench.link(&["db", "db#password"]);
     assert!(code == 1 && said.contains("does not let Skynet log in by AppRole"), "{said}");
+}
+
+#[test]
+fn a_login_by_role_is_renewed_until_its_longest_life_and_then_made_anew() {
+    let Some(server) = Server::start() else { return };
+    put(&server, "value-of-the-vault");
+    let settings = server.approle(None);
+    let role = "auth/approle/role/skynet";
+    server.bao(&["write", role, "token_policies=skynet", "token_ttl=4s", "token_max_ttl=8s"]);
+    let mut bench = Bench::new(&settings);
+    assert_eq!(bench.link(&["db", "db#password"]).0, 0);
+    // Who logged in, and when that was renewed.
+    let logins = || {
+        let accessors = server.json(&["list", "-format=json", "auth/token/accessors"]);
+        let accessors: Vec<String> = serde_json::from_value(accessors).unwrap();
+        let state = |accessor: String| {
+            // One that has ended meanwhile is not found.
+            let told = server.bao_with(&["token", "lookup", "-format=json", "-accessor", &accessor], "");
+            let state: Value = serde_json::from_str(&told.ok()?).unwrap();
+            let is_login = state["data"]["path"] == "auth/approle/login";
+            is_login.then(|| (accessor, state["data"]["last_renewal_time"].as_u64().unwrap_or_default()))
+        };
+        accessors.into_iter().filter_map(state).collect::<Vec<(String, u64)>>()
+    };
+    // No command asks for anything meanwhile.
+    wait_until(|| logins().iter().any(|(_, renewed_at)| *renewed_at > 0));
+    let known: Vec<String> = logins().into_iter().map(|(accessor, _)| accessor).collect();
+    wait_until(|| logins().iter().any(|(accessor, _)| !known.contains(accessor)));
+    bench.run("true").unwrap();
 }
 
 #[test]

@@ -271,6 +271,9 @@ impl Vault {
                 "the vault at `{address}` sends elsewhere ({status}); name the server itself in `secrets.vault.address`"
             ),
             200..300 => format!("what answers at `{address}` is no vault that is known here"),
+            503 if reason.contains("sealed") => format!(
+                "the vault at `{address}` is sealed; nothing of it is given out until an administrator has unsealed it"
+            ),
             _ => format!("the vault at `{address}` fails with {status}: {reason}"),
         })
     }

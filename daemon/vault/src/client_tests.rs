@@ -94,6 +94,14 @@ fn answers_that_make_no_sense_are_told_from_values() {
         (200, "", r#"{"data":{"data":null}}"#, "db#password", "has no field"),
         (200, "", FOUND, "db#deep", "is no text"),
         (500, "", r#"{"errors":["a","b"]}"#, "db#password", "fails with 500: a; b"),
+        (
+            503,
+            "",
+            r#"{"errors":["Vault is sealed"]}"#,
+            "db#password",
+            "is sealed; nothing of it is given out",
+        ),
+        (503, "", r#"{"errors":["no leader"]}"#, "db#password", "fails with 503: no leader"),
         (429, "", "", "db#password", "fails with 429: it gives no reason"),
         (404, "", r#"{"errors":[]}"#, "db#password", "there is nothing at `kv/team/users/1001/db`"),
     ] {
