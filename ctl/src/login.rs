@@ -16,6 +16,9 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
+/// What is said where no browser can be opened: on a host without a desktop, or by a program that is confined.
+const NO_BROWSER: &str = "No browser can be opened here. Open that address in one of this host yourself, or end this and call it again with `--device`, which shows a code to enter on any other device.\n";
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// As for `set`. Of a login that was there before, what is left out stays as it was.
@@ -84,8 +87,12 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Arguments, output: &mut Outp
         // To stderr: stdout is for what comes of it.
         eprintln!("Open this in a browser of this host to log in:\n\n  {}\n", begun.url);
         // Until the browser has come back.
-        let _page = if arguments.no_browser { None } else { open(&begun.url) };
+        let page = if arguments.no_browser { None } else { open(&begun.url) };
+        if page.is_none() && !arguments.no_browser {
+            eprintln!("{NO_BROWSER}");
+        }
         let brought = callback.wait(&begun.state).await?;
+        drop(page);
         (finish.code, finish.state, finish.issuer) = (brought.code, begun.state, brought.issuer);
     } else {
         let minutes = begun.expires_in_seconds / 60;
@@ -134,8 +141,10 @@ fn open(url: &str) -> Option<NamedTempFile> {
     std::thread::spawn(move || {
         let mut command = Command::new("xdg-open");
         command.arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // As above.
-        let _ = command.status();
+        // What confines a program may refuse it this one, or the page (snap, Flatpak).
+        if !command.status().is_ok_and(|status| status.success()) {
+            eprintln!("{NO_BROWSER}");
+        }
     });
     Some(file)
 }

@@ -7,8 +7,10 @@ use skynet_tests::{
     programs::{Daemon, Home, Shim, wait_until},
 };
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    process::{Child, ChildStderr, Stdio},
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 struct Bench {
@@ -63,7 +65,10 @@ impl Bench {
     }
 
     fn begin(&self, arguments: &[&str]) -> Login {
-        let mut command = self.home.command("skynetctl");
+        self.begin_as(self.home.command("skynetctl"), arguments)
+    }
+
+    fn begin_as(&self, mut command: Command, arguments: &[&str]) -> Login {
         command.arg("--socket").arg(self.home.socket()).args(["secret", "login", "mail"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -74,10 +79,14 @@ impl Bench {
     }
 
     fn first(&self, more: &[&str]) -> Login {
+        self.first_as(self.home.command("skynetctl"), more)
+    }
+
+    fn first_as(&self, command: Command, more: &[&str]) -> Login {
         let issuer = self.authority.issuer();
         let arguments =
             ["--issuer", &issuer, "--client-id", CLIENT, "--client-secret-stdin", "--scope", "mail.read"];
-        self.begin(&[&arguments, more].concat())
+        self.begin_as(command, &[&arguments, more].concat())
     }
 
     fn log_in(&self) {
@@ -272,6 +281,33 @@ fn a_code_that_is_entered_elsewhere_gives_tokens_too() {
     }
     assert_eq!(Some(&bench.token()), bench.authority.access_tokens().last());
     assert_eq!(bench.authority.faults(), [""; 0]);
+}
+
+#[test]
+fn where_no_browser_can_be_opened_the_address_and_another_way_are_said() {
+    let bench = Bench::new(3600);
+    // One that there is, and that opens nothing.
+    let directory = bench.home.path.join("desktop");
+    fs::create_dir(&directory).unwrap();
+    let program = directory.join("xdg-open");
+    fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for has_desktop in [false, true] {
+        let mut command = bench.home.command("skynetctl");
+        if has_desktop {
+            let path = format!("{}:/usr/bin:/bin", directory.display());
+            command.env("DISPLAY", ":99").env("XDG_RUNTIME_DIR", &directory).env("PATH", path);
+        }
+        let mut login = bench.first_as(command, &[]);
+        let url = login.line("http");
+        let said = login.line("No browser can be opened here");
+        assert!(said.contains("`--device`"), "{said}");
+        // It is still waited for.
+        assert!(ask(&agree(&url)).contains("You can close this window"));
+        assert_eq!(login.end().0, 0);
+    }
+    let left: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["xdg-open"], "the page is gone");
 }
 
 #[test]
