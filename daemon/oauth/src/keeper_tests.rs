@@ -158,6 +158,17 @@ async fn a_token_that_counts_is_given_while_its_provider_fails() {
 }
 
 #[tokio::test]
+async fn a_provider_that_says_what_it_was_sent_tells_nobody_else() {
+    let bench = Bench::logged_in().await;
+    let refresh = bench.authority.refresh_tokens().remove(0);
+    let said = format!("there is no {refresh} of {CLIENT_SECRET}");
+    let body = serde_json::json!({ "error": "invalid_request", "error_description": said });
+    bench.authority.fail(1, 400, &body.to_string());
+    let err = bench.keeper.renew(OWNER, &name()).await.map(drop).unwrap_err().to_string();
+    assert!(err.contains("there is no [redacted] of [redacted]"), "{err}");
+}
+
+#[tokio::test]
 async fn a_failure_that_passes_is_not_noticed() {
     let bench = Bench::logged_in().await;
     bench.age(7200);

@@ -23,6 +23,12 @@ const MOST_ANSWER_BYTES: u64 = 256 << 10;
 /// Of a URL of a provider, in bytes.
 const LONGEST_URL: usize = 2048;
 
+/// What of a form nobody else is to see.
+const HIDDEN: [&str; 6] = ["refresh_token", "token", "client_secret", "code", "code_verifier", "device_code"];
+
+/// A shorter value is in too much that is none.
+const SHORTEST_HIDDEN: usize = 6;
+
 /// What needs no encoding in a query or a form (RFC 3986, section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -69,7 +75,12 @@ impl Web {
             let header = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
             request = request.header("authorization", header.as_str());
         }
-        read(url, request.send(text.as_str()))
+        let mut reply = read(url, request.send(text.as_str()))?;
+        if reply.status != 200 {
+            let hidden = form.iter().filter(|(name, _)| HIDDEN.contains(name)).map(|(_, value)| *value);
+            reply.body = without(&reply.body, hidden.chain(basic.map(|(_, password)| password)));
+        }
+        Ok(reply)
     }
 
     fn agent(&self, url: &str) -> Result<Agent> {
@@ -83,6 +94,20 @@ impl Web {
         let trusted = Authorities::of_host().map_err(|err| Error::Unavailable(err.to_string()))?;
         Ok(kept.insert(agent(Some(&trusted))).clone())
     }
+}
+
+/// What a provider says when it refuses is shown and logged, and some say what they were sent: without that.
+fn without<'hidden>(body: &[u8], hidden: impl Iterator<Item = &'hidden str>) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(String::from_utf8_lossy(body).into_owned());
+    for value in hidden.filter(|value| value.len() >= SHORTEST_HIDDEN) {
+        let quoted = Zeroizing::new(serde_json::Value::from(value).to_string());
+        let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or(value);
+        let encoded = Zeroizing::new(encode(value));
+        for spelled in [value, inner, encoded.as_str()] {
+            text = Zeroizing::new(text.replace(spelled, "[redacted]"));
+        }
+    }
+    Zeroizing::new(text.as_bytes().to_vec())
 }
 
 fn agent(trusted: Option<&Authorities>) -> Agent {
@@ -185,6 +210,17 @@ mod tests {
             let err = check_url(url, may_be_here).unwrap_err().to_string();
             assert!(err.contains(words), "{url}: {err}");
         }
+    }
+
+    #[test]
+    fn what_was_sent_is_not_in_what_is_said_of_a_refusal() {
+        let said = |body: &str| {
+            let clean = without(body.as_bytes(), ["to\"ken/1", "short"].into_iter());
+            String::from_utf8(clean.to_vec()).unwrap()
+        };
+        assert_eq!(said(r#"{"error":"no to\"ken/1, short"}"#), r#"{"error":"no [redacted], short"}"#);
+        assert_eq!(said("to\"ken/1 to%22ken%2F1"), "[redacted] [redacted]");
+        assert_eq!(said("nothing"), "nothing");
     }
 
     #[test]

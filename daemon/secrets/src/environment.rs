@@ -55,8 +55,8 @@ enum Line {
     Variable(Variable),
 }
 
-/// What is to become of a file.
-#[derive(Debug, Default)]
+/// What is to become of a file. Is not shown, so it has no `Debug`.
+#[derive(Default)]
 pub struct Edit {
     /// Names and values.
     pub set: Vec<(String, Zeroizing<Vec<u8>>)>,

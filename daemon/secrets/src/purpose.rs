@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Places that one secret may be sent to.
 pub(crate) const MOST_HOSTS: usize = 64;
@@ -19,7 +20,7 @@ const DEFAULT_USERNAME: &str = "x-access-token";
 /// Where a secret may go, and who may take it unasked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purpose {
-    /// The hosts that what gets it may reach (names or addresses of version 4, in lower case; `*.` in front means every
+    /// The hosts that what gets it may reach (names in lower case, or addresses; `*.` in front means every
     /// name below); with none, it may reach none.
     pub hosts: Vec<String>,
     /// Set for what Git gets for remotes at these hosts.
@@ -50,6 +51,16 @@ impl Purpose {
     /// `Invalid`.
     pub fn check(&self) -> Result<()> {
         check_hosts(&self.hosts)?;
+        for host in &self.hosts {
+            // Hosts are compared as they are written, and one address of IPv6 can be written in many ways (RFC 5952).
+            if let Ok(address) = host.parse::<IpAddr>()
+                && address.to_string() != *host
+            {
+                return Err(Error::Invalid(format!(
+                    "`{host}` is no host: write this address as `{address}`"
+                )));
+            }
+        }
         let Some(Git { username }) = &self.git else { return Ok(()) };
         if self.hosts.is_empty() {
             return Err(Error::Invalid(
@@ -89,7 +100,7 @@ pub(crate) fn check_hosts(hosts: &[String]) -> Result<()> {
             && !label.ends_with('-')
     };
     for host in hosts {
-        if host.parse::<std::net::IpAddr>().is_ok() {
+        if host.parse::<IpAddr>().is_ok() {
             continue;
         }
         let name = host.strip_prefix("*.").unwrap_or(host);
@@ -125,6 +136,19 @@ mod tests {
             let err = purpose(hosts, username).check().unwrap_err().to_string();
             assert!(err.contains(words), "{hosts:?} {username}: {err}");
         }
+    }
+
+    #[test]
+    fn an_address_is_written_in_the_one_way_in_which_it_is_compared() {
+        let check = |host: &str| Purpose { hosts: vec![host.to_owned()], git: None }.check();
+        for host in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            check(host).unwrap();
+        }
+        for host in ["2001:DB8::1", "2001:db8:0:0::1", "[2001:db8::1]"] {
+            let err = check(host).unwrap_err().to_string();
+            assert!(err.contains("is no host"), "{host}: {err}");
+        }
+        assert!(check("2001:DB8::1").unwrap_err().to_string().ends_with("as `2001:db8::1`"));
     }
 
     #[test]
