@@ -7,12 +7,16 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use serde_json::{Value, json};
-use skynet_tests::programs::{Daemon, Home, Shim, wait_until};
+use skynet_tests::{
+    authority::{Authority, CLIENT, CLIENT_SECRET, agree, ask},
+    programs::{Daemon, Home, Shim, wait_until},
+};
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
+    process::Stdio,
     sync::{Arc, Mutex},
     thread,
 };
@@ -249,37 +253,99 @@ fn a_job_has_its_header_until_the_daemon_ends() {
     assert_eq!(host.asked(), Vec::<String>::new());
 }
 
+/// A job that asks the host whenever it is told to, four times at most.
+struct Asking {
+    project: PathBuf,
+}
+
+impl Asking {
+    /// With a header that has this secret.
+    fn start(bench: &mut Bench, secret: &str) -> Self {
+        let port = bench.host.port;
+        let fetch = format!("curl -sS --noproxy '' -w '%{{http_code}}' https://localhost:{port}/");
+        let script = format!(
+            "for turn in 1 2 3 4; do until [ -e ask$turn ]; do sleep 0.1; done; {fetch} > said$turn; touch done$turn; done"
+        );
+        let header = format!("localhost:{port} Authorization: Bearer secret://{secret}");
+        let network = json!({ "hosts": [format!("localhost:{port}")], "headers": [header] });
+        let input = json!({ "script": script, "network": network, "timeout_seconds": 120 });
+        bench.shim.call("exec_start_job", input).unwrap();
+        Self { project: bench.home.project.clone() }
+    }
+
+    /// What it is answered, and the status.
+    fn ask(&self, turn: u32) -> String {
+        fs::write(self.project.join(format!("ask{turn}")), "").unwrap();
+        wait_until(|| self.project.join(format!("done{turn}")).exists());
+        fs::read_to_string(self.project.join(format!("said{turn}"))).unwrap()
+    }
+}
+
 #[test]
 fn a_job_adds_what_the_secret_is_now_and_nothing_once_it_is_deleted() {
     let mut bench = Bench::new();
-    let port = bench.host.port;
-    let fetch = format!("curl -sS --noproxy '' -w '%{{http_code}}' https://localhost:{port}/");
-    let script = format!(
-        "for turn in 1 2 3 4; do until [ -e ask$turn ]; do sleep 0.1; done; {fetch} > said$turn; touch done$turn; done"
-    );
-    let input = json!({ "script": script, "network": bench.network(), "timeout_seconds": 120 });
-    bench.shim.call("exec_start_job", input).unwrap();
-    let project = bench.home.project.clone();
-    let ask = |turn: u32| {
-        fs::write(project.join(format!("ask{turn}")), "").unwrap();
-        wait_until(|| project.join(format!("done{turn}")).exists());
-        fs::read_to_string(project.join(format!("said{turn}"))).unwrap()
-    };
-    assert_eq!(ask(1), "welcome\n200");
+    let job = Asking::start(&mut bench, "deploy");
+    assert_eq!(job.ask(1), "welcome\n200");
     assert!(bench.host.asked().concat().contains(VALUE));
     bench.home.give(&["secret", "rotate", "deploy"], NEXT);
-    assert_eq!(ask(2), "welcome\n200");
+    assert_eq!(job.ask(2), "welcome\n200");
     let asked = bench.host.asked().concat();
-    assert!(
-        asked.contains(&format!("authorization: Bearer {NEXT}\r\n")) && !asked.contains(VALUE),
-        "{asked}"
-    );
+    assert!(asked.contains(&format!("authorization: Bearer {NEXT}\r\n")), "{asked}");
+    assert!(!asked.contains(VALUE), "{asked}");
     // It is for another host now.
     bench.home.give(&["secret", "set", "deploy", "--replace", "--host", "api.example.org"], NEXT);
-    let said = ask(3);
+    let said = job.ask(3);
     assert!(said.ends_with("403") && said.contains("`deploy` is for api.example.org"), "{said}");
     assert_eq!(bench.home.ctl(&["secret", "delete", "deploy"]).0, 0);
-    let said = ask(4);
+    let said = job.ask(4);
     assert!(said.ends_with("403") && said.contains("there is no secret `deploy`"), "{said}");
+    assert_eq!(bench.host.asked(), Vec::<String>::new());
+}
+
+/// Has a user agree that `mail` is an access token for `localhost`.
+fn log_in(home: &Home, authority: &Authority) {
+    let issuer = authority.issuer();
+    let mut command = home.command("skynetctl");
+    command.arg("--socket").arg(home.socket()).args(["secret", "login", "mail", "--no-browser"]);
+    command.args([
+        "--issuer",
+        &issuer,
+        "--client-id",
+        CLIENT,
+        "--client-secret-stdin",
+        "--host",
+        "localhost",
+    ]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(CLIENT_SECRET.as_bytes()).unwrap();
+    // Read from until the end, so that it can write.
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let url = said.find(|line| line.trim().starts_with("http")).unwrap().trim().to_owned();
+    assert!(ask(&agree(&url)).contains("You can close this window"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_job_adds_the_access_token_that_counts_now_and_none_once_the_login_is_over() {
+    let mut bench = Bench::new();
+    let authority = Authority::start(3600);
+    log_in(&bench.home, &authority);
+    let job = Asking::start(&mut bench, "mail");
+    for turn in [1, 2] {
+        assert_eq!(job.ask(turn), "welcome\n200");
+        let token = authority.access_tokens().pop().unwrap();
+        let asked = bench.host.asked().concat();
+        assert!(asked.contains(&format!("authorization: Bearer {token}\r\n")), "{asked}");
+        assert_eq!(bench.home.ctl(&["secret", "rotate", "mail"]).0, 0);
+    }
+    assert_eq!(authority.access_tokens().len(), 3);
+    authority.withdraw();
+    assert_ne!(bench.home.ctl(&["secret", "rotate", "mail"]).0, 0);
+    let said = job.ask(3);
+    assert!(said.ends_with("403") && said.contains("`skynetctl secret login mail`"), "{said}");
+    assert_eq!(bench.home.ctl(&["secret", "delete", "mail"]).0, 0);
+    let said = job.ask(4);
+    assert!(said.ends_with("403") && said.contains("there is no secret `mail`"), "{said}");
     assert_eq!(bench.host.asked(), Vec::<String>::new());
 }
