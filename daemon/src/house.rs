@@ -119,6 +119,8 @@ impl House {
         let jobs = Jobs::open(&tables, blobs.clone())?;
         catalog.keep_jobs_in(jobs.clone());
         let sessions = Arc::new(Sessions::open(&tables, services.leases.clone())?);
+        // Until the runtime ends.
+        tokio::spawn(sessions.clone().keep_seen());
         // Weak, for the sessions hold the leases.
         let known = Arc::downgrade(&sessions);
         services.leases.know_sessions(move |id| known.upgrade().is_some_and(|all| all.is_attached(id)));

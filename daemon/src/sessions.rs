@@ -13,11 +13,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 /// Sessions nobody came back to are forgotten after that time.
-const FORGOTTEN_AFTER: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often it is noted of an attached one that it is there: one write for each of them.
+const SEEN_EVERY: Duration = Duration::from_secs(3600);
 
 /// One session, as stored and as shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +36,9 @@ pub(crate) struct Session {
     /// When a client attached first; `None` of one that an older release stored.
     #[serde(default)]
     began_at: Option<Timestamp>,
+    /// When a client was last known to be there; `None` of one that an older release stored, or that has just attached.
+    #[serde(default)]
+    seen_at: Option<Timestamp>,
     /// The resources it hears of, each with frame and place in a batch of the call that asked for it.
     #[serde(default)]
     subscribed: BTreeMap<String, (u64, u32)>,
@@ -47,6 +55,13 @@ pub(crate) struct Session {
     attachment: u64,
     #[serde(skip)]
     pub(crate) calls: u64,
+}
+
+impl Session {
+    /// Since when nobody is known to have been there.
+    fn last_seen(&self) -> Timestamp {
+        self.seen_at.map_or(self.attached_at, |seen_at| seen_at.max(self.attached_at))
+    }
 }
 
 /// A session whose last connection ended; void once somebody attaches to it again.
@@ -72,7 +87,7 @@ impl Sessions {
         let table: Table<Session> = tables.table("sessions");
         let oldest = Timestamp::now() - FORGOTTEN_AFTER;
         for (id, session) in table.iter() {
-            if session.ends_with_daemon || session.attached_at < oldest {
+            if session.ends_with_daemon || session.last_seen() < oldest {
                 table.remove(&id)?;
                 if let Ok(id) = id.parse() {
                     leases.end_session(id);
@@ -123,6 +138,7 @@ impl Sessions {
             attached_at: now,
             ends_with_daemon,
             began_at: known.as_ref().map_or(Some(now), |session| session.began_at),
+            seen_at: None,
             subscribed: known.as_ref().map_or_else(BTreeMap::new, |session| session.subscribed.clone()),
             attachment: self.attachments.fetch_add(1, Ordering::Relaxed),
             attachments: known.as_ref().map_or(0, |session| session.attachments) + 1,
@@ -172,10 +188,48 @@ impl Sessions {
 
     /// Notes that a connection ended; the session, when it was the last of it.
     pub(crate) fn detach(&self, id: Uuid) -> Option<Orphan> {
+        // While it is attached: of a host that slept for days, and whose daemon ends now, nothing was noted for as long.
+        self.see(Some(id), Timestamp::now());
         let mut live = self.lock();
         let session = live.get_mut(&id)?;
         session.attachments = session.attachments.saturating_sub(1);
         (session.attachments == 0).then_some(Orphan { session: id, attachment: session.attachment })
+    }
+
+    /// Notes now and then who is there, for as long as it is polled.
+    pub(crate) async fn keep_seen(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SEEN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let all = self.clone();
+            // It waits for the disk.
+            let seen = tokio::task::spawn_blocking(move || all.see(None, Timestamp::now())).await;
+            if let Err(err) = seen {
+                tracing::error!(error = %err, "who is attached could not be noted");
+            }
+        }
+    }
+
+    /// Notes of attached sessions, of all or of one, that somebody is there, unless that was noted lately.
+    fn see(&self, only: Option<Uuid>, now: Timestamp) {
+        let is_due = |session: &Session| {
+            // Those that nobody comes back to need no note.
+            session.attachments > 0 && !session.ends_with_daemon && session.last_seen() <= now - SEEN_EVERY
+        };
+        let seen: Vec<Uuid> = {
+            let mut live = self.lock();
+            let wanted = live.iter_mut().filter(|(id, _)| only.is_none_or(|only| only == **id));
+            let due = wanted.filter(|(_, session)| is_due(session));
+            due.map(|(id, session)| {
+                session.seen_at = Some(now);
+                *id
+            })
+            .collect()
+        };
+        for id in seen {
+            self.store(id, Table::put);
+        }
     }
 
     /// Forgets a session whose client said goodbye, with what it had leased.
@@ -328,5 +382,83 @@ mod tests {
         sessions.end(ID);
         sessions.attach(ID, 1, 3, "/w").unwrap();
         assert!(sessions.subscribed(ID).is_empty(), "who said goodbye comes as somebody new");
+    }
+
+    /// As a session is stored whose client attached and was seen that many days ago.
+    fn stored(attached: i64, seen: Option<i64>) -> serde_json::Value {
+        let ago = |days: i64| Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+        let mut row = serde_json::json!({
+            "uid": 1, "pid": 2, "client": "c", "protocol_version": "p", "workspace": "/w",
+            "attached_at": ago(attached), "subscribed": { "skynet://a": [3, 0] },
+        });
+        if let Some(seen) = seen {
+            row["seen_at"] = serde_json::json!(ago(seen));
+        }
+        row
+    }
+
+    #[test]
+    fn a_session_is_forgotten_by_when_it_was_seen_last_and_rows_of_older_releases_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let tables = Tables::open(directory.path()).unwrap();
+        let rows = tables.table::<serde_json::Value>("sessions");
+        let cases = [
+            (stored(3, None), true),
+            (stored(8, None), false),
+            (stored(30, Some(1)), true),
+            (stored(30, Some(8)), false),
+            // Who came back is there since then, whatever was noted before.
+            (stored(1, Some(8)), true),
+        ];
+        let id = |number: usize| Uuid::from_u128(number as u128 + 1);
+        for (number, (row, _)) in cases.iter().enumerate() {
+            rows.put(&id(number).to_string(), row).unwrap();
+        }
+        let sessions = Sessions::open(&tables, Leases::open(&tables)).unwrap();
+        for (number, (row, is_kept)) in cases.iter().enumerate() {
+            sessions.attach(id(number), 1, 2, "/w").unwrap();
+            assert_eq!(sessions.is_subscribed(id(number), "skynet://a"), *is_kept, "{row}");
+        }
+    }
+
+    #[test]
+    fn who_stays_attached_for_long_is_found_again_by_the_next_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let tables = Tables::open(directory.path()).unwrap();
+        let rows = tables.table::<Session>("sessions");
+        let open = || Sessions::open(&tables, Leases::open(&tables)).unwrap();
+        let call = CallId { session: ID, sequence: 3, index: 0 };
+        let long_ago = Timestamp::now() - 2 * FORGOTTEN_AFTER;
+        let attached_long_ago = || {
+            let sessions = open();
+            sessions.attach(ID, 1, 2, "/w").unwrap();
+            sessions.lock().get_mut(&ID).unwrap().attached_at = long_ago;
+            sessions.subscribe("skynet://a", call);
+            sessions
+        };
+        let is_found = || {
+            let sessions = open();
+            sessions.attach(ID, 1, 2, "/w").unwrap();
+            let is_found = sessions.is_subscribed(ID, "skynet://a");
+            sessions.end(ID);
+            is_found
+        };
+        attached_long_ago();
+        assert!(!is_found(), "nobody was seen since");
+        let sessions = attached_long_ago();
+        sessions.see(None, Timestamp::now());
+        let seen_at = || rows.get(&ID.to_string()).unwrap().unwrap().seen_at;
+        let first = seen_at();
+        sessions.see(None, Timestamp::now());
+        assert!(first.is_some() && seen_at() == first, "it is noted now and then");
+        assert!(is_found());
+        // Also one of which the daemon hears first at its own end.
+        attached_long_ago().detach(ID);
+        assert!(is_found());
+        // Who has left is not there.
+        let sessions = attached_long_ago();
+        sessions.lock().get_mut(&ID).unwrap().attachments = 0;
+        sessions.see(None, Timestamp::now());
+        assert!(!is_found());
     }
 }

@@ -324,6 +324,10 @@ fn headers_and_bodies_that_disagree_are_refused() {
     }
     let reply = web.post(&right, "{nonsense");
     assert_eq!((reply.status, &reply.messages[0]["error"]["code"]), (400, &json!(-32700)));
+    // What asks for nothing is refused, rather than waiting for an answer that never comes.
+    let nothing = json!({ "jsonrpc": "2.0", "id": 4, "result": {}, "params": { "_meta": meta } });
+    let reply = web.post(&[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "")], &nothing.to_string());
+    assert_eq!((reply.status, &reply.messages[0]["error"]["code"]), (400, &json!(-32600)));
     for (name, value, status) in [
         ("host", "evil.example", 403),
         ("origin", "http://evil.example", 403),

@@ -51,6 +51,7 @@ mod sandbox;
 mod sdk;
 mod secrets;
 mod setup;
+mod subscriptions;
 mod suites;
 mod toolchains;
 mod undo;

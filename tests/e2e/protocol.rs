@@ -155,6 +155,21 @@ fn batches_are_answered_as_batches_in_their_revision() {
 }
 
 #[test]
+fn a_batch_that_is_too_long_is_refused_and_the_session_goes_on() {
+    let home = Home::new();
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::connected(&home, "2025-03-26", json!({}));
+    // Of each of these the answer is many times as long.
+    shim.send_raw(format!("[{}0]", "0,".repeat(4 << 20)).as_bytes());
+    let refused = shim.receive();
+    assert_eq!(refused["error"]["code"], -32600, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("at most 1024 messages"), "{refused}");
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    shim.send(&json!([ping]));
+    assert_eq!(shim.receive()[0]["id"], 1);
+}
+
+#[test]
 fn a_dialog_at_the_client_decides() {
     let home = Home::new();
     home.configure("[[policy.rules]]\nname = 'careful'\nverdict = 'ask'\ntools = ['files_write']\n");

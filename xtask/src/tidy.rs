@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-secrets", &[]),
     ("skynet-vault", &["skynet-web"]),
     ("skynet-web", &[]),
-    ("skynet-oauth", &["skynet-secrets", "skynet-web"]),
+    ("skynet-oauth", &["skynet-core", "skynet-secrets", "skynet-web"]),
     ("skynet-changes", &["skynet-core", "skynet-sandbox"]),
     ("skynet-engine", &["skynet-core", "skynet-sandbox"]),
     ("skynet-docker", &["skynet-core", "skynet-engine", "skynet-exec"]),

@@ -3,6 +3,7 @@
 
 pub mod alias;
 mod attributes;
+mod backoff;
 pub mod call;
 pub mod canonical;
 pub mod change;
@@ -24,6 +25,7 @@ pub mod usage;
 pub mod workspace;
 
 pub use alias::Alias;
+pub use backoff::backoff;
 pub use call::{Answer, Call, CallId, Caller, Connection, Group, Link, Token};
 pub use canonical::Canonical;
 pub use command::CommandLine;

@@ -9,12 +9,13 @@ use crate::{
     Error, Result,
     answer::{Tokens, refusal, tokens},
     login::{Pending, post},
-    random::{backoff, chance},
+    random::chance,
     web::Web,
 };
 use counts::Counts;
 use jiff::{SignedDuration, Timestamp};
 use line::Line;
+use skynet_core::backoff;
 use skynet_secrets::{
     Error as SecretError, Held, Keyring, Metadata, Name, Purpose, Renewal,
     grant::{Login, Terms},

@@ -66,6 +66,12 @@ pub(super) async fn post(
                 let message = "this method does not exist in this revision";
                 return error(StatusCode::NOT_FOUND, parsed.id.as_ref(), code, message);
             }
+            if parsed.method.is_none() {
+                // Nothing is ever asked of a client of this revision, so there is nothing that it could answer.
+                let code = rmcp::model::ErrorCode::INVALID_REQUEST.0;
+                let message = "neither a request nor a notification: `method` is missing";
+                return error(StatusCode::BAD_REQUEST, parsed.id.as_ref(), code, message);
+            }
             let is_request = parsed.id.is_some();
             drop(parsed);
             modern::answer(&front, caller, line, is_request, place).await

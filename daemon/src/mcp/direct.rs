@@ -90,7 +90,7 @@ impl Direct {
             }
             Body::Call { id, name, members, arguments } if members.is_empty() => {
                 let slot = Arc::new(Mutex::new(taken.slot));
-                self.begin(peer, id, name, RawRequest { call, resend, arguments, slot });
+                self.begin(peer, id, name, RawRequest { call, resend, arguments, client: None, slot });
             }
             body => {
                 let envelope = Envelope { body, ..taken.envelope };
@@ -104,6 +104,7 @@ impl Direct {
         let call = request.call;
         // A client may use its id again once it has canceled; a frame has its number for good.
         let name = RequestId::String(format!("{}/{}.{}", self.prefix, call.sequence, call.index).into());
+        self.handler.splices.expect(name.clone());
         let mut context = RequestContext::new(name, peer.clone());
         context.ct = self.ended.child_token();
         context.extensions.insert(request);

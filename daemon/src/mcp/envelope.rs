@@ -3,14 +3,21 @@
 
 use bytes::{Bytes, BytesMut};
 use rmcp::model::RequestId;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::{Value, json, value::RawValue};
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// JSON-RPC 2.0, section 5.1.
 pub(super) const PARSE_ERROR: i32 = -32700;
 /// As above.
 pub(super) const INVALID_REQUEST: i32 = -32600;
+
+/// Messages of one batch. Each is answered, and most of the answers are longer than the shortest message, so that a line of
+/// the longest kind could fill the memory.
+const MOST_IN_BATCH: usize = 1024;
 
 /// One message of a client.
 #[derive(Debug)]
@@ -189,11 +196,43 @@ pub(crate) fn is_answered(line: &Bytes) -> bool {
 
 /// Splits a batch (MCP 2025-03-26, base protocol).
 pub(super) fn read_batch(line: &Bytes) -> Result<Vec<Bytes>, Refusal> {
-    let parts: Vec<&RawValue> = serde_json::from_slice(line).map_err(|err| not_a_message(line, &err))?;
+    let mut json = serde_json::Deserializer::from_slice(line);
+    let read = json.deserialize_seq(Parts).and_then(|parts| json.end().map(|()| parts));
+    let (parts, count) = read.map_err(|err| not_a_message(line, &err))?;
     if parts.is_empty() {
         return Err(Refusal::invalid(None, "a batch must not be empty"));
     }
+    if count > MOST_IN_BATCH {
+        let message =
+            format!("a batch has at most {MOST_IN_BATCH} messages, and this one {count}; send several");
+        return Err(Refusal::invalid(None, message));
+    }
     Ok(parts.into_iter().map(|part| line.slice_ref(part.get().as_bytes())).collect())
+}
+
+/// Reads the parts of a batch, as many as there may be, and how many there are.
+struct Parts;
+
+impl<'de> Visitor<'de> for Parts {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a batch of messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+        let mut parts = Vec::new();
+        while parts.len() < MOST_IN_BATCH
+            && let Some(part) = all.next_element()?
+        {
+            parts.push(part);
+        }
+        let mut count = parts.len();
+        while all.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((parts, count))
+    }
 }
 
 pub(super) fn is_batch(line: &[u8]) -> bool {
@@ -284,5 +323,20 @@ mod tests {
         assert_eq!((id, &name[..]), (RequestId::Number(1), "t"));
         assert_eq!(members, r#","_meta":{"progressToken":5},"requestState":"s""#);
         assert_eq!(&arguments[..], br#"{"b":1, "b":2}"#);
+    }
+
+    #[test]
+    fn a_batch_has_so_many_messages_and_no_more() {
+        let batch = |count: usize| Bytes::from(format!("[{}]", vec!["{}"; count].join(", ")));
+        for count in [1, 2, MOST_IN_BATCH] {
+            let parts = read_batch(&batch(count)).unwrap();
+            assert!(parts.len() == count && parts.iter().all(|part| &part[..] == b"{}"), "{count}");
+        }
+        let refused = read_batch(&batch(MOST_IN_BATCH + 1)).map_err(|refusal| refusal.message).unwrap_err();
+        assert!(refused.contains("at most 1024") && refused.contains("1025"), "{refused}");
+        for (line, code) in [("[]", INVALID_REQUEST), ("[{}", PARSE_ERROR), ("[{}] x", PARSE_ERROR)] {
+            let refused = read_batch(&Bytes::from(line)).map_err(|refusal| refusal.code);
+            assert_eq!(refused, Err(code), "{line}");
+        }
     }
 }

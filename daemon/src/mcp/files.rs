@@ -1,15 +1,13 @@
 //! Files of the workspace whose changes a client is told of. Hands watch them; whether a client may know of a file is
 //! asked of the pipeline, as a call of `files_stat`, so that every rule for calls holds.
 
-use super::{handler::Handler, resources, wire::RawRequest};
-use rmcp::ErrorData;
+use super::{handler::Handler, resources, retry, wire::RawRequest};
 use serde_json::json;
 use skynet_core::{Caller, Error, ErrorKind, Workspace};
 use skynet_hands::{Pool, Watching};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,13 +18,22 @@ pub(super) const MOST_FILES: usize = 64;
 /// News on their way to a client; hands say the same thing once until it was heard.
 const NEWS: usize = 16;
 
-/// After its hands died, a file is watched again; when that fails, again after that time.
-pub(super) const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// What is told of a file, by its URI.
+pub(super) enum FileNews {
+    Changed(String),
+    /// It cannot be watched any more, and that does not pass.
+    Ended(String),
+}
+
+/// That a client has as many as it may.
+pub(super) fn too_many() -> Error {
+    Error::invalid_input(format!("{MOST_FILES} files are subscribed to already; unsubscribe from some"))
+}
 
 /// The files that one client hears of, by URI.
 pub(super) struct Files {
-    tell: mpsc::Sender<String>,
-    news: Mutex<Option<mpsc::Receiver<String>>>,
+    tell: mpsc::Sender<FileNews>,
+    news: Mutex<Option<mpsc::Receiver<FileNews>>>,
     followed: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
 }
 
@@ -38,56 +45,62 @@ impl Default for Files {
 }
 
 impl Files {
-    /// The URIs of those that changed; for the first who asks.
-    pub(super) fn news(&self) -> Option<mpsc::Receiver<String>> {
+    /// What happens to them; for the first who asks.
+    pub(super) fn news(&self) -> Option<mpsc::Receiver<FileNews>> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Hears of a file from now on.
-    pub(super) async fn follow(
-        &self,
-        handler: &Handler,
-        raw: &RawRequest,
-        uri: &str,
-    ) -> Result<(), ErrorData> {
-        if self.lock().contains_key(uri) {
-            return Ok(());
-        }
-        let refusal = |err| resources::refusal(uri, err);
-        if self.lock().len() >= MOST_FILES {
-            let message = format!("{MOST_FILES} files are subscribed to already; unsubscribe from some");
-            return Err(refusal(Error::invalid_input(message)));
+    ///
+    /// # Errors
+    /// What the call answers that asks for it, when too many are followed, or when hands cannot watch it.
+    pub(super) async fn follow(&self, handler: &Handler, raw: &RawRequest, uri: &str) -> Result<(), Error> {
+        {
+            let followed = self.followed();
+            if followed.contains_key(uri) {
+                return Ok(());
+            }
+            if followed.len() >= MOST_FILES {
+                return Err(too_many());
+            }
         }
         let path = resources::workspace_path(uri)?;
         match handler.call_inside(raw, "files_stat", &json!({ "path": path })).await {
             Ok(_) => {}
             // It may be made later.
             Err(err) if err.kind == ErrorKind::NotFound => {}
-            Err(err) => return Err(refusal(err)),
+            Err(err) => return Err(err),
         }
         let caller = handler.caller.clone();
-        let Some(workspace) = caller.workspace.clone() else {
-            return Err(refusal(Error::invalid_input("this session has no workspace")));
-        };
+        let workspace = caller.workspace.clone();
+        let workspace = workspace.ok_or_else(|| Error::invalid_input("this session has no workspace"))?;
         let pool = handler.desk.hands.clone();
-        let watching = pool.watch(&caller, &workspace, &path).await.map_err(refusal)?;
+        let watching = pool.watch(&caller, &workspace, &path).await?;
+        let mut followed = self.followed();
+        // Others may have come first while this one was asked about.
+        if followed.len() >= MOST_FILES && !followed.contains_key(uri) {
+            return Err(too_many());
+        }
         let task = tell(pool, caller, workspace, path, uri.to_owned(), watching, self.tell.clone());
-        self.lock().insert(uri.to_owned(), AbortOnDropHandle::new(tokio::spawn(task)));
+        followed.insert(uri.to_owned(), AbortOnDropHandle::new(tokio::spawn(task)));
         Ok(())
     }
 
     /// Hears no more of it.
     pub(super) fn forget(&self, uri: &str) {
-        self.lock().remove(uri);
+        self.followed().remove(uri);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
+    /// Those that are watched, or will be again.
+    fn followed(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
         // Each change is one insert or remove, so a panic leaves it whole.
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.retain(|_, task| !task.is_finished());
+        followed
     }
 }
 
-/// Passes on the changes of one file, also when its hands are replaced.
+/// Passes on the changes of one file, also when its hands are replaced, for as long as it can be watched.
 async fn tell(
     pool: Arc<Pool>,
     caller: Caller,
@@ -95,23 +108,33 @@ async fn tell(
     path: String,
     uri: String,
     mut watching: Watching,
-    tell: mpsc::Sender<String>,
+    tell: mpsc::Sender<FileNews>,
 ) {
     loop {
         while watching.changed().await.is_some() {
-            if tell.send(uri.clone()).await.is_err() {
+            if tell.send(FileNews::Changed(uri.clone())).await.is_err() {
                 return;
             }
         }
+        let mut failures = 0_u32;
         watching = loop {
             match pool.watch(&caller, &workspace, &path).await {
                 Ok(watching) => break watching,
-                Err(err) => tracing::warn!(error = %err, "a file that a client hears of is not watched"),
+                Err(err) if retry::passes(err.kind) => {
+                    tracing::warn!(uri, error = %err, "a file that a client hears of is not watched for now");
+                    failures = failures.saturating_add(1);
+                    tokio::time::sleep(retry::wait(failures)).await;
+                }
+                Err(err) => {
+                    tracing::info!(uri, error = %err, "a file that a client heard of is not watched any more");
+                    // A client that is gone need not know.
+                    let _ = tell.send(FileNews::Ended(uri)).await;
+                    return;
+                }
             }
-            tokio::time::sleep(TRY_AGAIN_AFTER).await;
         };
         // What happened meanwhile nobody saw.
-        if tell.send(uri.clone()).await.is_err() {
+        if tell.send(FileNews::Changed(uri.clone())).await.is_err() {
             return;
         }
     }

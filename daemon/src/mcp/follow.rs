@@ -71,7 +71,7 @@ impl Handler {
                 }
                 return Err(ErrorData::internal_error("canceled", None));
             }
-            () = over => return self.put_off(running, &patience).await,
+            () = over => return self.put_off(running, &patience, context).await,
             () = reporting => running.outcome().await,
         };
         if let Err(err) = &*outcome
@@ -81,7 +81,7 @@ impl Handler {
             return Ok(question.into());
         }
         Ok(match &*outcome {
-            Ok(answer) => self.splices.keep(context.id.clone(), answer.clone()),
+            Ok(answer) => self.splices.keep(&context.id, answer.clone()),
             Err(err) => result::failure(err),
         }
         .into())
@@ -125,6 +125,7 @@ impl Handler {
         &self,
         running: calls::Running,
         patience: &Patience,
+        context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let tool = running.tool;
         let cancel = running.cancel.clone();
@@ -137,6 +138,10 @@ impl Handler {
                 return Ok(result::failure(&err).into());
             }
         };
+        // Canceled while it was stored: the client is told of no job, so nobody could cancel that later.
+        if context.ct.is_cancelled() && !self.is_broken() {
+            cancel.cancel();
+        }
         Ok(match patience {
             Patience::Task => tasks::created(&id, &record).into(),
             Patience::Job | Patience::Progress(_) => result::words(

@@ -3,7 +3,7 @@
 use super::{
     Inbox, Leaving,
     ask::{self, Dialog},
-    files::{Files, MOST_FILES},
+    files::{self, Files, MOST_FILES},
     old_names, prompts, resources,
     result::Splices,
     server::Shared,
@@ -19,19 +19,22 @@ use rmcp::{
         CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
         CompleteResult, CustomRequest, CustomResult, DiscoverResult, GetPromptRequestParams,
         GetPromptResponse, GetSkillRequestParams, GetSkillResult, GetTaskParams, GetTaskResult,
-        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult,
-        ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
-        ReadResourceResult, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
-        UnsubscribeRequestParams, UpdateTaskParams,
+        Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+        ListSkillsResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+        ReadResourceResponse, ReadResourceResult, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
+        Tool, UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{NotificationContext, RequestContext, SubscriptionContext},
 };
 use serde_json::Value;
 use skynet_catalog::Viewer;
 use skynet_core::{CallId, Caller, Error, ErrorKind};
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use uuid::Uuid;
 
@@ -83,9 +86,7 @@ impl Handler {
     fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
         let mut caller = self.caller.clone();
         if let Some(client) = context.client_info() {
-            // It stands in every line of the audit log.
-            let short = |text: &str| text.chars().take(LONGEST_NAME).collect::<String>();
-            caller.client = format!("{} {}", short(&client.name), short(&client.version)).into();
+            caller.client = title(&client);
             let revision = context.protocol_version().map(|version| version.to_string()).unwrap_or_default();
             self.desk.sessions.identify(self.session, &caller.client, &revision);
         }
@@ -121,7 +122,9 @@ impl Handler {
         tool: &str,
         input: &Value,
     ) -> Result<Value, Error> {
-        let request = calls::Request::new(raw.call, tool, self.caller.clone(), input.to_string().into());
+        let client = raw.client.clone().unwrap_or_else(|| self.caller.client.clone());
+        let caller = Caller { client, ..self.caller.clone() };
+        let request = calls::Request::new(raw.call, tool, caller, input.to_string().into());
         let mut running = self.desk.calls.start(request)?;
         let _cancel = running.cancel.clone().drop_guard();
         match &*running.outcome().await {
@@ -130,6 +133,12 @@ impl Handler {
             Err(err) => Err(Error::new(err.kind, err.message.clone())),
         }
     }
+}
+
+/// What a client calls itself. It stands in every line of the audit log.
+pub(super) fn title(client: &Implementation) -> Arc<str> {
+    let short = |text: &str| text.chars().take(LONGEST_NAME).collect::<String>();
+    format!("{} {}", short(&client.name), short(&client.version)).into()
 }
 
 fn is_modern(context: &RequestContext<RoleServer>) -> bool {
@@ -147,6 +156,11 @@ fn is_trace_parent(text: &str) -> bool {
 fn raw(context: &RequestContext<RoleServer>) -> Result<RawRequest, ErrorData> {
     let raw = context.extensions.get::<RawRequest>().cloned();
     raw.ok_or_else(|| ErrorData::internal_error("a request without its frame", None))
+}
+
+/// The same of a request of another method, which makes calls in the name of its client.
+fn raw_inside(context: &RequestContext<RoleServer>) -> Result<RawRequest, ErrorData> {
+    Ok(RawRequest { client: context.client_info().as_ref().map(title), ..raw(context)? })
 }
 
 /// A list with its cache hints, which older clients do not know.
@@ -182,6 +196,7 @@ impl ServerHandler for Handler {
             self.watch(false, &self.files),
             context.peer.clone(),
             self.subscribed.clone(),
+            self.desk.sessions.clone(),
             self.inbox.clone(),
         );
         tokio::spawn(telling);
@@ -296,7 +311,7 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let contents = resources::read(self, &raw(&context)?, &request.uri).await?;
+        let contents = resources::read(self, &raw_inside(&context)?, &request.uri).await?;
         let result = ReadResourceResult::new(vec![contents]);
         // What is read may change with the next call.
         let result = if is_modern(&context) {
@@ -322,9 +337,16 @@ impl ServerHandler for Handler {
                 None,
             ));
         }
-        let raw = raw(&context)?;
+        let raw = raw_inside(&context)?;
         if resources::is_file(&request.uri) {
-            self.files.follow(self, &raw, &request.uri).await?;
+            let refusal = |err| resources::refusal(&request.uri, err);
+            // Those of earlier connections count as well that are not watched again yet.
+            let known = self.desk.sessions.subscribed(self.session);
+            let others = known.iter().filter(|(uri, _)| resources::is_file(uri) && *uri != request.uri);
+            if others.count() >= MOST_FILES {
+                return Err(refusal(files::too_many()));
+            }
+            self.files.follow(self, &raw, &request.uri).await.map_err(refusal)?;
         }
         self.desk.sessions.subscribe(&request.uri, raw.call);
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).insert(request.uri);
@@ -353,32 +375,21 @@ impl ServerHandler for Handler {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let raw = raw(context.request_context())?;
+        let raw = raw_inside(context.request_context())?;
         let files = Files::default();
         let watch = self.watch(true, &files);
-        let wanted = context.accepted().resource_subscriptions.iter().flatten();
         if raw.resend {
             // What happened since the last connection nobody saw. What was not asked for, the sink drops.
             let _ = context.sink().notify_tool_list_changed().await;
             let _ = context.sink().notify_resource_updated(resources::SESSION_AUDIT).await;
         }
-        for (uri, index) in wanted.filter(|uri| resources::is_file(uri)).zip(1..) {
-            // Each of them is asked for by a call of its own.
-            let mut raw = raw.clone();
-            raw.call.index = index;
-            // One that may not be read is no reason to tell nothing of the others.
-            if let Err(err) = files.follow(self, &raw, uri).await {
-                tracing::info!(uri, error = %err, "a file is not followed");
-                continue;
-            }
-            // It was promised before it was watched, so the client looks at it now.
-            // A connection that is gone ends the loop below.
-            let _ = context.sink().notify_resource_updated(uri.clone()).await;
-        }
-        // It stays open for as long as the client does: it must not take the place of a request that works.
-        raw.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let following = async {
+            subscriptions::follow(self, &files, &raw, context.sink()).await;
+            pending::<()>().await;
+        };
         tokio::select! {
             () = subscriptions::listen(watch, context.sink().clone(), self.inbox.clone()) => {}
+            () = following => {}
             () = context.cancelled() => {}
         }
         Ok(())
@@ -409,7 +420,7 @@ impl ServerHandler for Handler {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Ok(CompleteResult::new(prompts::complete(self, &raw(&context)?, &request).await?))
+        Ok(CompleteResult::new(prompts::complete(self, &raw_inside(&context)?, &request).await?))
     }
 
     #[cfg(feature = "conformance")]

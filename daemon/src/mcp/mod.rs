@@ -17,6 +17,7 @@ mod prompts;
 mod questions;
 mod resources;
 mod result;
+mod retry;
 mod server;
 mod skills;
 mod states;

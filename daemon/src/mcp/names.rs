@@ -4,7 +4,7 @@
 
 use rmcp::model::RequestId;
 use skynet_core::CallId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// The requests of one connection that rmcp works on.
@@ -17,6 +17,8 @@ pub(super) struct Names {
     handed: HashMap<RequestId, Handed>,
     /// The renamed ones, by the ids of the client.
     renamed: HashMap<RequestId, RequestId>,
+    /// Those that last for as long as their client listens.
+    listening: HashSet<RequestId>,
 }
 
 struct Handed {
@@ -33,6 +35,7 @@ impl Names {
             has_canceled: false,
             handed: HashMap::new(),
             renamed: HashMap::new(),
+            listening: HashSet::new(),
         }
     }
 
@@ -54,16 +57,28 @@ impl Names {
         self.has_canceled = true;
         let name = self.renamed.remove(&id).unwrap_or(id);
         self.handed.remove(&name);
+        self.listening.remove(&name);
         name
     }
 
     /// The request that rmcp answers, and what the client knows it by; `None` if it was canceled.
     pub(super) fn answered(&mut self, name: &RequestId) -> Option<(CallId, RequestId)> {
         let Handed { call, id } = self.handed.remove(name)?;
+        self.listening.remove(name);
         if let Some(id) = &id {
             self.renamed.remove(id);
         }
         Some((call, id.unwrap_or_else(|| name.clone())))
+    }
+
+    /// Notes that a request lasts for as long as its client listens.
+    pub(super) fn listens(&mut self, name: RequestId) {
+        self.listening.insert(name);
+    }
+
+    /// How many do, and are neither answered nor canceled.
+    pub(super) fn listening(&self) -> usize {
+        self.listening.len()
     }
 
     /// The frame of a request.
@@ -99,5 +114,24 @@ mod tests {
         assert_eq!(names.answered(&second), None);
         assert_eq!(names.answered(&third), Some((call(3), id)));
         assert!(names.handed.is_empty() && names.renamed.is_empty());
+    }
+
+    #[test]
+    fn who_listens_is_counted_until_the_answer_or_the_cancel() {
+        let mut names = Names::new();
+        for (sequence, number) in [(1, 7), (2, 8), (3, 9)] {
+            let name = names.hand_over(RequestId::Number(number), call(sequence));
+            names.listens(name);
+        }
+        assert_eq!(names.listening(), 3);
+        names.cancel(RequestId::Number(8));
+        assert_eq!(names.listening(), 2);
+        assert!(names.answered(&RequestId::Number(7)).is_some());
+        let again = names.hand_over(RequestId::Number(8), call(4));
+        names.listens(again.clone());
+        assert_eq!(names.listening(), 2);
+        names.answered(&again);
+        names.cancel(RequestId::Number(9));
+        assert_eq!(names.listening(), 0);
     }
 }

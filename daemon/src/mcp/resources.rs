@@ -54,10 +54,11 @@ pub(super) fn is_file(uri: &str) -> bool {
 }
 
 /// The path of a file of the workspace.
-pub(super) fn workspace_path(uri: &str) -> Result<String, ErrorData> {
-    let path = uri.strip_prefix(WORKSPACE).ok_or_else(|| unknown(uri))?;
+pub(super) fn workspace_path(uri: &str) -> Result<String, Error> {
+    let path = uri.strip_prefix(WORKSPACE);
+    let path = path.ok_or_else(|| Error::not_found(format!("there is no resource `{uri}`")))?;
     let path = percent_encoding::percent_decode_str(path).decode_utf8();
-    path.map(Cow::into_owned).map_err(|_| ErrorData::invalid_params("the path is not UTF-8", None))
+    path.map(Cow::into_owned).map_err(|_| Error::invalid_input("the path is not UTF-8"))
 }
 
 /// What is there without asking for a name.
@@ -179,7 +180,7 @@ async fn workspace_file(
     raw: &RawRequest,
     uri: &str,
 ) -> Result<ResourceContents, ErrorData> {
-    let path = workspace_path(uri)?;
+    let path = workspace_path(uri).map_err(|err| refusal(uri, err))?;
     let input = json!({ "path": path, "encoding": "base64", "max_bytes": MOST_READ_BYTES });
     let found = handler.call_inside(raw, "files_read", &input).await.map_err(|err| refusal(uri, err))?;
     let content = found.get("content").and_then(Value::as_str).unwrap_or_default();
@@ -235,7 +236,13 @@ pub(super) fn refusal(uri: &str, err: Error) -> ErrorData {
         ErrorKind::InvalidInput | ErrorKind::Denied | ErrorKind::QuotaExceeded => {
             ErrorData::invalid_params(err.message, None)
         }
-        _ => ErrorData::internal_error(format!("{}: {}", err.kind, err.message), None),
+        ErrorKind::Conflict
+        | ErrorKind::NeedsConfirmation
+        | ErrorKind::TimedOut
+        | ErrorKind::Canceled
+        | ErrorKind::Interrupted
+        | ErrorKind::Unavailable
+        | ErrorKind::Internal => ErrorData::internal_error(format!("{}: {}", err.kind, err.message), None),
     }
 }
 

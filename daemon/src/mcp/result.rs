@@ -7,26 +7,39 @@ use serde_json::{Value, json};
 use skynet_core::{Answer, Error, Link, Picture};
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Resource links came with this revision; older clients are told in words.
 const LINKS_SINCE: &str = "2025-06-18";
 
-/// Answers waiting for their placeholder to pass.
+/// Answers waiting for their placeholder to pass, and the requests that may get one.
 #[derive(Default)]
-pub(super) struct Splices(Mutex<HashMap<RequestId, Answer>>);
+pub(super) struct Splices(Mutex<HashMap<RequestId, Option<Answer>>>);
 
 impl Splices {
+    /// Notes a request whose answer may be kept, until it is taken or the request is canceled.
+    pub(super) fn expect(&self, id: RequestId) {
+        self.lock().insert(id, None);
+    }
+
     /// Keeps an answer for the response to `id`; returns its placeholder.
-    pub(super) fn keep(&self, id: RequestId, answer: Answer) -> CallToolResult {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+    pub(super) fn keep(&self, id: &RequestId, answer: Answer) -> CallToolResult {
+        // No response of a request that was canceled meanwhile would ever take it.
+        if let Some(kept) = self.lock().get_mut(id) {
+            *kept = Some(answer);
+        }
         CallToolResult::success(Vec::new())
     }
 
-    /// The answer whose placeholder the response to `id` carries, if it carries one.
+    /// The answer whose placeholder the response to `id` carries, if it carries one. Nothing more is kept for it.
     pub(super) fn take(&self, id: &RequestId) -> Option<Answer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+        self.lock().remove(id).flatten()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Option<Answer>>> {
+        // Each change is one insert, remove or value, so a panic leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,6 +77,11 @@ pub(super) fn link(link: &Link) -> Value {
     json!({ "type": "resource_link", "uri": link.uri, "name": link.name, "mimeType": link.media_type, "size": link.size_bytes })
 }
 
+/// A picture as content of its own.
+pub(super) fn image(picture: &Picture) -> Value {
+    json!({ "type": "image", "data": picture.base64, "mimeType": picture.media_type })
+}
+
 /// What is said about a call besides its output.
 pub(super) fn notice(text: &str) -> Value {
     json!({ "type": "text", "text": text })
@@ -83,10 +101,9 @@ fn splice(id: &RequestId, result: &CallToolResult, answer: &Answer, revision: &s
     line.extend_from_slice(br#""content":[{"type":"text","text":"#);
     quote(output, &mut line);
     line.push(b'}');
-    if let Some(Picture { media_type, base64 }) = picture {
-        let block = json!({ "type": "image", "data": base64, "mimeType": media_type });
+    if let Some(picture) = &picture {
         line.push(b',');
-        line.extend_from_slice(Value::to_string(&block).as_bytes());
+        line.extend_from_slice(Value::to_string(&image(picture)).as_bytes());
     }
     for one in &answer.links {
         let block = if revision >= LINKS_SINCE || revision.is_empty() {
@@ -126,6 +143,22 @@ fn quote(json: &[u8], line: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_answer_that_nobody_will_take_is_not_kept() {
+        let answer = || Answer { json: Bytes::from_static(b"{}"), links: Vec::new(), notices: Vec::new() };
+        let splices = Splices::default();
+        let [canceled, other] = [1, 2].map(RequestId::Number);
+        for id in [&canceled, &other] {
+            splices.expect(id.clone());
+        }
+        assert_eq!(splices.take(&canceled), None);
+        splices.keep(&canceled, answer());
+        splices.keep(&other, answer());
+        assert_eq!(splices.take(&canceled), None);
+        assert_eq!(splices.take(&other), Some(answer()));
+        assert!(splices.lock().is_empty());
+    }
 
     proptest! {
         #[test]

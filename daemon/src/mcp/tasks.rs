@@ -11,7 +11,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 use skynet_catalog::{JobState, Jobs as _};
-use skynet_core::{Answer, ErrorKind};
+use skynet_core::{Answer, ErrorKind, Picture};
 
 /// How often a client should look.
 const POLL_EVERY_MS: u64 = 1000;
@@ -80,9 +80,11 @@ fn task(id: &str, record: &Record, message: Option<String>) -> Task {
 
 /// The result that the call would have had.
 fn completed(answer: &Answer) -> Result<JsonObject, ErrorData> {
-    let value: Value = serde_json::from_slice(&answer.json).map_err(unreadable)?;
+    let (picture, rest) = Picture::split(&answer.json).unzip();
+    let value: Value = serde_json::from_slice(rest.as_deref().unwrap_or(&answer.json)).map_err(unreadable)?;
     let mut result = object(&CallToolResult::structured(value))?;
     if let Some(Value::Array(content)) = result.get_mut("content") {
+        content.extend(picture.as_ref().map(result::image));
         content.extend(answer.links.iter().map(result::link));
         content.extend(answer.notices.iter().map(|text| result::notice(text)));
     }
@@ -106,4 +108,22 @@ fn failed(message: &str) -> JsonObject {
 fn unreadable(err: serde_json::Error) -> ErrorData {
     tracing::error!(error = %err, "the answer of a job cannot be read");
     ErrorData::internal_error("the answer of this task cannot be read", None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_picture_of_a_task_is_content_as_that_of_a_call() {
+        let json = r#"{"picture":{"media_type":"image/png","base64":"AAAA"},"width":1}"#;
+        let notices = vec!["said".to_owned()];
+        let answer = Answer { json: Bytes::from_static(json.as_bytes()), links: Vec::new(), notices };
+        let result = Value::Object(completed(&answer).unwrap());
+        assert_eq!(result["structuredContent"], json!({ "width": 1 }));
+        assert_eq!(result["content"][1], json!({ "type": "image", "data": "AAAA", "mimeType": "image/png" }));
+        assert_eq!(result["content"][2]["text"], "said");
+        assert!(!result["content"][0].to_string().contains("AAAA"), "{result}");
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct RawRequest {
     pub(super) call: CallId,
     pub(super) resend: bool,
     pub(super) arguments: Bytes,
+    /// What the client calls itself, for the calls that a request of another method makes.
+    pub(super) client: Option<Arc<str>>,
     /// Taken by a tool call; held to the end by any other request.
     pub(super) slot: Arc<Mutex<Option<Slot>>>,
 }
@@ -53,6 +55,9 @@ pub(super) struct Wire {
     names: Names,
     has_begun: bool,
 }
+
+/// One connection listens so many times at once (`subscriptions/listen`); each of these can be for many resources.
+const MOST_LISTENING: usize = 16;
 
 /// What a message to the client is about, besides what it says.
 enum Concern {
@@ -86,11 +91,7 @@ impl Wire {
             Ok(message) => message,
             Err(err) => {
                 if let Kind::Request(id) = &taken.envelope.kind {
-                    let message = format!("the parameters do not fit the method: {err}");
-                    let answer = error_json(Some(id), ErrorCode::INVALID_PARAMS.0, &message);
-                    // In a task of its own, because rmcp drops this future at every other event.
-                    let (inbox, id, call) = (self.inbox.clone(), id.clone(), taken.call);
-                    tokio::spawn(async move { inbox.settle(&id, call, answer).await });
+                    self.refuse(id, taken.call, &format!("the parameters do not fit the method: {err}"));
                 }
                 return None;
             }
@@ -98,11 +99,27 @@ impl Wire {
         match &mut message {
             JsonRpcMessage::Request(request) => {
                 self.has_begun = true;
+                let is_listening = matches!(request.request, ClientRequest::SubscriptionsListenRequest(_));
+                // Before rmcp tells the client that it hears something.
+                if is_listening && self.names.listening() >= MOST_LISTENING {
+                    let message = format!(
+                        "this connection listens {MOST_LISTENING} times already; cancel one `subscriptions/listen`, or ask for more in one of them"
+                    );
+                    self.refuse(&request.id, taken.call, &message);
+                    return None;
+                }
                 request.id = self.names.hand_over(request.id.clone(), taken.call);
+                if is_listening {
+                    self.names.listens(request.id.clone());
+                }
+                if matches!(request.request, ClientRequest::CallToolRequest(_)) {
+                    self.splices.expect(request.id.clone());
+                }
                 request.request.extensions_mut().insert(RawRequest {
                     call: taken.call,
                     resend: taken.resend,
                     arguments,
+                    client: None,
                     slot: Arc::new(Mutex::new(taken.slot)),
                 });
             }
@@ -119,6 +136,14 @@ impl Wire {
             }
         }
         Some(message)
+    }
+
+    /// Answers a request that rmcp does not see.
+    fn refuse(&self, id: &RequestId, call: CallId, message: &str) {
+        let answer = error_json(Some(id), ErrorCode::INVALID_PARAMS.0, message);
+        // In a task of its own, because rmcp drops the future of whoever refuses at every other event.
+        let (inbox, id) = (self.inbox.clone(), id.clone());
+        tokio::spawn(async move { inbox.settle(&id, call, answer).await });
     }
 
     /// Puts the client's ids in place of rmcp's; returns the request that is answered.
@@ -213,7 +238,9 @@ impl Transport<RoleServer> for Wire {
         let concern = self.concern(&mut item);
         let answer = match &item {
             JsonRpcMessage::Response(response) => self.splices.take(&response.id),
-            JsonRpcMessage::Error(_) | JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
+            // It has none, and no other response comes.
+            JsonRpcMessage::Error(error) => error.id.as_ref().and_then(|id| self.splices.take(id)),
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
         let answered = self.name_back(&mut item);
         let line = write(&item, answer.as_ref(), answered.as_ref().map(|(_, id)| id), &inbox);

@@ -1,10 +1,8 @@
 //! Those who want a token of one grant, and what came of the last attempt to get one. It asks nobody.
 
 use super::lock;
-use crate::{
-    Error,
-    random::{backoff, chance},
-};
+use crate::{Error, random::chance};
+use skynet_core::backoff;
 use skynet_secrets::Renewal;
 use std::{
     sync::{Arc, Mutex},
