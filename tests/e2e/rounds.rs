@@ -171,6 +171,30 @@ fn a_long_call_becomes_a_task_that_outlives_its_client_and_the_daemon() {
 }
 
 #[test]
+fn a_question_that_no_answer_can_carry_any_more_says_how_else_to_approve() {
+    let home = Home::new();
+    home.configure(&format!("{ASK_ALL_WRITES}[mcp]\ntask_after_seconds = 0\n"));
+    let _daemon = Daemon::start(&home);
+    let mut shim = Shim::start(&home);
+    let extensions = json!({ "io.modelcontextprotocol/tasks": {} });
+    let capabilities = json!({ "elicitation": { "form": {} }, "extensions": extensions });
+    let arguments = json!({ "path": "f", "content": "x" });
+    let params = json!({ "name": "files_write", "arguments": arguments, "_meta": meta(capabilities) });
+    let answer = shim.request("tools/call", params);
+    // Mostly it is a task before anybody could be asked; where the question was first, it is the answer.
+    match answer["result"]["resultType"].as_str() {
+        Some("task") => {
+            let settled = settled(&mut shim, answer["result"]["taskId"].as_str().unwrap());
+            let told = settled["result"]["content"][0]["text"].as_str().unwrap();
+            assert!(told.contains("skynetctl approvals approve"), "{told}");
+        }
+        Some("input_required") => assert!(answer["result"]["requestState"].is_string(), "{answer}"),
+        _ => panic!("{answer}"),
+    }
+    assert!(!home.project.join("f").exists());
+}
+
+#[test]
 fn a_long_call_becomes_a_job_for_a_client_that_knows_no_better() {
     let home = Home::new();
     home.configure("[mcp]\njob_after_seconds = 0\ntoolsets = ['files', 'skynet', 'system']\n");

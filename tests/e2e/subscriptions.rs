@@ -34,7 +34,7 @@ fn hears_of_all(shim: &mut Shim, uris: &[&str]) {
 }
 
 /// Waits until a look at a file was refused for that reason.
-fn is_refused(home: &Home, kind: &str) {
+fn wait_for_refusal(home: &Home, kind: &str) {
     wait_until(|| home.ctl(&["audit", "query", "--tool", "files_stat", "--json"]).1.contains(kind));
 }
 
@@ -63,7 +63,7 @@ fn a_listener_hears_of_a_file_once_what_kept_it_from_being_watched_has_passed() 
     let id = listen(&mut shim, &[&first, &second]);
     // One is watched at once, and told of while the other waits.
     hears_of_all(&mut shim, &[&first]);
-    is_refused(&home, "quota_exceeded");
+    wait_for_refusal(&home, "quota_exceeded");
     fs::write(home.project.join("f1"), "x").unwrap();
     assert_eq!(next(&mut shim, UPDATED)["params"]["uri"], first);
     reload(&home, "");
@@ -91,7 +91,7 @@ fn a_session_that_comes_back_hears_of_a_file_once_what_kept_it_from_being_watche
     daemon.kill();
     home.configure(FEW);
     let _daemon = Daemon::start(&home);
-    is_refused(&home, "quota_exceeded");
+    wait_for_refusal(&home, "quota_exceeded");
     reload(&home, "");
     hears_of_all(&mut shim, &[&first, &second]);
     for name in ["f1", "f2"] {

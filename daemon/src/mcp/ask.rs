@@ -51,8 +51,21 @@ impl Dialog {
     /// What the client must ask before the call can run, if it must.
     pub(super) fn question(&self) -> Option<InputRequiredResult> {
         match self {
-            Self::Retry(retry) => retry.raised.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Self::Retry(retry) => retry.raised().question.take(),
             Self::None | Self::Elicit(_) => None,
+        }
+    }
+
+    /// Notes that the call goes on without its request, so that no answer carries a question any more; false if one is raised
+    /// already, with which the call ends.
+    pub(super) fn put_off(&self) -> bool {
+        match self {
+            Self::Retry(retry) => {
+                let mut raised = retry.raised();
+                raised.is_put_off = raised.question.is_none();
+                raised.is_put_off
+            }
+            Self::None | Self::Elicit(_) => true,
         }
     }
 }
@@ -138,7 +151,21 @@ pub(super) struct Retry {
     owner: String,
     /// Of a call that was made again: for which question, and what the human said.
     answer: Option<(String, bool)>,
-    raised: Mutex<Option<InputRequiredResult>>,
+    raised: Mutex<Raised>,
+}
+
+/// What the client must ask, if the call has come that far while an answer could tell it.
+#[derive(Default)]
+struct Raised {
+    question: Option<InputRequiredResult>,
+    is_put_off: bool,
+}
+
+impl Retry {
+    fn raised(&self) -> MutexGuard<'_, Raised> {
+        // Each change is one field, so a panic leaves it whole.
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -150,13 +177,17 @@ impl Ask for Retry {
                 return if *agreed { Asked::Yes } else { Asked::No };
             }
         }
+        let mut raised = self.raised();
+        if raised.is_put_off {
+            // What the task or job answers says how else to approve.
+            return Asked::Cannot;
+        }
         let (Some(form), Some(state)) = (form(question.text), self.states.seal(&self.owner, question.digest))
         else {
             return Asked::Cannot;
         };
         let requests = [(KEY.to_owned(), InputRequest::Elicitation(ElicitRequest::new(form)))];
-        let raised = InputRequiredResult::new(Some(requests.into()), Some(state));
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(raised);
+        raised.question = Some(InputRequiredResult::new(Some(requests.into()), Some(state)));
         Asked::Later
     }
 }

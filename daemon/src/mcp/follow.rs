@@ -71,7 +71,12 @@ impl Handler {
                 }
                 return Err(ErrorData::internal_error("canceled", None));
             }
-            () = over => return self.put_off(running, &patience, context).await,
+            () = over => {
+                if dialog.put_off() {
+                    return self.put_off(running, &patience, context).await;
+                }
+                running.outcome().await
+            }
             () = reporting => running.outcome().await,
         };
         if let Err(err) = &*outcome

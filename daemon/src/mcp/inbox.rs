@@ -152,10 +152,11 @@ impl Inbox {
     pub(crate) async fn push(&self, frame: Frame) {
         let sequence = frame.sequence;
         let line = frame.json;
-        while !self.has_room() {
+        // Of a connection that has ended nothing may be taken any more.
+        while !self.has_room() && !self.is_closed() {
             let taken = self.taken.notified();
             if !self.has_room() {
-                taken.await;
+                select! { () = taken => {}, () = self.closing.cancelled() => {} }
             }
         }
         if envelope::is_batch(&line) {
