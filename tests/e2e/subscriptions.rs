@@ -1,6 +1,7 @@
 //! Subscriptions to files that cannot be watched now, that may not be known any more, and that are too many.
 
 use crate::protocol::modern_meta;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use skynet_tests::programs::{Daemon, Home, Shim, wait_until};
 use std::{collections::BTreeSet, fs};
@@ -57,7 +58,7 @@ fn listen(shim: &mut Shim, uris: &[&str]) -> i64 {
 fn a_listener_hears_of_a_file_once_what_kept_it_from_being_watched_has_passed() {
     let home = Home::new();
     home.configure(FEW);
-    let _daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     let (first, second) = (uri("f1"), uri("f2"));
     let mut shim = Shim::start(&home);
     let id = listen(&mut shim, &[&first, &second]);
@@ -76,6 +77,15 @@ fn a_listener_hears_of_a_file_once_what_kept_it_from_being_watched_has_passed() 
         }
     };
     assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], id, "{told}");
+    // The processes that watch die.
+    for pid in daemon.hands() {
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    hears_of_all(&mut shim, &[&first, &second]);
+    fs::write(home.project.join("f2"), "y").unwrap();
+    hears_of_all(&mut shim, &[&second]);
 }
 
 #[test]
