@@ -3,8 +3,9 @@
 use crate::{
     Client, Engine, ImageName,
     client::{Kind, Stream},
+    context::Context,
     failure::About,
-    files::{Packer, inside, pieces},
+    files::{inside, pieces},
 };
 use bollard::{models::BuildInfo, query_parameters::BuildImageOptions};
 use schemars::JsonSchema;
@@ -55,19 +56,6 @@ pub struct Built {
     pub context_bytes: u64,
 }
 
-/// The packing of a context, with `.dockerignore` unless it takes something back with `!`, which tar(1) cannot. The recipe is
-/// sent whatever is ignored, as Docker's own program does: as an archive in front, without the two empty blocks of its end.
-const PACK_CONTEXT: &str = r#"cd -- "$1" || exit 1
-if [ -f .dockerignore ] && ! grep -q '^[[:space:]]*!' .dockerignore; then
-    sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e '/^#/d' -e '/^$/d' -e 's#^\./##' -e 's#^/##' -e 's#/$##' .dockerignore > /tmp/ignored
-    sed -n -e '/^\*\*\//!{/\/\*\*\//!s#^#./#p}' /tmp/ignored > /tmp/here
-    sed -n -e 's#^\*\*/##p' /tmp/ignored > /tmp/anywhere
-    sed -n -e '/^\*\*\//!{/\/\*\*\//{s#/\*\*/#/*#g;s#^#./#p}}' /tmp/ignored > /tmp/between
-    tar --create --blocking-factor=1 --file=- -- "./$2" | head --bytes=-1024
-    exec tar --create --file=- --wildcards --no-wildcards-match-slash --anchored --exclude-from=/tmp/here --no-anchored --exclude-from=/tmp/anywhere --wildcards-match-slash --anchored --exclude-from=/tmp/between .
-fi
-exec tar --create --file=- ."#;
-
 /// A network of its own for each step, in Podman's words: without them its steps are in the host's, whatever the mode is
 /// (containers/podman, `pkg/api/handlers/compat/images_build.go`, `nsoptions`).
 const OWN_NETWORK: &str = "nsoptions=%5B%7B%22Name%22%3A%22network%22%7D%5D";
@@ -106,11 +94,11 @@ impl Client {
         if let Some(more) = more {
             self.say_with_builds(more);
         }
-        let argv = ["sh", "-c", PACK_CONTEXT, "-", &directory, &build.dockerfile].map(str::to_owned).to_vec();
-        let (packer, pipe) = Packer::reading(engine, ctx, argv).await?;
+        let Context { packer, archive, sorting } =
+            Context::pack(engine, ctx, &directory, &build.dockerfile).await?;
         let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = sent.clone();
-        let body = pieces(pipe, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));
+        let body = pieces(archive, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));
         let options = BuildImageOptions {
             dockerfile: build.dockerfile.clone(),
             t: build.tag.as_ref().map(ToString::to_string),
@@ -132,7 +120,15 @@ impl Client {
             }
             Ok(())
         };
-        let heard = heard.await;
+        let sorted = async {
+            match sorting {
+                Some(sorting) => sorting.run(ctx).await,
+                None => Ok(()),
+            }
+        };
+        let (heard, sorted) = both(heard, sorted).await;
+        // Before the archive that was cut off because of it.
+        sorted?;
         // What was wrong with the files is why the engine did not like the archive.
         let packed =
             if heard.is_ok() { packer.finish(ctx).await.map(drop) } else { packer.give_up(ctx).await };
@@ -147,6 +143,23 @@ impl Client {
             log: log.lines.into(),
             context_bytes: sent.load(std::sync::atomic::Ordering::Relaxed),
         })
+    }
+}
+
+/// How the engine took the archive, and how its names were sorted: where the engine ends first, nobody waits for names any more, and
+/// where sorting fails, nobody waits for the engine.
+async fn both(
+    heard: impl Future<Output = Result<()>>,
+    sorted: impl Future<Output = Result<()>>,
+) -> (Result<()>, Result<()>) {
+    let mut heard = std::pin::pin!(heard);
+    tokio::select! {
+        biased;
+        sorted = sorted => match sorted {
+            Ok(()) => (heard.await, Ok(())),
+            Err(err) => (Ok(()), Err(err)),
+        },
+        heard = &mut heard => (heard, Ok(())),
     }
 }
 

@@ -96,8 +96,19 @@ impl Packer {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
         let null = OpenOptions::new().write(true).open("/dev/null").map_err(no_pipe)?;
         let packer = Self::start(engine, ctx, argv, theirs, null.into()).await?;
-        rustix::io::ioctl_fionbio(&ours, true).map_err(no_pipe)?;
-        Ok((packer, pipe::Sender::from_owned_fd(ours).map_err(no_pipe)?))
+        Ok((packer, sender(ours)?))
+    }
+
+    /// Starts a program that reads the workspace by what comes through one pipe, and writes to the other.
+    pub(crate) async fn between(
+        engine: &Engine,
+        ctx: &CallCtx,
+        argv: Vec<String>,
+    ) -> Result<(Self, pipe::Sender, pipe::Receiver)> {
+        let (stdin, ours_in) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
+        let (ours_out, stdout) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
+        let packer = Self::start(engine, ctx, argv, stdin, stdout).await?;
+        Ok((packer, sender(ours_in)?, receiver(ours_out)?))
     }
 
     async fn start(
@@ -168,6 +179,11 @@ pub(crate) fn no_pipe(err: impl Into<io::Error>) -> Error {
 pub(crate) fn receiver(end: OwnedFd) -> Result<pipe::Receiver> {
     rustix::io::ioctl_fionbio(&end, true).map_err(no_pipe)?;
     pipe::Receiver::from_owned_fd(end).map_err(no_pipe)
+}
+
+fn sender(end: OwnedFd) -> Result<pipe::Sender> {
+    rustix::io::ioctl_fionbio(&end, true).map_err(no_pipe)?;
+    pipe::Sender::from_owned_fd(end).map_err(no_pipe)
 }
 
 /// What a pipe brings, read no faster than it is taken; each piece is told.

@@ -27,7 +27,9 @@ fn images_are_built_shown_tagged_saved_and_removed() {
         ("app/main.sh", "echo hi\n"),
         ("app/target/large", "not sent"),
         ("app/sub/node_modules/x", "not sent"),
-        ("app/.dockerignore", "# ours\ntarget\n**/node_modules\n"),
+        ("app/drop.log", "not sent"),
+        ("app/keep.log", "sent"),
+        ("app/.dockerignore", "# ours\n/target/\n**/node_modules\n*.log  \n!keep.log\n"),
         ("bad/Dockerfile", "FROM busybox\nRUN echo before; exit 3\n"),
     ]);
     let mut shim = stage.member();
@@ -36,6 +38,7 @@ fn images_are_built_shown_tagged_saved_and_removed() {
     let built = call("docker_build_image", input).unwrap();
     let log = built["log"].to_string();
     assert!(log.contains("says yes") && log.contains("main.sh") && !log.contains("target"), "{built}");
+    assert!(log.contains("keep.log") && !log.contains("drop.log"), "{built}");
     assert!(
         built["image_id"].as_str().unwrap().starts_with("sha256:")
             && built["context_bytes"].as_u64().unwrap() > 1024,
