@@ -12,6 +12,7 @@ mod cache;
 mod catalog;
 mod commands;
 mod docker;
+mod every;
 mod files;
 mod git;
 mod grants;

@@ -465,13 +465,21 @@ async fn a_call_sent_again_runs_once() {
 
 #[tokio::test]
 async fn cancellation_and_panics_are_outcomes() {
-    let (bench, _) = bench(Setup::default());
+    let (bench, runs) = bench(Setup::default());
     let cancel = CancellationToken::new();
-    cancel.cancel();
-    bench
-        .call_raw("probe_write", br#"{"mode":"hang"}"#, Manner { cancel, ..Manner::default() })
-        .await
-        .unwrap();
+    let manner = Manner { cancel: cancel.clone(), ..Manner::default() };
+    let running = bench.call_raw("probe_write", br#"{"mode":"hang"}"#, manner.clone());
+    let stopping = async {
+        while runs.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (stopped, ()) = tokio::join!(running, stopping);
+    stopped.unwrap();
+    // What is taken back before it began does not begin.
+    let err = bench.call_raw("probe_write", b"{}", manner).await.unwrap_err();
+    assert_eq!((err.kind, runs.load(Ordering::SeqCst)), (ErrorKind::Canceled, 1));
     let err = bench.call("probe_write", json!({ "mode": "panic" })).await.unwrap_err();
     assert_eq!(err, "internal: `probe_write` failed by a defect of Skynet");
     bench.call("probe_write", json!({})).await.unwrap();

@@ -22,6 +22,10 @@ impl Layer for Deadline {
 
     async fn handle(&self, call: &mut Call, next: Next<'_>) -> Result<Answer> {
         let (tool, timeout, cancel) = (call.tool.name, call.tool.timeout, call.cancel.clone());
+        // What is taken back before it begins has no effect at all, whatever its tool does about it later.
+        if cancel.is_cancelled() {
+            return Err(canceled(tool));
+        }
         let patience = async {
             cancel.cancelled().await;
             tokio::time::sleep(GRACE).await;
@@ -36,7 +40,11 @@ impl Layer for Deadline {
             () = tokio::time::sleep(timeout) => Err(Error::timed_out(format!(
                 "`{tool}` did not finish within {} s; ask for less, or in parts", timeout.as_secs()
             ))),
-            () = patience => Err(Error::canceled(format!("`{tool}` was canceled by the client"))),
+            () = patience => Err(canceled(tool)),
         }
     }
+}
+
+fn canceled(tool: &str) -> Error {
+    Error::canceled(format!("`{tool}` was canceled by the client"))
 }
