@@ -238,6 +238,7 @@ impl Calls {
             id,
             effect: tool.effect,
             program: None,
+            program_before: None,
             has_lent_engine: false,
             is_listed: false,
             asked_by: None,

@@ -1,5 +1,7 @@
 //! The lists of commands: what gets past a list that names programs alone, and does not get past this one.
 
+mod before;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

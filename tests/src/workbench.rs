@@ -229,6 +229,7 @@ impl Workbench {
             id,
             effect: tool.effect,
             program: None,
+            program_before: None,
             has_lent_engine: false,
             is_listed: false,
             asked_by: None,

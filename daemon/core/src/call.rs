@@ -356,6 +356,8 @@ pub struct Call {
     pub effect: Effect,
     /// The program it starts, once a list of commands has allowed it: this file, and no other of its name.
     pub program: Option<PathBuf>,
+    /// The same of what it starts before that.
+    pub program_before: Option<PathBuf>,
     /// Whether a list of commands judged what it starts.
     pub is_listed: bool,
     /// Whether an administrator lends the container engine for it, once the input is valid.

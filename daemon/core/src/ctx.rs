@@ -201,6 +201,8 @@ pub struct CallCtx {
     /// What a list of commands allowed to be started: this file, whatever the input calls it. `None` where there is no
     /// list; known only to tools that run in the daemon.
     pub program: Option<PathBuf>,
+    /// The same of what the call starts before that, as [`Tool::command_before`](crate::Tool::command_before) says.
+    pub program_before: Option<PathBuf>,
     /// How many background jobs of the caller may run, the one included that is started; `None` where nobody said.
     pub jobs: Option<JobLimit>,
     /// Whether a human was asked about just this call, and said yes; known only to tools that run in the daemon.
@@ -230,6 +232,7 @@ impl CallCtx {
             effect,
             origin: None,
             program: None,
+            program_before: None,
             jobs: None,
             is_confirmed: false,
             is_listed: false,
@@ -250,6 +253,13 @@ impl CallCtx {
     #[must_use]
     pub fn with_program(mut self, program: Option<PathBuf>) -> Self {
         self.program = program;
+        self
+    }
+
+    /// The same context, of a call that may start this one before that.
+    #[must_use]
+    pub fn with_program_before(mut self, program: Option<PathBuf>) -> Self {
+        self.program_before = program;
         self
     }
 

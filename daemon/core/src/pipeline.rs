@@ -43,6 +43,7 @@ impl Next<'_> {
             caller: call.caller.clone(),
         })
         .with_program(call.program.clone())
+        .with_program_before(call.program_before.clone())
         .with_list(call.is_listed)
         .with_jobs(call.jobs.clone())
         .with_confirmation(call.notes.is_confirmed_by_human())

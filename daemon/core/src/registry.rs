@@ -65,6 +65,7 @@ pub struct Entry {
     pub output_schema: Arc<Map<String, Value>>,
     effect_of: EffectOf,
     command_of: CommandOf,
+    command_before: CommandOf,
     must_ask: MustAsk,
     changes_of: ChangesOf,
     secrets_of: SecretsOf,
@@ -77,6 +78,7 @@ impl Entry {
     fn new<T: Tool>(toolset: &'static str, tool: T) -> Self {
         let tool = Arc::new(tool);
         let (judge, starter, asker) = (tool.clone(), tool.clone(), tool.clone());
+        let looker = tool.clone();
         let (changer, actor, reader, teller) = (tool.clone(), tool.clone(), tool.clone(), tool.clone());
         Self {
             name: T::NAME,
@@ -97,6 +99,7 @@ impl Entry {
                 Ok(judge.effect(&input).max(T::EFFECT))
             }),
             command_of: Arc::new(move |input| starter.command(&input.to_typed()?)),
+            command_before: Arc::new(move |input| looker.command_before(&input.to_typed()?)),
             must_ask: Arc::new(move |input, process| {
                 let input = input.to_typed()?;
                 Ok(match process {
@@ -150,6 +153,14 @@ impl Entry {
     /// `InvalidInput` when the input does not fit the tool's type, or names nothing.
     pub fn command_of(&self, input: &Canonical) -> Result<Option<CommandLine>> {
         (self.command_of)(input)
+    }
+
+    /// What this input starts before that, if it looks at something first.
+    ///
+    /// # Errors
+    /// As [`Entry::command_of`].
+    pub fn command_before(&self, input: &Canonical) -> Result<Option<CommandLine>> {
+        (self.command_before)(input)
     }
 
     /// Why a human must be asked about this input each time, whatever rules and grants say; `process` is the one that

@@ -148,6 +148,15 @@ pub trait Tool: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What this input starts before that, if it looks at something first: a list of commands judges it as well, and
+    /// [`CallCtx::program_before`] is what it allowed.
+    ///
+    /// # Errors
+    /// As [`Tool::command`].
+    fn command_before(&self, _input: &Self::Input) -> Result<Option<CommandLine>> {
+        Ok(None)
+    }
+
     /// Why a human must be asked about this input each time: no rule allows it, and no answer counts for another call. For
     /// what gives a caller more than he could undo, whoever he is. Rules may still deny it.
     fn must_ask(&self, _input: &Self::Input) -> Option<&'static str> {

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skynet_core::{
-    Call, Canonical, Effect, Entry, Error, Registry, Result, call::AskedBy, registry::nearest,
+    Call, Canonical, CommandLine, Effect, Entry, Error, Registry, Result, call::AskedBy, registry::nearest,
 };
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -324,24 +324,45 @@ impl Rules {
             return Ok(verdict);
         }
         let Some(command) = call.tool.command_of(input)? else { return Ok(verdict) };
+        let Some(judged) = self.judge_one(call, &command, verdict, Part::Itself)? else { return Ok(verdict) };
+        let verdict = verdict.max(judged.verdict);
+        call.program = judged.program;
+        call.is_listed = true;
+        let Some(before) = call.tool.command_before(input)? else { return Ok(verdict) };
+        let Some(judged) = self.judge_one(call, &before, verdict, Part::Before)? else { return Ok(verdict) };
+        call.program_before = judged.program;
+        Ok(verdict.max(judged.verdict))
+    }
+
+    /// Holds a command that a call starts against the lists; `None` where none applies.
+    fn judge_one(
+        &self,
+        call: &mut Call,
+        command: &CommandLine,
+        verdict: Verdict,
+        part: Part,
+    ) -> Result<Option<Judgement>> {
         let who = Who::of(&call.caller);
-        let Some(judged) = self.commands.judge(&who, &command) else { return Ok(verdict) };
-        if judged.verdict >= verdict {
+        let Some(judged) = self.commands.judge(&who, command) else { return Ok(None) };
+        let is_decisive = match part {
+            Part::Itself => judged.verdict >= verdict,
+            Part::Before => judged.verdict > verdict,
+        };
+        let denied = (judged.verdict == Verdict::Deny).then(|| denied_command(&judged, &who, call.tool.name));
+        if is_decisive {
             call.notes.rule = Some(format!("{}: {}", judged.rule, judged.verdict));
         }
         match judged.verdict {
-            Verdict::Deny => return Err(denied_command(&judged, &who, call.tool.name)),
+            Verdict::Deny | Verdict::Allow => {}
             Verdict::Ask => {
                 let remedy = "an entry of `policy.commands` with `verdict = \"allow\"` that covers this command, where none asks,";
-                // What could be any file is looked at by a human each time.
-                let is_grantable = judged.is_grantable && judged.program.is_some();
-                call.ask_by(AskedBy { rules: vec![judged.rule], remedy: remedy.into(), is_grantable });
+                // What could be any file is looked at by a human each time; so is what a grant does not name.
+                let is_grantable = judged.is_grantable && judged.program.is_some() && part == Part::Itself;
+                let rules = vec![judged.rule.clone()];
+                call.ask_by(AskedBy { rules, remedy: remedy.into(), is_grantable });
             }
-            Verdict::Allow => {}
         }
-        call.program = judged.program;
-        call.is_listed = true;
-        Ok(verdict.max(judged.verdict))
+        denied.map_or(Ok(Some(judged)), Err)
     }
 
     /// Says what would happen with a call of `tool` at that time.
@@ -359,7 +380,14 @@ impl Rules {
         let command = tool.command_of(input)?;
         let starts_something = command.is_some();
         let Decision { verdict, rule, .. } = self.decide(&facts);
-        let judged = command.and_then(|command| self.commands.judge(who, &command));
+        let judge = |command: CommandLine| self.commands.judge(who, &command);
+        let judged = command.and_then(judge);
+        let before = tool.command_before(input)?.and_then(judge);
+        // The stricter of the two decides, and explains.
+        let judged = match (judged, before) {
+            (Some(judged), Some(before)) if before.verdict > judged.verdict => Some(before),
+            (judged, _) => judged,
+        };
         let strongest = self.strongest(&facts);
         let must_ask = tool.must_ask(input, None)?;
         let is_denied =
@@ -419,6 +447,15 @@ const fn default_for(effect: Effect) -> Verdict {
         Effect::Read | Effect::Write => Verdict::Allow,
         Effect::Destroy | Effect::External => Verdict::Ask,
     }
+}
+
+/// Which command of a call is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What it is for.
+    Itself,
+    /// What it looks at first.
+    Before,
 }
 
 /// The refusal of a command, with the smallest entry that would allow it.

@@ -65,6 +65,11 @@ impl Input {
         };
         Ok(Work::new(install.argv()?, &self.directory, &self.hosts, self.timeout_seconds))
     }
+
+    /// What asks Node for its version.
+    fn question(&self) -> Work<'_> {
+        Work::new(words("node --version"), &self.directory, &[], self.timeout_seconds)
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -92,6 +97,10 @@ impl Tool for EnvInstall {
         input.work()?.judged(&self.0).map(Some)
     }
 
+    fn command_before(&self, input: &Input) -> Result<Option<CommandLine>> {
+        input.node_version.as_ref().map(|_| input.question().judged(&self.0)).transpose()
+    }
+
     fn changes(&self, _input: &Input) -> Vec<Subject> {
         vec![Subject::Anywhere]
     }
@@ -110,13 +119,8 @@ impl EnvInstall {
         if !matches!(input.manager, Manager::Npm | Manager::Pnpm | Manager::Yarn) {
             return Err(Error::invalid_input("`node_version` is for `npm`, `pnpm` and `yarn`"));
         }
-        let work = Work::new(words("node --version"), &input.directory, &[], input.timeout_seconds);
-        if ctx.is_listed {
-            return Err(Error::denied(
-                "`node_version` starts `node`, which a list of commands did not judge: leave it out, and look with `exec_run`",
-            ));
-        }
-        let (_, said) = work.run(&self.0, ctx).await?;
+        let ctx = ctx.clone().with_program(ctx.program_before.clone());
+        let (_, said) = input.question().run(&self.0, &ctx).await?;
         let found = said.stdout.trim().trim_start_matches('v');
         let is_wanted = found.strip_prefix(wanted.trim_start_matches('v'));
         if is_wanted.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('.')) {
