@@ -92,6 +92,13 @@ fn the_toolset_is_all_of_v1_and_off_unless_asked_for() {
     let status = tools.iter().find(|tool| tool["name"] == "git_status").unwrap();
     let spellings: BTreeSet<_> = status["inputSchema"]["properties"].as_object().unwrap().keys().collect();
     assert_eq!(spellings.into_iter().collect::<Vec<_>>(), ["repository", "repositoryPath"]);
+    let commit = tools.iter().find(|tool| tool["name"] == "git_commit").unwrap();
+    let author = &commit["inputSchema"]["properties"]["author"];
+    assert_eq!(
+        (&author["type"], &author["properties"]["email"]["format"]),
+        (&json!(["string", "object"]), &json!("email")),
+        "{author}"
+    );
 
     let mut bench = Bench::new("");
     let unknown = bench.shim.call("read_file", json!({ "filePath": "a" })).unwrap_err();
@@ -117,8 +124,10 @@ fn files_are_listed_read_and_written() {
     );
     // No second file beside it: what was replaced is taken back by the undo family.
     assert_eq!(fs::read_dir(bench.absolute("notes")).unwrap().count(), 1);
-    let read = bench.call("read_file", json!({ "filePath": path, "encoding": "utf-8", "maxSize": 100 }));
-    assert_eq!(read["content"], "deux\n");
+    for most in [100_u64, 1 << 40] {
+        let input = json!({ "filePath": path, "encoding": "utf-8", "maxSize": most });
+        assert_eq!(bench.call("read_file", input)["content"], "deux\n");
+    }
     bench.call("write_file", json!({ "filePath": "latin", "content": "été", "encoding": "latin1" }));
     assert_eq!(fs::read(bench.absolute("latin")).unwrap(), b"\xe9t\xe9");
     bench.call("write_file", json!({ "filePath": "bytes", "content": "AP8=", "encoding": "base64" }));
@@ -146,8 +155,16 @@ fn files_are_listed_read_and_written() {
     assert_eq!(names(&listed), [".hidden", "dangling", "latin"]);
     let found = bench.call("list_directory", json!({ "path": root, "recursive": true, "pattern": "*.txt" }));
     assert_eq!(found["paths"], json!(["notes/été.txt"]));
-    let found = bench.call("list_directory", json!({ "path": root, "recursive": true }));
-    assert_eq!(found["paths"].as_array().unwrap().len(), 5, "{found}");
+    // An empty pattern was none.
+    for input in [
+        json!({ "path": root, "recursive": true }),
+        json!({ "path": root, "recursive": true, "pattern": "" }),
+    ] {
+        let found = bench.call("list_directory", input);
+        assert_eq!(found["paths"].as_array().unwrap().len(), 5, "{found}");
+    }
+    let listed = bench.call("list_directory", json!({ "path": root, "pattern": "" }));
+    assert_eq!(names(&listed), ["bytes", "dangling", "latin", "notes"]);
     for (tool, input) in [
         ("read_file", json!({ "filePath": "/etc/passwd" })),
         ("list_directory", json!({ "path": "/etc" })),

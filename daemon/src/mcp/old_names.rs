@@ -3,7 +3,7 @@
 use super::listing::Listing;
 use bytes::Bytes;
 use rmcp::model::Tool;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use skynet_core::{Alias, Canonical};
 use std::sync::Arc;
 
@@ -59,8 +59,69 @@ fn of_both(new: &Map<String, Value>, old: &Map<String, Value>) -> Arc<Map<String
         (both.get_mut("properties"), old.get("properties"))
     {
         for (name, schema) in old {
-            all.entry(name.clone()).or_insert_with(|| schema.clone());
+            match (all.get_mut(name), schema) {
+                (Some(Value::Object(known)), Value::Object(schema)) => take_either(known, schema),
+                // A schema that is no object says nothing.
+                (Some(_), _) => {}
+                (None, _) => drop(all.insert(name.clone(), schema.clone())),
+            }
         }
     }
     Arc::new(both)
+}
+
+/// Widens an argument that has one name in both spellings, and another type in each: a client that checks what it sends must let the
+/// old form pass. What a schema says of objects is nothing to text, so both stand side by side.
+fn take_either(known: &mut Map<String, Value>, old: &Map<String, Value>) {
+    let (Some(Value::String(new_type)), Some(Value::String(old_type))) = (known.get("type"), old.get("type"))
+    else {
+        return;
+    };
+    if new_type == old_type {
+        return;
+    }
+    let types = json!([new_type, old_type]);
+    let text = |schema: &Map<String, Value>| {
+        schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let description = format!("{} Or as {old_type}: {}", text(known), text(old));
+    known.insert("type".to_owned(), types);
+    known.insert("description".to_owned(), description.into());
+    for (word, value) in old {
+        known.entry(word.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn an_argument_of_two_types_is_listed_with_both() {
+        let new = object(json!({ "type": "object", "required": ["message"], "properties": {
+            "message": { "type": "string", "description": "New." },
+            "author": { "type": "string", "description": "As `NAME <MAIL>`." },
+        } }));
+        let old = object(json!({ "properties": {
+            "message": { "type": "string", "description": "Old." },
+            "author": {
+                "type": "object", "description": "Who wrote it.",
+                "properties": { "name": { "type": "string" } }, "required": ["name"],
+            },
+            "files": { "type": "array" },
+        } }));
+        let expected = json!({ "type": "object", "properties": {
+            "message": { "type": "string", "description": "New." },
+            "author": {
+                "type": ["string", "object"], "description": "As `NAME <MAIL>`. Or as object: Who wrote it.",
+                "properties": { "name": { "type": "string" } }, "required": ["name"],
+            },
+            "files": { "type": "array" },
+        } });
+        assert_eq!(Value::Object((*of_both(&new, &old)).clone()), expected);
+    }
 }

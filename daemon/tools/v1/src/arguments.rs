@@ -28,6 +28,11 @@ impl Arguments {
         self
     }
 
+    /// Takes out an empty text, which to v1 was as good as none.
+    pub(crate) fn without_empty(self, name: &str) -> Self {
+        if self.0.get(name).is_some_and(|value| value == "") { self.without(name) } else { self }
+    }
+
     /// Takes an argument out.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)

@@ -7,6 +7,9 @@ use skynet_core::Alias;
 /// What v1 listed at most is not known; this is what its successors list.
 const MOST: u32 = 10_000;
 
+/// Of `files_read`.
+const MOST_BYTES: u64 = 4 << 20;
+
 pub(crate) fn aliases() -> Vec<Alias> {
     vec![
         Alias::new(
@@ -23,7 +26,8 @@ pub(crate) fn aliases() -> Vec<Alias> {
                 &["path"],
             ),
             |arguments| {
-                let mut arguments = Arguments(arguments).rename("includeHidden", "hidden");
+                let mut arguments =
+                    Arguments(arguments).rename("includeHidden", "hidden").without_empty("pattern");
                 if !arguments.take_switch("recursive") {
                     return ("files_list", arguments.0);
                 }
@@ -47,6 +51,7 @@ pub(crate) fn aliases() -> Vec<Alias> {
             |arguments| {
                 let arguments =
                     Arguments(arguments).rename("filePath", "path").rename("maxSize", "max_bytes");
+                let arguments = arguments.at_most("max_bytes", MOST_BYTES);
                 ("files_read", encoded(arguments).0)
             },
         ),

@@ -30,7 +30,7 @@ pub(crate) fn aliases() -> Vec<Alias> {
                         "description": "Who wrote it.",
                         "properties": {
                             "name": { "type": "string", "description": "The name." },
-                            "email": { "type": "string", "description": "The mail address." },
+                            "email": { "type": "string", "format": "email", "description": "The mail address." },
                         },
                         "required": ["name", "email"],
                         "additionalProperties": false,
@@ -67,7 +67,10 @@ pub(crate) fn aliases() -> Vec<Alias> {
                 }),
                 &["repositoryPath"],
             ),
-            |arguments| ("git_push", Arguments(arguments).rename("repositoryPath", "repository").0),
+            |arguments| {
+                let arguments = Arguments(arguments).rename("repositoryPath", "repository");
+                ("git_push", arguments.without_empty("remote").without_empty("branch").0)
+            },
         ),
     ]
 }

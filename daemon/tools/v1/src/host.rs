@@ -49,7 +49,9 @@ pub(crate) fn aliases() -> Vec<Alias> {
                 }),
                 &[],
             ),
-            |arguments| ("service_list", Arguments(arguments).rename("filter", "state").0),
+            |arguments| {
+                ("service_list", Arguments(arguments).rename("filter", "state").without_empty("pattern").0)
+            },
         ),
         Alias::new(
             "service_status",
