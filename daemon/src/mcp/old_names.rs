@@ -59,11 +59,13 @@ fn of_both(new: &Map<String, Value>, old: &Map<String, Value>) -> Arc<Map<String
         (both.get_mut("properties"), old.get("properties"))
     {
         for (name, schema) in old {
-            match (all.get_mut(name), schema) {
-                (Some(Value::Object(known)), Value::Object(schema)) => take_either(known, schema),
+            if let Some(known) = all.get_mut(name) {
                 // A schema that is no object says nothing.
-                (Some(_), _) => {}
-                (None, _) => drop(all.insert(name.clone(), schema.clone())),
+                if let (Value::Object(known), Value::Object(schema)) = (known, schema) {
+                    take_either(known, schema);
+                }
+            } else {
+                all.insert(name.clone(), schema.clone());
             }
         }
     }
@@ -81,15 +83,16 @@ fn take_either(known: &mut Map<String, Value>, old: &Map<String, Value>) {
         return;
     }
     let types = json!([new_type, old_type]);
-    let text = |schema: &Map<String, Value>| {
-        schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let description = format!("{} Or as {old_type}: {}", text(known), text(old));
+    let description = format!("{} Or as {old_type}: {}", description_of(known), description_of(old));
     known.insert("type".to_owned(), types);
     known.insert("description".to_owned(), description.into());
     for (word, value) in old {
         known.entry(word.clone()).or_insert_with(|| value.clone());
     }
+}
+
+fn description_of(schema: &Map<String, Value>) -> &str {
+    schema.get("description").and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]
