@@ -191,6 +191,40 @@ fn a_virtual_environment_is_made_and_listed() {
 }
 
 #[test]
+fn registries_of_the_user_are_named_without_his_passwords() {
+    let mut bench = Bench::new();
+    let put = |bench: &Bench, name: &str, text: &str| {
+        let path = bench.home.path.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put(&bench, ".npmrc", "registry=https://npm.example/\n//npm.example/:_authToken=hidden-token\n");
+    put(
+        &bench,
+        ".config/pip/pip.conf",
+        "[global]\nindex-url = https://ann:hidden-word@pypi.example/simple\n",
+    );
+    put(&bench, ".cargo/credentials.toml", "[registry]\ntoken = \"hidden-token\"\n");
+    let listed = bench.ask("env_list_registries", json!({ "manager": "npm" }));
+    let own = |listed: &Value| -> Vec<Value> {
+        let files = listed["files"].as_array().unwrap().iter();
+        files.filter(|named| named["file"].as_str().unwrap().starts_with('~')).cloned().collect()
+    };
+    let npm = json!({ "manager": "npm", "file": "~/.npmrc", "hosts": ["npm.example"] });
+    assert_eq!(own(&listed), [npm.clone()], "{listed}");
+    let listed = bench.ask("env_list_registries", json!({}));
+    let pip = json!({ "manager": "pip", "file": "~/.config/pip/pip.conf", "hosts": ["pypi.example"] });
+    assert_eq!(own(&listed), [pip, npm], "{listed}");
+    assert!(!listed.to_string().contains("hidden"), "{listed}");
+    let refused = bench.shim.call("env_list_registries", json!({ "manager": "apt" })).unwrap_err();
+    assert!(refused.starts_with("invalid_input") && refused.contains("manager"), "{refused}");
+    // A command sees none of it.
+    let script = json!({ "script": "cat ~/.npmrc ~/.config/pip/pip.conf" });
+    let seen = bench.ask("exec_run", script);
+    assert!(seen["exit_code"] != 0 && !seen.to_string().contains("hidden"), "{seen}");
+}
+
+#[test]
 fn an_installation_asks_for_its_registry_and_gets_no_other() {
     let Some(Registry { host, reachable, .. }) = Registry::of_npm() else { return };
     let mut bench = Bench::with(&reachable);

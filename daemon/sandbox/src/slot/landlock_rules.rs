@@ -5,7 +5,10 @@ use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use skynet_sandbox::{places::SYSTEM, protocol::Kind};
+use skynet_sandbox::{
+    places::{REGISTRY_SETTINGS, SYSTEM},
+    protocol::Kind,
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -39,6 +42,8 @@ const HOST: [&str; 10] = [
 pub(crate) struct Rules {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    /// Single files, as they are now: one that takes the place of another is not among them.
+    files: Vec<PathBuf>,
 }
 
 impl Rules {
@@ -46,16 +51,18 @@ impl Rules {
     pub(crate) fn of_slot(kind: Kind, place: &Place) -> Self {
         let read = SYSTEM.iter().chain(&["/etc", "/proc", PROGRAMS]).map(PathBuf::from).collect();
         if kind == Kind::Models {
-            return Self { read, write: Vec::new() };
+            return Self { read, write: Vec::new(), files: Vec::new() };
         }
         let own = [&place.workspace, &place.home].into_iter().chain(&place.linked).cloned();
-        Self { read, write: SCRATCH.iter().map(PathBuf::from).chain(own).collect() }
+        Self { read, write: SCRATCH.iter().map(PathBuf::from).chain(own).collect(), files: Vec::new() }
     }
 
-    /// Of what is asked about the host; `programs` is the directory that it is executed from.
-    pub(crate) fn of_host(programs: &Path) -> Self {
+    /// Of what is asked about the host; `programs` is the directory that it is executed from. Of the `home` of its user it reads which
+    /// registries his package managers ask, and nothing else.
+    pub(crate) fn of_host(programs: &Path, home: &Path) -> Self {
         let read = SYSTEM.iter().chain(&["/etc"]).chain(&HOST).map(PathBuf::from);
-        Self { read: read.chain([programs.to_owned()]).collect(), write: Vec::new() }
+        let files = REGISTRY_SETTINGS.iter().map(|name| home.join(name)).collect();
+        Self { read: read.chain([programs.to_owned()]).collect(), write: Vec::new(), files }
     }
 
     /// Allows them to this thread and all it starts, and nothing else.
@@ -76,6 +83,15 @@ impl Rules {
                 let directory = PathFd::new(path).map_err(io::Error::other)?;
                 ruleset = ruleset.add_rule(PathBeneath::new(directory, access)).map_err(io::Error::other)?;
             }
+        }
+        for path in &self.files {
+            if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+                continue;
+            }
+            // One that is gone by now needs no rule.
+            let Ok(file) = PathFd::new(path) else { continue };
+            ruleset =
+                ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile)).map_err(io::Error::other)?;
         }
         let status = ruleset.restrict_self().map_err(io::Error::other)?;
         if status.ruleset == RulesetStatus::FullyEnforced {

@@ -36,8 +36,12 @@ use skynet_sandbox::{
 };
 use std::{
     borrow::Cow,
+    ffi::OsStr,
     fmt, fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -160,7 +164,8 @@ impl Maker {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).layer("lifetime")?;
             }
             rustix::process::chdir("/").layer("directory")?;
-            let rules = landlock_rules::Rules::of_host(&self.programs);
+            let home = Path::new(OsStr::from_bytes(&run.home));
+            let rules = landlock_rules::Rules::of_host(&self.programs, home);
             // It writes nothing.
             command::confine(run, stdio, Mode::RWXG | Mode::RWXO, &rules, self.filters.of(Kind::Host))
         };

@@ -9,7 +9,9 @@ mod install;
 mod lint;
 mod list;
 mod list_outdated;
+mod list_registries;
 mod manager;
+mod registries;
 mod report;
 mod scan;
 mod show_project;
@@ -21,7 +23,7 @@ use skynet_core::Toolset;
 use skynet_exec::Host;
 use std::sync::Arc;
 
-/// What of it is done in hands: reading a project, and writing a new one.
+/// What of it is done in hands: reading a project and what package managers are told, and writing a new project.
 #[must_use]
 pub fn in_hands() -> Toolset {
     Toolset::new(
@@ -30,6 +32,7 @@ pub fn in_hands() -> Toolset {
     )
     .with(show_project::EnvShowProject)
     .with(list::EnvList)
+    .with(list_registries::EnvListRegistries)
     .with(create_project::EnvCreateProject)
 }
 

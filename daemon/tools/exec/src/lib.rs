@@ -30,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 use skynet_core::canonical::hex;
 use skynet_core::{CallCtx, Caller, Error, Meter, Result, Toolset, Workspace, command::Programs};
 pub use skynet_egress::{Grant, IpNet};
+pub use skynet_sandbox::places::REGISTRY_SETTINGS;
 use skynet_sandbox::{
     Command, Slots, places,
     protocol::{Kind, Limits},
