@@ -40,7 +40,12 @@ fn a_host_is_described_to_an_ordinary_user() {
 /// Who listens where, as far as a confined process of hers may look.
 fn ports(machine: &Machine, shim: &mut Shim) {
     machine.sh("setpriv --reuid ann --regid ann --init-groups setsid perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(Listen => 1, LocalPort => 7777, ReuseAddr => 1); sleep 1000' > /dev/null 2>&1 < /dev/null & until grep -q ':1E61 ' /proc/net/tcp; do :; done");
-    let found = call(shim, "system_list_network", json!({ "port": 7777, "ports_only": true }));
+    let mut found = call(shim, "system_list_network", json!({ "port": 7777, "ports_only": true }));
+    // Where the kernel tells, it is the group that the process is in.
+    let group = found["listening"][0].as_object_mut().unwrap().remove("control_group");
+    if let Some(group) = group.as_ref().and_then(Value::as_str) {
+        machine.sh(&format!("grep -qF '{group}' /proc/$(pgrep -o perl)/cgroup"));
+    }
     // It is hers, and still neither its process nor its name is told: Landlock lets nobody behind it look into a process
     // that is not (landlock(7), "Ptrace restrictions").
     let expected = json!({ "address": "0.0.0.0", "port": 7777, "protocol": "tcp", "user": USER });

@@ -79,6 +79,12 @@ fn program(kind: Kind) -> Result<BpfProgram, seccompiler::BackendError> {
         // Programs ask the routing table for the addresses of the host (netlink(7), NETLINK_ROUTE).
         sockets.push(rule(&[(0, Compare::Eq, libc::AF_NETLINK as u64), (2, Compare::Eq, 0)])?);
     }
+    if kind == Kind::Host {
+        // Who listens is asked of the kernel (sock_diag(7)); to end somebody's connection by it takes a capability.
+        let asks =
+            [(0, Compare::Eq, libc::AF_NETLINK as u64), (2, Compare::Eq, libc::NETLINK_SOCK_DIAG as u64)];
+        sockets.push(rule(&asks)?);
+    }
     allowed.insert(libc::SYS_socket, sockets);
     allowed.insert(libc::SYS_socketpair, vec![rule(&[(0, Compare::Eq, libc::AF_UNIX as u64)])?]);
     allowed.insert(libc::SYS_ioctl, vec![rule(&OF_TERMINALS.map(|order| (1, Compare::Ne, order)))?]);

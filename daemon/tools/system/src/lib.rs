@@ -26,6 +26,7 @@ mod read_journal;
 mod show_firewall;
 mod show_resources;
 mod simulate_packages;
+mod sockets;
 pub mod systemd;
 
 pub use documents::sources;

@@ -1,6 +1,6 @@
 //! Lists network interfaces and what listens.
 
-use crate::{process::user_name, unreadable};
+use crate::{process::user_name, sockets, unreadable};
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use procfs::net::{TcpState, UdpState};
 use schemars::JsonSchema;
@@ -67,6 +67,10 @@ pub(crate) struct Listener {
     /// Name of that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<String>,
+    /// The control group that made the socket, whoever looks: of a service `system.slice/NAME.service`, of one that systemd opened for a
+    /// service `init.scope`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) control_group: Option<String>,
 }
 
 impl Tool for SystemListNetwork {
@@ -129,7 +133,7 @@ fn interfaces() -> Result<Vec<Interface>> {
 
 /// TCP sockets that listen and UDP sockets that are bound, in no order.
 pub(crate) fn listeners() -> Result<Vec<Listener>> {
-    let owners = socket_owners();
+    let (owners, groups) = (socket_owners(), sockets::groups());
     let show = |protocol, address: SocketAddr, uid, inode| {
         let owner: Option<&(i32, String)> = owners.get(&inode);
         Listener {
@@ -139,6 +143,7 @@ pub(crate) fn listeners() -> Result<Vec<Listener>> {
             user: user_name(uid),
             pid: owner.map(|(pid, _)| *pid),
             process: owner.map(|(_, name)| name.clone()),
+            control_group: groups.get(&inode).cloned(),
         }
     };
     let mut found = Vec::new();
