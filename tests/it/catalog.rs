@@ -212,3 +212,16 @@ fn what_takes_a_command_declares_it() {
     }
     assert!(count > 0);
 }
+
+/// What it looks at first is a command too.
+#[test]
+fn what_is_started_first_is_declared() {
+    let registry = registry();
+    let tool = registry.find("env_install").unwrap();
+    let before = |input: &[u8]| {
+        let input = skynet_core::Canonical::parse(input).unwrap();
+        tool.command_before(&input).unwrap().map(|command| command.argv.join(" "))
+    };
+    assert_eq!(before(br#"{"manager":"npm","node_version":"20"}"#).as_deref(), Some("node --version"));
+    assert_eq!(before(br#"{"manager":"npm"}"#), None);
+}
