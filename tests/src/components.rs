@@ -62,6 +62,15 @@ pub fn font() -> Option<PathBuf> {
     None
 }
 
+/// Says on stderr what a test leaves out, and why.
+///
+/// # Panics
+/// As [`find`].
+pub fn skip(what: &str, why: &str) {
+    assert!(!requires_all(), "{what}: {why}");
+    eprintln!("SKIP {what}: {why}");
+}
+
 pub(crate) fn requires_all() -> bool {
     std::env::var_os("SKYNET_REQUIRE_ALL").is_some_and(|value| value == "1")
 }

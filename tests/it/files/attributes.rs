@@ -2,6 +2,7 @@
 
 use super::bench;
 use serde_json::json;
+use skynet_tests::components;
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
@@ -28,7 +29,7 @@ fn shared_list() -> Vec<u8> {
 fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     match rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()) {
         Err(rustix::io::Errno::NOTSUP) => {
-            eprintln!("SKIP: there is no `{name}` on this filesystem");
+            components::skip(name, "this filesystem has no such attribute");
             false
         }
         set => set.map(|()| true).unwrap(),
@@ -53,7 +54,7 @@ async fn a_file_that_is_replaced_keeps_its_group_its_access_list_and_its_attribu
     let group = others.chain(is_root.then_some(12_345)).find(|group| *group != own);
     match group {
         Some(group) => chown(&path, None, Some(group)).unwrap(),
-        None => eprintln!("SKIP: this user is in one group alone"),
+        None => components::skip("groups", "this user is in one alone"),
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
     let has_note = set_attribute(&path, "user.note", b"kept");
