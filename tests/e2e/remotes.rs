@@ -54,6 +54,26 @@ fn a_repository_is_cloned_fetched_pulled_and_pushed() {
 }
 
 #[test]
+fn a_pull_is_taken_back_but_for_what_the_remote_has() {
+    let server = Server::start("");
+    let mut bench = Bench::new();
+    bench.call("git_clone", json!({ "url": server.url() }));
+    let copy = bench.home.project.join("sample");
+    server.commit("two\n");
+    let pulled = bench.call("git_pull", json!({ "repository": "sample" }));
+    assert_eq!(fs::read_to_string(copy.join("file")).unwrap(), "two\n");
+    let call = bench.call("undo_list_changes", json!({ "limit": 1 }))["calls"][0].clone();
+    assert_eq!((&call["tool"], call.get("not_undoable")), (&json!("git_pull"), None), "{call}");
+    bench.call("undo_revert_call", json!({ "call": call["call"] }));
+    assert_eq!(fs::read_to_string(copy.join("file")).unwrap(), "one\n");
+    let head = fs::read_to_string(copy.join(".git/refs/heads/main")).unwrap();
+    assert_eq!(head.trim_end(), pulled["old"]);
+    // A later pull finds what was fetched.
+    let again = bench.call("git_pull", json!({ "repository": "sample" }));
+    assert_eq!((&again["old"], &again["new"]), (&pulled["old"], &pulled["new"]));
+}
+
+#[test]
 fn only_the_host_of_the_remote_is_reached_whatever_a_repository_says() {
     let other = Server::start("");
     let server = Server::start(&other.url());

@@ -64,8 +64,9 @@ pub fn is_git_state(path: &Path) -> bool {
     let rest: Vec<_> = parts.collect();
     let is_plain = rest.iter().all(|part| !is_name(part) && *part != "..");
     let [first, below @ ..] = rest.as_slice() else { return false };
-    let is_file =
-        ["HEAD", "index", "packed-refs", "COMMIT_EDITMSG", "ORIG_HEAD"].iter().any(|name| first == name);
+    let is_file = ["HEAD", "index", "packed-refs", "COMMIT_EDITMSG", "ORIG_HEAD", "AUTO_MERGE"]
+        .iter()
+        .any(|name| first == name);
     let is_directory = ["refs", "logs", "objects"].iter().any(|name| first == name);
     is_inside && is_plain && ((is_file && below.is_empty()) || is_directory)
 }
@@ -121,6 +122,7 @@ mod tests {
             (".git/refs/heads/a/b", true),
             (".git/objects/ab/cdef", true),
             (".git/logs/HEAD", true),
+            (".git/AUTO_MERGE", true),
             (".git/config", false),
             (".git/hooks/pre-commit", false),
             (".git/info/attributes", false),

@@ -66,6 +66,9 @@ impl Tool for GitPull {
         let target =
             repository.check(ctx, &[], ["rev-parse", "--verify", "--end-of-options", &target]).await?;
         let target = target.text()?.trim_end().to_owned();
+        // What was fetched stays: it says where the remote is. The branch and the files can be taken back.
+        let listed = repository.differing(ctx, vec!["HEAD".into(), target.clone().into()]).await?;
+        repository.keep_work(ctx, listed).await?;
         repository.check(ctx, &[], ["merge", "--ff-only", "--no-stat", "--end-of-options", &target]).await?;
         Ok(Output { moved, old, new: head().await? })
     }

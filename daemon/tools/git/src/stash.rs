@@ -108,11 +108,28 @@ impl Tool for GitStash {
             Action::Pop => vec!["stash", "pop", "--quiet", "--index", &entry],
             Action::Drop => vec!["stash", "drop", "--quiet", &entry],
         };
-        if matches!(input.action, Action::Apply | Action::Pop) {
-            let shown = ["stash", "show", "--include-untracked", "--name-only", "--no-renames", "-z", &entry];
-            // What there is not, the command itself refuses.
-            if let Ok(listed) = repository.run(ctx, &[], shown).await?.bytes() {
-                refuse_reserved(names(&listed))?;
+        match input.action {
+            Action::List | Action::Show => {}
+            Action::Drop => repository.keep_stashes(ctx).await?,
+            Action::Push => {
+                let listed = repository.differing(ctx, vec!["HEAD".into()]).await?;
+                let others = if input.include_untracked {
+                    repository.list(ctx, ["ls-files", "--others", "--exclude-standard", "-z"]).await?
+                } else {
+                    Some(Vec::new())
+                };
+                repository.keep_work(ctx, listed.zip(others).map(|both| [both.0, both.1].concat())).await?;
+            }
+            Action::Apply | Action::Pop => {
+                let shown =
+                    ["stash", "show", "--include-untracked", "--name-only", "--no-renames", "-z", &entry];
+                let shown = repository.run(ctx, &[], shown).await?;
+                // What there is not, the command itself refuses.
+                if let Ok(listed) = shown.bytes() {
+                    refuse_reserved(names(&listed))?;
+                    let is_whole = shown.status.success() && is_based_here(&repository, ctx, &entry).await?;
+                    repository.keep_work(ctx, Some(listed).filter(|_| is_whole)).await?;
+                }
             }
         }
         let mut diff = None;
@@ -125,4 +142,12 @@ impl Tool for GitStash {
         let listed = repository.check(ctx, &[], ["stash", "list", "--format=%gd: %gs"]).await?;
         Ok(Output { entries: listed.text()?.lines().map(str::to_owned).collect(), diff })
     }
+}
+
+/// Whether an entry was put aside at the commit that is checked out. Upon another one Git merges it, and may follow a file to
+/// another name, so nobody can tell before which files that changes.
+async fn is_based_here(repository: &Repository, ctx: &CallCtx, entry: &str) -> Result<bool> {
+    let base = format!("{entry}^1");
+    let found = repository.list(ctx, ["rev-parse", "--verify", "--quiet", &base]).await?;
+    Ok(found.is_some() && found == repository.list(ctx, ["rev-parse", "--verify", "--quiet", "HEAD"]).await?)
 }

@@ -12,6 +12,16 @@ use std::{
 /// In the directory of a working tree (gitrepository-layout(5)).
 const OF_WORK_TREE: [&str; 4] = ["HEAD", "index", "COMMIT_EDITMSG", "logs/HEAD"];
 
+/// What a merge writes there besides, and what puts the working tree back to a commit (git-merge(1), git-reset(1)).
+const OF_MERGES: [&str; 2] = ["ORIG_HEAD", "AUTO_MERGE"];
+
+/// Where what was put aside is (git-stash(1), "DISCUSSION"): of the repository, and not of one working tree.
+const OF_STASHES: [&str; 3] = ["refs/stash", "logs/refs/stash", "packed-refs"];
+
+/// Of one command: each is read, and kept durably before it starts. With their directories they are fewer than a call's
+/// record takes.
+const MOST_FILES: usize = 500;
+
 impl Repository {
     /// Hands over the index, HEAD and what it names, and these branches. Not of a repository that lies outside of the
     /// workspace: there nothing is recorded, and nothing taken back.
@@ -29,20 +39,59 @@ impl Repository {
         Ok(())
     }
 
+    /// Hands over all that a command changes that merges or puts aside, and the files of the working tree that Git listed for
+    /// it. Of one that changes too many, or what nobody could list, nothing is handed over: half of it could not be taken
+    /// back.
+    pub(crate) async fn keep_work(&self, ctx: &CallCtx, listed: Option<Vec<u8>>) -> Result<()> {
+        let Some(listed) = listed.filter(|listed| names(listed).count() <= MOST_FILES) else { return Ok(()) };
+        self.keep_state(ctx, &[]).await?;
+        for name in OF_MERGES {
+            self.keep_file(ctx, &self.git_directory().join(name)).await?;
+        }
+        self.keep_stashes(ctx).await?;
+        self.keep_names(ctx, &listed).await
+    }
+
+    /// Hands over the list of what was put aside.
+    pub(crate) async fn keep_stashes(&self, ctx: &CallCtx) -> Result<()> {
+        for name in OF_STASHES {
+            self.keep_file(ctx, &self.common().join(name)).await?;
+        }
+        Ok(())
+    }
+
     /// Hands over the files of the working tree that differ as `git diff` with these arguments says, and the directories they
     /// are in.
     ///
     /// # Errors
     /// `Denied` where one of them is what other programs of the user run: a command may have committed it.
     pub(crate) async fn keep_files(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<()> {
-        let fixed = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules", "-z"];
-        let arguments: Vec<OsString> = fixed.into_iter().map(OsString::from).chain(differing).collect();
-        let listed = self.run(ctx, &[], arguments).await?;
+        let listed = self.run(ctx, &[], naming(differing)).await?;
         // What Git does not know, the command itself refuses.
         let Ok(listed) = listed.bytes() else { return Ok(()) };
         refuse_reserved(names(&listed))?;
+        self.keep_names(ctx, &listed).await
+    }
+
+    /// What `git diff` with these arguments names; `None` as [`Repository::list`].
+    pub(crate) async fn differing(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<Option<Vec<u8>>> {
+        self.list(ctx, naming(differing)).await
+    }
+
+    /// What Git lists; `None` if it fails, or if that is too long.
+    pub(crate) async fn list<A: Into<OsString>>(
+        &self,
+        ctx: &CallCtx,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Option<Vec<u8>>> {
+        let listed = self.run(ctx, &[], arguments).await?;
+        Ok(if listed.status.success() { listed.bytes().ok() } else { None })
+    }
+
+    /// Hands over the files of the working tree that Git listed, and the directories they are in.
+    async fn keep_names(&self, ctx: &CallCtx, listed: &[u8]) -> Result<()> {
         let mut kept = BTreeSet::new();
-        for path in names(&listed) {
+        for path in names(listed) {
             ctx.check_canceled()?;
             let above = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
             let above: Vec<_> = above.filter(|parent| kept.insert(parent.to_path_buf())).collect();
@@ -98,6 +147,12 @@ impl Repository {
         }
         ctx.keep_before(&below.to_string_lossy(), None, Extent::Entry).await
     }
+}
+
+/// The arguments of Git that name what differs.
+fn naming(differing: Vec<OsString>) -> impl Iterator<Item = OsString> {
+    let fixed = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules", "-z"];
+    fixed.into_iter().map(OsString::from).chain(differing)
 }
 
 /// What Git prints with `-z`.
