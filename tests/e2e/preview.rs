@@ -220,6 +220,24 @@ fn a_preview_of_what_has_changed_since_is_refused_as_a_whole() {
 }
 
 #[test]
+fn what_fails_in_the_middle_is_put_back() {
+    let mut bench = Bench::new();
+    for name in ["a", "gone", "old/x", "other/f"] {
+        bench.write(name, "one");
+    }
+    fs::set_permissions(bench.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
+    let preview = bench.preview("echo 2 > a; rm -r gone old; mkdir new; echo 3 > new/f; echo 4 > other/f");
+    // Nothing of it is another now, and yet nothing can be written there.
+    fs::set_permissions(bench.path("other"), fs::Permissions::from_mode(0o555)).unwrap();
+    let before = bench.tree();
+    let refused = bench.apply(&preview).expect_err("a directory that may not be written");
+    assert!(refused.contains("was put back, so nothing is changed"), "{refused}");
+    assert_eq!(bench.tree(), before);
+    fs::set_permissions(bench.path("other"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(bench.apply(&preview).unwrap()["created"], 2);
+}
+
+#[test]
 fn a_preview_is_guarded_as_a_command_is_and_has_its_limits() {
     let mut bench = Bench::new();
     let git = |arguments: &[&str]| {

@@ -3,7 +3,13 @@
 use crate::preview::tree_of;
 use serde_json::{Value, json};
 use skynet_tests::programs::{Daemon, Home, Shim};
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 struct Bench {
     shim: Shim,
@@ -68,6 +74,9 @@ fn each_change_of_a_file_is_taken_back_exactly_and_so_is_that() {
         ("files_move", json!({ "from": "a", "to": "dir/moved" })),
         ("files_move", json!({ "from": "a", "to": "b", "overwrite": true })),
         ("files_copy", json!({ "from": "a", "to": "copy" })),
+        ("files_delete", json!({ "path": "dir" })),
+        ("files_move", json!({ "from": "dir", "to": "new/deep/dir" })),
+        ("files_copy", json!({ "from": "dir", "to": "new/copy" })),
     ];
     for (tool, input) in calls {
         let before = bench.tree();
@@ -147,22 +156,161 @@ fn what_was_changed_since_is_never_touched() {
 }
 
 #[test]
+fn a_directory_comes_back_only_as_it_was_left() {
+    let mut bench = Bench::new();
+    bench.call("files_move", json!({ "from": "dir", "to": "moved" }));
+    let moved = bench.newest();
+    bench.call("files_copy", json!({ "from": "moved", "to": "copy" }));
+    let copied = bench.newest();
+    bench.call("files_delete", json!({ "path": "copy" }));
+    let deleted = bench.newest();
+    let left = bench.tree();
+    let shown = bench.call("undo_revert_call", json!({ "call": moved["call"], "dry_run": true }));
+    let happens: Vec<_> = shown["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (change["path"].as_str().unwrap(), change["happens"].as_str().unwrap()))
+        .collect();
+    assert_eq!(happens, [("moved", "deleted"), ("dir", "created")]);
+    assert_eq!(bench.tree(), left);
+    // It is not there as it was left: deleted, changed inside, or its place is taken.
+    let refused = bench.revert(&copied).unwrap_err();
+    assert!(refused.starts_with("conflict") && refused.contains("`copy`"), "{refused}");
+    fs::write(bench.path("moved/mine"), "mine").unwrap();
+    let refused = bench.revert(&moved).unwrap_err();
+    assert!(refused.starts_with("conflict") && refused.contains("`moved`"), "{refused}");
+    fs::create_dir(bench.path("copy")).unwrap();
+    let refused = bench.revert(&deleted).unwrap_err();
+    assert!(refused.starts_with("conflict") && refused.contains("`copy` exists again"), "{refused}");
+    fs::remove_dir(bench.path("copy")).unwrap();
+    assert_eq!(fs::read_to_string(bench.path("moved/mine")).unwrap(), "mine");
+    // Where other calls of the session changed what it holds, each is taken back by itself.
+    let (tool, input) = edit("moved/c", "three", "drei");
+    bench.call(tool, input);
+    let taken = bench.call("undo_revert_session", json!({ "dry_run": true }));
+    let why: Vec<_> =
+        taken["left"].as_array().unwrap().iter().map(|left| left["why"].as_str().unwrap()).collect();
+    assert!(why.iter().any(|why| why.contains("one by one")), "{taken}");
+    bench.revert(&deleted).unwrap();
+    assert_eq!(fs::read_to_string(bench.path("copy/c")).unwrap(), "three\n");
+    // What the trash does not hold any more is not brought back.
+    bench.call("files_delete", json!({ "path": "copy" }));
+    let deleted = bench.newest();
+    let uid = rustix::process::getuid().as_raw();
+    fs::remove_dir_all(bench.path(&format!(".Trash-{uid}"))).unwrap();
+    let refused = bench.revert(&deleted).unwrap_err();
+    assert!(refused.contains("cannot be brought back"), "{refused}");
+}
+
+#[test]
+fn nobody_is_given_more_than_he_had() {
+    let mut bench = Bench::new();
+    let path = bench.path("a");
+    let nobody = u32::MAX;
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    // For somebody else too (linux/posix_acl_xattr.h).
+    for (kind, rights, id) in
+        [(1_u16, 6_u16, nobody), (2, 7, 12_345), (4, 4, nobody), (16, 7, nobody), (32, 4, nobody)]
+    {
+        list.extend([kind.to_le_bytes(), rights.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let attribute = "system.posix_acl_access";
+    match rustix::fs::setxattr(&path, attribute, &list, rustix::fs::XattrFlags::empty()) {
+        Err(rustix::io::Errno::NOTSUP) => {
+            skynet_tests::components::skip(attribute, "this filesystem has no such attribute");
+            return;
+        }
+        set => set.unwrap(),
+    }
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o674);
+    bench.call("files_delete", json!({ "path": "a" }));
+    let call = bench.newest();
+    // The file that comes is a new one without the list, whose mask would now be what the group may.
+    let taken = bench.revert(&call).unwrap();
+    assert_eq!(taken["narrowed"], json!(["a"]), "{taken}");
+    assert_eq!(mode(&path), 0o644);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
+    // What is recorded is what it really has, so it can be taken back too.
+    let undone = bench.newest();
+    bench.revert(&undone).unwrap();
+    assert!(!path.exists());
+}
+
+/// Runs Git of this host in a repository.
+fn git_in(project: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("git");
+    // Or `git status` would write the index.
+    command.arg("-C").arg(project).args(arguments).env("GIT_OPTIONAL_LOCKS", "0");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A repository with one commit, of `a`.
+fn make_repository(project: &Path) {
+    for arguments in [
+        &["init", "-q", "-b", "main"][..],
+        &["config", "user.name", "a"],
+        &["config", "user.email", "a@x"],
+        &["add", "a"],
+        &["commit", "-q", "-m", "first"],
+    ] {
+        git_in(project, arguments);
+    }
+}
+
+#[test]
+fn what_is_put_aside_is_taken_back() {
+    let mut bench = Bench::new();
+    let project = bench.home.project.clone();
+    make_repository(&project);
+    git_in(&project, &["add", "run.sh"]);
+    fs::write(bench.path("a"), "changed\n").unwrap();
+    fs::write(bench.path(".gitignore"), ".Trash-*\n").unwrap();
+    for input in [
+        json!({ "action": "push" }),
+        json!({ "action": "pop" }),
+        json!({ "action": "push", "message": "all of it", "include_untracked": true }),
+        json!({ "action": "apply" }),
+        json!({ "action": "drop" }),
+    ] {
+        let look = || {
+            let questions: [&[&str]; 3] =
+                [&["status", "--porcelain=v2"], &["stash", "list"], &["diff", "HEAD"]];
+            let mut tree = tree_of(&project);
+            tree.retain(|path, _| !path.to_string_lossy().contains(".git/"));
+            (questions.map(|question| git_in(&project, question)), tree)
+        };
+        let before = look();
+        bench.call("git_stash", input.clone());
+        let changed = look();
+        assert_ne!(changed, before, "{input}");
+        let call = bench.newest();
+        assert_eq!((&call["tool"], call.get("not_undoable")), (&json!("git_stash"), None), "{call}");
+        bench.revert(&call).unwrap_or_else(|err| panic!("{input}: {err}"));
+        assert_eq!(look(), before, "{input}");
+        let undone = bench.newest();
+        bench.revert(&undone).unwrap_or_else(|err| panic!("{input}, again: {err}"));
+        assert_eq!(look(), changed, "{input}");
+    }
+    git_in(&project, &["fsck", "--strict"]);
+    // Upon another commit Git merges, and nobody can tell before what that changes.
+    bench.call("git_stash", json!({ "action": "push", "include_untracked": true }));
+    git_in(&project, &["commit", "-q", "--allow-empty", "-m", "second"]);
+    bench.call("git_stash", json!({ "action": "pop" }));
+    let call = bench.newest();
+    assert!(call["not_undoable"].is_string(), "{call}");
+}
+
+#[test]
 fn what_git_remembers_is_taken_back() {
     let mut bench = Bench::new();
     let project = bench.home.project.clone();
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        // Or `git status` would write the index.
-        command.arg("-C").arg(&project).args(arguments).env("GIT_OPTIONAL_LOCKS", "0");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    git(&["init", "-q", "-b", "main"]);
-    git(&["config", "user.name", "a"]);
-    git(&["config", "user.email", "a@x"]);
-    git(&["add", "a"]);
-    git(&["commit", "-q", "-m", "first"]);
+    make_repository(&project);
+    let git = |arguments: &[&str]| git_in(&project, arguments);
     for (tool, input) in [
         ("git_add", json!({ "paths": ["b", "dir"] })),
         ("git_commit", json!({ "message": "second" })),
@@ -243,10 +391,12 @@ fn directories_that_may_not_be_written_are_no_obstacle() {
 #[test]
 fn what_cannot_be_taken_back_says_why() {
     let mut bench = Bench::new();
+    fs::create_dir_all(bench.path("deep").join("d/".repeat(101))).unwrap();
+    fs::create_dir(bench.path("empty")).unwrap();
     for (tool, input, part) in [
         ("exec_run", json!({ "script": "echo x > by_command" }), "recorded only by `exec_preview`"),
-        ("files_copy", json!({ "from": "dir", "to": "copy" }), "copied as a whole"),
-        ("files_delete", json!({ "path": "dir" }), "`files_restore` brings it back"),
+        ("files_move", json!({ "from": "dir", "to": "empty", "overwrite": true }), "replaced as a whole"),
+        ("files_delete", json!({ "path": "deep" }), "`files_restore` brings it back"),
     ] {
         bench.call(tool, input);
         let call = bench.newest();

@@ -74,9 +74,15 @@ async fn act(counter: &AtomicU32, ctx: &CallCtx, input: Input) -> Result<Output>
 /// A new file of that size.
 fn written(size: usize) -> Changed {
     let sha256 = "a".repeat(64);
-    let after =
-        Entry { kind: Kind::File, mode: 0o644, size_bytes: size as u64, sha256, target: String::new() };
-    Changed { path: "new".into(), before: None, after: Some(after), lost: None }
+    let after = Entry {
+        kind: Kind::File,
+        mode: 0o644,
+        size_bytes: size as u64,
+        sha256,
+        target: String::new(),
+        rights: None,
+    };
+    Changed { path: "new".into(), before: None, after: Some(after), lost: None, tree: None }
 }
 
 /// One tool per effect, counting how often it ran.

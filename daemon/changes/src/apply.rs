@@ -1,16 +1,14 @@
 //! Makes the changes that a file of [`skynet_sandbox::preview`] lists: all of them, or none if one no longer fits.
 
-use rustix::{
-    fs::{AtFlags, Mode},
-    io::Errno,
-};
+use crate::holding::{Holding, PutBack, Was};
+use rustix::fs::{AtFlags, Mode};
 use skynet_core::{
     CallCtx, Error, RelativePath, Result, Workspace, change,
-    change::Extent,
+    change::{Extent, Rights},
     error::IoContext as _,
-    target::{Existing, Target},
+    target::{Audience, Existing, Made, Target},
 };
-use skynet_sandbox::preview::{Change, Kind, Reader, State, directory_at, open_path, plain_path};
+use skynet_sandbox::preview::{self, Change, Kind, Reader, State, directory_at, open_path, plain_path};
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -32,12 +30,14 @@ pub struct Applied {
     pub deleted: u64,
     /// Directories that were to go and stay, because something else is in them.
     pub kept: Vec<String>,
+    /// Those whose group may less than was to be, because it, or an access list, is not what it was.
+    pub narrowed: Vec<String>,
 }
 
 /// Makes the changes listed in `file`. `stale` ends the sentence that begins with a path, for one that is not what it was.
 ///
-/// Everything is compared and kept before anything is changed, so what can fail or be canceled does so before that. What
-/// fails after all, such as a disk that breaks, stops it there and is said.
+/// Everything is compared and kept before anything is changed, so what can fail or be canceled does so before that. When
+/// something fails after all, such as a disk that is full, what was done is put back, and what could not be is said.
 ///
 /// # Errors
 /// `Conflict` when something is not as the list says; what the kernel says when a change cannot be made.
@@ -47,8 +47,8 @@ pub async fn apply(ctx: &CallCtx, file: &File, stale: &'static str) -> Result<Ap
     list.keep(ctx).await?;
     ctx.check_canceled()?;
     // The user has had time since it was checked.
-    list.check()?;
-    list.make(ctx)
+    let count = list.check()?;
+    list.make(ctx, count)
 }
 
 struct List<'a> {
@@ -76,24 +76,70 @@ impl List<'_> {
         Ok(())
     }
 
-    fn make(&self, ctx: &CallCtx) -> Result<Applied> {
-        let mut applied = Applied::default();
-        let made = self.loosen().and_then(|()| self.make_each(ctx, &mut applied));
-        let count = applied.created + applied.changed + applied.deleted;
-        made.map_err(|err| match count {
-            0 => err,
-            count => Error::new(
-                err.kind,
-                format!(
-                    "{}; {count} entries were changed before that, which `undo_list_changes` shows",
-                    err.message
-                ),
-            ),
-        })?;
+    fn make(&self, ctx: &CallCtx, count: usize) -> Result<Applied> {
+        let mut done = Progress { applied: Applied::default(), notes: Vec::new() };
+        let mut holding = Holding::open(self.workspace, count);
+        let made = self.loosen().and_then(|()| self.prepare());
+        if let Err(err) = made.and_then(|()| self.make_each(&mut done, &mut holding)) {
+            return Err(self.put_back(holding, err));
+        }
+        let Progress { mut applied, notes } = done;
+        let stayed: Vec<_> = holding.finish().iter().map(ToString::to_string).collect();
+        for (path, after) in notes.into_iter().filter(|(path, _)| !stayed.contains(path)) {
+            // Not what is there at the end of the call: that may be somebody else's by then.
+            ctx.note_after(&path, after);
+        }
+        applied.deleted = applied.deleted.saturating_sub(stayed.len() as u64);
+        applied.kept.extend(stayed);
         Ok(applied)
     }
 
-    fn make_each(&self, ctx: &CallCtx, applied: &mut Applied) -> Result<()> {
+    /// What can be found out before anything is replaced: an access list that no new file can be given.
+    fn prepare(&self) -> Result<()> {
+        let mut reader = self.reader()?;
+        while let Some(change) = reader.next_change().map_err(unreadable)? {
+            let is_file = |state: &State| state.kind() == Kind::File;
+            if change.before.as_ref().is_some_and(is_file) && change.after.as_ref().is_some_and(is_file) {
+                Target::unchecked(self.workspace, &path(&change)?)?.check_replace()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a failure; says in its error what became of what was done before.
+    fn put_back(&self, holding: Holding<'_>, err: Error) -> Error {
+        let PutBack { done, mut left, held_in } = holding.put_back();
+        left += self.tighten().unwrap_or(1);
+        let told = match (done, left) {
+            (0, 0) => return err,
+            (_, 0) => "what was done before that was put back, so nothing is changed".to_owned(),
+            (_, left) => format!(
+                "what was done before that was put back, except for {left} entries, which `undo_list_changes` shows"
+            ),
+        };
+        let held = held_in.map(|place| format!("; what they were is in `{place}`")).unwrap_or_default();
+        Error::new(err.kind, format!("{}; {told}{held}", err.message))
+    }
+
+    /// The modes of directories are again what they were; returns how many are not.
+    fn tighten(&self) -> Result<usize> {
+        let mut reader = self.reader()?;
+        let mut modes = Vec::new();
+        while let Some(change) = reader.next_change().map_err(unreadable)? {
+            if let Some(before) = change.before.as_ref().filter(|before| before.kind() == Kind::Directory) {
+                modes.push((path(&change)?, before.mode));
+            }
+        }
+        // The innermost first: the way to it leads through the others.
+        modes.sort_by_key(|(path, _)| std::cmp::Reverse(path.as_path().components().count()));
+        let is_other = |(path, mode): &(RelativePath, u32)| {
+            let found = self.workspace.stat(path).map(|stat| stat.st_mode & 0o7777);
+            found.ok() != Some(*mode) && self.set_mode(path, *mode).is_err()
+        };
+        Ok(modes.iter().filter(|directory| is_other(*directory)).count())
+    }
+
+    fn make_each(&self, done: &mut Progress, holding: &mut Holding<'_>) -> Result<()> {
         let mut reader = self.reader()?;
         // What may not be written into must be first, and becomes what it is to be last.
         let mut modes = Vec::new();
@@ -105,23 +151,37 @@ impl List<'_> {
             if change.before.as_ref().is_none_or(|before| before.kind() != Kind::Directory) {
                 self.compare(&target, &change)?;
             }
-            if !make(&target, &change, &mut reader)? {
-                applied.kept.push(path.to_string());
-                continue;
-            }
-            // Not what is there at the end of the call: that may be somebody else's by then.
-            ctx.note_after(&path.to_string(), change.after.as_ref().map(entry_of));
-            if let Some(after) = change.after.as_ref().filter(|after| after.kind() == Kind::Directory) {
-                modes.push((path, after.mode));
+            let outcome = make(&target, &change, &mut reader, holding)?;
+            match (outcome, &change.after) {
+                (Outcome::Kept, _) => {
+                    done.applied.kept.push(path.to_string());
+                    continue;
+                }
+                (Outcome::File(made), Some(after)) => done.note(&path, after, Some(made)),
+                (Outcome::Other, Some(after)) if after.kind() == Kind::Directory => {
+                    modes.push((path, after.clone(), change.rights.clone(), is_made(&change)));
+                }
+                (Outcome::Other, Some(after)) => done.note(&path, after, None),
+                (Outcome::File(_) | Outcome::Other, None) => done.notes.push((path.to_string(), None)),
             }
             *match (&change.before, &change.after) {
-                (None, _) => &mut applied.created,
-                (Some(_), Some(_)) => &mut applied.changed,
-                (Some(_), None) => &mut applied.deleted,
+                (None, _) => &mut done.applied.created,
+                (Some(_), Some(_)) => &mut done.applied.changed,
+                (Some(_), None) => &mut done.applied.deleted,
             } += 1;
         }
         // The innermost first, and none kept open until then: there may be more of them than descriptors.
-        modes.into_iter().rev().try_for_each(|(path, mode)| self.set_mode(&path, mode))
+        for (path, after, rights, is_new) in modes.into_iter().rev() {
+            let audience = audience(rights.as_ref());
+            let directory = directory_at(self.workspace.as_descriptor(), path.as_path()).on(&path)?;
+            let directory = File::from(directory);
+            if is_new {
+                audience.give_back(&directory);
+            }
+            let made = audience.settle(&directory, Mode::from_raw_mode(after.mode)).on(&path)?;
+            done.note(&path, &after, Some(made));
+        }
+        Ok(())
     }
 
     /// Directories that are changed or go must be writable, for what is in them.
@@ -150,12 +210,14 @@ impl List<'_> {
         Ok(Reader::new(BufReader::new(from)))
     }
 
-    /// Refuses changes of something else than what is there now.
-    fn check(&self) -> Result<()> {
+    /// Refuses changes of something else than what is there now; returns how many there are.
+    fn check(&self) -> Result<usize> {
         let mut reader = self.reader()?;
         let mut made = BTreeSet::new();
+        let mut count = 0;
         while let Some(change) = reader.next_change().map_err(unreadable)? {
             let path = path(&change)?;
+            count += 1;
             let is_in_new = path.as_path().parent().is_some_and(|parent| made.contains(parent));
             // What is in a directory that is yet to be made is as new as that.
             if !is_in_new {
@@ -168,7 +230,7 @@ impl List<'_> {
         }
         let place = reader.end().map(|end| (end.device, end.inode));
         if place == Some(self.workspace.place()) {
-            Ok(())
+            Ok(count)
         } else {
             Err(Error::conflict("these are changes of another workspace"))
         }
@@ -209,41 +271,92 @@ fn path(change: &Change) -> Result<RelativePath> {
     Ok(RelativePath::root().join(path))
 }
 
-/// False if a directory stays that is not empty.
-fn make(target: &Target, change: &Change, reader: &mut Reader<BufReader<&File>>) -> Result<bool> {
-    let is_directory =
-        |state: &Option<State>| state.as_ref().is_some_and(|state| state.kind() == Kind::Directory);
-    let Some(after) = &change.after else {
-        let flags = if is_directory(&change.before) { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        return match rustix::fs::unlinkat(&target.directory, &target.name, flags) {
-            Err(Errno::NOTEMPTY) => Ok(false),
-            removed => removed.on(&target.path).map(|()| true),
-        };
-    };
-    let existing = if change.before.is_some() { Existing::Replace } else { Existing::Fail };
-    if is_directory(&change.before) != is_directory(&change.after) && change.before.is_some() {
-        let flags = if is_directory(&change.before) { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        rustix::fs::unlinkat(&target.directory, &target.name, flags).on(&target.path)?;
-    }
-    let made = match after.kind() {
-        Kind::File => target.replace_from(&mut reader.content(), Mode::from_raw_mode(after.mode), existing),
-        Kind::Directory if is_directory(&change.before) => {
-            // Until everything in it is done.
-            let mode = Mode::from_raw_mode(after.mode) | Mode::RWXU;
-            rustix::fs::chmodat(&target.directory, &target.name, mode, AtFlags::empty()).on(&target.path)
+/// How far it is.
+struct Progress {
+    applied: Applied,
+    /// What is there now, by path.
+    notes: Vec<(String, Option<change::Entry>)>,
+}
+
+impl Progress {
+    /// What was made, which may have less than was wanted.
+    fn note(&mut self, path: &RelativePath, wanted: &State, made: Option<Made>) {
+        let mut entry = entry_of(wanted);
+        if let Some(made) = made {
+            if (made.mode ^ wanted.mode) & 0o070 != 0 {
+                self.applied.narrowed.push(path.to_string());
+            }
+            (entry.mode, entry.rights) = (made.mode, made.rights);
         }
-        Kind::Directory => rustix::fs::mkdirat(&target.directory, &target.name, Mode::RWXU).on(&target.path),
+        self.notes.push((path.to_string(), Some(entry)));
+    }
+}
+
+/// What became of one change.
+enum Outcome {
+    /// A directory stays that is not empty.
+    Kept,
+    File(Made),
+    Other,
+}
+
+fn make(
+    target: &Target,
+    change: &Change,
+    reader: &mut Reader<BufReader<&File>>,
+    holding: &mut Holding<'_>,
+) -> Result<Outcome> {
+    let kind_before = change.before.as_ref().map(State::kind);
+    let was_directory = kind_before == Some(Kind::Directory);
+    let Some(after) = &change.after else {
+        let is_gone = holding.take(target, kind_before.unwrap_or(Kind::File))?;
+        return Ok(if is_gone { Outcome::Other } else { Outcome::Kept });
+    };
+    let existing = match kind_before {
+        None => Existing::Fail,
+        Some(_) if was_directory == (after.kind() == Kind::Directory) => Existing::Replace,
+        Some(kind) => {
+            if !holding.take(target, kind)? {
+                return Err(Error::conflict(format!("`{}` is a directory that is not empty", target.path)));
+            }
+            Existing::Fail
+        }
+    };
+    match after.kind() {
+        Kind::File => {
+            let (mode, audience) = (Mode::from_raw_mode(after.mode), audience(change.rights.as_ref()));
+            let was = holding.copy(target, existing, Kind::File);
+            let made = target.replace_from(&mut reader.content(), mode, existing, &audience)?;
+            holding.note(&target.path, was);
+            return Ok(Outcome::File(made));
+        }
+        // It gets its mode when everything in it is done.
+        Kind::Directory if was_directory => {}
+        Kind::Directory => {
+            rustix::fs::mkdirat(&target.directory, &target.name, Mode::RWXU).on(&target.path)?;
+            holding.note(&target.path, Was::Nothing(Kind::Directory));
+        }
         Kind::Link => {
             let scratch = target.scratch()?;
             let to = std::ffi::OsString::from_vec(after.target.clone());
+            let was = holding.copy(target, existing, Kind::Link);
             rustix::fs::symlinkat(&to, &scratch.directory, &scratch.name).on(&target.path)?;
             scratch.settle(target, existing).inspect_err(|_| {
                 // Best effort: the error that counts is the first one.
                 let _ = rustix::fs::unlinkat(&scratch.directory, &scratch.name, AtFlags::empty());
-            })
+            })?;
+            holding.note(&target.path, was);
         }
-    };
-    made.map(|()| true)
+    }
+    Ok(Outcome::Other)
+}
+
+/// Of a change that says whom it was for, or of one that does not.
+fn audience(earlier: Option<&preview::Rights>) -> Audience {
+    earlier.map_or(Audience::Present, |earlier| {
+        let rights = earlier.group.map(|group| Rights { group, list: earlier.list.clone() });
+        Audience::Earlier(rights)
+    })
 }
 
 /// The same in the form in which it is recorded.
@@ -259,5 +372,6 @@ pub fn entry_of(state: &State) -> change::Entry {
         size_bytes: state.size_bytes,
         sha256: skynet_core::canonical::hex(&state.sha256),
         target: String::from_utf8_lossy(&state.target).into_owned(),
+        rights: None,
     }
 }

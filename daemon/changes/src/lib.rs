@@ -2,7 +2,8 @@
 //! A preview of a command is such a list, and so is what takes back a call.
 
 mod apply;
+mod holding;
 mod show;
 
 pub use apply::{Applied, apply, entry_of};
-pub use show::{List, Shown, diff_of, show, shown};
+pub use show::{List, MOST_SHOWN, Shown, diff_of, show, shown};

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Of the changes in an answer.
-const MOST_SHOWN: usize = 200;
+pub const MOST_SHOWN: usize = 200;
 
 /// Of all diffs in an answer together, in bytes.
 const MOST_DIFF_BYTES: usize = 48 << 10;

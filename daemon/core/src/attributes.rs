@@ -2,12 +2,13 @@
 //! Nobody gets a right by it that he did not have; an access list that cannot be taken over is an error, because with it
 //! rights would go unnoticed.
 
-use crate::{Error, RelativePath, Result, error::IoContext as _};
+use crate::{Error, RelativePath, Result, canonical::hex, change::Rights, error::IoContext as _};
 use rustix::{
     fs::{Gid, Mode, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat},
     io::Errno,
 };
-use std::fs::File;
+use sha2::{Digest as _, Sha256};
+use std::{fs::File, sync::LazyLock};
 
 /// Of a value, and of all names (xattr(7), `XATTR_SIZE_MAX` and `XATTR_LIST_MAX`).
 const MOST_BYTES: usize = 64 << 10;
@@ -23,9 +24,19 @@ const OF_CONTENT: [&[u8]; 3] = [b"security.capability", b"security.ima", b"secur
 
 /// Of an entry of an access list (linux/posix_acl.h).
 const USER_OBJECT: u16 = 0x01;
+const USER: u16 = 0x02;
 const GROUP_OBJECT: u16 = 0x04;
+const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
+
+/// What stands for each group that is not mapped here (proc_sys_kernel(5), `overflowgid`), unless the host has another one.
+const OVERFLOW: u32 = 65_534;
+
+static OVERFLOW_OF_HOST: LazyLock<u32> = LazyLock::new(|| {
+    let found = std::fs::read_to_string("/proc/sys/kernel/overflowgid").ok();
+    found.and_then(|found| found.trim().parse().ok()).unwrap_or(OVERFLOW)
+});
 
 /// Gives `new`, which nobody but its owner may read yet, what `old` has, and `mode`.
 ///
@@ -50,15 +61,81 @@ pub(crate) fn carry_over(old: &File, new: &File, mode: Mode, path: &RelativePath
     fchmod(new, if has_group || has_list { mode } else { without_group(mode) }).on(path)
 }
 
+/// Whom the permissions of this file or directory are for; `None` if nobody here can tell.
+#[must_use]
+pub fn rights_of(file: &File) -> Option<Rights> {
+    let group = fstat(file).ok().map(|stat| stat.st_gid).filter(|group| !is_unknown(*group))?;
+    let mut names: Vec<_> = names_of(file).ok()?.into_iter().filter(|name| is_list(name)).collect();
+    names.sort_unstable();
+    let mut hash = Sha256::new();
+    let mut has_list = false;
+    for name in &names {
+        let Some(list) = value_of(file, name).ok()? else { continue };
+        has_list = true;
+        hash.update(name);
+        if name != POSIX_LIST {
+            hash.update(&list);
+        } else if has_unknown(&list) {
+            return None;
+        } else {
+            for (tag, rights, id) in of_list(&list) {
+                hash.update(tag.to_le_bytes());
+                hash.update(rights.to_le_bytes());
+                hash.update(id.to_le_bytes());
+            }
+        }
+    }
+    let list = if has_list { hex(&hash.finalize()) } else { String::new() };
+    Some(Rights { group, list })
+}
+
+/// Whether a file has an access list, which a new file in its place may not be given.
+pub(crate) fn has_list(file: &File) -> rustix::io::Result<bool> {
+    Ok(names_of(file)?.iter().any(|name| is_list(name)))
+}
+
+/// Tries to give something new the group that it had once, and takes from it the list that its directory gave it if it had
+/// none. Whether that was enough is for [`set_mode`] to see.
+pub(crate) fn give_back(new: &File, wanted: &Rights) {
+    // Best effort: without them it is given fewer rights.
+    if fstat(new).is_ok_and(|stat| stat.st_gid != wanted.group) {
+        let _ = fchown(new, None, Some(Gid::from_raw(wanted.group)));
+    }
+    if wanted.list.is_empty() {
+        let _ = fremovexattr(new, POSIX_LIST);
+    }
+}
+
+/// Gives an entry that was there before, and was for `wanted`, its mode again. If its group or its access list is not that
+/// one now, they may what everybody may, and no more than before.
+pub(crate) fn set_mode(file: &File, mode: Mode, wanted: Option<&Rights>) -> rustix::io::Result<()> {
+    let is_same = wanted.is_some() && rights_of(file).as_ref() == wanted;
+    fchmod(file, if is_same { mode } else { without_group(mode) })
+}
+
 /// Whether the new one has the group of the old one now. A group that is not mapped in this user namespace looks like any
-/// other that is not (user_namespaces(7)): there only a directory that gives its group to its files is told from others.
+/// other that is not (user_namespaces(7)), so it is never taken for the same.
 fn carry_group(old: &File, new: &File) -> rustix::io::Result<bool> {
     let wanted = fstat(old)?.st_gid;
+    if is_unknown(wanted) {
+        return Ok(false);
+    }
     if fstat(new)?.st_gid != wanted && fchown(new, None, Some(Gid::from_raw(wanted))).is_err() {
         return Ok(false);
     }
     // Some filesystems say yes to everything.
     Ok(fstat(new)?.st_gid == wanted)
+}
+
+/// Whether it stands for ids that are not mapped. In access lists these are told as the largest number (linux/posix_acl.h,
+/// `ACL_UNDEFINED_ID`).
+fn is_unknown(id: u32) -> bool {
+    [u32::MAX, OVERFLOW, *OVERFLOW_OF_HOST].contains(&id)
+}
+
+/// Whether a POSIX access list names somebody who is not mapped.
+fn has_unknown(list: &[u8]) -> bool {
+    entries_of(list).any(|(tag, _, id)| [USER, GROUP].contains(&tag) && is_unknown(id))
 }
 
 /// The group may what everybody may, and no more than before.
@@ -88,7 +165,7 @@ fn carry(old: &File, new: &File, name: &[u8], has_group: bool, path: &RelativePa
     };
     let wanted = if name == POSIX_LIST && !has_group { list_without_group(&wanted) } else { wanted };
     let is_there = match value_of(new, name) {
-        Ok(Some(found)) if name == POSIX_LIST => of_list(&found) == of_list(&wanted),
+        Ok(Some(found)) if name == POSIX_LIST => of_list(&found) == of_list(&wanted) && !has_unknown(&wanted),
         Ok(Some(found)) => found == wanted,
         Ok(None) | Err(_) => false,
     };
@@ -141,8 +218,7 @@ fn entries_of(list: &[u8]) -> impl Iterator<Item = (u16, u16, u32)> {
     })
 }
 
-/// What is no part of the mode, which is given last. Users and groups that are not mapped in this user namespace are not
-/// told apart, and could not be given either: those that the directory gave are taken for those of the old file.
+/// What is no part of the mode, which is given last.
 fn of_list(list: &[u8]) -> Vec<(u16, u16, u32)> {
     entries_of(list).filter(|(tag, ..)| ![USER_OBJECT, MASK, OTHER].contains(tag)).collect()
 }
@@ -183,6 +259,33 @@ mod tests {
         let old = [(1, 6, none), (2, 6, 1000), (4, 6, none), (8, 7, 1001), (16, 7, none), (32, 4, none)];
         let new = [(1, 6, none), (2, 6, 1000), (4, 4, none), (8, 7, 1001), (16, 7, none), (32, 4, none)];
         assert_eq!(list_without_group(&list(&old)), list(&new));
+    }
+
+    #[test]
+    fn ids_that_are_not_mapped_are_nobodys() {
+        let none = u32::MAX;
+        let named = |tag, id| list(&[(1, 6, none), (4, 6, none), (tag, 6, id), (16, 6, none), (32, 0, none)]);
+        for (tag, id, expected) in
+            [(2, 1000, false), (8, 1000, false), (2, none, true), (8, none, true), (2, OVERFLOW, true)]
+        {
+            assert_eq!(has_unknown(&named(tag, id)), expected, "{tag} {id}");
+        }
+        assert!(is_unknown(OVERFLOW) && !is_unknown(0) && !is_unknown(1000));
+    }
+
+    #[test]
+    fn what_was_for_somebody_else_gives_the_group_no_more_than_everybody_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create(directory.path().join("f")).unwrap();
+        let own = rights_of(&file).unwrap();
+        let other = Rights { group: own.group + 1, list: String::new() };
+        let shared = Rights { list: "0".repeat(64), ..own.clone() };
+        for (wanted, expected) in
+            [(Some(&own), 0o664), (Some(&other), 0o644), (Some(&shared), 0o644), (None, 0o644)]
+        {
+            set_mode(&file, Mode::from_raw_mode(0o664), wanted).unwrap();
+            assert_eq!(fstat(&file).unwrap().st_mode & 0o777, expected, "{wanted:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,30 @@ pub struct Changed {
     /// Why what is recorded is not enough to take it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
+    /// Of a directory that came or went with all it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+}
+
+/// A directory that came or went as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// What [`crate::seal::seal`] says of it where it is now.
+    pub seal: String,
+    /// Where it is now, if it went, or was before, if it came.
+    pub elsewhere: Elsewhere,
+}
+
+/// Another place of a directory than the path that it came to or went from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Elsewhere {
+    /// This path of the workspace.
+    Path(String),
+    /// In the trash, under this id.
+    Trash(String),
+    /// None: it was made.
+    Nowhere,
 }
 
 /// All about an entry that a change can change.
@@ -53,6 +77,38 @@ pub struct Entry {
     /// Where a link leads; empty of anything else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
+    /// `None` of a link, and where nobody here can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rights: Option<Rights>,
+}
+
+impl Entry {
+    /// Whether both are the same to whoever looks at kind, mode and content: what an undo compares.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let look = |entry: &Self| (entry.kind, entry.mode, entry.size_bytes);
+        look(self) == look(other) && self.sha256 == other.sha256 && self.target == other.target
+    }
+}
+
+/// [`Entry::is_like`] of what may be nothing.
+#[must_use]
+pub fn alike(one: Option<&Entry>, other: Option<&Entry>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_like(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// Whom the permissions of an entry are for, besides its owner and everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Its group.
+    pub group: u32,
+    /// SHA-256 of its access lists without what is part of the mode, lower-case hexadecimal; empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub list: String,
 }
 
 /// What an entry is.

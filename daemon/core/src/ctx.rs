@@ -2,7 +2,7 @@
 
 use crate::{
     Caller, Effect, Error, JobLimit, Result, Usage, Workspace,
-    change::{Changed, Entry, Extent},
+    change::{Changed, Elsewhere, Entry, Extent},
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -23,6 +23,10 @@ pub trait Outbox: Send + Sync {
 
     /// Notes what a path that was handed over before is now, for who knows it better than whoever looks at the end.
     fn note_after(&self, _path: &str, _after: Option<Entry>) {}
+
+    /// Notes where a path that was handed over with all it holds is now, if it went, or was before, if it came. Of what is no
+    /// directory nothing is noted.
+    fn note_tree(&self, _path: &str, _elsewhere: Elsewhere) {}
 
     /// Notes what a call did to the paths that it handed over before.
     fn note_changes(&self, _changes: Vec<Changed>) {}
@@ -337,6 +341,11 @@ impl CallCtx {
     /// [`Outbox::note_after`].
     pub fn note_after(&self, path: &str, after: Option<Entry>) {
         self.outbox.note_after(path, after);
+    }
+
+    /// [`Outbox::note_tree`].
+    pub fn note_tree(&self, path: &str, elsewhere: Elsewhere) {
+        self.outbox.note_tree(path, elsewhere);
     }
 
     /// [`Outbox::note_changes`].

@@ -19,12 +19,15 @@ pub mod registry;
 mod rename;
 pub mod reserved;
 pub mod schema;
+pub mod seal;
 pub mod target;
 pub mod tool;
+pub mod trash;
 pub mod usage;
 pub mod workspace;
 
 pub use alias::Alias;
+pub use attributes::rights_of;
 pub use backoff::backoff;
 pub use call::{Answer, Call, CallId, Caller, Connection, Group, Link, Token};
 pub use canonical::Canonical;

@@ -1,7 +1,9 @@
 //! A place that may be written: inside the workspace, and nothing that a human's own tools run later.
 
 use crate::{
-    CallCtx, Error, RelativePath, Result, Workspace, attributes, change::Extent, error::IoContext as _,
+    CallCtx, Error, RelativePath, Result, Workspace, attributes,
+    change::{Extent, Rights},
+    error::IoContext as _,
     rename_new, reserved,
 };
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -152,37 +154,123 @@ impl Target {
     /// # Errors
     /// What the kernel says; `Denied` if an access list would be lost.
     pub fn replace(&self, content: &[u8], mode: Mode, existing: Existing) -> Result<()> {
-        self.replace_from(&mut &*content, mode, existing)
+        self.replace_from(&mut &*content, mode, existing, &Audience::Present).map(drop)
     }
 
-    /// The same with what is read.
+    /// Whether the file that is there could be replaced, as far as its access list is concerned: one that can be given to no
+    /// new file is found before anything is changed.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn replace_from(&self, content: &mut impl Read, mode: Mode, existing: Existing) -> Result<()> {
-        let old = match existing {
-            Existing::Replace => self.open_if_file()?,
-            Existing::Fail => None,
-        };
+    /// As [`Target::replace`].
+    pub fn check_replace(&self) -> Result<()> {
+        let Some(old) = self.open_if_file()? else { return Ok(()) };
+        if !attributes::has_list(&old).on(&self.path)? {
+            return Ok(());
+        }
+        let (scratch, new) = self.make_scratch()?;
+        let carried = attributes::carry_over(&old, &new, Mode::RUSR | Mode::WUSR, &self.path);
+        // Best effort: it is empty.
+        let _ = rustix::fs::unlinkat(&scratch.directory, &scratch.name, AtFlags::empty());
+        carried
+    }
+
+    /// A new file under a name that nobody uses, for its owner alone.
+    fn make_scratch(&self) -> Result<(Self, File)> {
         let scratch = self.scratch()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(&scratch.directory, &scratch.name, flags, Mode::RUSR | Mode::WUSR)
             .on(&self.path)?;
-        let write = || -> Result<()> {
-            let mut file = File::from(fd);
+        Ok((scratch, File::from(fd)))
+    }
+
+    /// [`Target::replace`] with what is read. Returns what the file really has then, which may be less than was asked for.
+    ///
+    /// # Errors
+    /// As [`Target::replace`].
+    pub fn replace_from(
+        &self,
+        content: &mut impl Read,
+        mode: Mode,
+        existing: Existing,
+        audience: &Audience,
+    ) -> Result<Made> {
+        let old = match existing {
+            Existing::Replace => self.open_if_file()?,
+            Existing::Fail => None,
+        };
+        let (scratch, mut file) = self.make_scratch()?;
+        let mut write = || -> Result<Made> {
             io::copy(content, &mut file).on(&self.path)?;
             // Of somebody else's content nobody is made a user.
             let mode = mode - (Mode::SUID | Mode::SGID);
-            match &old {
-                Some(old) => attributes::carry_over(old, &file, mode, &self.path)?,
-                None => rustix::fs::fchmod(&file, mode).on(&self.path)?,
+            match (&old, audience) {
+                (Some(old), Audience::Present) => attributes::carry_over(old, &file, mode, &self.path)?,
+                // Until it is known whom it is for now.
+                (Some(old), Audience::Earlier(_)) => {
+                    attributes::carry_over(old, &file, Mode::RUSR | Mode::WUSR, &self.path)?;
+                }
+                (None, _) => audience.give_back(&file),
             }
-            file.sync_all().on(&self.path)
+            let made = match (&old, audience) {
+                (Some(_), Audience::Present) => Made::of(&file).on(&self.path)?,
+                (None, _) | (_, Audience::Earlier(_)) => audience.settle(&file, mode).on(&self.path)?,
+            };
+            file.sync_all().on(&self.path)?;
+            Ok(made)
         };
-        write().and_then(|()| scratch.settle(self, existing)).inspect_err(|_| {
+        let made = write();
+        made.and_then(|made| scratch.settle(self, existing).map(|()| made)).inspect_err(|_| {
             // Best effort: the error that counts is the first one.
             let _ = rustix::fs::unlinkat(&scratch.directory, &scratch.name, AtFlags::empty());
         })
+    }
+}
+
+/// Whom the permissions of what is written are for, besides its owner and everybody.
+#[derive(Clone, Debug)]
+pub enum Audience {
+    /// For those whom the file that is replaced is for, or a new one.
+    Present,
+    /// For those whom a file was for that was there earlier; `None` if nobody can tell. Where what is written is not for the
+    /// same, its group may what everybody may.
+    Earlier(Option<Rights>),
+}
+
+impl Audience {
+    /// Tries to make something new be for the same.
+    pub fn give_back(&self, new: &File) {
+        match self {
+            Self::Earlier(Some(wanted)) => attributes::give_back(new, wanted),
+            Self::Earlier(None) | Self::Present => {}
+        }
+    }
+
+    /// Gives an entry its mode, or less; returns what it has then.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn settle(&self, file: &File, mode: Mode) -> rustix::io::Result<Made> {
+        match self {
+            Self::Present => rustix::fs::fchmod(file, mode)?,
+            Self::Earlier(wanted) => attributes::set_mode(file, mode, wanted.as_ref())?,
+        }
+        Made::of(file)
+    }
+}
+
+/// What an entry has that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Its permissions.
+    pub mode: u32,
+    /// Whom they are for.
+    pub rights: Option<Rights>,
+}
+
+impl Made {
+    fn of(file: &File) -> rustix::io::Result<Self> {
+        let mode = rustix::fs::fstat(file)?.st_mode & 0o7777;
+        Ok(Self { mode, rights: attributes::rights_of(file) })
     }
 }
 

@@ -1,15 +1,18 @@
 //! What a call does to the paths that it hands over: they are looked at before, and once more when it has ended.
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
 use skynet_changes::entry_of;
 use skynet_core::{
     Error, Result, Workspace,
-    change::{Changed, Entry, Extent, Kind},
+    change::{Changed, Elsewhere, Entry, Extent, Kind, Tree, alike},
+    rights_of,
+    seal::seal,
     target::Target,
 };
 use skynet_sandbox::preview::State;
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     os::fd::AsFd as _,
 };
 
@@ -19,7 +22,7 @@ const MOST_CHANGES: usize = 1000;
 /// What a longer file held is not kept, so it need not be known either.
 const MOST_BYTES: u64 = 64 << 20;
 
-const TREE: &str = "what a directory held that was moved or copied as a whole is not recorded";
+const TREE: &str = "what a directory held that was replaced as a whole is not recorded";
 
 /// The changes of one call under way.
 #[derive(Default)]
@@ -28,8 +31,10 @@ pub(crate) struct Changes {
     changes: Vec<Changed>,
     /// By their index: what is known already.
     settled: HashMap<usize, Option<Entry>>,
-    /// The indexes of those that are changed with all they hold.
-    trees: HashSet<usize>,
+    /// By their index, those that are changed with all they hold: what a directory was sealed with before.
+    trees: HashMap<usize, Option<Result<String>>>,
+    /// Where directories went or came from, told by who moved them.
+    elsewhere: HashMap<String, Elsewhere>,
 }
 
 impl Changes {
@@ -39,16 +44,19 @@ impl Changes {
             return;
         }
         let (before, lost) = match look(workspace, path) {
-            Ok(before) => {
-                let is_tree = before.as_ref().is_some_and(|entry| entry.kind == Kind::Directory);
-                (before, (is_tree && extent == Extent::Tree).then(|| TREE.to_owned()))
-            }
+            Ok(before) => (before, None),
             Err(err) => (None, Some(err.message.into_owned())),
         };
         if extent == Extent::Tree {
-            self.trees.insert(self.changes.len());
+            let sealed = is_directory(before.as_ref()).then(|| seal_at(workspace, path));
+            self.trees.insert(self.changes.len(), sealed);
         }
-        self.changes.push(Changed { path: path.to_owned(), before, after: None, lost });
+        self.changes.push(Changed { path: path.to_owned(), before, after: None, lost, tree: None });
+    }
+
+    /// Where a directory is now that went from this path, or was that came to it.
+    pub(crate) fn place(&mut self, path: &str, elsewhere: Elsewhere) {
+        self.elsewhere.insert(path.to_owned(), elsewhere);
     }
 
     /// What a path is now, told by who made it.
@@ -65,18 +73,41 @@ impl Changes {
                 Ok(after) => change.after = after,
                 Err(err) => change.lost = Some(err.message.into_owned()),
             }
-            let is_tree = change.after.as_ref().is_some_and(|after| after.kind == Kind::Directory);
-            if is_tree && self.trees.contains(&index) {
-                change.lost.get_or_insert_with(|| TREE.to_owned());
+            let Some(sealed_before) = self.trees.remove(&index) else { continue };
+            let (was, is) = (is_directory(change.before.as_ref()), is_directory(change.after.as_ref()));
+            if !was && !is || alike(change.before.as_ref(), change.after.as_ref()) {
+                continue;
+            }
+            let sealed = match (&change.before, &change.after) {
+                (Some(_), None) => sealed_before,
+                (None, Some(_)) => Some(seal_at(workspace, &change.path)),
+                (Some(_), Some(_)) | (None, None) => None,
+            };
+            match (self.elsewhere.remove(&change.path), sealed) {
+                (Some(elsewhere), Some(Ok(seal))) => change.tree = Some(Tree { seal, elsewhere }),
+                (Some(_), Some(Err(err))) => change.lost = Some(err.message.into_owned()),
+                (_, None) | (None, Some(_)) => {
+                    change.lost.get_or_insert_with(|| TREE.to_owned());
+                }
             }
         }
         let count = self.seen.len();
         if let Some(last) = self.changes.last_mut().filter(|_| count > MOST_CHANGES) {
             last.lost = Some(format!("of {count} changes only the first {MOST_CHANGES} are recorded"));
         }
-        self.changes.retain(|change| change.before != change.after || change.lost.is_some());
+        let is_other =
+            |change: &Changed| !alike(change.before.as_ref(), change.after.as_ref()) || change.lost.is_some();
+        self.changes.retain(is_other);
         self.changes
     }
+}
+
+fn is_directory(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| entry.kind == Kind::Directory)
+}
+
+fn seal_at(workspace: &Workspace, path: &str) -> Result<String> {
+    seal(&Target::unchecked(workspace, &workspace.relative(path)?)?)
 }
 
 /// What is at a path now.
@@ -95,9 +126,20 @@ fn look(workspace: &Workspace, path: &str) -> Result<Option<Entry>> {
     }
     let found = State::of(target.directory.as_fd(), &target.name)
         .map_err(|err| Error::unavailable("it is neither file, directory nor link").with_source(err))?;
-    let Some((state, _)) = found else { return Ok(None) };
+    let Some((state, file)) = found else { return Ok(None) };
     if std::str::from_utf8(&state.target).is_err() {
         return Err(Error::invalid_input("where it leads is not UTF-8"));
     }
-    Ok(Some(entry_of(&state)))
+    let mut entry = entry_of(&state);
+    entry.rights = match entry.kind {
+        Kind::File => file.as_ref().and_then(rights_of),
+        Kind::Directory => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::openat(&target.directory, &target.name, flags, Mode::empty());
+            // Of one that may not be looked into nobody can tell.
+            opened.ok().map(File::from).as_ref().and_then(rights_of)
+        }
+        Kind::Link => None,
+    };
+    Ok(Some(entry))
 }

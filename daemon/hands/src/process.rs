@@ -382,7 +382,7 @@ fn note_changes(ctx: &CallCtx, changes: &[u8]) {
         serde_json::from_slice::<Vec<Changed>>(changes).ok().filter(|_| changes.len() <= MOST_CHANGES_BYTES);
     ctx.note_changes(told.unwrap_or_else(|| {
         let lost = Some("more was told of its changes than the log takes".to_owned());
-        vec![Changed { path: ".".to_owned(), before: None, after: None, lost }]
+        vec![Changed { path: ".".to_owned(), before: None, after: None, lost, tree: None }]
     }));
 }
 

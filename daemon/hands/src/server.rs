@@ -15,7 +15,7 @@ use crate::{
 use async_trait::async_trait;
 use skynet_core::{
     CallCtx, Canonical, Error, Outbox, Registry, Result, Workspace,
-    change::{Entry, Extent},
+    change::{Elsewhere, Entry, Extent},
     ctx::{self, Keep},
 };
 use skynet_sandbox::channel::{BlockingSocket, Buffer};
@@ -331,6 +331,12 @@ impl Outbox for ToDaemon {
     fn note_after(&self, path: &str, after: Option<Entry>) {
         if let Some(call) = self.hands.lock().calls.get_mut(&self.id) {
             call.changes.settle(path, after);
+        }
+    }
+
+    fn note_tree(&self, path: &str, elsewhere: Elsewhere) {
+        if let Some(call) = self.hands.lock().calls.get_mut(&self.id) {
+            call.changes.place(path, elsewhere);
         }
     }
 

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use skynet_core::{
     Answer, Call, Caller, Layer, Next, Outbox, Result, Usage,
-    change::{Changed, Entry, Extent},
+    change::{Changed, Elsewhere, Entry, Extent},
     ctx::{Credential, Keep, Progress, Remote, Standing},
 };
 use skynet_leases::Leases;
@@ -68,6 +68,10 @@ impl Outbox for Guarded {
 
     fn note_after(&self, path: &str, after: Option<Entry>) {
         self.outbox.note_after(path, after);
+    }
+
+    fn note_tree(&self, path: &str, elsewhere: Elsewhere) {
+        self.outbox.note_tree(path, elsewhere);
     }
 
     fn note_changes(&self, changes: Vec<Changed>) {

@@ -80,6 +80,21 @@ pub struct Change {
     /// What the file that would be changed holds, if that is not long.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub text_before: Option<Vec<u8>>,
+    /// Whom the permissions of what would be there were for, if it was there before; absent if they are for whoever they are
+    /// for now.
+    #[prost(message, optional, tag = "5")]
+    pub rights: Option<Rights>,
+}
+
+/// Whom the permissions of an entry were for, besides its owner and everybody.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Rights {
+    /// Its group; absent where nobody could tell.
+    #[prost(uint32, optional, tag = "1")]
+    pub group: Option<u32>,
+    /// What tells its access lists from others; empty if it had none.
+    #[prost(string, tag = "2")]
+    pub list: String,
 }
 
 /// Nothing follows.
@@ -329,9 +344,8 @@ mod tests {
         let open = File::open(directory.path()).unwrap();
         let (after, file) = State::of(open.as_fd(), OsStr::new("new")).unwrap().unwrap();
         assert_eq!((after.kind(), after.size_bytes), (Kind::File, 7));
-        let change = Change { path: b"new".to_vec(), before: None, after: Some(after), text_before: None };
-        let gone =
-            Change { path: b"old".to_vec(), before: Some(State::default()), after: None, text_before: None };
+        let change = Change { path: b"new".to_vec(), after: Some(after), ..Change::default() };
+        let gone = Change { path: b"old".to_vec(), before: Some(State::default()), ..Change::default() };
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes);
         writer.add(change.clone(), None, file).unwrap();

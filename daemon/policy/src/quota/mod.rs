@@ -102,13 +102,20 @@ mod tests {
     use super::*;
 
     fn entry(kind: Kind, size_bytes: u64, sha256: &str) -> Option<Entry> {
-        Some(Entry { kind, mode: 0o644, size_bytes, sha256: sha256.into(), target: String::new() })
+        Some(Entry {
+            kind,
+            mode: 0o644,
+            size_bytes,
+            sha256: sha256.into(),
+            target: String::new(),
+            rights: None,
+        })
     }
 
     #[test]
     fn written_is_what_has_another_content_than_before() {
         let file = |size, digest| entry(Kind::File, size, digest);
-        let change = |before, after| Changed { path: String::new(), before, after, lost: None };
+        let change = |before, after| Changed { path: String::new(), before, after, lost: None, tree: None };
         for (changes, bytes) in [
             (vec![], 0),
             (vec![change(None, file(5, "a"))], 5),

@@ -142,7 +142,7 @@ impl Collector<'_> {
             return Ok(());
         }
         let path = path.as_os_str().as_bytes().to_vec();
-        let change = Change { path, before, after, text_before: None };
+        let change = Change { path, before, after, text_before: None, rights: None };
         self.writer.add(change, before_file.flatten(), after_file.flatten())
     }
 

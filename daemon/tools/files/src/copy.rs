@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, RelativePath, Result, Subject, Tool, Workspace,
+    change::Elsewhere,
     error::IoContext as _,
     reserved,
     target::{Existing, Target, make_parents, open_regular},
@@ -113,6 +114,7 @@ impl Tool for FilesCopy {
             let _ = remove_tree(&scratch.directory, &scratch.name);
             return Err(err);
         }
+        ctx.note_tree(&to.path.to_string(), Elsewhere::Nowhere);
         Ok(Output {
             to: to.path.to_string(),
             files: copy.files,

@@ -1,9 +1,10 @@
 //! Deletes into the trash.
 
-use crate::trash::Trash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool, target::Target};
+use skynet_core::{
+    CallCtx, Effect, Error, Place, Result, Subject, Tool, change::Elsewhere, target::Target, trash::Trash,
+};
 
 pub(crate) struct FilesDelete;
 
@@ -46,6 +47,7 @@ impl Tool for FilesDelete {
         target.keep_before(ctx).await?;
         ctx.check_canceled()?;
         let deleted = trash.take(&target)?;
+        ctx.note_tree(&deleted.path, Elsewhere::Trash(deleted.id.clone()));
         Ok(Output { path: deleted.path, trash_id: deleted.id })
     }
 }

@@ -17,7 +17,6 @@ mod sample;
 mod search;
 mod stat;
 mod text;
-mod trash;
 mod tree;
 mod walk;
 mod write;

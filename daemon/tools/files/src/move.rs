@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Subject, Tool,
+    change::Elsewhere,
     target::{Existing, Target, make_parents},
 };
 
@@ -56,7 +57,14 @@ impl Tool for FilesMove {
         from.keep_before(ctx).await?;
         to.keep_before(ctx).await?;
         ctx.check_canceled()?;
+        let is_free = to.stat()?.is_none();
         from.settle(&to, existing)?;
-        Ok(Output { from: from.path.to_string(), to: to.path.to_string() })
+        let output = Output { from: from.path.to_string(), to: to.path.to_string() };
+        // A directory takes the place of an empty one too, which is not there any more to be given back.
+        if is_free {
+            ctx.note_tree(&output.from, Elsewhere::Path(output.to.clone()));
+            ctx.note_tree(&output.to, Elsewhere::Path(output.from.clone()));
+        }
+        Ok(output)
     }
 }

@@ -1,11 +1,12 @@
 //! Brings back what was deleted.
 
-use crate::trash::Trash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Effect, Error, Place, Result, Subject, Tool,
+    change::Elsewhere,
     target::{Target, make_parents},
+    trash::Trash,
 };
 
 /// How much of the trash an error shows.
@@ -56,6 +57,7 @@ impl Tool for FilesRestore {
         target.keep_before(ctx).await?;
         ctx.check_canceled()?;
         trash.put_back(name, &target)?;
+        ctx.note_tree(&target.path.to_string(), Elsewhere::Trash(input.trash_id));
         Ok(Output { path: target.path.to_string(), deleted_at: deleted.deleted_at })
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use skynet_core::{
     CallCtx, Error, RelativePath, Result,
     error::IoContext as _,
-    target::{Existing, Target, make_parents, new_file_mode, open_regular},
+    target::{Audience, Existing, Target, make_parents, new_file_mode, open_regular},
 };
 use std::{
     collections::HashSet,
@@ -257,6 +257,6 @@ pub(crate) async fn write(
         IfExists::Fail => Existing::Fail,
         IfExists::Replace => Existing::Replace,
     };
-    target.replace_from(&mut content, mode, existing)?;
+    target.replace_from(&mut content, mode, existing, &Audience::Present)?;
     Ok(target.path.to_string())
 }

@@ -6,6 +6,7 @@ mod plan;
 mod records;
 mod revert_call;
 mod revert_session;
+mod trees;
 
 use skynet_core::Toolset;
 

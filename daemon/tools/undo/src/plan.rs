@@ -1,13 +1,16 @@
 //! How to take calls back: for each entry they changed, what must be there now and what shall be there again.
 
-use crate::records::{self, obstacle};
-use rustix::fs::{Dir, MemfdFlags, memfd_create};
+use crate::{
+    records::{self, obstacle},
+    trees,
+};
+use rustix::fs::{AtFlags, Dir, MemfdFlags, memfd_create};
 use schemars::JsonSchema;
 use serde::Serialize;
-use skynet_changes::{List, Shown, apply, show};
+use skynet_changes::{Applied, MOST_SHOWN, Shown, apply, show};
 use skynet_core::{
     CallCtx, Error, Result, Workspace,
-    change::{Changed, Entry, Kind, Recorded},
+    change::{Changed, Entry, Kind, Recorded, alike},
     error::IoContext as _,
     reserved,
     target::Target,
@@ -17,6 +20,10 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
 };
+
+/// Ends the sentence that begins with a path.
+const STALE: &str = "was changed since by something else, so nothing is taken back; \
+                     `undo_list_changes` shows what each call did";
 
 /// A call that is not taken back.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -43,6 +50,8 @@ pub(crate) struct Output {
     changes_count: u64,
     /// Directories that a call had made and that stay, because something else is in them.
     kept_directories: Vec<String>,
+    /// Files and directories whose group or access list could not be given back: their group may no more than everybody.
+    narrowed: Vec<String>,
     /// Calls of the session whose changes are not taken back.
     left: Vec<Left>,
 }
@@ -66,18 +75,85 @@ pub(crate) async fn revert(ctx: &CallCtx, records: Vec<Recorded>, is_dry: bool) 
             Some(why) => left.push(Left { call: record.call, tool: record.tool, why }),
         }
     }
+    let together = taken.clone();
+    taken.retain(|record| match trees::entangled(record, &together) {
+        None => true,
+        Some(why) => {
+            left.push(Left { call: record.call.clone(), tool: record.tool.clone(), why });
+            false
+        }
+    });
+    let workspace = ctx.workspace()?;
+    let trees = trees::steps(&taken);
     let mut steps = steps(&taken)?;
-    let mut kept_directories = keep_filled(ctx.workspace()?, &mut steps)?;
-    let file = list(ctx, &steps).await?;
-    let unreadable = |err| Error::internal("the list of changes cannot be read").with_source(err);
-    let List { changes, changes_count, .. } = show(&file).map_err(unreadable)?;
+    let mut kept_directories = keep_filled(workspace, &mut steps, trees::leaving(&trees).collect())?;
+    // Directories that a tree comes back to are there before it, and those that were made for one are empty after it.
+    let is_way = |step: &Step| step.expected.is_none() && trees::come_below(&trees, &step.path);
+    let (way, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(is_way);
+    let plan = Plan { way_list: list(ctx, &way).await?, list: list(ctx, &rest).await?, way, trees };
+    let mut changes = trees::show(&plan.trees);
+    let mut changes_count = changes.len() as u64;
+    for file in [&plan.way_list, &plan.list] {
+        let unreadable = |err| Error::internal("the list of changes cannot be read").with_source(err);
+        let listed = show(file).map_err(unreadable)?;
+        changes.extend(listed.changes);
+        changes_count += listed.changes_count;
+    }
+    changes.truncate(MOST_SHOWN);
+    trees::check(workspace, &plan.trees)?;
+    let mut narrowed = Vec::new();
     if !is_dry {
-        let stale = "was changed since by something else, so nothing is taken back; \
-                     `undo_list_changes` shows what each call did";
-        kept_directories.extend(apply(ctx, &file, stale).await?.kept);
+        let applied = plan.make(ctx).await?;
+        kept_directories.extend(applied.kept);
+        narrowed = applied.narrowed;
     }
     let calls = taken.into_iter().map(|record| record.call).collect();
-    Ok(Output { applied: !is_dry, calls, changes, changes_count, kept_directories, left })
+    Ok(Output { applied: !is_dry, calls, changes, changes_count, kept_directories, narrowed, left })
+}
+
+/// All that is to be done, in this order.
+struct Plan {
+    /// Directories that trees come back to.
+    way: Vec<Step>,
+    way_list: File,
+    trees: Vec<trees::Step>,
+    /// The rest.
+    list: File,
+}
+
+impl Plan {
+    async fn make(&self, ctx: &CallCtx) -> Result<Applied> {
+        let mut applied = apply(ctx, &self.way_list, STALE).await?;
+        let rest = self.make_rest(ctx).await.inspect_err(|_| self.remove_way(ctx))?;
+        applied.kept.extend(rest.kept);
+        applied.narrowed.extend(rest.narrowed);
+        Ok(applied)
+    }
+
+    async fn make_rest(&self, ctx: &CallCtx) -> Result<Applied> {
+        let moved = trees::take_back(ctx, &self.trees).await?;
+        match apply(ctx, &self.list, STALE).await {
+            Ok(applied) => {
+                trees::note(ctx, &moved);
+                Ok(applied)
+            }
+            Err(err) => Err(trees::put_back(ctx.workspace()?, moved, err)),
+        }
+    }
+
+    /// After a failure.
+    fn remove_way(&self, ctx: &CallCtx) {
+        for step in self.way.iter().rev() {
+            let removed = ctx.workspace().and_then(|workspace| {
+                let target = Target::unchecked(workspace, &workspace.relative(&step.path)?)?;
+                rustix::fs::unlinkat(&target.directory, &target.name, AtFlags::REMOVEDIR).on(&step.path)
+            });
+            // One that stays, because something is in it by now, is recorded as made.
+            if removed.is_ok() {
+                ctx.note_after(&step.path, None);
+            }
+        }
+    }
 }
 
 /// One step for each entry, in the order in which they can be done.
@@ -85,11 +161,11 @@ fn steps(records: &[Recorded]) -> Result<Vec<Step>> {
     let mut order: Vec<Option<Step>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     let newest_first = records.iter().flat_map(|record| record.changes.iter().rev());
-    for change in newest_first {
+    for change in newest_first.filter(|change| change.tree.is_none()) {
         let Changed { path, before, after, .. } = change;
         let later = places.insert(path, order.len()).and_then(|place| order.get_mut(place)?.take());
         let expected = match later {
-            Some(later) if later.wanted != *after => {
+            Some(later) if !alike(later.wanted.as_ref(), after.as_ref()) => {
                 return Err(Error::conflict(format!(
                     "`{path}` was changed by something else between two of these calls; take them back one by one with `undo_revert_call`, the newest first"
                 )));
@@ -99,7 +175,8 @@ fn steps(records: &[Recorded]) -> Result<Vec<Step>> {
         };
         order.push(Some(Step { path: path.clone(), expected, wanted: before.clone() }));
     }
-    let mut steps: Vec<_> = order.into_iter().flatten().filter(|step| step.expected != step.wanted).collect();
+    let is_other = |step: &Step| !alike(step.expected.as_ref(), step.wanted.as_ref());
+    let mut steps: Vec<_> = order.into_iter().flatten().filter(is_other).collect();
     // First what directories may be written, then what goes, the innermost first, and then what comes, the outermost first.
     steps.sort_by_key(|step| {
         let depth = step.path.matches('/').count() as isize;
@@ -116,9 +193,12 @@ fn is_directory(entry: &Option<Entry>) -> bool {
     entry.as_ref().is_some_and(|entry| entry.kind == Kind::Directory)
 }
 
-/// Leaves directories alone that would not be empty; returns them.
-fn keep_filled(workspace: &Workspace, steps: &mut Vec<Step>) -> Result<Vec<String>> {
-    let mut removed: HashSet<String> = HashSet::new();
+/// Leaves directories alone that would not be empty when what is `removed` is gone; returns them.
+fn keep_filled(
+    workspace: &Workspace,
+    steps: &mut Vec<Step>,
+    mut removed: HashSet<String>,
+) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     for step in &*steps {
         if step.wanted.is_some() {
@@ -171,12 +251,14 @@ async fn list(ctx: &CallCtx, steps: &[Step]) -> Result<File> {
             Some(wanted) if wanted.kind == Kind::File => Some(kept(ctx, &step.path, wanted).await?),
             _ => None,
         };
-        let change = records::change(&Changed {
+        let mut change = records::change(&Changed {
             path: step.path.clone(),
             before: step.expected.clone(),
             after: step.wanted.clone(),
             lost: None,
+            tree: None,
         });
+        change.rights = step.wanted.as_ref().map(records::rights);
         writer.add(change, now, content).on(&step.path)?;
     }
     let (device, inode) = workspace.place();

@@ -75,6 +75,15 @@ pub(crate) fn change(changed: &Changed) -> Change {
         before: changed.before.as_ref().map(state),
         after: changed.after.as_ref().map(state),
         text_before: None,
+        rights: None,
+    }
+}
+
+/// Whom it was for; nobody can tell of what an earlier release recorded.
+pub(crate) fn rights(entry: &Entry) -> preview::Rights {
+    match &entry.rights {
+        Some(rights) => preview::Rights { group: Some(rights.group), list: rights.list.clone() },
+        None => preview::Rights::default(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The trash: `.Trash-<uid>` on the filesystem of what is deleted, in the layout of the freedesktop.org Trash
 //! specification 1.0 (`files/` and `info/`), so that desktops show it too.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
-use skynet_core::{
+use crate::{
     Error, RelativePath, Result, Workspace, error::IoContext as _, rename_new, reserved::TRASH_PREFIX,
     target::Target,
 };
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use std::{
     ffi::OsStr,
     fs::File,
@@ -15,17 +15,17 @@ use std::{
 };
 
 /// One deleted entry.
-pub(crate) struct Deleted {
+pub struct Deleted {
     /// What `files_restore` takes.
-    pub(crate) id: String,
+    pub id: String,
     /// Where it was, relative to the workspace.
-    pub(crate) path: String,
+    pub path: String,
     /// RFC 3339, UTC.
-    pub(crate) deleted_at: String,
+    pub deleted_at: String,
 }
 
 /// An open trash directory.
-pub(crate) struct Trash {
+pub struct Trash {
     /// The directory that holds it.
     home: RelativePath,
     files: OwnedFd,
@@ -35,7 +35,10 @@ pub(crate) struct Trash {
 impl Trash {
     /// The trash on the filesystem of `target`, made if it is missing: in the topmost directory of the workspace
     /// that is on that filesystem.
-    pub(crate) fn for_target(workspace: &Workspace, target: &Target) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `Denied` when it is somebody else's, otherwise what the kernel says.
+    pub fn for_target(workspace: &Workspace, target: &Target) -> Result<Self> {
         let device = |path: &RelativePath| workspace.stat(path).map(|stat| stat.st_dev);
         let (mut home, _) = target.path.split()?;
         let wanted = device(&home)?;
@@ -51,7 +54,10 @@ impl Trash {
 
     /// The trash that an id names, and the name in it: `<home>//<name>`, or the name alone for the trash of the
     /// workspace itself.
-    pub(crate) fn of_id<'a>(workspace: &Workspace, id: &'a str) -> Result<(Self, &'a str)> {
+    ///
+    /// # Errors
+    /// As [`Trash::for_target`].
+    pub fn of_id<'a>(workspace: &Workspace, id: &'a str) -> Result<(Self, &'a str)> {
         match id.rsplit_once("//") {
             Some((home, name)) => Ok((Self::open(workspace, &workspace.relative(home)?)?, name)),
             None => Ok((Self::open(workspace, &RelativePath::root())?, id)),
@@ -76,7 +82,10 @@ impl Trash {
     }
 
     /// Moves an entry into the trash.
-    pub(crate) fn take(&self, target: &Target) -> Result<Deleted> {
+    ///
+    /// # Errors
+    /// What the kernel says; then it is where it was.
+    pub fn take(&self, target: &Target) -> Result<Deleted> {
         let deleted_at = format!("{:.0}", jiff::Timestamp::now());
         let name = target.name.to_string_lossy();
         for number in 1..1000_u32 {
@@ -109,7 +118,10 @@ impl Trash {
     }
 
     /// What is in it.
-    pub(crate) fn list(&self) -> Result<Vec<Deleted>> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn list(&self) -> Result<Vec<Deleted>> {
         let mut all = Vec::new();
         for entry in Dir::read_from(&self.info).on("the trash")? {
             let entry = entry.on("the trash")?;
@@ -125,10 +137,11 @@ impl Trash {
     }
 
     /// One entry.
-    pub(crate) fn find(&self, id: &str) -> Result<Deleted> {
-        if id.contains('/') || id.contains('\0') {
-            return Err(Error::invalid_input(format!("`{id}` is no id of the trash")));
-        }
+    ///
+    /// # Errors
+    /// `NotFound` when there is none with that id.
+    pub fn find(&self, id: &str) -> Result<Deleted> {
+        check_id(id)?;
         let info = format!("{id}.trashinfo");
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.info, &info, flags, Mode::empty())
@@ -145,14 +158,37 @@ impl Trash {
         })
     }
 
+    /// Where an entry lies in the trash.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no id.
+    pub fn entry(&self, id: &str) -> Result<Target> {
+        check_id(id)?;
+        let directory = self.files.try_clone().on("the trash")?;
+        let root = format!("{TRASH_PREFIX}{}", rustix::process::getuid().as_raw());
+        let path = self.home.join(Path::new(&root)).join(Path::new("files")).join(Path::new(id));
+        Ok(Target { directory, name: id.into(), path })
+    }
+
     /// Moves an entry back.
-    pub(crate) fn put_back(&self, id: &str, target: &Target) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says; then it is where it was.
+    pub fn put_back(&self, id: &str, target: &Target) -> Result<()> {
         let (from, to) = (self.files.as_fd(), target.directory.as_fd());
         rename_new(from, OsStr::new(id), to, &target.name).on(&target.path)?;
         // The entry is back; a left-over info file is only clutter.
         let _ = rustix::fs::unlinkat(&self.info, format!("{id}.trashinfo"), AtFlags::empty());
         Ok(())
     }
+}
+
+/// It is one name.
+fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() || id == "." || id == ".." || id.contains('/') || id.contains('\0') {
+        return Err(Error::invalid_input(format!("`{id}` is no id of the trash")));
+    }
+    Ok(())
 }
 
 /// Opens a directory that this user owns, made if it is missing.
