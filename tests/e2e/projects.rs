@@ -211,7 +211,7 @@ fn registries_of_the_user_are_named_without_his_passwords() {
         files.filter(|named| named["file"].as_str().unwrap().starts_with('~')).cloned().collect()
     };
     let npm = json!({ "manager": "npm", "file": "~/.npmrc", "hosts": ["npm.example"] });
-    assert_eq!(own(&listed), [npm.clone()], "{listed}");
+    assert_eq!(own(&listed), std::slice::from_ref(&npm), "{listed}");
     let listed = bench.ask("env_list_registries", json!({}));
     let pip = json!({ "manager": "pip", "file": "~/.config/pip/pip.conf", "hosts": ["pypi.example"] });
     assert_eq!(own(&listed), [pip, npm], "{listed}");

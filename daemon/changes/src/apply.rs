@@ -136,7 +136,7 @@ impl List<'_> {
             let found = self.workspace.stat(path).map(|stat| stat.st_mode & 0o7777);
             found.ok() != Some(*mode) && self.set_mode(path, *mode).is_err()
         };
-        Ok(modes.iter().filter(|directory| is_other(*directory)).count())
+        Ok(modes.iter().filter(|directory| is_other(directory)).count())
     }
 
     fn make_each(&self, done: &mut Progress, holding: &mut Holding<'_>) -> Result<()> {

@@ -240,7 +240,7 @@ pub(super) fn is_batch(line: &[u8]) -> bool {
 }
 
 fn not_a_message(line: &[u8], err: &serde_json::Error) -> Refusal {
-    if serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok() {
+    if serde_json::from_slice::<IgnoredAny>(line).is_ok() {
         Refusal::invalid(None, format!("not a JSON-RPC message: {err}"))
     } else {
         Refusal { id: None, code: PARSE_ERROR, message: format!("not JSON: {err}") }

@@ -99,17 +99,17 @@ fn description_of(schema: &Map<String, Value>) -> &str {
 mod tests {
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
     #[test]
     fn an_argument_of_two_types_is_listed_with_both() {
-        let new = object(json!({ "type": "object", "required": ["message"], "properties": {
+        let new = object(&json!({ "type": "object", "required": ["message"], "properties": {
             "message": { "type": "string", "description": "New." },
             "author": { "type": "string", "description": "As `NAME <MAIL>`." },
         } }));
-        let old = object(json!({ "properties": {
+        let old = object(&json!({ "properties": {
             "message": { "type": "string", "description": "Old." },
             "author": {
                 "type": "object", "description": "Who wrote it.",

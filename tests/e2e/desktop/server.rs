@@ -93,7 +93,7 @@ impl Notifications {
         if replaces_id != 0 || expire_timeout < -1 {
             return Err(self.refuse(format!("replaces {replaces_id}, ends after {expire_timeout}")));
         }
-        if actions.len() % 2 != 0 {
+        if !actions.len().is_multiple_of(2) {
             return Err(self.refuse(format!("{actions:?} are no pairs")));
         }
         let urgency = hints.get("urgency").map(u8::try_from);

@@ -62,8 +62,8 @@ fn root_sees_and_ends_the_grants_of_everybody_and_a_user_his_own() {
         listed.iter().map(|one| (one["id"].clone(), one["uid"].clone())).collect::<Vec<_>>()
     };
     let (annes_own, bobs_own) = ((json!(of_ann), json!(ann.uid)), (json!(of_bob), json!(bob.uid)));
-    assert_eq!(listed(Some(&ann)), [annes_own.clone()]);
-    assert_eq!(listed(Some(&bob)), [bobs_own.clone()]);
+    assert_eq!(listed(Some(&ann)), std::slice::from_ref(&annes_own));
+    assert_eq!(listed(Some(&bob)), std::slice::from_ref(&bobs_own));
     assert_eq!(listed(None), [annes_own, bobs_own.clone()]);
     // What is another's is as if it were not there.
     let (code, _, said) = host.ctl(Some(&ann), &["grant", "revoke", &of_bob]);
