@@ -256,6 +256,14 @@ impl Projects {
             .map(|decision| Decision { rule: format!("{} ({PROJECT_FILE})", decision.rule), ..decision }))
     }
 
+    /// Whether the project could keep the caller from a tool, whatever the call's input is.
+    ///
+    /// # Errors
+    /// Those of [`Projects::matching`].
+    pub async fn could_refuse(&self, session: Uuid, caller: &Caller, facts: &Facts<'_>) -> Result<bool> {
+        Ok(self.rules(session, caller).await?.is_some_and(|rules| rules.could_refuse(facts)))
+    }
+
     /// Adds what the project says to what the rules said, which was `verdict`.
     ///
     /// # Errors

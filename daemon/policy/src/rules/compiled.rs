@@ -78,12 +78,20 @@ impl Compiled {
 
     /// Whether the rule decides about a call. One about arguments does not before they are known.
     pub(super) fn matches(&self, facts: &Facts<'_>) -> bool {
+        self.matches_but_for_arguments(facts) && self.arguments_match(facts)
+    }
+
+    /// Whether the rule keeps from calls of this kind with some arguments.
+    pub(super) fn could_refuse(&self, facts: &Facts<'_>) -> bool {
+        self.rule.verdict != Verdict::Allow && self.matches_but_for_arguments(facts)
+    }
+
+    fn matches_but_for_arguments(&self, facts: &Facts<'_>) -> bool {
         self.is_of(facts)
             && self.is_about(facts)
             && (self.rule.effects.is_empty() || self.rule.effects.contains(&facts.effect))
             && self.is_in_workspace(facts)
             && self.is_time(facts.at)
-            && self.arguments_match(facts)
     }
 
     /// Whether the rule is about the tool, or keeps from the work of another that the call does as well.

@@ -246,6 +246,13 @@ impl Rules {
         Some(Decision { verdict: rule.verdict, rule: rule.name.clone(), is_grantable })
     }
 
+    /// Whether some rule could keep who calls from a tool, whatever the call's input is.
+    #[must_use]
+    pub fn could_refuse(&self, facts: &Facts<'_>) -> bool {
+        default_for(facts.effect) != Verdict::Allow
+            || self.rules.iter().any(|compiled| compiled.could_refuse(facts))
+    }
+
     /// The rules that match and whose verdict wins, as they were written.
     fn strongest(&self, facts: &Facts<'_>) -> Vec<&Compiled> {
         let mut winning: Vec<&Compiled> = Vec::new();

@@ -31,8 +31,16 @@ impl Ground {
         self.workspace.path().ancestors().nth(3).unwrap()
     }
 
-    /// What these rules say to a call of ann, 7, of the groups `devs` (100) and `ops` (200).
+    /// What these rules say to a call.
     fn decide(&self, rules: &Rules, call: &Attempt) -> (Verdict, String) {
+        self.with_facts(call, |facts| {
+            let decision = rules.decide(facts);
+            (decision.verdict, decision.rule)
+        })
+    }
+
+    /// Has a call of ann, 7, of the groups `devs` (100) and `ops` (200), judged.
+    fn with_facts<T>(&self, call: &Attempt, judge: impl FnOnce(&Facts<'_>) -> T) -> T {
         let groups =
             [(100, "devs"), (200, "ops")].map(|(gid, name)| Group { gid, name: name.into() }).to_vec();
         let home = self.root().join("home");
@@ -51,8 +59,7 @@ impl Ground {
             at: call.at.parse().unwrap(),
             paths: call.paths,
         };
-        let decision = rules.decide(&facts);
-        (decision.verdict, decision.rule)
+        judge(&facts)
     }
 
     fn rules(&self, text: &str) -> Result<Rules, String> {
@@ -300,6 +307,37 @@ fn deny_beats_ask_beats_allow_beats_the_default_and_arguments_wait() {
         let found = ground.decide(&none, &Attempt { effect, ..attempt(json!({})) });
         assert_eq!(found, (verdict, format!("default for {effect}")));
     }
+}
+
+#[test]
+fn what_could_refuse_a_tool_is_told_before_its_input_is_known() {
+    let ground = Ground::new();
+    let reads = || Attempt {
+        tool: "files_read",
+        effect: Effect::Read,
+        input: None,
+        ..attempt(json!({ "path": "src/a.rs" }))
+    };
+    let could_refuse = |text: &str, call: &Attempt| {
+        let rules = ground.rules(text).unwrap_or_else(|err| panic!("{text}: {err}"));
+        ground.with_facts(call, |facts| rules.could_refuse(facts))
+    };
+    let secret = "arguments = { path = { under = 'secret' } }";
+    for (verdict, conditions, expected) in [
+        ("deny", secret, true),
+        ("ask", secret, true),
+        ("allow", secret, false),
+        ("deny", "", true),
+        ("deny", "tools = ['files_*']", true),
+        ("deny", "tools = ['git_*']", false),
+        ("deny", "users = ['eve']", false),
+        ("deny", "effects = ['write']", false),
+    ] {
+        let text = format!("[[rules]]\nname = 'it'\nverdict = '{verdict}'\n{conditions}\n");
+        assert_eq!(could_refuse(&text, &reads()), expected, "{text}");
+    }
+    assert!(!could_refuse("", &reads()));
+    assert!(could_refuse("", &Attempt { effect: Effect::Destroy, ..reads() }), "a human is asked");
 }
 
 #[test]
