@@ -89,6 +89,8 @@ pub(crate) struct Storage {
 pub(crate) struct Memory {
     /// Of one user: what is remembered says no more.
     pub(crate) max_bytes: NonZeroU64,
+    /// On so many occasions a command does its work before it is proposed as a preference; 0 learns nothing from use.
+    pub(crate) learn_after: u8,
 }
 
 /// How much of the audit log is kept; what exceeds either goes, in whole segments of 64 MiB, the oldest first.
@@ -326,7 +328,8 @@ impl Default for Storage {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { max_bytes: NonZeroU64::MIN.saturating_add((16 << 20) - 1) }
+        let max_bytes = NonZeroU64::MIN.saturating_add((16 << 20) - 1);
+        Self { max_bytes, learn_after: skynet_memory::OCCASIONS }
     }
 }
 

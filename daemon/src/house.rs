@@ -99,7 +99,7 @@ impl House {
         let memory = Memory::new(memories, models.clone(), config.memory.max_bytes.get());
         mind.fill(memory.clone());
         let keyring = services.keyring.clone();
-        let habits = Habits::new(&tables, keyring.clone(), memory);
+        let habits = Habits::new(&tables, keyring.clone(), memory, config.memory.learn_after);
         let remote: Arc<dyn Run> = Arc::new(Remote::new(&hands, config.network.reachable.clone()));
         let runners = Runners { workspace: runner.clone(), host: hands.host(), remote: remote.clone() };
         let knowledge = Knowledge::open(&state.join("index"), &tables, models.clone(), runners, keyring)?;

@@ -255,6 +255,24 @@ fn a_command_that_works_again_and_again_is_proposed_once() {
 }
 
 #[test]
+fn how_often_makes_a_habit_is_for_the_configuration_to_say() {
+    let home = Home::new();
+    home.configure("[memory]\nlearn_after = 1\n");
+    let _daemon = Daemon::start(&home);
+    fs::write(home.project.join("Makefile"), "check:\n\t@echo fine\n").unwrap();
+    let mut shim = Shim::connected(&home, "2025-11-25", json!({}));
+    shim.call("exec_run", json!({ "command": ["make", "check"] })).unwrap();
+    // What is noted is noted after the answer.
+    let told = loop {
+        let told = shim.call("memory_list", json!({ "state": "proposed" })).unwrap();
+        if told["total"] == 1 {
+            break told;
+        }
+    };
+    assert_eq!(told["entries"][0]["source"], "learnt from use: it did its work on one occasion", "{told}");
+}
+
+#[test]
 fn a_summary_outlives_the_turns_that_it_sums_up() {
     let mut bench = Bench::new();
     let turn = |text: &str| json!({ "text": text, "kind": "conversation" });

@@ -20,8 +20,9 @@ use std::{
     },
 };
 
-/// On so many occasions something is done before it is taken for a habit.
-const OCCASIONS: usize = 3;
+/// On so many occasions something is done before it is taken for a habit, unless an administrator says otherwise. Within one of them an
+/// agent does much again and again that nobody does in the next; of two, one may be by chance.
+pub const OCCASIONS: u8 = 3;
 
 /// After so many notes, what was not seen for long is forgotten.
 const TIDY_EVERY: u32 = 1000;
@@ -56,15 +57,18 @@ pub struct Habits {
     table: Table<Habit>,
     keyring: Arc<Keyring>,
     memory: Arc<Memory>,
+    /// So many make a habit; with 0, nothing is one.
+    occasions: u8,
     notes: AtomicU32,
 }
 
 impl Habits {
-    /// Those of `tables`, which become proposals in `memory`, without the secrets of `keyring`. Forgets what was not seen for long.
+    /// Those of `tables`, which become proposals in `memory` after so many `occasions`, without the secrets of `keyring`. Forgets what was
+    /// not seen for long.
     #[must_use]
-    pub fn new(tables: &Tables, keyring: Arc<Keyring>, memory: Arc<Memory>) -> Arc<Self> {
+    pub fn new(tables: &Tables, keyring: Arc<Keyring>, memory: Arc<Memory>, occasions: u8) -> Arc<Self> {
         let table: Table<Habit> = tables.table("habits");
-        let habits = Self { table, keyring, memory, notes: AtomicU32::default() };
+        let habits = Self { table, keyring, memory, occasions, notes: AtomicU32::default() };
         habits.tidy();
         Arc::new(habits)
     }
@@ -91,7 +95,8 @@ impl Habits {
         occasion: &str,
         command: &CommandLine,
     ) -> Result<()> {
-        let Some(text) = told(command) else { return Ok(()) };
+        let Some(text) = told(command).filter(|_| self.occasions > 0) else { return Ok(()) };
+        let wanted_occasions = usize::from(self.occasions);
         if self.notes.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
             self.tidy();
         }
@@ -101,13 +106,13 @@ impl Habits {
             if !habit.occasions.iter().any(|known| known == occasion) {
                 habit.occasions.push(occasion.to_owned());
             }
-            let surplus = habit.occasions.len().saturating_sub(OCCASIONS);
+            let surplus = habit.occasions.len().saturating_sub(wanted_occasions);
             habit.occasions.drain(..surplus);
             habit.last_at = Timestamp::now();
             Some(habit)
         });
         let cannot = |err| Error::unavailable("what is done again cannot be counted").with_source(err);
-        let is_habit = |habit: &Habit| habit.occasions.len() >= OCCASIONS && !habit.is_told;
+        let is_habit = |habit: &Habit| habit.occasions.len() >= wanted_occasions && !habit.is_told;
         if !after.map_err(cannot)?.is_some_and(|habit| is_habit(&habit)) {
             return Ok(());
         }
@@ -117,12 +122,16 @@ impl Habits {
         if !scanner.redact(text.as_bytes()).found.is_empty() {
             return Ok(());
         }
+        let times = match self.occasions {
+            1 => "one occasion".to_owned(),
+            several => format!("{several} occasions"),
+        };
         let wanted = Wanted {
             text: format!("In this project, this command is run: `{text}`"),
             kind: Kind::Preference,
             is_personal: false,
             tags: vec!["command".into()],
-            source: Some(format!("learnt from use: it did its work on {OCCASIONS} occasions")),
+            source: Some(format!("learnt from use: it did its work on {times}")),
             confidence: 0.6,
             state: State::Proposed,
             lives_for: None,

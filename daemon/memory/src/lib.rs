@@ -9,5 +9,5 @@ mod memory;
 mod recall;
 
 pub use entry::{Changes, Entry, Filter, Kind, Past, State, Wanted};
-pub use habits::Habits;
+pub use habits::{Habits, OCCASIONS};
 pub use memory::{Memory, Remembered};
