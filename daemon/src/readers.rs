@@ -47,6 +47,16 @@ impl Judge for Readers {
         Ok(said.is_none_or(|said| said.verdict == Verdict::Allow))
     }
 
+    async fn may_hide(&self, caller: &Caller) -> Result<bool> {
+        let tool = self.registry.find("files_read")?;
+        let who = Who::of(caller);
+        let facts = Facts::now(&who, tool, tool.effect, None);
+        if self.services.rules.load().could_refuse(&facts) {
+            return Ok(true);
+        }
+        self.services.projects.could_refuse(Uuid::nil(), caller, &facts).await
+    }
+
     async fn may_read_elsewhere(&self, caller: &Caller, relative: &str, whole: &str) -> Result<bool> {
         Ok(self.may_read(caller, relative).await? && self.may_read(caller, whole).await?)
     }

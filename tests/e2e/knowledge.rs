@@ -1,6 +1,7 @@
 //! Collections, through a client: what is read, how it is cut and found, and what becomes of documents that mean harm.
 
 mod meaning;
+mod rights;
 mod sources;
 
 use serde_json::{Value, json};

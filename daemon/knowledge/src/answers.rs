@@ -4,7 +4,8 @@ use crate::{
     Knowledge,
     collection::{self, Asked, EMBED_FOR, Filter, blocking},
     ranking::{Kind, Ranked},
-    searching::{self, Found, Place},
+    searching::{self, Bounds, Found, Place},
+    sight::{self, Sight},
     stored::{FileState, StoredPassage},
     views::View,
 };
@@ -56,12 +57,14 @@ impl Knowledge {
         for view in &views {
             answer.notes.extend(self.freshen(view, ctx).await);
         }
+        let sights = self.sights(ctx, &views).await?;
+        answer.notes.extend(sight::left_out(&views, &sights));
         let collections: Vec<_> = views.iter().map(|view| view.collection.clone()).collect();
         let embedders = self.embedders();
         let asked = collection::vectors_of(&collections, &embedders, &question.text, EMBED_FOR);
         let (asked, first) = tokio::join!(asked, async {
             // Without a model this is the answer itself.
-            if embedders.is_empty() { Ok(()) } else { self.tell_first(ctx, &views, &question).await }
+            if embedders.is_empty() { Ok(()) } else { self.tell_first(ctx, &views, &sights, &question).await }
         });
         first?;
         if embedders.is_empty() {
@@ -73,26 +76,19 @@ impl Knowledge {
             Vec::new()
         });
         ctx.check_canceled()?;
-        // More than are wanted: what may not be seen is taken out afterwards.
+        let bounds = self.bounds(ctx, &views, &sights, &question, &asked).await?;
+        // More than are wanted: what may not be seen any more is taken out afterwards.
         let most = question.most.max(RERANKED).saturating_mul(views.len());
-        let found = ask(&views, &question, asked.clone(), most).await?;
+        let found = ask(&views, &bounds, &question, asked, most).await?;
         answer.kind = found.kind;
-        let hidden;
-        (answer.found, hidden) = self.shown(ctx, &views, found.ranked).await?;
-        let is_crowded = |(view, hidden): &(&View, &bool)| **hidden && view.elsewhere.is_some();
-        if answer.found.len() < question.most && views.iter().zip(&hidden).any(|one| is_crowded(&one)) {
-            // What is another's and hidden must not push out what is the caller's own.
-            let rest = views.iter().zip(&hidden).filter(|one| !is_crowded(one));
-            let rest: Vec<View> = rest.map(|(view, _)| view.clone()).collect();
-            let again = ask(&rest, &question, asked, most).await?;
-            let place = |(name, ranked): &(String, Ranked)| {
-                (name.clone(), ranked.passage.path.clone(), ranked.passage.sequence)
-            };
-            let known: HashSet<_> = answer.found.iter().map(place).collect();
-            let (more, _) = self.shown(ctx, &rest, again.ranked).await?;
-            answer.found.extend(more.into_iter().filter(|one| !known.contains(&place(one))));
+        for (of, fault) in found.faults {
+            let Some(view) = views.get(of) else { continue };
+            answer.notes.push(format!("some of `{}` is found by words alone: {fault}", view.name));
+            self.embed(&view.collection);
         }
-        if views.iter().zip(&hidden).any(|(view, hidden)| *hidden && view.elsewhere.is_none()) {
+        let is_hidden;
+        (answer.found, is_hidden) = self.shown(ctx, &views, &bounds, found.ranked).await?;
+        if is_hidden {
             answer
                 .notes
                 .push("some of what was found is in files that you may not read, and is left out".into());
@@ -103,10 +99,22 @@ impl Knowledge {
         Ok(answer)
     }
 
-    /// Tells, as progress, what words alone find, while a model reads the question.
-    async fn tell_first(&self, ctx: &CallCtx, views: &[View], question: &Question) -> Result<()> {
-        let found = ask(views, question, Vec::new(), TOLD_FIRST * views.len()).await?;
-        let (mut places, _) = self.shown(ctx, views, found.ranked).await?;
+    /// Tells, as progress, what words alone find, while a model reads the question; of what is seen whole, which needs no second look.
+    async fn tell_first(
+        &self,
+        ctx: &CallCtx,
+        views: &[View],
+        sights: &[Sight],
+        question: &Question,
+    ) -> Result<()> {
+        let whole = views.iter().zip(sights).filter(|(_, sight)| **sight == Sight::All);
+        let whole: Vec<View> = whole.map(|(view, _)| view.clone()).collect();
+        if whole.is_empty() {
+            return Ok(());
+        }
+        let bounds = vec![None; whole.len()];
+        let found = ask(&whole, &bounds, question, Vec::new(), TOLD_FIRST * whole.len()).await?;
+        let (mut places, _) = self.shown(ctx, &whole, &bounds, found.ranked).await?;
         places.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
         places.truncate(TOLD_FIRST);
         let places = places.iter().map(|(_, ranked)| {
@@ -120,85 +128,39 @@ impl Knowledge {
         Ok(())
     }
 
-    /// What of this the caller may see, with the name of its collection and as he calls it; and of which collections some is left out. Of
+    /// What of this the caller may see, with the name of its collection and as he calls it; and whether some of his own is left out. Of
     /// what is another's he is not told even that it is there.
     async fn shown(
         &self,
         ctx: &CallCtx,
         views: &[View],
+        bounds: &[Option<Bounds>],
         ranked: Vec<(usize, Ranked)>,
-    ) -> Result<(Vec<(String, Ranked)>, Vec<bool>)> {
+    ) -> Result<(Vec<(String, Ranked)>, bool)> {
         let mut of_views = Vec::with_capacity(views.len());
-        for (number, view) in views.iter().enumerate() {
-            let own = ranked.iter().filter(|(of, _)| *of == number);
-            let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
-            of_views.push((view, self.seen(ctx, view, paths).await?));
+        for (number, (view, bounds)) in views.iter().zip(bounds).enumerate() {
+            let seen: HashSet<String> = match bounds {
+                // For this question they were judged just now.
+                Some(bounds) => bounds.paths.iter().cloned().collect(),
+                None => {
+                    let own = ranked.iter().filter(|(of, _)| *of == number);
+                    let paths = own.map(|(_, ranked)| ranked.passage.path.clone()).collect();
+                    self.seen(ctx, view, paths).await?
+                }
+            };
+            of_views.push((view, seen));
         }
-        let (mut shown, mut hidden) = (Vec::new(), vec![false; views.len()]);
+        let (mut shown, mut is_hidden) = (Vec::new(), false);
         for (of, mut ranked) in ranked {
             let Some((view, seen)) = of_views.get(of) else { continue };
             if seen.contains(&ranked.passage.path) {
                 ranked.passage.path = view.outside(ranked.passage.path);
                 shown.push((view.name.clone(), ranked));
-            } else if let Some(hidden) = hidden.get_mut(of) {
-                *hidden = true;
+            } else {
+                is_hidden |= view.elsewhere.is_none();
             }
         }
-        Ok((shown, hidden))
-    }
-
-    /// The documents among these of a collection that the caller may see: what he may read by the tool that reads it, and, where
-    /// it is shared, by his own rights now.
-    async fn seen(&self, ctx: &CallCtx, view: &View, mut paths: HashSet<String>) -> Result<HashSet<String>> {
-        let (of, caller) = (&view.collection.record, &ctx.origin()?.caller);
-        // Pages are of the web: whoever shares them was shown what anybody is.
-        if view.elsewhere.is_some() && !paths.is_empty() && !matches!(of.source, SourceKind::Pages(_)) {
-            // Whatever keeps that from being said keeps them from being shown.
-            paths = self.runners.readable(ctx, of, paths).await.unwrap_or_else(|err| {
-                tracing::warn!(name = view.name, error = %err, "nobody says who may read a shared collection");
-                HashSet::new()
-            });
-        }
-        let judge = self.judge()?;
-        let may_see_any = match &of.source {
-            SourceKind::Files | SourceKind::Revision(_) => {
-                let mut seen = HashSet::new();
-                if let SourceKind::Revision(revision) = &of.source {
-                    let members = [("repository", &*of.path), ("revision", revision)];
-                    if !judge.may_call(caller, "git_show", &members).await? {
-                        return Ok(seen);
-                    }
-                }
-                for path in paths {
-                    let may_read = match &view.elsewhere {
-                        Some(_) => {
-                            judge.may_read_elsewhere(caller, &path, &view.outside(path.clone())).await?
-                        }
-                        None => judge.may_call(caller, "files_read", &[("path", &path)]).await?,
-                    };
-                    if may_read {
-                        seen.insert(path);
-                    }
-                }
-                return Ok(seen);
-            }
-            SourceKind::Commits(_) => judge.may_call(caller, "git_log", &[("repository", &of.path)]).await?,
-            SourceKind::Journal { .. } => judge.may_call(caller, "system_read_journal", &[]).await?,
-            // Everybody on the host can read the manual, and the pages are what anybody is shown.
-            SourceKind::Manuals(_) | SourceKind::Pages(_) => true,
-        };
-        Ok(if may_see_any { paths } else { HashSet::new() })
-    }
-
-    /// # Errors
-    /// `Denied` for a document that the caller may not read.
-    async fn check_seen(&self, ctx: &CallCtx, view: &View, path: &str) -> Result<()> {
-        if self.seen(ctx, view, HashSet::from([path.to_owned()])).await?.is_empty() {
-            return Err(Error::denied(format!(
-                "`{path}` may not be read: a rule says so of the tool that reads it, or, if it is shared, its modes"
-            )));
-        }
-        Ok(())
+        Ok((shown, is_hidden))
     }
 
     /// Has a cross-encoder, where one is installed, read the best with the question. It has its time, and is not waited for longer.
@@ -410,10 +372,20 @@ impl Knowledge {
 }
 
 /// Asks all of them together.
-async fn ask(views: &[View], question: &Question, asked: Vec<Asked>, most: usize) -> Result<Found> {
-    let place =
-        |view: &View| Place { collection: view.collection.clone(), filter: view.filter(&question.filter) };
-    let (places, text): (Vec<Place>, String) = (views.iter().map(place).collect(), question.text.clone());
+async fn ask(
+    views: &[View],
+    bounds: &[Option<Bounds>],
+    question: &Question,
+    asked: Vec<Asked>,
+    most: usize,
+) -> Result<Found> {
+    let place = |(view, bounds): (&View, &Option<Bounds>)| Place {
+        collection: view.collection.clone(),
+        filter: view.filter(&question.filter),
+        bounds: bounds.clone(),
+    };
+    let places: Vec<Place> = views.iter().zip(bounds).map(place).collect();
+    let text = question.text.clone();
     blocking(move || searching::search(&places, &text, &asked, most)).await
 }
 

@@ -1,6 +1,7 @@
 //! One collection: what it is of, its indexes, and how far they are.
 
 use crate::{
+    aside,
     languages::Languages,
     lexical::Lexical,
     stored::{FileState, StoredPassage},
@@ -14,7 +15,7 @@ use skynet_documents::{About, Format, SourceKind};
 use skynet_models::{Embedder, Language, Model, Use};
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -176,7 +177,7 @@ impl Collection {
     /// # Errors
     /// `Unavailable` when the disk refuses.
     pub(crate) fn open(record: Record, directory: &Path) -> Result<Self> {
-        let directory = directory.join(record.id.as_simple().to_string());
+        let directory = directory_of(directory, record.id);
         let words = directory.join("words");
         let cannot =
             |err| Error::unavailable("the index of the collection cannot be opened").with_source(err);
@@ -194,12 +195,7 @@ impl Collection {
                     collection = record.name,
                     "its index is damaged ({why}); it is set aside and built anew"
                 );
-                let aside = directory.join("words.damaged");
-                let moved = match fs::remove_dir_all(&aside) {
-                    Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-                    _ => fs::rename(&words, &aside),
-                };
-                moved.map_err(|err| {
+                aside::set(&words).map_err(|err| {
                     Error::unavailable("a damaged index cannot be set aside").with_source(err)
                 })?;
                 Lexical::open(&words).map_err(cannot)?
@@ -224,16 +220,16 @@ impl Collection {
         &self.directory
     }
 
-    /// The vectors of a model; opened when first asked for, which reads all of them.
+    /// The vectors of a model; opened when first asked for, which reads all of them. Damaged ones are set aside then.
     ///
     /// # Errors
-    /// `Unavailable` when the disk refuses.
+    /// `Unavailable` when the disk refuses; the next who asks tries again.
     pub(crate) fn vectors(&self, model: &Model) -> Result<Arc<Vectors>> {
         let mut all = lock(&self.vectors);
         if let Some(vectors) = all.get(&model.id).filter(|vectors| vectors.model() == model) {
             return Ok(vectors.clone());
         }
-        let vectors = Arc::new(Vectors::open(&self.directory.join("vectors"), model)?);
+        let vectors = Arc::new(Vectors::open(&vectors_in(&self.directory), model)?);
         all.insert(model.id.clone(), vectors.clone());
         Ok(vectors)
     }
@@ -275,6 +271,16 @@ impl Collection {
         missing.sort_by_key(|(_, address)| *address);
         Ok(missing)
     }
+}
+
+/// Where a collection is kept, in the directory of all.
+pub(crate) fn directory_of(all: &Path, id: Uuid) -> PathBuf {
+    all.join(id.as_simple().to_string())
+}
+
+/// Where the vectors of a collection are, in its directory.
+pub(crate) fn vectors_in(directory: &Path) -> PathBuf {
+    directory.join("vectors")
 }
 
 /// Whether the files are not what they were, and not only out of reach.

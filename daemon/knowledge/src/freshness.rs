@@ -2,7 +2,7 @@
 
 use crate::{
     Knowledge,
-    collection::{Collection, Record, lock},
+    collection::{Collection, Record, directory_of, lock},
     embedding,
     gathering::look_again_after,
     indexing,
@@ -114,9 +114,15 @@ impl Knowledge {
         let collection = collection.clone();
         let end = lock(&self.open).get(&collection.record.id).map(|open| open.end.clone());
         let Some(end) = end else { return };
+        let own = &collection.record;
+        let of_same_user = self.table.iter().map(|(_, record)| record).filter(|record| record.uid == own.uid);
+        let lenders: Vec<_> = of_same_user
+            .filter(|record| record.id != own.id)
+            .map(|record| directory_of(&self.directory, record.id))
+            .collect();
         tokio::spawn(async move {
             let made = tokio::select! {
-                made = embedding::embed(&collection, &embedders) => made,
+                made = embedding::embed(&collection, &embedders, &lenders) => made,
                 () = end.cancelled() => return,
             };
             if let Err(err) = made {

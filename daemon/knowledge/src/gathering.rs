@@ -129,7 +129,10 @@ impl Runners {
         paths: HashSet<String>,
     ) -> Result<HashSet<String>> {
         let paths: Vec<String> = paths.into_iter().collect();
-        let readable = self.check_access(ctx, record, paths.clone(), false).await?;
+        let mut readable = Vec::with_capacity(paths.len());
+        for part in paths.chunks(CHECKED) {
+            readable.extend(self.check_access(ctx, record, part.to_vec(), false).await?);
+        }
         Ok(paths.into_iter().zip(readable).filter_map(|(path, may)| may.then_some(path)).collect())
     }
 

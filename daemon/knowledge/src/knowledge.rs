@@ -1,7 +1,7 @@
 //! All collections of a daemon: whose they are, and which are open.
 
 use crate::{
-    collection::{Collection, Progress, Record, blocking, lock},
+    collection::{Collection, Progress, Record, blocking, directory_of, lock},
     gathering::Runners,
     indexing::{self, Refreshed},
     opened::Open,
@@ -86,6 +86,9 @@ pub struct Totals {
 pub trait Judge: Send + Sync {
     /// Whether he may call a tool, with these members of its input, without anybody being asked.
     async fn may_call(&self, caller: &Caller, tool: &str, members: &[(&str, &str)]) -> Result<bool>;
+
+    /// Whether some rule could keep a file of his own workspace from him, whichever that is: if none could, nobody asks about each.
+    async fn may_hide(&self, caller: &Caller) -> Result<bool>;
 
     /// Whether rules let him read a file of another workspace than his, by either of its names: where it is in that workspace, and its
     /// whole path, which is what he calls it. His own workspace, and what he makes there, has no say in it but by the rules that he trusts for it.
@@ -319,12 +322,14 @@ impl Knowledge {
             self.table.remove_durably(&record.id.to_string()).map_err(cannot)?;
             open.remove(&record.id)
         };
-        let directory = self.directory.join(record.id.as_simple().to_string());
+        let directory = directory_of(&self.directory, record.id);
         // Goes on when the call is over; what is cut short is finished at the next start.
         let removing = tokio::spawn(async move {
             if let Some(Open { cell, end, .. }) = opened {
                 end.cancel();
-                if let Some(collection) = cell.get() {
+                // Whoever opens it just now is waited for, and whoever would open it after that finds that it is over.
+                let opened = cell.get_or_try_init(|| std::future::ready(Err(()))).await;
+                if let Ok(collection) = opened {
                     // Whoever writes to it stops first.
                     let _writing = collection.writing.lock().await;
                     let _embedding = collection.embedding.lock().await;
@@ -375,8 +380,16 @@ impl Knowledge {
             let (files, passages) = collection.lexical.count()?;
             let mut vectors = Vec::new();
             let mut embedded = 0;
+            let mut progress = collection.progress.borrow().clone();
             for model in models {
-                let (count, added) = collection.vectors(&model)?.counts();
+                // The rest of it is as it is.
+                let (count, added) = match collection.vectors(&model) {
+                    Ok(vectors) => vectors.counts(),
+                    Err(err) => {
+                        progress.failure.get_or_insert_with(|| err.to_string());
+                        (0, 0)
+                    }
+                };
                 embedded += added;
                 vectors.push((model.id, count));
             }
@@ -384,7 +397,7 @@ impl Knowledge {
                 vectors,
                 embedded,
                 languages: lock(&collection.languages).counts(),
-                progress: collection.progress.borrow().clone(),
+                progress,
                 size_bytes: size_of(collection.directory()),
                 record: Record {
                     name: view.name.clone(),

@@ -5,7 +5,6 @@ use crate::{
     analysis::Words,
     collectors::{Addresses, Keys},
     languages::Languages,
-    statistics::Statistics,
     stored::{FileState, StoredPassage},
 };
 use serde::{Deserialize, Serialize};
@@ -17,8 +16,8 @@ use tantivy::{
     collector::{Count, TopDocs},
     directory::MmapDirectory,
     query::{
-        AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, RegexQuery, TermQuery,
-        TermSetQuery,
+        AllQuery, Bm25StatisticsProvider, BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query,
+        RegexQuery, TermQuery, TermSetQuery,
     },
     schema::{
         FAST, Field, INDEXED, IndexRecordOption, NumericOptions, STORED, STRING, Schema, SchemaBuilder,
@@ -154,11 +153,12 @@ impl Lexical {
         &self,
         searcher: &Searcher,
         terms: &[String],
-        statistics: &Statistics,
+        statistics: &dyn Bm25StatisticsProvider,
         within: Option<&[String]>,
         most: usize,
     ) -> Result<Vec<Hit>> {
-        if terms.is_empty() {
+        // Of no passage at all there is no average, either.
+        if terms.is_empty() || within.is_some_and(<[String]>::is_empty) {
             return Ok(Vec::new());
         }
         let term = |field: Field, word: &str| -> Box<dyn Query> {

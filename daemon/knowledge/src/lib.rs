@@ -3,6 +3,7 @@
 
 mod analysis;
 mod answers;
+mod aside;
 mod collection;
 mod collectors;
 mod embedding;
@@ -16,9 +17,11 @@ mod opened;
 mod ranking;
 mod sample;
 mod searching;
+mod sight;
 mod statistics;
 mod stored;
 mod topics;
+mod vector_log;
 mod vectors;
 mod views;
 mod watching;

@@ -71,23 +71,27 @@ fn close_idle(open: &mut HashMap<Uuid, Open>, idle_since: Option<Instant>, most:
 impl Knowledge {
     /// Opens a collection, unless it is.
     pub(crate) async fn opened(&self, record: Record) -> Result<Arc<Collection>> {
-        let (cell, closed) = {
+        let (cell, end, closed) = {
             let mut open = lock(&self.open);
             let is_there = self.table.get(&record.id.to_string()).is_ok_and(|found| found.is_some());
             if !is_there {
-                return Err(Error::not_found(format!("the collection `{}` was just removed", record.name)));
+                return Err(gone(&record));
             }
             let is_new = !open.contains_key(&record.id);
             let closed = if is_new { close_idle(&mut open, None, MOST_OPEN - 1) } else { Vec::new() };
             let one = open.entry(record.id).or_insert_with(Open::new);
             one.asked_at = Instant::now();
-            (one.cell.clone(), closed)
+            (one.cell.clone(), one.end.clone(), closed)
         };
         let directory = self.directory.clone();
         let opening = || {
             blocking(move || {
                 // What it holds is given back outside of the lock.
                 drop(closed);
+                // Who removes it waits for whoever opens it, and what was removed is not to come back.
+                if end.is_cancelled() {
+                    return Err(gone(&record));
+                }
                 Collection::open(record, &directory).map(Arc::new)
             })
         };
@@ -120,6 +124,10 @@ impl Knowledge {
             }
         }
     }
+}
+
+fn gone(record: &Record) -> Error {
+    Error::not_found(format!("the collection `{}` was just removed", record.name))
 }
 
 #[cfg(test)]

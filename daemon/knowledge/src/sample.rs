@@ -2,7 +2,7 @@
 //! anybody whose files these were.
 
 use crate::{
-    collection::{Collection, Filter, Record, blocking, vectors_of},
+    collection::{Collection, Filter, Record, blocking, directory_of, vectors_of},
     embedding,
     indexing::Draft,
     languages::Languages,
@@ -35,6 +35,25 @@ pub enum Leg {
     Both,
 }
 
+/// What a collection is that is nobody's.
+pub(crate) fn record(id: Uuid) -> Record {
+    Record {
+        id,
+        name: "sample".into(),
+        uid: 0,
+        workspace: PathBuf::new(),
+        place: (0, 0),
+        source: SourceKind::Files,
+        path: ".".into(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        max_file_bytes: 0,
+        created_at: Timestamp::now(),
+        shared_as: None,
+        is_open: false,
+    }
+}
+
 /// A collection of given documents.
 pub struct Sample(Arc<Collection>);
 
@@ -46,28 +65,13 @@ impl Sample {
     /// `Unavailable` when the disk refuses.
     pub async fn of(directory: &Path, documents: Vec<(String, Reading)>) -> Result<Self> {
         let id = Uuid::nil();
-        match fs::remove_dir_all(directory.join(id.as_simple().to_string()).join("words")) {
+        match fs::remove_dir_all(directory_of(directory, id).join("words")) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::unavailable("an old index cannot be removed").with_source(err));
             }
             _ => {}
         }
-        let record = Record {
-            id,
-            name: "sample".into(),
-            uid: 0,
-            workspace: PathBuf::new(),
-            place: (0, 0),
-            source: SourceKind::Files,
-            path: ".".into(),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            max_file_bytes: 0,
-            created_at: Timestamp::now(),
-            shared_as: None,
-            is_open: false,
-        };
-        let collection = Arc::new(Collection::open(record, directory)?);
+        let collection = Arc::new(Collection::open(record(id), directory)?);
         let opened = collection.clone();
         blocking(move || {
             let read = documents.into_iter().map(|(path, reading)| (Entry::of_digest(path, 0, ""), reading));
@@ -92,7 +96,7 @@ impl Sample {
     /// # Errors
     /// Those of the model.
     pub async fn embed(&self, embedders: &[(Language, Arc<dyn Embedder>)]) -> Result<()> {
-        embedding::embed(&self.0, embedders).await
+        embedding::embed(&self.0, embedders, &[]).await
     }
 
     /// How many passages there are.
@@ -129,8 +133,8 @@ impl Sample {
                 vectors_of(std::slice::from_ref(&self.0), embedders, question, PATIENCE).await?
             }
         };
-        let (place, question) =
-            (Place { collection: self.0.clone(), filter: Filter::default() }, question.to_owned());
+        let place = Place { collection: self.0.clone(), filter: Filter::default(), bounds: None };
+        let question = question.to_owned();
         let found = blocking(move || searching::search(&[place], &question, &asked, most * 4)).await?;
         let mut best: HashMap<String, f32> = HashMap::new();
         for (_, ranked) in found.ranked {

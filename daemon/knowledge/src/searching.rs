@@ -4,9 +4,10 @@
 use crate::{
     analysis::ENGLISH,
     collection::{Asked, Collection, Filter, lock},
+    languages::Languages,
     lexical::{Hit, terms},
     ranking::{self, Candidate, Kind, Legs, Ranked},
-    statistics::Statistics,
+    statistics::{Counted, Even, Statistics},
     stored::StoredPassage,
     vectors::Vectors,
 };
@@ -24,6 +25,11 @@ const CANDIDATES_TO_FILTER: usize = 2000;
 /// Of one text that vectors found, so many of the places in which it stands.
 const PLACES_OF_TEXT: usize = 4;
 
+/// Before it is known what may be seen, so many passages are looked at for all words of a question, and for each of its vectors; and so
+/// many places of one text.
+const REACHED: usize = 1000;
+const REACHED_PLACES: usize = 64;
+
 /// The number of a place, and the key of a passage there.
 type Key = (usize, u64);
 
@@ -31,6 +37,17 @@ type Key = (usize, u64);
 pub(crate) struct Place {
     pub(crate) collection: Arc<Collection>,
     pub(crate) filter: Filter,
+    /// What whoever asks may see of it; `None` for all. Nothing else has a say in what he is answered.
+    pub(crate) bounds: Option<Bounds>,
+}
+
+/// The part of a collection that may be seen, as far as a question reaches it.
+#[derive(Clone, Default)]
+pub(crate) struct Bounds {
+    /// Its documents.
+    pub(crate) paths: Vec<String>,
+    /// The languages of what was reached of them.
+    pub(crate) languages: Languages,
 }
 
 /// What was found.
@@ -39,6 +56,41 @@ pub(crate) struct Found {
     pub(crate) kind: Kind,
     /// Best first, each with the number of its place.
     pub(crate) ranked: Vec<(usize, Ranked)>,
+    /// The numbers of places that were not asked by all vectors, each with what is wrong with these.
+    pub(crate) faults: Vec<(usize, String)>,
+}
+
+/// What a question could put forward of a collection if all of it might be seen: the best for each of its words, and the nearest to it. How
+/// good a passage is counts by itself here, so that nothing of this tells what else there is.
+///
+/// # Errors
+/// `Unavailable` when an index cannot be read.
+pub(crate) fn reach(place: &Place, question: &str, asked: &[Asked]) -> Result<Vec<StoredPassage>> {
+    let mut look = Look::new(0, place, question, asked)?;
+    if look.is_filtered() {
+        look.narrow()?;
+    }
+    let lexical = &place.collection.lexical;
+    let within = look.within.as_ref().map(|within| within.paths.as_slice());
+    let each = REACHED.div_ceil(look.terms.len().max(1));
+    let mut reached: HashSet<DocAddress> = HashSet::new();
+    for word in &look.terms {
+        let hits = lexical.search(&look.searcher, std::slice::from_ref(word), &Even, within, each)?;
+        reached.extend(hits.into_iter().map(|hit| hit.address));
+    }
+    for model in 0..look.vectors.len() {
+        let near = look.nearest(model, REACHED)?;
+        let places = look.places(near.into_iter().map(|(key, _)| key))?;
+        reached.extend(places.into_values().flat_map(|places| places.into_iter().take(REACHED_PLACES)));
+    }
+    let mut passages = Vec::with_capacity(reached.len());
+    for address in reached {
+        let passage = lexical.passage(&look.searcher, address)?;
+        if place.filter.holds(&passage) {
+            passages.push(passage);
+        }
+    }
+    Ok(passages)
 }
 
 /// The passages that answer a question best. `asked` is its vector by each model.
@@ -56,7 +108,7 @@ pub(crate) fn search(places: &[Place], question: &str, asked: &[Asked], most: us
     let mut known: HashMap<Key, (Vec<f32>, f32)> = HashMap::new();
     for look in &looks {
         let keys = || found.iter().filter(|one| one.of == look.number).map(|one| one.passage.key);
-        for (vectors, asked) in &look.vectors {
+        for (vectors, asked) in look.vectors.iter().flatten() {
             for (key, vector) in vectors.vectors_of(keys()) {
                 let cosine = ranking::cosine(asked, &vector);
                 known.insert((look.number, key), (vector, cosine));
@@ -79,7 +131,12 @@ pub(crate) fn search(places: &[Place], question: &str, asked: &[Asked], most: us
     let is_foreign = skynet_documents::language(question).is_some_and(|language| language != ENGLISH);
     let names = ranking::names(question);
     let asked = ranking::Asked { is_foreign, terms: &terms, names: &names };
-    Ok(Found { kind, ranked: ranking::rank(candidates.collect(), &asked, most) })
+    let ranked = ranking::rank(candidates.collect(), &asked, most);
+    let faults = looks.iter_mut().flat_map(|look| {
+        let number = look.number;
+        std::mem::take(&mut look.faults).into_iter().map(move |fault| (number, fault))
+    });
+    Ok(Found { kind, ranked, faults: faults.collect() })
 }
 
 /// One of the collections, while it is asked.
@@ -91,13 +148,15 @@ struct Look<'a> {
     kind: Kind,
     /// The words of the question in its languages.
     terms: Vec<String>,
-    /// Those of each model that read the question, and what that made of it.
-    vectors: Vec<(Arc<Vectors>, &'a [f32])>,
-    /// All that the filter lets through, once it is known.
+    /// Those of each model that read the question, and what that made of it; `None` where they cannot be opened.
+    vectors: Vec<Option<(Arc<Vectors>, &'a [f32])>>,
+    /// What is wrong with vectors.
+    faults: Vec<String>,
+    /// All that may be seen and that the filter lets through, once it is known.
     within: Option<Within>,
 }
 
-/// The part of a collection that a filter lets through.
+/// The part of a collection that may be seen, or that a filter lets through.
 struct Within {
     paths: Vec<String>,
     /// Where its passages are, by their keys.
@@ -115,21 +174,48 @@ struct Forward {
 impl<'a> Look<'a> {
     fn new(number: usize, place: &'a Place, question: &str, asked: &'a [Asked]) -> Result<Self> {
         let collection = &place.collection;
-        let languages = lock(&collection.languages).clone();
+        let bounds = place.bounds.as_ref();
+        let languages =
+            bounds.map_or_else(|| lock(&collection.languages).clone(), |bounds| bounds.languages.clone());
         let counts = languages.counts();
         let kind = Kind::of(question, |language| {
             counts.is_empty() || counts.iter().any(|(known, _)| known == language)
         });
-        let vectors = asked.iter().map(|(model, vector)| Ok((collection.vectors(model)?, vector.as_slice())));
+        let mut faults = Vec::new();
+        // Words are found without them.
+        let vectors = asked.iter().map(|(model, vector)| match collection.vectors(model) {
+            Ok(vectors) => {
+                if vectors.is_incomplete() {
+                    faults.push(format!("vectors by `{}` were damaged, and are being made anew", model.id));
+                }
+                Some((vectors, vector.as_slice()))
+            }
+            Err(err) => {
+                faults.push(err.to_string());
+                None
+            }
+        });
+        let vectors = vectors.collect();
+        let searcher = collection.lexical.searcher();
+        let within =
+            bounds.map(|bounds| Within::of(collection, &searcher, bounds.paths.clone())).transpose()?;
         Ok(Self {
             number,
             place,
-            searcher: collection.lexical.searcher(),
+            searcher,
             kind,
             terms: terms(&languages.without_common_code(question), &languages.of_question(question)),
-            vectors: vectors.collect::<Result<_>>()?,
-            within: None,
+            vectors,
+            faults,
+            within,
         })
+    }
+
+    /// What of it counts for how common words are.
+    fn counted(&self) -> Counted {
+        let bounded = self.within.as_ref().filter(|_| self.place.bounds.is_some());
+        let only = bounded.map(|within| within.places.values().flatten().copied().collect());
+        Counted { searcher: self.searcher.clone(), only }
     }
 
     fn is_filtered(&self) -> bool {
@@ -152,11 +238,13 @@ impl<'a> Look<'a> {
     }
 
     /// The nearest by one of the models.
-    fn nearest(&self, model: usize) -> Result<Vec<(u64, f32)>> {
-        let Some((vectors, asked)) = self.vectors.get(model) else { return Ok(Vec::new()) };
+    fn nearest(&self, model: usize, most: usize) -> Result<Vec<(u64, f32)>> {
+        let Some((vectors, asked)) = self.vectors.get(model).and_then(Option::as_ref) else {
+            return Ok(Vec::new());
+        };
         match &self.within {
-            None => vectors.search(asked, self.most()),
-            Some(within) => vectors.search_within(asked, &within.places, self.most()),
+            None => vectors.search(asked, most),
+            Some(within) => vectors.search_within(asked, &within.places, most),
         }
     }
 
@@ -189,22 +277,28 @@ impl<'a> Look<'a> {
             let files = lexical.files()?.into_iter().filter(|file| filter.holds_file(file));
             files.map(|file| file.path).collect()
         };
-        let places = lexical.places_in(&self.searcher, &paths)?;
-        self.within = Some(Within { paths, places });
+        self.within = Some(Within::of(&self.place.collection, &self.searcher, paths)?);
         Ok(())
+    }
+}
+
+impl Within {
+    fn of(collection: &Collection, searcher: &Searcher, paths: Vec<String>) -> Result<Self> {
+        let places = collection.lexical.places_in(searcher, &paths)?;
+        Ok(Self { paths, places })
     }
 }
 
 /// What words put forward.
 fn by_words(looks: &mut [Look<'_>]) -> Result<Vec<Forward>> {
-    let statistics = Statistics::of(looks.iter().map(|look| look.searcher.clone()).collect());
+    let statistics = Statistics::of(looks.iter().map(Look::counted).collect());
     let mut lists: Vec<Vec<Hit>> = looks.iter().map(|look| look.hits(&statistics)).collect::<Result<_>>()?;
     let (found, looked) = take_hits(looks, &lists)?;
     let mut has_narrowed = false;
     for (look, list) in looks.iter_mut().zip(&mut lists) {
         // There were more, and nobody looked at them.
         let is_cut = list.len() == look.most() && looked.get(&look.number) == Some(&list.len());
-        if look.is_filtered() && is_cut {
+        if look.is_filtered() && look.within.is_none() && is_cut {
             look.narrow()?;
             *list = look.hits(&statistics)?;
             has_narrowed = true;
@@ -257,7 +351,7 @@ fn nearest(looks: &[Look<'_>], models: usize) -> Result<(HashMap<Key, f32>, Hash
     for model in 0..models {
         let mut of_model: Vec<(Key, f32)> = Vec::new();
         for look in looks {
-            let nearest = look.nearest(model)?;
+            let nearest = look.nearest(model, look.most())?;
             if nearest.len() >= look.most() {
                 full.insert(look.number);
             }
@@ -317,34 +411,20 @@ fn take_near(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{collection::Record, indexing::Draft};
+    use crate::{collection::vectors_in, indexing::Draft, sample};
     use globset::Glob;
-    use jiff::Timestamp;
-    use skynet_documents::{About, Document, Entry, Format, Passage, Reading, SourceKind};
+    use skynet_documents::{About, Document, Entry, Format, Passage, Reading};
     use skynet_models::Model;
-    use std::path::{Path, PathBuf};
+    use std::{fs, os::unix::fs::symlink, path::Path};
     use uuid::Uuid;
+
+    const QUESTION: &str = "descale the kettle with vinegar";
 
     /// Documents of one passage each.
     type Texts = Vec<(String, String)>;
 
     fn collection(directory: &Path, texts: &Texts) -> Arc<Collection> {
-        let record = Record {
-            id: Uuid::now_v7(),
-            name: "sample".into(),
-            uid: 0,
-            workspace: PathBuf::new(),
-            place: (0, 0),
-            source: SourceKind::Files,
-            path: ".".into(),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            max_file_bytes: 0,
-            created_at: Timestamp::now(),
-            shared_as: None,
-            is_open: false,
-        };
-        let collection = Arc::new(Collection::open(record, directory).unwrap());
+        let collection = Arc::new(Collection::open(sample::record(Uuid::now_v7()), directory).unwrap());
         write(&collection, texts);
         collection
     }
@@ -384,11 +464,35 @@ mod tests {
 
     fn place(collection: &Arc<Collection>, glob: Option<&str>) -> Place {
         let path = glob.map(|glob| Glob::new(glob).unwrap().compile_matcher());
-        Place { collection: collection.clone(), filter: Filter { path, ..Filter::default() } }
+        let filter = Filter { path, ..Filter::default() };
+        Place { collection: collection.clone(), filter, bounds: None }
+    }
+
+    /// The same for somebody who may see what is called `good`, and nothing else.
+    fn bounded(collection: &Arc<Collection>) -> Place {
+        let all = place(collection, None);
+        let reached = reach(&all, QUESTION, &[]).unwrap();
+        let seen: Vec<_> = reached.into_iter().filter(|passage| passage.path.starts_with("good")).collect();
+        let paths = seen.iter().map(|passage| passage.path.clone()).collect();
+        Place { bounds: Some(Bounds { paths, languages: Languages::of(seen.into_iter()) }), ..all }
+    }
+
+    /// What words give each passage, by path.
+    fn word_scores(places: &[Place]) -> Vec<(String, f32)> {
+        let found = search(places, QUESTION, &[], 50).unwrap().ranked.into_iter();
+        let mut scores: Vec<_> =
+            found.map(|(_, ranked)| (ranked.passage.path, ranked.legs.words.unwrap())).collect();
+        scores.sort_by(|(a, _), (b, _)| a.cmp(b));
+        scores
+    }
+
+    fn are_alike(some: &[(String, f32)], others: &[(String, f32)]) -> bool {
+        some.len() == others.len()
+            && some.iter().zip(others).all(|((a, x), (b, y))| a == b && (x - y).abs() < 1e-5)
     }
 
     fn answers(places: &[Place], asked: &[Asked], most: usize) -> Vec<(String, f32)> {
-        let found = search(places, "descale the kettle with vinegar", asked, most).unwrap();
+        let found = search(places, QUESTION, asked, most).unwrap();
         found.ranked.into_iter().map(|(_, ranked)| (ranked.passage.path, ranked.score)).collect()
     }
 
@@ -490,6 +594,89 @@ mod tests {
         let mut none = place(&collection, Some("few/*"));
         none.filter.formats = vec![Format::Pdf];
         assert!(answers(&[none], &[], 5).is_empty());
+    }
+
+    #[test]
+    fn what_may_not_be_seen_has_no_say_in_a_score() {
+        let directory = tempfile::tempdir().unwrap();
+        let hidden = |number: usize| {
+            let text = format!("Vinegar {number} is kept in the cellar. ").repeat(number % 7 + 1);
+            (format!("hidden{number}"), format!("{text} Die Flasche {number} steht dort."))
+        };
+        let with = |count: usize| {
+            let texts: Texts = good().into_iter().chain((0..count).map(hidden)).collect();
+            collection(directory.path(), &texts)
+        };
+        let (none, few, many) = (with(0), with(3), with(90));
+        let expected = word_scores(&[bounded(&none)]);
+        assert_eq!(expected.len(), 6, "{expected:?}");
+        let mut whole = word_scores(&[place(&many, None)]);
+        whole.retain(|(path, _)| path.starts_with("good"));
+        assert_eq!(whole.len(), 6, "{whole:?}");
+        assert!(!are_alike(&whole, &expected), "seen whole, it counts");
+        for collection in [&few, &many] {
+            let scores = word_scores(&[bounded(collection)]);
+            assert!(are_alike(&scores, &expected), "{scores:?} {expected:?}");
+        }
+        // What was taken out is still on the disk.
+        let mut draft = Draft {
+            writer: few.lexical.write().unwrap(),
+            languages: lock(&few.languages).clone(),
+            cursor: None,
+            topics: HashMap::new(),
+            scanner: None,
+        };
+        (0..3).for_each(|number| draft.remove(&few, &hidden(number).0).unwrap());
+        draft.commit(&few).unwrap();
+        draft.writer.finish().unwrap();
+        assert!(are_alike(&word_scores(&[bounded(&few)]), &expected));
+        // Nor does it where something else is asked as well.
+        let poor = collection(directory.path(), &poor());
+        let together = |collection| word_scores(&[place(&poor, None), bounded(collection)]);
+        let expected = together(&none);
+        assert_eq!(expected.len(), 7, "{expected:?}");
+        assert!(are_alike(&together(&many), &expected));
+        // Of what nobody may see nothing is found.
+        let nothing = Place { bounds: Some(Bounds::default()), ..place(&many, None) };
+        assert!(word_scores(&[nothing]).is_empty());
+    }
+
+    #[test]
+    fn a_rare_word_is_reached_beside_common_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut texts: Texts = (0..2 * REACHED)
+            .map(|number| (format!("common{number}"), format!("Descale the kettle with vinegar {number}.")))
+            .collect();
+        texts.push(("rare".into(), "The zymurgist sleeps, and so does everybody else in that house.".into()));
+        let collection = collection(directory.path(), &texts);
+        let reached = reach(&place(&collection, None), "the kettle of the zymurgist", &[]).unwrap();
+        assert!(reached.len() <= REACHED, "{}", reached.len());
+        assert!(reached.iter().any(|passage| passage.path == "rare"));
+        let reached = reach(&place(&collection, Some("common7")), "kettle of the zymurgist", &[]).unwrap();
+        assert_eq!(reached.into_iter().map(|passage| passage.path).collect::<Vec<_>>(), ["common7"]);
+    }
+
+    #[test]
+    fn where_vectors_cannot_be_opened_words_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let collection = collection(directory.path(), &good());
+        let model = Model { id: "flat".into(), sha256: "0".repeat(64), dimensions: 2 };
+        let asked = [(model.clone(), vec![1.0, 0.0])];
+        let found = || search(&[place(&collection, None)], QUESTION, &asked, 9).unwrap();
+        let vectors = vectors_in(collection.directory());
+        symlink("vectors", &vectors).unwrap();
+        let out_of_reach = found();
+        assert_eq!(out_of_reach.ranked.len(), 6);
+        assert!(out_of_reach.faults[0].1.contains("by `flat` cannot be opened"), "{:?}", out_of_reach.faults);
+        // It was no more than out of reach, and is asked again.
+        fs::remove_file(&vectors).unwrap();
+        fs::write(&vectors, "no directory").unwrap();
+        let damaged = found();
+        assert_eq!(damaged.ranked.len(), 6);
+        assert!(damaged.faults[0].1.contains("by `flat` were damaged"), "{:?}", damaged.faults);
+        assert!(vectors.with_extension("damaged").is_file());
+        collection.vectors(&model).unwrap().complete();
+        assert!(found().faults.is_empty());
     }
 
     #[test]

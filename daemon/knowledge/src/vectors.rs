@@ -2,25 +2,29 @@
 //!
 //! A log keeps them: each is written once, when it was made, and what a crash cut off is made again. usearch finds the nearest; its
 //! graph is a copy that is saved now and then, so that it need not be built at each start, and is built from the log where it
-//! is damaged or missing.
+//! is damaged or missing. A log that cannot be read any more is set aside, and all of it is made again.
 
-use crate::ranking::cosine;
+use crate::{
+    aside,
+    ranking::cosine,
+    vector_log::{self, Fault, Keyed},
+};
 use crc32fast::Hasher;
-use half::f16;
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Error, Result, canonical::hex};
 use skynet_models::Model;
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
+    ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
-
-/// What a log begins with: the format, the hash of the weights, and the dimensions.
-const MAGIC: &[u8; 8] = b"SKYVEC1\n";
 
 /// Up to so many vectors, all of them are looked at: as fast as the graph, and misses none.
 const EXACT_UP_TO: usize = 20_000;
@@ -40,9 +44,6 @@ const COMPACT_AFTER: usize = 1000;
 /// Room for so many more is made at once.
 const GROWTH: usize = 4096;
 
-/// The key of a passage, and its vector.
-pub(crate) type Keyed = (u64, Vec<f32>);
-
 /// The vectors of one model.
 pub(crate) struct Vectors {
     model: Model,
@@ -50,6 +51,8 @@ pub(crate) struct Vectors {
     graph: RwLock<Graph>,
     log: Mutex<File>,
     turn: Mutex<()>,
+    /// Whether they were damaged, and not all of them are made again yet.
+    is_incomplete: AtomicBool,
 }
 
 struct Graph {
@@ -62,44 +65,83 @@ struct Graph {
 }
 
 impl Vectors {
-    /// Opens those of `model` in `directory`. Vectors of other weights are of no use to it, and are removed.
+    /// Opens those of `model` in `directory`, which may be made, but not what it is in. Vectors of other weights are of no use to the
+    /// model, and are removed; damaged ones are set aside.
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses.
     pub(crate) fn open(directory: &Path, model: &Model) -> Result<Self> {
-        // A provider's model may be called anything, a path included.
-        let directory = directory.join(hex(&Sha256::digest(&model.id)));
-        fs::create_dir_all(&directory).map_err(cannot)?;
-        let path = directory.join("log");
-        let (vectors, whole_bytes) = match read_log(&path, model) {
-            Ok(read) => read,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => (Vec::new(), 0),
-            Err(err) if err.kind() == io::ErrorKind::InvalidData => {
-                tracing::warn!(
-                    model = model.id,
-                    "vectors of another model, or damaged ones, are made anew: {err}"
-                );
-                fs::remove_dir_all(&directory)
-                    .and_then(|()| fs::create_dir_all(&directory))
-                    .map_err(cannot)?;
-                (Vec::new(), 0)
-            }
-            Err(err) => return Err(cannot(err)),
+        let cannot = |err: io::Error| {
+            let message = format!("the vectors by `{}` cannot be opened: {err}", model.id);
+            Error::unavailable(message).with_source(err)
         };
-        let mut log = OpenOptions::new().append(true).create(true).open(&path).map_err(cannot)?;
-        if whole_bytes == 0 {
-            log.set_len(0).and_then(|()| log.write_all(&header(model))).map_err(cannot)?;
-        } else {
-            // What a crash cut off.
-            log.set_len(whole_bytes).map_err(cannot)?;
+        let own = of_model(directory, model);
+        let path = own.join("log");
+        let mut is_incomplete = false;
+        let (vectors, extent) = match vector_log::read(&path, model) {
+            Ok(read) => read,
+            Err(Fault::Missing) => Default::default(),
+            Err(Fault::OfOthers) => {
+                tracing::warn!(model = model.id, "vectors of other weights are made anew");
+                fs::remove_dir_all(&own).map_err(cannot)?;
+                Default::default()
+            }
+            Err(Fault::Damaged(why)) => {
+                // Where no directory is, nothing below it can be renamed.
+                let damaged = if fs::metadata(directory).is_ok_and(|meta| !meta.is_dir()) {
+                    directory
+                } else {
+                    own.as_path()
+                };
+                let aside = aside::set(damaged).map_err(cannot)?;
+                tracing::error!(
+                    model = model.id,
+                    path = %damaged.display(),
+                    moved_to = %aside.display(),
+                    "vectors are damaged ({why}); they are set aside and made anew"
+                );
+                is_incomplete = true;
+                Default::default()
+            }
+            Err(Fault::OutOfReach(err)) => return Err(cannot(err)),
+        };
+        make(directory).and_then(|()| make(&own)).map_err(cannot)?;
+        for left in ["graph.new", "log.new"] {
+            // What was cut short while it was written; there is almost never one.
+            let _ = fs::remove_file(own.join(left));
         }
-        let graph = restore(&directory, model, &vectors)?;
+        if extent.damaged > 0 {
+            let aside = own.join("log.damaged");
+            // One of before gives way; there is almost never one.
+            let _ = fs::remove_file(&aside);
+            // It is there to be looked at, and nothing needs it: not every filesystem has links.
+            let _ = fs::hard_link(&path, &aside);
+            let is_mended = vector_log::replace(&own, model, &vectors).is_ok();
+            tracing::error!(
+                model = model.id,
+                path = %path.display(),
+                records = extent.damaged,
+                is_mended,
+                "some vectors are damaged; they are set aside and made anew"
+            );
+            is_incomplete = true;
+        }
+        let mut log = OpenOptions::new().append(true).create(true).open(&path).map_err(cannot)?;
+        if extent.whole_bytes == 0 {
+            log.set_len(0).and_then(|()| log.write_all(&vector_log::header(model))).map_err(cannot)?;
+        } else {
+            // What a crash cut off. Where nothing was, it is no longer than that.
+            let length = log.metadata().map_err(cannot)?.len();
+            log.set_len(extent.whole_bytes.min(length)).map_err(cannot)?;
+        }
+        let graph = restore(&own, model, &vectors)?;
         Ok(Self {
             model: model.clone(),
-            directory,
+            directory: own,
             graph: RwLock::new(graph),
             log: Mutex::new(log),
             turn: Mutex::default(),
+            is_incomplete: AtomicBool::new(is_incomplete),
         })
     }
 
@@ -119,17 +161,59 @@ impl Vectors {
         (graph.keys.len() as u64, graph.added)
     }
 
-    /// Adds vectors; they are durable when this returns.
+    /// Whether they were damaged, and not all of them are made again yet.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.is_incomplete.load(Ordering::Relaxed)
+    }
+
+    /// Notes that all are there that can be made.
+    pub(crate) fn complete(&self) {
+        self.is_incomplete.store(false, Ordering::Relaxed);
+    }
+
+    /// Adds vectors that were just made; they are durable when this returns.
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses, `Internal` for vectors of another length.
     pub(crate) fn add(&self, vectors: &[Keyed]) -> Result<()> {
-        let mut bytes = Vec::with_capacity(vectors.len() * record_bytes(&self.model));
+        self.keep(vectors)?;
+        self.write().added += vectors.len() as u64;
+        Ok(())
+    }
+
+    /// Those of some keys that the log of the same model in another directory has and this one has not, at most so many. Nothing is
+    /// changed there.
+    ///
+    /// # Errors
+    /// Why that log is not read.
+    pub(crate) fn found_in(
+        &self,
+        directory: &Path,
+        wanted: &HashSet<u64>,
+        most: usize,
+    ) -> std::result::Result<Vec<Keyed>, Fault> {
+        let mut found = Vec::new();
+        let path = of_model(directory, &self.model).join("log");
+        vector_log::scan(&path, &self.model, |key, numbers| {
+            if wanted.contains(&key) && !self.contains(key) {
+                found.push((key, vector_log::vector_of(numbers)));
+            }
+            if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Adds vectors, whoever made them; they are durable when this returns.
+    ///
+    /// # Errors
+    /// Those of [`Vectors::add`].
+    pub(crate) fn keep(&self, vectors: &[Keyed]) -> Result<()> {
+        let mut bytes = Vec::with_capacity(vectors.len() * vector_log::record_bytes(&self.model));
         for (key, vector) in vectors {
             if vector.len() != self.model.dimensions {
                 return Err(Error::internal(format!("a vector has {} dimensions", vector.len())));
             }
-            append(&mut bytes, *key, vector);
+            vector_log::append(&mut bytes, *key, vector);
         }
         {
             let mut log = lock(&self.log);
@@ -140,12 +224,8 @@ impl Vectors {
                 cannot(err)
             })?;
         }
-        let mut graph = self.graph.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, vector) in vectors {
-            graph.add(*key, vector)?;
-            graph.added += 1;
-        }
-        Ok(())
+        let mut graph = self.write();
+        vectors.iter().try_for_each(|(key, vector)| graph.add(*key, vector))
     }
 
     /// The nearest to a vector: keys and cosines, best first.
@@ -209,7 +289,8 @@ impl Vectors {
         found
     }
 
-    /// Saves the graph if much was added since the last time.
+    /// Saves the graph if much was added since the last time. While that fails, the one that was saved last stays, and it is tried again
+    /// the next time.
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses.
@@ -222,17 +303,43 @@ impl Vectors {
             return Ok(());
         }
         let temporary = self.directory.join("graph.new");
-        self.read().index.save(&temporary.to_string_lossy()).map_err(refused)?;
-        let crc = checksum(&temporary).map_err(cannot)?;
-        File::open(&temporary).and_then(|file| file.sync_all()).map_err(cannot)?;
         let old = graphs(&self.directory);
-        let path = self.directory.join(format!("graph-{crc:08x}"));
-        fs::rename(&temporary, &path).map_err(cannot)?;
+        let path = self.write_graph(&temporary).inspect_err(|_| {
+            // Or a disk that is full would stay so.
+            let _ = fs::remove_file(&temporary);
+        })?;
         for old in old.into_iter().filter(|old| *old != path) {
             fs::remove_file(old).map_err(cannot)?;
         }
-        self.graph.write().unwrap_or_else(PoisonError::into_inner).saved = count;
+        self.write().saved = count;
         Ok(())
+    }
+
+    /// Writes the graph to `temporary`, and gives it its name once all of it is durable.
+    fn write_graph(&self, temporary: &Path) -> Result<PathBuf> {
+        let unsaved = |why: &dyn std::fmt::Display| {
+            Error::unavailable(format!(
+                "the graph of the vectors by `{}` cannot be saved: {why}",
+                self.model.id
+            ))
+        };
+        let failed = |err: io::Error| unsaved(&err).with_source(err);
+        let bytes = {
+            let graph = self.read();
+            graph.index.save(&temporary.to_string_lossy()).map_err(|err| unsaved(&err))?;
+            graph.index.serialized_length() as u64
+        };
+        let file = File::open(temporary).map_err(failed)?;
+        let written = file.metadata().map_err(failed)?.len();
+        // usearch does not look whether its file was closed well, which is when the last of it is written.
+        if written < bytes {
+            return Err(unsaved(&format_args!("the disk took {written} of {bytes} bytes")));
+        }
+        file.sync_all().map_err(failed)?;
+        let crc = checksum(temporary).map_err(failed)?;
+        let path = self.directory.join(format!("graph-{crc:08x}"));
+        fs::rename(temporary, &path).map_err(failed)?;
+        Ok(path)
     }
 
     /// Makes log and graph anew of the vectors that `is_used` says are used, if most are not: whoever changes documents for years would
@@ -250,31 +357,17 @@ impl Vectors {
             return Ok(());
         }
         let path = self.directory.join("log");
-        let (mut vectors, _) = read_log(&path, &self.model).map_err(cannot)?;
+        let (mut vectors, _) = vector_log::read(&path, &self.model).map_err(|fault| {
+            Error::unavailable(format!("the vectors by `{}` cannot be read: {fault}", self.model.id))
+        })?;
         vectors.retain(|(key, _)| is_used(*key));
-        let mut bytes = header(&self.model);
-        for (key, vector) in &vectors {
-            append(&mut bytes, *key, vector);
-        }
         let mut graph = Graph::new(&self.model)?;
         graph.index.reserve(vectors.len()).map_err(refused)?;
         vectors.iter().try_for_each(|(key, vector)| graph.add(*key, vector))?;
-        let temporary = self.directory.join("log.new");
         let mut log = lock(&self.log);
-        let mut new = OpenOptions::new().append(true).create(true).open(&temporary).map_err(cannot)?;
-        // A crash may have left a part of one.
-        new.set_len(0)
-            .and_then(|()| new.write_all(&bytes))
-            .and_then(|()| new.sync_all())
-            .and_then(|()| fs::rename(&temporary, &path))
-            .inspect_err(|_| {
-                // Or a disk that is full would stay so.
-                let _ = fs::remove_file(&temporary);
-            })
-            .map_err(cannot)?;
-        *log = new;
+        *log = vector_log::replace(&self.directory, &self.model, &vectors).map_err(cannot)?;
         {
-            let mut current = self.graph.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.write();
             graph.added = current.added;
             *current = graph;
         }
@@ -283,9 +376,13 @@ impl Vectors {
         graphs(&self.directory).into_iter().try_for_each(fs::remove_file).map_err(cannot)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Graph> {
+    fn read(&self) -> RwLockReadGuard<'_, Graph> {
         // A vector that was half added is one that is not found.
         self.graph.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Graph> {
+        self.graph.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -315,6 +412,19 @@ impl Graph {
         self.index.add(key, &of_length_one(vector)).map_err(refused)?;
         self.keys.insert(key);
         Ok(())
+    }
+}
+
+/// Where the vectors of a model are. A provider's model may be called anything, a path included.
+fn of_model(directory: &Path, model: &Model) -> PathBuf {
+    directory.join(hex(&Sha256::digest(&model.id)))
+}
+
+/// Makes a directory unless it is there, and none above it: what was just removed is not to come back.
+fn make(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 
@@ -362,52 +472,6 @@ fn graphs(directory: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("graph-")))
         .collect()
-}
-
-fn header(model: &Model) -> Vec<u8> {
-    let mut header = MAGIC.to_vec();
-    header.extend(u32::try_from(model.dimensions).unwrap_or(0).to_le_bytes());
-    header.extend(model.sha256.as_bytes());
-    header.push(b'\n');
-    header
-}
-
-/// Key, half-precision numbers (IEEE 754 binary16, little endian), and CRC-32 of both.
-fn record_bytes(model: &Model) -> usize {
-    8 + model.dimensions * 2 + 4
-}
-
-fn append(bytes: &mut Vec<u8>, key: u64, vector: &[f32]) {
-    let start = bytes.len();
-    bytes.extend(key.to_le_bytes());
-    bytes.extend(vector.iter().flat_map(|number| f16::from_f32(*number).to_le_bytes()));
-    let crc = crc32fast::hash(bytes.get(start..).unwrap_or_default());
-    bytes.extend(crc.to_le_bytes());
-}
-
-/// All whole records, and how many bytes they take with the header.
-fn read_log(path: &Path, model: &Model) -> io::Result<(Vec<Keyed>, u64)> {
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let expected = header(model);
-    let mut found = vec![0; expected.len()];
-    file.read_exact(&mut found).map_err(|_| io::ErrorKind::InvalidData)?;
-    if found != expected {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the header is another one"));
-    }
-    let mut vectors = Vec::new();
-    let mut whole_bytes = expected.len() as u64;
-    let mut record = vec![0; record_bytes(model)];
-    while file.read_exact(&mut record).is_ok() {
-        let Some((content, crc)) = record.split_last_chunk::<4>() else { break };
-        let Some((key, numbers)) = content.split_first_chunk::<8>() else { break };
-        if crc32fast::hash(content) != u32::from_le_bytes(*crc) {
-            break;
-        }
-        let numbers = numbers.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32());
-        vectors.push((u64::from_le_bytes(*key), numbers.collect()));
-        whole_bytes += record.len() as u64;
-    }
-    Ok((vectors, whole_bytes))
 }
 
 fn checksum(path: &Path) -> io::Result<u32> {
@@ -503,6 +567,121 @@ mod tests {
         assert_eq!(again.counts().0, 1000);
         let found = again.search(&vector(2000), 1).unwrap();
         assert!(found[0].0 < 1000, "{found:?}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("vectors");
+        let vectors = Vectors::open(&root, &model()).unwrap();
+        vectors.add(&[(1, vector(1))]).unwrap();
+        assert!(!vectors.is_incomplete());
+        let own = vectors.directory.clone();
+        drop(vectors);
+        let aside = PathBuf::from(format!("{}.damaged", own.display()));
+        let spoil: [&dyn Fn(); 2] = [&|| fs::write(own.join("log"), "x".repeat(500)).unwrap(), &|| {
+            fs::remove_file(own.join("log")).unwrap();
+            fs::create_dir(own.join("log")).unwrap();
+        }];
+        for spoil in spoil {
+            spoil();
+            let again = Vectors::open(&root, &model()).unwrap();
+            assert_eq!((again.counts().0, again.is_incomplete()), (0, true));
+            assert!(aside.join("log").exists());
+            again.add(&[(1, vector(1))]).unwrap();
+            again.complete();
+            assert!(!again.is_incomplete());
+            drop(again);
+            assert_eq!(Vectors::open(&root, &model()).unwrap().counts(), (1, 0));
+        }
+        // Not even the directory of all of them is one.
+        fs::remove_dir_all(&root).unwrap();
+        fs::write(&root, "").unwrap();
+        assert!(Vectors::open(&root, &model()).unwrap().is_incomplete());
+        assert!(directory.path().join("vectors.damaged").is_file());
+    }
+
+    #[test]
+    fn a_log_that_is_out_of_reach_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let log = vectors.directory.join("log");
+        drop(vectors);
+        fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink("log", &log).unwrap();
+        let refused = Vectors::open(directory.path(), &model()).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("the vectors by `small` cannot be opened"), "{refused}");
+        assert!(log.is_symlink());
+        // Nor is anything made where the collection was just removed.
+        let gone = directory.path().join("gone/vectors");
+        assert!(Vectors::open(&gone, &model()).is_err());
+        assert!(!directory.path().join("gone").exists());
+    }
+
+    #[test]
+    fn of_a_log_with_a_damaged_record_the_rest_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let all: Vec<Keyed> = (0..3000).map(|key| (key, vector(key))).collect();
+        vectors.add(&all).unwrap();
+        vectors.save().unwrap();
+        let log = vectors.directory.join("log");
+        drop(vectors);
+        let mut bytes = fs::read(&log).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&log, bytes).unwrap();
+        let again = Vectors::open(directory.path(), &model()).unwrap();
+        assert_eq!((again.counts().0, again.is_incomplete()), (2999, true));
+        assert!(log.with_extension("damaged").exists());
+        assert_eq!(again.search(&vector(2999), 1).unwrap()[0].0, 2999);
+        drop(again);
+        let mended = Vectors::open(directory.path(), &model()).unwrap();
+        assert_eq!((mended.counts().0, mended.is_incomplete()), (2999, false));
+    }
+
+    #[test]
+    fn a_graph_that_the_disk_does_not_take_leaves_the_last_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let add = |keys: std::ops::Range<u64>| {
+            vectors.add(&keys.map(|key| (key, vector(key))).collect::<Vec<Keyed>>()).unwrap();
+        };
+        add(0..1500);
+        vectors.save().unwrap();
+        let saved = graphs(&vectors.directory);
+        assert_eq!(saved.len(), 1);
+        add(1500..3000);
+        let temporary = vectors.directory.join("graph.new");
+        std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
+        let refused = vectors.save().unwrap_err().to_string();
+        assert!(refused.contains("the graph of the vectors by `small` cannot be saved"), "{refused}");
+        assert!(temporary.symlink_metadata().is_err(), "what was begun is gone");
+        assert_eq!(graphs(&vectors.directory), saved);
+        vectors.save().unwrap();
+        let next = graphs(&vectors.directory);
+        assert!(next.len() == 1 && next != saved, "{next:?}");
+    }
+
+    #[test]
+    fn vectors_that_another_log_has_are_told_from_what_is_wanted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (here, there) = (directory.path().join("here"), directory.path().join("there"));
+        let lender = Vectors::open(&there, &model()).unwrap();
+        lender.add(&(0..100).map(|key| (key, vector(key))).collect::<Vec<Keyed>>()).unwrap();
+        let vectors = Vectors::open(&here, &model()).unwrap();
+        vectors.add(&[(7, vector(7))]).unwrap();
+        let wanted: HashSet<u64> = [7, 8, 9, 500].into();
+        let found = vectors.found_in(&there, &wanted, 10).unwrap();
+        assert_eq!(found.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [8, 9]);
+        assert_eq!(vectors.found_in(&there, &wanted, 1).unwrap().len(), 1);
+        vectors.keep(&found).unwrap();
+        assert_eq!(vectors.counts(), (3, 1), "nobody made them here");
+        assert_eq!(vectors.search(&vector(8), 1).unwrap()[0].0, 8);
+        let other = Model { sha256: "1".repeat(64), ..model() };
+        let others = Vectors::open(&directory.path().join("other"), &other).unwrap();
+        assert!(matches!(others.found_in(&there, &wanted, 10), Err(Fault::OfOthers)));
+        assert!(matches!(vectors.found_in(&directory.path().join("none"), &wanted, 10), Err(Fault::Missing)));
     }
 
     #[test]

@@ -133,6 +133,53 @@ fn nothing_is_embedded_twice() {
 }
 
 #[test]
+fn damaged_vectors_are_made_anew_while_words_answer() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    for number in 0..5 {
+        bench.write(&format!("{number}.md"), format!("Lighthouse {number} stands on island {number}."));
+    }
+    bench.add();
+    assert_eq!(bench.embedded(5), 5);
+    bench.daemon.take().unwrap().kill();
+    let index = fs::read_dir(bench.home.state.join("index")).unwrap().next().unwrap().unwrap().path();
+    let stores = || fs::read_dir(index.join("vectors")).unwrap().flatten().map(|entry| entry.path());
+    let spoilt: Vec<_> = stores().collect();
+    for store in &spoilt {
+        fs::write(store.join("log"), "no log of vectors at all".repeat(40)).unwrap();
+    }
+    bench.daemon = Some(Daemon::start(&bench.home));
+    assert_eq!(bench.search("lighthouse").len(), 5, "words answer whatever becomes of vectors");
+    assert_eq!(bench.embedded(5), 5, "each was made again");
+    let answer = bench.call("knowledge_search", json!({ "query": "beacon on an island" }));
+    assert!(!answer["found"].as_array().unwrap().is_empty(), "{answer}");
+    let aside = stores().filter(|path| path.extension().is_some_and(|extension| extension == "damaged"));
+    assert_eq!(aside.count(), spoilt.len());
+}
+
+#[test]
+fn what_another_collection_of_the_user_has_is_not_embedded_again() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    for number in 0..80 {
+        bench.write(&format!("{number}.md"), format!("Lighthouse {number} stands on island {number}."));
+    }
+    bench.add();
+    assert_eq!(bench.embedded(80), 80);
+    bench.call("knowledge_add_collection", json!({ "name": "twin" }));
+    loop {
+        let listed = bench.call("knowledge_list_collections", json!({}));
+        let of = |name: &str| {
+            listed["collections"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
+        };
+        let twin = of("twin");
+        let counts = twin["vectors"].as_array().unwrap().iter();
+        if counts.map(|vectors| vectors["count"].as_u64().unwrap()).sum::<u64>() == 80 {
+            assert_eq!((&twin["embedded"], &of("all")["embedded"]), (&json!(0), &json!(80)), "{listed}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_long_text_is_cut_where_it_turns_to_something_else() {
     let Some(mut bench) = Bench::with_models() else { return };
     let bread = "Flour, water and salt are mixed in a bowl until no dry spots are left. The dough rests under a cloth for an hour. It is folded from all four sides and rests again. A hot oven with steam gives the loaf its crust. The baker taps the bottom of the loaf and listens for a hollow sound. ";
