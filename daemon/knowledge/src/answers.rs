@@ -22,6 +22,9 @@ const RERANK_FOR: Duration = Duration::from_millis(1500);
 /// Passages that words found, told before vectors are there.
 const TOLD_FIRST: usize = 8;
 
+/// Vectors that are looked at for passages that mean the same as one.
+const MOST_NEAR: usize = 4096;
+
 /// A question.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -218,19 +221,27 @@ impl Knowledge {
                     "this passage has no vector yet; `knowledge_list_collections` tells how far they are",
                 )
             })?;
-            let nearest = vectors.search(&own, most + 1)?;
             let searcher = collection.lexical.searcher();
-            let places = collection.lexical.locate(&searcher, nearest.iter().map(|(key, _)| *key))?;
-            let mut found = Vec::new();
-            for (key, cosine) in nearest {
-                for address in places.get(&key).into_iter().flatten() {
-                    let stored = collection.lexical.passage(&searcher, *address)?;
-                    if stored.id() != own_id {
-                        found.push((stored, cosine));
+            let mut looked_at = most + 1;
+            loop {
+                let nearest = vectors.search(&own, looked_at)?;
+                let is_all = nearest.len() < looked_at || looked_at >= MOST_NEAR;
+                let places = collection.lexical.locate(&searcher, nearest.iter().map(|(key, _)| *key))?;
+                let mut found = Vec::new();
+                for (key, cosine) in nearest {
+                    for address in places.get(&key).into_iter().flatten() {
+                        let stored = collection.lexical.passage(&searcher, *address)?;
+                        if stored.id() != own_id {
+                            found.push((stored, cosine));
+                        }
                     }
                 }
+                // The nearest of all are those of what it said before, which stand nowhere any more.
+                if found.len() >= most || is_all {
+                    break Ok(found);
+                }
+                looked_at *= 4;
             }
-            Ok(found)
         })
         .await?;
         let paths = found.iter().map(|(passage, _)| passage.path.clone()).collect();

@@ -9,6 +9,7 @@ mod collectors;
 mod embedding;
 mod freshness;
 mod gathering;
+mod graph;
 mod indexing;
 mod knowledge;
 mod languages;

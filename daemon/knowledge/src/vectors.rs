@@ -6,43 +6,34 @@
 
 use crate::{
     aside,
+    graph::{Graph, checksum, graphs, of_length_one, refused, restore},
     ranking::cosine,
     vector_log::{self, Fault, Keyed},
 };
-use crc32fast::Hasher;
 use sha2::{Digest as _, Sha256};
 use skynet_core::{Error, Result, canonical::hex};
 use skynet_models::Model;
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
-use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 /// Up to so many vectors, all of them are looked at: as fast as the graph, and misses none.
 const EXACT_UP_TO: usize = 20_000;
-
-/// Edges of a node, and nodes looked at to add one and to find one (Malkov and Yashunin 2016, M and ef): the recall of the ten nearest of
-/// 100,000 is above .99 with these.
-const CONNECTIVITY: usize = 16;
-const EXPANSION_ADD: usize = 128;
-const EXPANSION_SEARCH: usize = 96;
 
 /// The graph is saved when it lacks so many of the log, and at least a tenth of it.
 const SAVE_AFTER: usize = 1000;
 
 /// Vectors that no passage has any more are kept up to that number, or up to as many as are used.
 const COMPACT_AFTER: usize = 1000;
-
-/// Room for so many more is made at once.
-const GROWTH: usize = 4096;
 
 /// The vectors of one model.
 pub(crate) struct Vectors {
@@ -53,15 +44,6 @@ pub(crate) struct Vectors {
     turn: Mutex<()>,
     /// Whether they were damaged, and not all of them are made again yet.
     is_incomplete: AtomicBool,
-}
-
-struct Graph {
-    index: Index,
-    keys: HashSet<u64>,
-    /// Of the log, when it was last saved.
-    saved: usize,
-    /// Since it was opened.
-    added: u64,
 }
 
 impl Vectors {
@@ -299,7 +281,7 @@ impl Vectors {
             let graph = self.read();
             (graph.keys.len(), graph.saved)
         };
-        if count - saved.min(count) < SAVE_AFTER.max(count / 10) {
+        if count - saved.min(count) < SAVE_AFTER.max(count / 10) || !self.is_in_place() {
             return Ok(());
         }
         let temporary = self.directory.join("graph.new");
@@ -353,7 +335,7 @@ impl Vectors {
             let graph = self.read();
             (graph.keys.len(), graph.keys.iter().filter(|key| !is_used(**key)).count())
         };
-        if unused < COMPACT_AFTER || unused * 2 < all {
+        if unused < COMPACT_AFTER || unused * 2 < all || !self.is_in_place() {
             return Ok(());
         }
         let path = self.directory.join("log");
@@ -376,6 +358,14 @@ impl Vectors {
         graphs(&self.directory).into_iter().try_for_each(fs::remove_file).map_err(cannot)
     }
 
+    /// Whether its log is still the one in the directory. Where weights were exchanged while vectors were made, that is another's: a graph
+    /// beside it would be believed, as it is of the same keys.
+    fn is_in_place(&self) -> bool {
+        let own = lock(&self.log).metadata();
+        let there = fs::metadata(self.directory.join("log"));
+        matches!((own, there), (Ok(own), Ok(there)) if (own.dev(), own.ino()) == (there.dev(), there.ino()))
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Graph> {
         // A vector that was half added is one that is not found.
         self.graph.read().unwrap_or_else(PoisonError::into_inner)
@@ -383,35 +373,6 @@ impl Vectors {
 
     fn write(&self) -> RwLockWriteGuard<'_, Graph> {
         self.graph.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Graph {
-    fn new(model: &Model) -> Result<Self> {
-        let options = IndexOptions {
-            dimensions: model.dimensions,
-            // Of vectors of length one it is the cosine, and takes two thirds of the time.
-            metric: MetricKind::IP,
-            quantization: ScalarKind::F16,
-            connectivity: CONNECTIVITY,
-            expansion_add: EXPANSION_ADD,
-            expansion_search: EXPANSION_SEARCH,
-            multi: false,
-        };
-        Ok(Self { index: Index::new(&options).map_err(refused)?, keys: HashSet::new(), saved: 0, added: 0 })
-    }
-
-    fn add(&mut self, key: u64, vector: &[f32]) -> Result<()> {
-        if self.keys.contains(&key) {
-            return Ok(());
-        }
-        if self.index.size() >= self.index.capacity() {
-            let room = self.index.size() + GROWTH.max(self.index.size() / 4);
-            self.index.reserve(room).map_err(refused)?;
-        }
-        self.index.add(key, &of_length_one(vector)).map_err(refused)?;
-        self.keys.insert(key);
-        Ok(())
     }
 }
 
@@ -428,62 +389,9 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// The graph as it was saved and what the log has besides, or all of the log.
-fn restore(directory: &Path, model: &Model, vectors: &[Keyed]) -> Result<Graph> {
-    let (mut graph, mut is_of_log) = (Graph::new(model)?, false);
-    let saved = graphs(directory).into_iter().find(|path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        checksum(path).is_ok_and(|crc| name == Some(format!("graph-{crc:08x}")))
-    });
-    // Its checksum says that it is what was saved, so it is safe to be read by C++.
-    if let Some(path) = saved
-        && graph.index.load(&path.to_string_lossy()).is_ok()
-        && graph.index.dimensions() == model.dimensions
-    {
-        graph.keys = vectors.iter().map(|(key, _)| *key).filter(|key| graph.index.contains(*key)).collect();
-        graph.saved = graph.keys.len();
-        // One that has more than the log is of before the log was made anew.
-        is_of_log = graph.index.size() == graph.keys.len();
-    }
-    if !is_of_log {
-        graph = Graph::new(model)?;
-    }
-    let missing = vectors.iter().filter(|(key, _)| !graph.keys.contains(key)).cloned().collect::<Vec<_>>();
-    graph.index.reserve(graph.index.size() + missing.len()).map_err(refused)?;
-    missing.iter().try_for_each(|(key, vector)| graph.add(*key, vector))?;
-    Ok(graph)
-}
-
 /// Keys and cosines.
 fn nearest(keys: Vec<u64>, distances: Vec<f32>) -> Vec<(u64, f32)> {
     keys.into_iter().zip(distances.into_iter().map(|distance| 1.0 - distance)).collect()
-}
-
-/// As most models make them, but not all.
-fn of_length_one(vector: &[f32]) -> Vec<f32> {
-    let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
-    let length = if length > 0.0 { length } else { 1.0 };
-    vector.iter().map(|number| number / length).collect()
-}
-
-fn graphs(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("graph-")))
-        .collect()
-}
-
-fn checksum(path: &Path) -> io::Result<u32> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize()),
-            count => hasher.update(buffer.get(..count).unwrap_or_default()),
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -492,10 +400,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn cannot(err: io::Error) -> Error {
     Error::unavailable("the vectors of the collection cannot be kept").with_source(err)
-}
-
-fn refused(err: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::internal("the index of vectors refuses").with_source(err)
 }
 
 #[cfg(test)]
@@ -661,6 +565,23 @@ mod tests {
         vectors.save().unwrap();
         let next = graphs(&vectors.directory);
         assert!(next.len() == 1 && next != saved, "{next:?}");
+    }
+
+    #[test]
+    fn a_graph_of_weights_that_were_exchanged_is_not_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let all: Vec<Keyed> = (0..1500).map(|key| (key, vector(key))).collect();
+        vectors.add(&all).unwrap();
+        let other = Model { sha256: "1".repeat(64), ..model() };
+        let next = Vectors::open(directory.path(), &other).unwrap();
+        assert_eq!(next.counts().0, 0);
+        vectors.save().unwrap();
+        vectors.compact(|_| false).unwrap();
+        assert!(graphs(&vectors.directory).is_empty());
+        next.add(&[(1, vector(2))]).unwrap();
+        drop((vectors, next));
+        assert_eq!(Vectors::open(directory.path(), &other).unwrap().counts().0, 1);
     }
 
     #[test]

@@ -133,6 +133,29 @@ fn nothing_is_embedded_twice() {
 }
 
 #[test]
+fn what_is_similar_is_found_behind_what_a_passage_said_before() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    let text = |keeper: u64| {
+        format!("A lighthouse stands on the island and warns all ships of the rocks, says keeper{keeper}.")
+    };
+    bench.write("a.md", text(0));
+    bench.write(
+        "b.md",
+        "A lighthouse stands on the island and warns all ships of the storm, wrote the captain of the ferry.",
+    );
+    bench.add();
+    bench.embedded(2);
+    for keeper in 1..6 {
+        bench.write("a.md", text(keeper));
+        bench.wait_for(&format!("keeper{keeper}"), Some("a.md"));
+        bench.embedded(2 + keeper);
+    }
+    let asked = json!({ "collection": "all", "id": "a.md#0", "limit": 1 });
+    let similar = bench.call("knowledge_find_similar", asked);
+    assert_eq!(similar["found"][0]["path"], "b.md", "{similar}");
+}
+
+#[test]
 fn damaged_vectors_are_made_anew_while_words_answer() {
     let Some(mut bench) = Bench::with_models() else { return };
     for number in 0..5 {
