@@ -36,7 +36,7 @@ fn how_often_hidden_files_say_a_word_is_in_no_score() {
         bench.write(&format!("vault/{number}.md"), format!("Pistachio number {number} is bought in secret."));
     }
     let refreshed = bench.call("knowledge_refresh_collection", json!({ "name": "all" }));
-    assert_eq!((&refreshed["changed"], &refreshed["files"]), (&json!(39), &json!(42)), "{refreshed}");
+    assert_eq!(refreshed["files"], 42, "{refreshed}");
     let after = bench.score();
     assert!((before - after).abs() < 1e-5, "{before} {after}");
     // Whether any of them says a word is not told either.
