@@ -16,18 +16,24 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Whether rules let a path be read that is of another workspace.
-    async fn may_read(&self, caller: &Caller, path: &str) -> Result<bool> {
+    /// Whether rules let each of some paths be read. What the project says is read once for all of them.
+    async fn may_read_each(&self, caller: &Caller, paths: &[String], place: Paths) -> Result<Vec<bool>> {
         let tool = self.registry.find("files_read")?;
-        let input = Canonical::from_map(Map::from_iter([("path".to_owned(), json!(path))]))?;
-        let who = Who::of(caller);
-        let facts = Facts::now(&who, tool, tool.effect_of(&input)?, Some(&input));
-        let facts = Facts { paths: Paths::Elsewhere, ..facts };
-        if self.services.rules.load().decide(&facts).verdict != Verdict::Allow {
-            return Ok(false);
-        }
-        let said = self.services.projects.matching(Uuid::nil(), caller, &facts).await?;
-        Ok(said.is_none_or(|said| said.verdict == Verdict::Allow))
+        let project = self.services.projects.rules(Uuid::nil(), caller).await?;
+        let rules = self.services.rules.load_full();
+        let (who, at) = (Who::of(caller), Timestamp::now());
+        let may_read = |path: &String| -> Result<bool> {
+            let input = Canonical::from_map(Map::from_iter([("path".to_owned(), json!(path))]))?;
+            let facts = Facts::now(&who, tool, tool.effect_of(&input)?, Some(&input));
+            let facts = Facts { at, paths: place, ..facts };
+            let verdict = match place {
+                Paths::Here => rules.explain(&who, tool, &input, at)?.verdict,
+                Paths::Elsewhere => rules.decide(&facts).verdict,
+            };
+            let said = project.as_ref().and_then(|project| project.matching(&facts));
+            Ok(verdict == Verdict::Allow && said.is_none_or(|said| said.verdict == Verdict::Allow))
+        };
+        paths.iter().map(may_read).collect()
     }
 }
 
@@ -49,15 +55,25 @@ impl Judge for Readers {
 
     async fn may_hide(&self, caller: &Caller) -> Result<bool> {
         let tool = self.registry.find("files_read")?;
+        let project = self.services.projects.rules(Uuid::nil(), caller).await?;
         let who = Who::of(caller);
         let facts = Facts::now(&who, tool, tool.effect, None);
-        if self.services.rules.load().could_refuse(&facts) {
-            return Ok(true);
-        }
-        self.services.projects.could_refuse(Uuid::nil(), caller, &facts).await
+        Ok(self.services.rules.load().could_refuse(&facts)
+            || project.is_some_and(|project| project.could_refuse(&facts)))
     }
 
-    async fn may_read_elsewhere(&self, caller: &Caller, relative: &str, whole: &str) -> Result<bool> {
-        Ok(self.may_read(caller, relative).await? && self.may_read(caller, whole).await?)
+    async fn may_read(&self, caller: &Caller, paths: &[String]) -> Result<Vec<bool>> {
+        self.may_read_each(caller, paths, Paths::Here).await
+    }
+
+    async fn may_read_elsewhere(
+        &self,
+        caller: &Caller,
+        relative: &[String],
+        whole: &[String],
+    ) -> Result<Vec<bool>> {
+        let by_place = self.may_read_each(caller, relative, Paths::Elsewhere).await?;
+        let by_path = self.may_read_each(caller, whole, Paths::Elsewhere).await?;
+        Ok(by_place.into_iter().zip(by_path).map(|(place, path)| place && path).collect())
     }
 }

@@ -90,9 +90,18 @@ pub trait Judge: Send + Sync {
     /// Whether some rule could keep a file of his own workspace from him, whichever that is: if none could, nobody asks about each.
     async fn may_hide(&self, caller: &Caller) -> Result<bool>;
 
-    /// Whether rules let him read a file of another workspace than his, by either of its names: where it is in that workspace, and its
-    /// whole path, which is what he calls it. His own workspace, and what he makes there, has no say in it but by the rules that he trusts for it.
-    async fn may_read_elsewhere(&self, caller: &Caller, relative: &str, whole: &str) -> Result<bool>;
+    /// Whether rules let him read each of some files of his own workspace, by `files_read` and without anybody being asked.
+    async fn may_read(&self, caller: &Caller, paths: &[String]) -> Result<Vec<bool>>;
+
+    /// Whether rules let him read each of some files of another workspace than his, by either of its names: where it is in that workspace,
+    /// and its whole path, which is what he calls it. His own workspace, and what he makes there, has no say in it but by the rules that he
+    /// trusts for it.
+    async fn may_read_elsewhere(
+        &self,
+        caller: &Caller,
+        relative: &[String],
+        whole: &[String],
+    ) -> Result<Vec<bool>>;
 }
 
 /// All collections.

@@ -256,14 +256,6 @@ impl Projects {
             .map(|decision| Decision { rule: format!("{} ({PROJECT_FILE})", decision.rule), ..decision }))
     }
 
-    /// Whether the project could keep the caller from a tool, whatever the call's input is.
-    ///
-    /// # Errors
-    /// Those of [`Projects::matching`].
-    pub async fn could_refuse(&self, session: Uuid, caller: &Caller, facts: &Facts<'_>) -> Result<bool> {
-        Ok(self.rules(session, caller).await?.is_some_and(|rules| rules.could_refuse(facts)))
-    }
-
     /// Adds what the project says to what the rules said, which was `verdict`.
     ///
     /// # Errors
@@ -294,8 +286,11 @@ impl Projects {
         }
     }
 
-    /// The rules of the caller's project, if it has trusted ones.
-    async fn rules(&self, session: Uuid, caller: &Caller) -> Result<Option<Arc<Rules>>> {
+    /// The rules of the caller's project, if it has trusted ones: for who judges many calls at once.
+    ///
+    /// # Errors
+    /// Those of [`Projects::matching`].
+    pub async fn rules(&self, session: Uuid, caller: &Caller) -> Result<Option<Arc<Rules>>> {
         let Some(workspace) = caller.workspace.as_deref() else { return Ok(None) };
         let path = workspace.path();
         let trusted = self.trust.count(caller.uid, path);
