@@ -123,6 +123,15 @@ fn code_of_each_language_runs_apart_from_the_workspace() {
         assert_eq!(ended["stdout"], "/tmp/code\n", "{ended}");
     }
     assert_eq!(fs::read_dir(&bench.home.project).unwrap().count(), 1);
+    // What it writes is a limit like the others.
+    let input = |output_kib: u32| json!({ "language": "bash", "code": "yes", "output_kib": output_kib });
+    let ended = bench.shim.call("exec_run_code", input(3)).unwrap();
+    let length = ended["stdout"].as_str().unwrap().len();
+    assert_eq!((&ended["ended_by"], length), (&json!("output"), 3 << 10), "{ended}");
+    for none in [0, 4097] {
+        let err = bench.shim.call("exec_run_code", input(none)).unwrap_err();
+        assert!(err.starts_with("invalid_input"), "{none}: {err}");
+    }
 }
 
 #[test]

@@ -33,9 +33,6 @@ const WORKSPACE: &str = "/workspace";
 /// Memory, which is where a command starts that has no copy.
 const SCRATCH: &str = "/tmp";
 
-/// Of stdout or stderr: as much as a command in a slot may write.
-const MOST_BYTES: usize = 4 << 20;
-
 /// How often the client is shown what a command writes.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
@@ -81,6 +78,8 @@ pub struct Apart {
     pub disk_bytes: u64,
     /// Of `/tmp`, which is memory.
     pub scratch_bytes: u64,
+    /// Of stdout, and of stderr: what is kept of both must fit a message to the client.
+    pub output_bytes: usize,
     /// How long it may take.
     pub most: Duration,
 }
@@ -194,7 +193,7 @@ impl Client {
         let attached = self.ask(about, self.docker.attach_container(id, Some(options))).await?;
         let began = Instant::now();
         self.ask(about, self.docker.start_container(id, None::<StartContainerOptions>)).await?;
-        let mut heard = Heard::default();
+        let mut heard = Heard { most_bytes: apart.output_bytes, ..Heard::default() };
         let because = tokio::select! {
             because = self.hear(ctx, id, apart.stdin.as_deref().unwrap_or_default(), attached, &mut heard) => because?,
             because = self.outgrow(id, apart.disk_bytes) => because?,
@@ -376,6 +375,8 @@ fn in_memory(target: &str, bytes: u64) -> Mount {
 /// What is known of a command while it runs.
 #[derive(Default)]
 struct Heard {
+    /// Of each stream.
+    most_bytes: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     shown_at: Option<Instant>,
@@ -389,8 +390,8 @@ impl Heard {
         let into =
             if matches!(piece, LogOutput::StdErr { .. }) { &mut self.stderr } else { &mut self.stdout };
         into.extend_from_slice(piece.as_ref());
-        let is_full = into.len() > MOST_BYTES;
-        into.truncate(MOST_BYTES);
+        let is_full = into.len() > self.most_bytes;
+        into.truncate(self.most_bytes);
         is_full
     }
 

@@ -29,6 +29,7 @@ impl Containers for InEngine {
             cpu_seconds: Some(limits.cpu_ms / 1000).filter(|seconds| *seconds > 0),
             disk_bytes: limits.disk_bytes,
             scratch_bytes: limits.scratch_bytes,
+            output_bytes: command.output_bytes,
             most: Duration::from_millis(limits.wall_ms),
         };
         let went = self.0.client(ctx).await?.run_apart(&self.0, ctx, &apart).await?;

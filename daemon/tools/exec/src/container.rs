@@ -83,6 +83,8 @@ pub struct Contained {
     pub stdin: Option<String>,
     /// What it may use.
     pub limits: Limits,
+    /// Of stdout, and of stderr: it is ended when it writes more.
+    pub output_bytes: usize,
 }
 
 impl Contained {
@@ -126,6 +128,7 @@ impl Contained {
             environment: program.environment.clone(),
             stdin: task.stdin.map(str::to_owned),
             limits: task.limits,
+            output_bytes: task.output_bytes,
         })
     }
 }

@@ -18,7 +18,7 @@ pub enum EndedBy {
     Cpu,
     /// `disk_mib`, or a disk that it almost filled.
     Disk,
-    /// It wrote more than 4 MiB to one of them; the rest is lost.
+    /// It wrote more than `output_kib`, or 4 MiB, to one of them; the rest is lost.
     Output,
     /// The host, or the end of the daemon.
     Host,

@@ -15,7 +15,7 @@ use tokio::{io::AsyncReadExt as _, net::unix::pipe, sync::Notify, task::JoinHand
 const LONGEST_LINE: usize = 64 << 10;
 
 /// Of stdout or stderr. A command that writes more is ended: what is kept of both must fit a message to the client.
-const MOST_BYTES: usize = 4 << 20;
+pub(crate) const MOST_BYTES: usize = 4 << 20;
 
 /// After the end of a command its pipes are closed, unless it handed them to somebody outside.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -33,8 +33,8 @@ struct Shared {
 }
 
 impl Capture {
-    /// Reads from a new pipe, whose other end is returned. `changed` is told when something came.
-    pub(crate) fn start(changed: &Arc<Notify>) -> io::Result<(Self, OwnedFd)> {
+    /// Reads up to `most` bytes from a new pipe, whose other end is returned. `changed` is told when something came.
+    pub(crate) fn start(changed: &Arc<Notify>, most: usize) -> io::Result<(Self, OwnedFd)> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&read, true)?;
         let mut read = pipe::Receiver::from_owned_fd(read)?;
@@ -48,7 +48,7 @@ impl Capture {
                     return Ok(());
                 }
                 let mut bytes = into.bytes();
-                let room = (MOST_BYTES - bytes.len()).min(length);
+                let room = most.saturating_sub(bytes.len()).min(length);
                 bytes.extend_from_slice(buffer.get(..room).unwrap_or_default());
                 if room < length {
                     into.is_full.store(true, Ordering::Relaxed);

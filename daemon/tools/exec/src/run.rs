@@ -6,7 +6,7 @@ use crate::{
     limits::More,
     network::{Network, Open},
     outcome::{EndedBy, Output},
-    output::Capture,
+    output::{Capture, MOST_BYTES},
     program::{Interpreter, Program},
 };
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -104,6 +104,7 @@ impl Input {
             program: self.program(),
             stdin: self.stdin.as_deref(),
             limits: self.limits.with(self.timeout_seconds, self.memory_mib),
+            output_bytes: MOST_BYTES,
             network: &self.network,
             preview: None,
             is_apart: false,
@@ -171,6 +172,8 @@ pub(crate) struct Task<'a> {
     pub(crate) program: Program<'a>,
     pub(crate) stdin: Option<&'a str>,
     pub(crate) limits: Limits,
+    /// Of stdout, and of stderr: it is ended when it writes more.
+    pub(crate) output_bytes: usize,
     pub(crate) network: &'a Network,
     /// Where to write what it would change, if it is to change nothing.
     pub(crate) preview: Option<BorrowedFd<'a>>,
@@ -189,8 +192,8 @@ pub(crate) async fn in_slot(host: &Host, ctx: &CallCtx, task: &Task<'_>) -> Resu
     let pipes = |err| Error::unavailable("the command cannot be given its streams").with_source(err);
     let changed = Arc::new(Notify::new());
     let stdin = stdin(task.stdin).map_err(pipes)?;
-    let (stdout, write_stdout) = Capture::start(&changed).map_err(pipes)?;
-    let (stderr, write_stderr) = Capture::start(&changed).map_err(pipes)?;
+    let (stdout, write_stdout) = Capture::start(&changed, task.output_bytes).map_err(pipes)?;
+    let (stderr, write_stderr) = Capture::start(&changed, task.output_bytes).map_err(pipes)?;
     let stdio = [stdin.as_fd(), write_stdout.as_fd(), write_stderr.as_fd()];
     let mut running = host.slots.run(command, stdio).await?;
     // Whoever holds an end keeps the reader waiting.

@@ -6,6 +6,7 @@ use crate::{
     limits::More,
     network::Network,
     outcome::Output,
+    output::MOST_BYTES,
     program::{Interpreter, Program},
     run::Task,
 };
@@ -22,6 +23,10 @@ const fn default_timeout() -> u32 {
 
 const fn default_memory() -> u32 {
     2048
+}
+
+const fn default_output() -> u32 {
+    4096
 }
 
 /// What the code is written in; its toolchain must be there.
@@ -66,6 +71,10 @@ pub(crate) struct Input {
     /// More limits.
     #[serde(default)]
     limits: More,
+    /// Most of stdout, and of stderr, in KiB; it is ended when it writes more.
+    #[serde(default = "default_output")]
+    #[schemars(range(min = 1, max = 4096))]
+    output_kib: u32,
     /// Ways out, which a human may have to allow.
     #[serde(default)]
     network: Network,
@@ -129,6 +138,7 @@ impl Tool for ExecRunCode {
             program: input.program(),
             stdin: input.stdin.as_deref(),
             limits: input.limits.with(input.timeout_seconds, input.memory_mib),
+            output_bytes: usize::try_from(input.output_kib).unwrap_or(MOST_BYTES >> 10) << 10,
             network: &input.network,
             preview: None,
             is_apart: true,

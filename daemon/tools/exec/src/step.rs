@@ -3,6 +3,7 @@
 use crate::{
     Host, Network, Output,
     limits::More,
+    output::MOST_BYTES,
     program::{Interpreter, Program},
     run::{Task, in_slot},
 };
@@ -56,6 +57,7 @@ impl Host {
             program: step.program(),
             stdin: None,
             limits: More::default().with(step.timeout_seconds, step.memory_mib),
+            output_bytes: MOST_BYTES,
             network: step.network,
             preview: None,
             is_apart: false,

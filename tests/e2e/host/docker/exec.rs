@@ -91,6 +91,9 @@ fn a_command_in_a_container_has_a_copy_of_the_workspace_and_is_limited() {
     let ran =
         shim.call("exec_run_code", code("while :; do :; done", json!({ "timeout_seconds": 1 }))).unwrap();
     assert_eq!(ran["ended_by"], "timeout", "{ran}");
+    let ran = shim.call("exec_run_code", code("yes", json!({ "output_kib": 2 }))).unwrap();
+    let length = ran["stdout"].as_str().unwrap().len();
+    assert_eq!((&ran["ended_by"], length), (&json!("output"), 2 << 10), "{ran}");
     let err = shim.call("exec_run_code", code("true", json!({ "image": null }))).unwrap_err();
     assert!(err.contains("give `image`"), "{err}");
     // Each container is gone.
