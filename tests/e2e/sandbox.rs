@@ -42,6 +42,36 @@ fn a_command_says_how_it_ended() {
     assert_eq!(ended["stdout"], json!(format!("in\n{}\nx arg\n", bench.home.project.display())), "{ended}");
 }
 
+/// The children of a process that have not ended yet.
+fn children(pid: u32) -> Vec<u32> {
+    let all = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let is_alive = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The state follows the name, which may hold any character (proc_pid_stat(5)).
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
+    all.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_alive).collect()
+}
+
+#[test]
+fn a_slot_that_was_ended_as_it_waited_refuses_no_command() {
+    let mut bench = Bench::new();
+    bench.bash("true");
+    let [broker] = bench.daemon.children()[..] else { panic!("{:?}", bench.daemon.children()) };
+    wait_until(|| children(broker).len() == skynet_sandbox::WARM);
+    // As the kernel does where memory is short. The broker may just be making another one.
+    wait_until(|| {
+        let all = children(broker);
+        for pid in &all {
+            let pid = Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+            // It may have ended.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        all.is_empty()
+    });
+    assert_eq!(bench.bash("echo on")["stdout"], "on\n");
+}
+
 #[test]
 fn hands_get_so_much_memory_and_no_more() {
     let mut bench = Bench::new();

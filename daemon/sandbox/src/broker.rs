@@ -256,12 +256,30 @@ impl Broker<'_> {
             let (opened, of_user) = self.place(&mut run, claimed)?;
             (workspace, home) = (Some(opened), of_user);
         }
-        let slot = self.warm.pop_front().map_or_else(|| self.maker.slot(), Ok);
-        let slot = slot.map_err(|err| Refusal::new("namespaces", err))?;
+        let slot = self.next_slot()?;
         let own = workspace.iter().chain(&preview).chain(&certificates).chain(&home);
         let descriptors: Vec<BorrowedFd<'_>> = stdio.iter().chain(own).map(AsFd::as_fd).collect();
-        slot.run(run, &descriptors).map_err(|err| Refusal::new("slot", err))?;
-        Ok(Body::Slot(slot))
+        let handed = slot.run(run, &descriptors);
+        let body = Body::Slot(slot);
+        match handed {
+            Ok(()) => Ok(body),
+            Err(err) => {
+                self.bury(body);
+                Err(Refusal::new("slot", err))
+            }
+        }
+    }
+
+    /// One that waits for a command, or a new one. A host that is short of memory ends those that wait before anything
+    /// else, and one that is gone is no reason to refuse a command.
+    fn next_slot(&mut self) -> Result<Slot, Refusal> {
+        while let Some(slot) = self.warm.pop_front() {
+            if slot.is_alive() {
+                return Ok(slot);
+            }
+            self.bury(Body::Slot(slot));
+        }
+        self.maker.slot().map_err(|err| Refusal::new("namespaces", err))
     }
 
     /// As whom it runs, unless that is the broker's own user.

@@ -104,8 +104,7 @@ impl Groups {
     /// Whether there are still some to remove.
     pub(crate) fn sweep(&mut self) -> bool {
         // One in which a process is still ending is busy.
-        self.ending
-            .retain(|group| fs::remove_dir(group.memory.path()).is_err() || group.remove_pids().is_err());
+        self.ending.retain(|group| group.remove().is_err());
         !self.ending.is_empty()
     }
 }
@@ -203,12 +202,15 @@ impl Group {
         self.pids.set_pid_max(MaxValue::Value(number(processes)?)).map_err(io::Error::other)
     }
 
-    fn remove_pids(&self) -> io::Result<()> {
-        match fs::remove_dir(self.pids.path()) {
-            // The same directory as that of memory.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+    fn remove(&self) -> io::Result<()> {
+        for half in [self.memory.path(), self.pids.path()] {
+            match fs::remove_dir(half) {
+                // The same directory in version 2, and one that went before the other was empty or that somebody else removed.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod broker;
 mod check;
+mod child;
 mod groups;
 mod homes;
 mod identity;

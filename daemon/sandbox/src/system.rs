@@ -1,12 +1,12 @@
 //! The broker of the whole host: it accepts the clients itself and notes who they are, so that what is done for them later
 //! is done as them, whatever the daemon says.
 
-use crate::{identity, slot::Refusal, syscall};
+use crate::{child::Child, identity, slot::Refusal, syscall};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
-    net::{SocketFlags, accept_with, sockopt::socket_peercred},
-    process::{Pid, Signal, kill_process},
+    net::{SocketFlags, accept_with},
     thread::CapabilitySet,
 };
 use skynet_core::{Error, ErrorKind, Result as CoreResult, workspace::place_of};
@@ -97,23 +97,16 @@ impl Wish<'_> {
     }
 }
 
-/// A process that opens something as somebody.
+/// A process that opens something as somebody. It ends by itself once it has answered.
 struct Opening {
     id: u64,
     /// [`Wish::what`].
     what: &'static str,
     is_directory: bool,
     connection: u64,
-    pid: Pid,
+    _child: Child,
     socket: BlockingSocket,
     since: Instant,
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        // It ends by itself once it has answered.
-        let _ = kill_process(self.pid, Signal::KILL);
-    }
 }
 
 impl System {
@@ -269,13 +262,13 @@ impl System {
             return Err(Refusal::command(ErrorKind::Unavailable, message));
         }
         let started = start_opening(identity, id, wish).map_err(|err| Refusal::new("workspace", err))?;
-        let (pid, socket) = started;
+        let (child, socket) = started;
         self.openings.push(Opening {
             id,
             what: wish.what(),
             is_directory: matches!(wish, Wish::Directory(_)),
             connection,
-            pid,
+            _child: child,
             socket,
             since: Instant::now(),
         });
@@ -320,15 +313,16 @@ impl System {
 
 /// Who connected: user, group, process, and other groups.
 fn credentials(socket: &OwnedFd) -> io::Result<(u32, u32, u32, Vec<u32>)> {
-    let peer = socket_peercred(socket)?;
-    let pid = u32::try_from(peer.pid.as_raw_pid()).map_err(io::Error::other)?;
-    Ok((peer.uid.as_raw(), peer.gid.as_raw(), pid, syscall::peer_groups(socket.as_fd())?))
+    let peer = getsockopt(socket, PeerCredentials)?;
+    // 0 of one that is in a namespace of processes where this one sees none.
+    let pid = u32::try_from(peer.pid()).map_err(io::Error::other)?;
+    Ok((peer.uid(), peer.gid(), pid, syscall::peer_groups(socket.as_fd())?))
 }
 
-fn start_opening(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result<(Pid, BlockingSocket)> {
+fn start_opening(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result<(Child, BlockingSocket)> {
     let (ours, theirs) = channel::pair()?;
     if let Some(pid) = syscall::clone_process(0, None)? {
-        return Ok((pid, BlockingSocket::new(ours)));
+        return Ok((Child::hold(pid)?, BlockingSocket::new(ours)));
     }
     drop(ours);
     // What the broker has open is not this user's.

@@ -17,6 +17,7 @@ mod watch;
 mod worktree;
 
 use crate::{
+    child::Child,
     groups::{Gate, Group, Groups},
     identity,
     seccomp::Filters,
@@ -25,9 +26,7 @@ use crate::{
 use allowance::{Allowance, is_ordered_to_end};
 use rustix::{
     fs::Mode,
-    process::{
-        DumpableBehavior, Gid, Pid, PidfdFlags, Signal, Uid, getgid, getuid, pidfd_open, pidfd_send_signal,
-    },
+    process::{DumpableBehavior, Gid, Pid, Signal, Uid, getgid, getuid},
 };
 use skynet_core::ErrorKind;
 use skynet_sandbox::{
@@ -140,11 +139,19 @@ impl Maker {
         } else {
             syscall::NAMESPACES
         };
-        match syscall::clone_process(namespaces, None)? {
-            Some(pid) => Ok(Slot { pid, socket: BlockingSocket::new(ours), group }),
-            None => {
+        let made = match syscall::clone_process(namespaces, None) {
+            Ok(Some(pid)) => Child::hold(pid),
+            Ok(None) => {
                 drop(ours);
                 live(self, theirs, uid, gid, group.as_ref())
+            }
+            Err(err) => Err(err),
+        };
+        match made {
+            Ok(child) => Ok(Slot { child, socket: BlockingSocket::new(ours), group }),
+            Err(err) => {
+                self.bury(group);
+                Err(err)
             }
         }
     }
@@ -152,10 +159,20 @@ impl Maker {
     /// Starts a process that asks about the host: it is confined like a command, but sees the host.
     pub(crate) fn host(&mut self, run: &Run, stdio: &[OwnedFd; 3]) -> Result<Resident, Refusal> {
         let group = self.groups.as_mut().map(Groups::make).transpose().layer("control group")?;
-        if let Some(group) = &group {
+        match self.start_host(run, stdio, group.as_ref()) {
+            Ok(child) => Ok(Resident { child, group }),
+            Err(refusal) => {
+                self.bury(group);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn start_host(&self, run: &Run, stdio: &[OwnedFd; 3], group: Option<&Group>) -> Result<Child, Refusal> {
+        if let Some(group) = group {
             group.limit(run.limits.memory_bytes, run.limits.processes).layer("control group")?;
         }
-        let gate = group.as_ref().map(Group::gate).transpose().layer("control group")?;
+        let gate = group.map(Group::gate).transpose().layer("control group")?;
         let become_host = || {
             gate.as_ref().map_or(Ok(()), Gate::enter).layer("control group")?;
             if let Some(identity) = &run.identity {
@@ -171,8 +188,7 @@ impl Maker {
         };
         let birthplace = gate.as_ref().and_then(Gate::birthplace);
         let pid = command::start_in(birthplace, run.id, become_host)?;
-        let handle = pidfd_open(pid, PidfdFlags::empty()).layer("lifetime")?;
-        Ok(Resident { pid, handle, group })
+        Child::hold(pid).layer("lifetime")
     }
 
     /// What is executed of ours, if it is something of ours.
@@ -205,9 +221,10 @@ impl Maker {
     }
 }
 
-/// The broker's end of a slot. The slot dies with it.
+/// The broker's end of a slot. The slot dies with it, and with it every process of its pid namespace (pid_namespaces(7)). The
+/// broker buries it when it is gone: that can take a while, and others wait.
 pub(crate) struct Slot {
-    pid: Pid,
+    child: Child,
     socket: BlockingSocket,
     group: Option<Group>,
 }
@@ -237,7 +254,11 @@ impl Slot {
 
     /// Its first process, which no other of it outlives.
     pub(crate) const fn pid(&self) -> Pid {
-        self.pid
+        self.child.pid()
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.child.is_alive()
     }
 
     pub(crate) const fn take_group(&mut self) -> Option<Group> {
@@ -251,25 +272,15 @@ impl AsFd for Slot {
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // Every process of its pid namespace dies with it (pid_namespaces(7)). It may be dead already.
-        // The broker buries it when it is gone: that can take a while, and others wait.
-        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-    }
-}
-
 /// A process without namespaces of its own; killed when dropped.
 pub(crate) struct Resident {
-    pid: Pid,
-    /// Readable once it has ended (pidfd_open(2)).
-    handle: OwnedFd,
+    child: Child,
     group: Option<Group>,
 }
 
 impl Resident {
     pub(crate) const fn pid(&self) -> Pid {
-        self.pid
+        self.child.pid()
     }
 
     pub(crate) const fn take_group(&mut self) -> Option<Group> {
@@ -277,20 +288,13 @@ impl Resident {
     }
 
     pub(crate) fn kill(&self) {
-        // It may have ended.
-        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        self.child.kill();
     }
 }
 
 impl AsFd for Resident {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
-    }
-}
-
-impl Drop for Resident {
-    fn drop(&mut self) {
-        self.kill();
+        self.child.as_fd()
     }
 }
 
