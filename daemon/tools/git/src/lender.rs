@@ -53,6 +53,10 @@ const UNKNOWN_USER: [&str; 8] = [
 /// Those of OpenSSH for a host that is not the one it knows.
 const UNKNOWN_HOST: &str = "Host key verification failed";
 
+/// Those of Git's TLS, of either of its libraries, for a host that does not show that it is the one of that name.
+const UNKNOWN_CERTIFICATE: [&str; 3] =
+    ["SSL certificate problem", "certificate verification failed", "certificate subject name"];
+
 /// What the helper asks.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Question {
@@ -217,6 +221,11 @@ impl Lender {
         if is_about(UNKNOWN_HOST) {
             return Error::denied(format!(
                 "the host of the remote is not known, or has another key than `~/.ssh/known_hosts` says, which has to be a regular file; its user connects to it once with `ssh` and compares the fingerprint ({said})"
+            ));
+        }
+        if UNKNOWN_CERTIFICATE.into_iter().any(is_about) {
+            return Error::denied(format!(
+                "the certificate of the remote is not of an authority that this host trusts, not for this name, or not valid now; an administrator has the host trust the authority, as with `update-ca-certificates`, and nothing that a repository says changes that ({said})"
             ));
         }
         if !UNKNOWN_USER.into_iter().any(is_about) {
