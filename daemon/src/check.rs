@@ -54,7 +54,7 @@ pub(crate) fn all(config: &Config, home: &Path) -> Result<()> {
     config.policy.rules(home)?.check(&registry)?;
     config.plan()?;
     config.secrets.check(home)?;
-    config.git.agent(home)?;
+    config.git.lending(home)?;
     config.docker.check(home)?;
     config.cache.check()?;
     config.models.check()?;

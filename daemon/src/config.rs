@@ -1,6 +1,6 @@
 //! The configuration: TOML with drop-ins. Errors name file, line and the nearest valid key.
 
-use crate::{accept, boot::NO_HOME};
+use crate::{accept, agent::Lending, boot::NO_HOME};
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,6 @@ use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 use toml::{Table, Value};
@@ -191,26 +190,32 @@ pub(crate) struct Git {
     /// Where the SSH agent of the one user listens, like `/run/user/1000/openssh_agent`: lent to each call for a remote by
     /// SSH that a human confirmed, where no private key is kept for its host.
     pub(crate) ssh_agent: Option<PathBuf>,
+    /// For the daemon of a host: whether the SSH agent that a client's environment names (`SSH_AUTH_SOCK`) is lent in the same
+    /// way, each to calls of its own user.
+    pub(crate) lend_ssh_agents: bool,
 }
 
 impl Git {
-    /// The agent, for the user whose home is `home`.
+    /// Whose agent is lent, where the one user's home is `home`.
     ///
     /// # Errors
-    /// Where there is not one user, or when it is no absolute path.
-    pub(crate) fn agent(&self, home: &Path) -> skynet_core::Result<Option<Arc<Path>>> {
-        let Some(socket) = &self.ssh_agent else { return Ok(None) };
-        if home == Path::new(NO_HOME) {
-            return Err(skynet_core::Error::invalid_input(
-                "`git.ssh_agent` is for the daemon of one user, and this one serves a host; its users keep private keys by `skynetctl secret set`",
-            ));
+    /// For what is said of a daemon of another kind, or when the agent is at no absolute path.
+    pub(crate) fn lending(&self, home: &Path) -> skynet_core::Result<Lending> {
+        let wrong = skynet_core::Error::invalid_input;
+        match (&self.ssh_agent, home == Path::new(NO_HOME)) {
+            (Some(_), true) => Err(wrong(
+                "`git.ssh_agent` is for the daemon of one user, and this one serves a host; `git.lend_ssh_agents = true` lends to each user the agent that his client names",
+            )),
+            (None, true) if self.lend_ssh_agents => Ok(Lending::OfCallers),
+            (_, false) if self.lend_ssh_agents => Err(wrong(
+                "`git.lend_ssh_agents` is for the daemon of a host; for that of one user `git.ssh_agent` names his agent",
+            )),
+            (None, _) => Ok(Lending::Never),
+            (Some(socket), false) if socket.is_absolute() => Ok(Lending::At(socket.as_path().into())),
+            (Some(_), false) => {
+                Err(wrong("`git.ssh_agent` is an absolute path, as `echo $SSH_AUTH_SOCK` prints it"))
+            }
         }
-        if !socket.is_absolute() {
-            return Err(skynet_core::Error::invalid_input(
-                "`git.ssh_agent` is an absolute path, as `echo $SSH_AUTH_SOCK` prints it",
-            ));
-        }
-        Ok(Some(socket.as_path().into()))
     }
 }
 
@@ -482,14 +487,19 @@ mod tests {
 
     #[test]
     fn the_agent_of_one_user_is_lent() {
-        let agent = |socket: &str, home: &str| {
-            let config = load_files(&[("config.toml", &format!("[git]\nssh_agent = '{socket}'\n"))]).unwrap();
-            config.git.agent(Path::new(home))
+        let lending = |text: &str, home: &str| {
+            let config = load_files(&[("config.toml", &format!("[git]\n{text}\n"))]).unwrap();
+            config.git.lending(Path::new(home))
         };
-        assert_eq!(agent("/run/agent", "/home/ann").unwrap().as_deref(), Some(Path::new("/run/agent")));
-        assert!(agent("agent", "/home/ann").is_err());
-        assert!(agent("/run/agent", NO_HOME).unwrap_err().message.contains("serves a host"));
-        assert_eq!(load_files(&[]).unwrap().git.agent(Path::new(NO_HOME)).unwrap(), None);
+        let (own, each) = ("ssh_agent = '/run/agent'", "lend_ssh_agents = true");
+        assert_eq!(lending(own, "/home/ann").unwrap(), Lending::At(Path::new("/run/agent").into()));
+        assert!(lending("ssh_agent = 'agent'", "/home/ann").is_err());
+        assert!(lending(own, NO_HOME).unwrap_err().message.contains("serves a host"));
+        assert_eq!(lending(each, NO_HOME).unwrap(), Lending::OfCallers);
+        assert!(lending(each, "/home/ann").unwrap_err().message.contains("`git.ssh_agent`"));
+        for home in ["/home/ann", NO_HOME] {
+            assert_eq!(lending("", home).unwrap(), Lending::Never);
+        }
     }
 
     #[test]

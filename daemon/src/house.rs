@@ -1,6 +1,7 @@
 //! What a daemon is made of, opened and wired once. It serves nobody: that is [`crate::boot`].
 
 use crate::{
+    agent::Agents,
     boot::{NO_HOME, beside_this_program},
     calls::Calls,
     choices::Stored,
@@ -144,7 +145,10 @@ impl House {
                     runner,
                     vault,
                     Keeper::start(services.keyring.clone(), config.secrets.oauth.rest()),
-                    config.git.agent(door.home().unwrap_or(Path::new(NO_HOME)))?,
+                    Agents::new(
+                        door.slots.clone(),
+                        config.git.lending(door.home().unwrap_or(Path::new(NO_HOME)))?,
+                    ),
                 )),
                 habits,
                 factor,

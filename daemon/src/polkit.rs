@@ -45,6 +45,16 @@ impl Polkit {
                 "polkit is asking you about a call already; answer that first",
             ));
         };
+        // Polkit looks at the process by its number, which is its own while it lives.
+        let is_there = || {
+            let is_there = peer.connection.process().is_there();
+            is_there.then_some(()).ok_or_else(|| {
+                Status::permission_denied(
+                    "the process that wants to approve has ended, so polkit cannot vouch for it",
+                )
+            })
+        };
+        is_there()?;
         let left =
             Duration::try_from(approval.expires_at.duration_since(Timestamp::now())).unwrap_or_default();
         let answer = timeout(left, check(peer, approval)).await;
@@ -57,7 +67,7 @@ impl Polkit {
             ))
         })?;
         if answer.is_authorized {
-            return Ok(());
+            return is_there();
         }
         let why = if answer.is_challenge {
             "polkit wants to see that it is you, and found nothing to ask you with: run it on a terminal, or in a session with an agent of polkit"

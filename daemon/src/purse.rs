@@ -1,7 +1,7 @@
 //! Secrets that commands are given: those that are kept here or in a vault, access tokens of providers, and variables of encrypted files of the workspace. Each is
 //! known to the scanner before it leaves here, and leaves for no command that could reach a host it is not for.
 
-use crate::{credentials::covers, reading::read};
+use crate::{agent::Agents, credentials::covers, reading::read};
 use serde_json::{Map, Value};
 use skynet_core::{Error, ErrorKind, Result, ctx::Origin, registry::Run};
 use skynet_oauth::{Error as OauthError, Keeper};
@@ -10,7 +10,7 @@ use skynet_secrets::{
     environment,
 };
 use skynet_vault::{Error as VaultError, Owner, Place, Vault};
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ pub(crate) struct Purse {
     hands: Arc<dyn Run>,
     vault: Option<Arc<Vault>>,
     keeper: Arc<Keeper>,
-    agent: Option<Arc<Path>>,
+    agents: Agents,
     /// Of those who wait for the vault, which hold a thread each.
     places: Arc<Semaphore>,
 }
@@ -45,14 +45,14 @@ impl Purse {
         hands: Arc<dyn Run>,
         vault: Option<Arc<Vault>>,
         keeper: Arc<Keeper>,
-        agent: Option<Arc<Path>>,
+        agents: Agents,
     ) -> Self {
-        Self { keyring, hands, vault, keeper, agent, places: Arc::new(Semaphore::new(MOST_AT_THE_VAULT)) }
+        Self { keyring, hands, vault, keeper, agents, places: Arc::new(Semaphore::new(MOST_AT_THE_VAULT)) }
     }
 
-    /// Where the user's SSH agent listens, if it is lent.
-    pub(crate) const fn agent(&self) -> Option<&Arc<Path>> {
-        self.agent.as_ref()
+    /// SSH agents of users, for calls that may borrow them.
+    pub(crate) const fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// Keeps access tokens of providers fresh.

@@ -11,10 +11,15 @@ use skynet_catalog::Catalog;
 use skynet_core::Caller;
 use skynet_hands::Pool;
 use skynet_proto::{
-    ClientMessage, ENVELOPE_VERSION, Reply, ServerMessage, Welcome, client_message::Kind,
+    ClientMessage, ENVELOPE_VERSION, Hello, Reply, ServerMessage, Welcome, client_message::Kind,
     relay_server::Relay, server_message,
 };
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +31,9 @@ const ORPHANS_LIVE: Duration = Duration::from_secs(60);
 
 /// Replies on their way to one shim.
 const OUTBOUND_FRAMES: usize = 64;
+
+/// In bytes, with its end (limits.h).
+const LONGEST_PATH: usize = 4096;
 
 /// What an attached session stands on.
 #[derive(Clone)]
@@ -47,6 +55,13 @@ pub(crate) struct Desk {
 pub(crate) fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
     let peer = request.extensions().get::<Peer>().cloned();
     peer.ok_or_else(|| Status::permission_denied("the connection has no credentials"))
+}
+
+/// Where a client says that its user's SSH agent listens; nobody but that user opens it.
+fn agent_of(hello: &Hello) -> Option<Arc<Path>> {
+    let named = Some(PathBuf::from(&hello.ssh_agent));
+    // A name that is none, or longer than any (path_resolution(7), `PATH_MAX`), is not kept.
+    named.filter(|path| path.is_absolute() && path.as_os_str().len() < LONGEST_PATH).map(Arc::from)
 }
 
 #[tonic::async_trait]
@@ -75,6 +90,7 @@ impl Relay for Desk {
             .map_err(|_| Status::invalid_argument("a session id has 16 bytes"))?;
         // First of all: who is attached is detached by the conversation alone.
         let caller = self.caller(&peer, "unknown", Some(&hello.workspace)).await?;
+        let caller = Caller { ssh_agent: agent_of(&hello), ..caller };
         self.sessions
             .attach(session, peer.uid, peer.pid, &hello.workspace)
             .map_err(|err| Status::permission_denied(err.to_string()))?;
@@ -120,6 +136,7 @@ impl Desk {
             token: None,
             home: person.home,
             connection: peer.connection.clone(),
+            ssh_agent: None,
         })
     }
 

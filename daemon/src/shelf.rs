@@ -1,7 +1,7 @@
 //! What a running call hands out is put on a shelf, and what was kept of earlier ones is taken from it.
 
 use crate::{
-    agent, credentials,
+    credentials,
     purse::{Purse, Wanting},
     standing,
 };
@@ -144,21 +144,7 @@ impl Outbox for Shelf {
 
     async fn agent(&self, is_confirmed: bool) -> Result<OwnedFd> {
         self.check_secrets()?;
-        let Some(socket) = self.purse.agent() else {
-            return Err(Error::not_found(
-                "no SSH agent is lent: `git.ssh_agent` of the configuration names none",
-            ));
-        };
-        // It signs for whoever has it.
-        if !is_confirmed {
-            return Err(Error::denied(
-                "the SSH agent of its user is lent to calls that a human confirms, and a rule or a grant allowed this one without asking",
-            ));
-        }
-        let lent = agent::lend(socket).await.map_err(|err| {
-            Error::unavailable(format!("the SSH agent at `{}` does not answer", socket.display()))
-                .with_source(err)
-        })?;
+        let lent = self.purse.agents().lend(&self.caller, is_confirmed).await?;
         self.note_secret(AGENT);
         Ok(lent)
     }

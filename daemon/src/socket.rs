@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
 use skynet_core::Connection;
 use skynet_proto::{socket::check_private, stream::QuietStream};
-use skynet_sandbox::{Arrival, Slots};
+use skynet_sandbox::{Arrival, Slots, peer::process_of};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice},
@@ -146,12 +146,12 @@ pub(crate) type Clients = Pin<Box<dyn Stream<Item = io::Result<Client>> + Send>>
 
 /// The connections of this uid; others are dropped at once.
 pub(crate) fn accept_own(listener: UnixListener, uid: u32) -> Clients {
-    let connection = Connection::own();
     let accepted = UnixListenerStream::new(listener).filter_map(move |accepted| {
         let client = accepted.and_then(|stream| {
             let credentials = stream.peer_cred()?;
             let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
-            let peer = Peer { uid: credentials.uid(), pid, connection: connection.clone() };
+            let connection = Connection::of(process_of(&stream));
+            let peer = Peer { uid: credentials.uid(), pid, connection };
             Ok(Client {
                 stream: QuietStream::new(stream)?,
                 peer,
@@ -173,9 +173,9 @@ pub(crate) fn accept_own(listener: UnixListener, uid: u32) -> Clients {
 pub(crate) fn accept_noted(arrivals: mpsc::Receiver<Arrival>, slots: &Arc<Slots>) -> Clients {
     let slots = slots.clone();
     let accepted = ReceiverStream::new(arrivals).map(move |arrival| {
-        let Arrival { connection, uid, pid, socket, is_void } = arrival;
+        let Arrival { connection, uid, pid, process, socket, is_void } = arrival;
         let slots = slots.clone();
-        let connection = Connection::noted(connection, move |number| {
+        let connection = Connection::noted(connection, process, move |number| {
             let slots = slots.clone();
             tokio::spawn(async move { slots.release(number).await });
         });

@@ -217,6 +217,7 @@ impl Workbench {
             token: None,
             home: Path::new("/nonexistent").into(),
             connection: Connection::own(),
+            ssh_agent: None,
         }
     }
 

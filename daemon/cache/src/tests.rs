@@ -18,6 +18,7 @@ fn caller(uid: u32) -> Caller {
         token: None,
         home: Arc::from(Path::new("/nonexistent")),
         connection: Connection::own(),
+        ssh_agent: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! One call on its way through the pipeline, who makes it, and what comes back.
 
-use crate::{Canonical, Effect, Entry, Error, JobLimit, Outbox, Result, Usage, Workspace, change::Changed};
+use crate::{
+    Canonical, Effect, Entry, Error, JobLimit, Outbox, Result, Usage, Workspace, change::Changed,
+    process::Process,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -71,6 +74,8 @@ pub struct Caller {
     pub home: Arc<Path>,
     /// What the sandbox knows it by.
     pub connection: Arc<Connection>,
+    /// Where his client says that his SSH agent listens. Nobody's word but his, so it is opened as he.
+    pub ssh_agent: Option<Arc<Path>>,
 }
 
 /// A group of users.
@@ -82,24 +87,37 @@ pub struct Group {
     pub name: Arc<str>,
 }
 
-/// A client that the broker of the whole host noted: what is done for it as its user cites the number. It is known there
+/// A client. What is done for one that the broker of the whole host noted cites the number, as its user; it is known there
 /// until the last of those who may still act for it is gone.
 pub struct Connection {
     number: u64,
+    process: Process,
     release: Option<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 impl Connection {
-    /// Of a daemon that has one user, as whom everything is done.
+    /// Of a daemon that has one user, as whom everything is done, with nobody in particular.
     #[must_use]
     pub fn own() -> Arc<Self> {
-        Arc::new(Self { number: 0, release: None })
+        Self::of(Process::Numbered)
     }
 
-    /// The one of that number; at its end `release` is called with it.
+    /// The same, with a process of that user's.
     #[must_use]
-    pub fn noted(number: u64, release: impl Fn(u64) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { number, release: Some(Box::new(release)) })
+    pub fn of(process: Process) -> Arc<Self> {
+        Arc::new(Self { number: 0, process, release: None })
+    }
+
+    /// The one of that number, with that process; at its end `release` is called with the number.
+    #[must_use]
+    pub fn noted(number: u64, process: Process, release: impl Fn(u64) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { number, process, release: Some(Box::new(release)) })
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub const fn process(&self) -> &Process {
+        &self.process
     }
 
     /// What requests cite; 0 if everything is done as the daemon's own user.
@@ -131,6 +149,17 @@ impl Caller {
             Some(token) => format!("{}/{}", self.uid, token.id),
             None => self.uid.to_string(),
         }
+    }
+
+    /// What is found out about the process that connected, by its number. `None` if there is no such process, or not any more:
+    /// then the number may be another one's.
+    pub fn look_at_process<T>(&self, look: impl FnOnce(u32) -> T) -> Option<T> {
+        let process = self.connection.process();
+        if self.pid == 0 || !process.is_there() {
+            return None;
+        }
+        let seen = look(self.pid);
+        process.is_there().then_some(seen)
     }
 }
 

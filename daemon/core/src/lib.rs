@@ -15,6 +15,7 @@ pub mod kind;
 mod picture;
 pub mod pipeline;
 pub mod place;
+pub mod process;
 pub mod registry;
 mod rename;
 pub mod reserved;

@@ -46,6 +46,7 @@ fn caller(workspace: Workspace) -> Caller {
         token: None,
         home: Path::new("/nonexistent").into(),
         connection: skynet_core::Connection::own(),
+        ssh_agent: None,
     }
 }
 

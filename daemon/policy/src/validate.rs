@@ -104,7 +104,8 @@ impl Layer for Validate {
         let verdict = rules.judge_command(call, &input, verdict)?;
         self.projects.judge(call, &input, verdict).await?;
         // Last, because nothing that is said before it takes it back.
-        if let Some(why) = call.tool.must_ask(&input, Some(call.caller.pid))? {
+        let of_process = call.caller.look_at_process(|pid| call.tool.must_ask(&input, Some(pid)));
+        if let Some(why) = of_process.unwrap_or_else(|| call.tool.must_ask(&input, None))? {
             // For that it is not lent: whoever has the engine himself uses his own right.
             call.has_lent_engine = false;
             call.must_be_asked(why);

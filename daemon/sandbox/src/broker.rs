@@ -167,8 +167,8 @@ impl Broker<'_> {
             self.hear(index)?;
         }
         if let Some(system) = &mut self.system {
-            for Event { reply, descriptor } in system.attend(&of_system) {
-                let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(|one| one.as_fd()).collect();
+            for Event { reply, descriptors } in system.attend(&of_system) {
+                let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
                 self.daemon.send(&FromBroker::from(reply), &descriptors)?;
             }
         }
@@ -204,23 +204,10 @@ impl Broker<'_> {
                     busy.body.kill(id);
                 }
             }
-            Some(Request::Open(open)) => {
-                let refusal = match &mut self.system {
-                    Some(system) => system.open(&open).err(),
-                    None => Some(Refusal::new("identity", "this broker works for one user")),
-                };
-                if let Some(refusal) = refusal {
-                    self.tell(Reply::Refused(refusal.of(open.id)))?;
-                }
-            }
+            Some(Request::Open(open)) => self.begin_opening(open.id, |system| system.open(&open))?,
+            Some(Request::Agent(open)) => self.begin_opening(open.id, |system| system.lend_agent(&open))?,
             Some(Request::Engine(asked)) => {
-                let refusal = match &mut self.system {
-                    Some(system) => system.connect_engine(asked).err(),
-                    None => Some(Refusal::new("identity", "this broker works for one user")),
-                };
-                if let Some(refusal) = refusal {
-                    self.tell(Reply::Refused(refusal.of(asked.id)))?;
-                }
+                self.begin_opening(asked.id, |system| system.connect_engine(asked))?;
             }
             Some(Request::Release(connection)) => {
                 if let Some(system) = &mut self.system {
@@ -231,6 +218,19 @@ impl Broker<'_> {
             Some(Request::Signal(_)) | None => {}
         }
         Ok(true)
+    }
+
+    /// Has something opened as the user of a connection; what becomes of it is said later.
+    fn begin_opening(
+        &mut self,
+        id: u64,
+        begin: impl FnOnce(&mut System) -> Result<(), Refusal>,
+    ) -> io::Result<()> {
+        let begun = match &mut self.system {
+            Some(system) => begin(system),
+            None => Err(Refusal::new("identity", "this broker works for one user")),
+        };
+        begun.or_else(|refusal| self.tell(Reply::Refused(refusal.of(id))))
     }
 
     /// Hands something over to what runs it.

@@ -1,17 +1,19 @@
 //! The daemon's end: commands go to the broker. A broker of the daemon's own user is started when first needed and
 //! replaced when it dies; that of the whole host is there before the daemon, and hands it the clients.
 
+mod arrival;
 mod opening;
 mod standing;
 
+pub use arrival::Arrival;
 pub use standing::Standing;
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
     job,
     protocol::{
-        Begun, Connected, Ended, FromBroker, Kind, Limits, Network, Opened, Refused, Reply, Request, Run,
-        TerminalSize, ToBroker,
+        Begun, Ended, FromBroker, Kind, Limits, Network, Opened, Refused, Reply, Request, Run, TerminalSize,
+        ToBroker,
     },
 };
 use skynet_core::{Error, ErrorKind, Result, Workspace};
@@ -101,20 +103,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Clients on their way from the broker.
 const ARRIVALS: usize = 64;
-
-/// A client that connected to the broker of the whole host.
-pub struct Arrival {
-    /// What is cited when something is done for it.
-    pub connection: u64,
-    /// Its user, as the kernel told the broker.
-    pub uid: u32,
-    /// Its process.
-    pub pid: u32,
-    /// The connection, a Unix socket.
-    pub socket: OwnedFd,
-    /// Set when the broker that noted it is gone: nothing can be done for it any more, and it must connect again.
-    pub is_void: CancellationToken,
-}
 
 /// Where the broker is.
 enum Source {
@@ -364,12 +352,11 @@ impl Broker {
                     let _ = network.map(|network| network.send(descriptors));
                     continue;
                 }
-                Reply::Connected(Connected { connection, uid, pid }) => {
-                    if let (Some(arrivals), Some(socket)) = (arrivals, descriptors.pop()) {
-                        let is_void = self.is_gone.clone();
-                        let (connection, uid, pid) = (*connection, *uid, *pid);
+                Reply::Connected(connected) => {
+                    let arrival = Arrival::new(*connected, descriptors, self.is_gone.clone());
+                    if let (Some(arrivals), Some(arrival)) = (arrivals, arrival) {
                         // A daemon that stops takes nobody in.
-                        let _ = arrivals.send(Arrival { connection, uid, pid, socket, is_void }).await;
+                        let _ = arrivals.send(arrival).await;
                     }
                     continue;
                 }

@@ -4,10 +4,12 @@
 //! The program `skynet-sandbox` is the broker. It has one thread and little memory, because a slot begins as a copy of
 //! it; it keeps slots warm, hands them commands, and passes on how they ended.
 
+pub mod agent;
 pub mod channel;
 mod client;
 pub mod engine;
 pub mod job;
+pub mod peer;
 pub mod places;
 pub mod preview;
 pub mod protocol;

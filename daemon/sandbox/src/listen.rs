@@ -65,6 +65,7 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
             .iter()
             .map(|name| Ok(user(name)?.uid.as_raw()))
             .collect::<io::Result<_>>()?,
+        lends_agents: options.lend_ssh_agents,
     };
     DirBuilder::new().recursive(true).mode(0o711).create(&options.homes)?;
     check_roots(&options.homes)?;

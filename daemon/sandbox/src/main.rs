@@ -76,6 +76,9 @@ struct SystemOptions {
     /// Where the container engine listens; each caller is connected to the first that is there, with his own rights.
     #[arg(long, value_name = "PATH", default_values = skynet_sandbox::engine::HOST_SOCKETS)]
     engine_socket: Vec<PathBuf>,
+    /// Lend the SSH agent of a user to calls of his, when the daemon asks for that.
+    #[arg(long)]
+    lend_ssh_agents: bool,
     /// Slots that wait for a command.
     #[arg(long, default_value_t = skynet_sandbox::WARM)]
     warm: usize,

@@ -4,7 +4,7 @@
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToBroker {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub request: Option<Request>,
 }
 
@@ -33,6 +33,10 @@ pub enum Request {
     /// Connects to the container engine as the caller. Only a broker of the whole host is asked.
     #[prost(message, tag = "7")]
     Engine(Engine),
+    /// Lends the SSH agent of the caller for as long as the descriptor that answers is open. Only a broker of the whole host is
+    /// asked.
+    #[prost(message, tag = "8")]
+    Agent(Open),
 }
 
 /// A connection to the container engine, as somebody else. Where the engine listens is the broker's to know.
@@ -49,7 +53,7 @@ pub struct Engine {
     pub is_lent: bool,
 }
 
-/// A directory to open, as somebody else.
+/// A directory to open, or an agent to lend, as somebody else.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Open {
     /// The number of the request, of the same row as those of commands.
@@ -223,10 +227,10 @@ pub enum Reply {
     /// Hands were started. Not said of commands.
     #[prost(message, tag = "4")]
     Begun(Begun),
-    /// With a descriptor: a client has connected.
+    /// With a descriptor: a client has connected. With another one, its process (pidfd_open(2)), where the kernel has that.
     #[prost(message, tag = "5")]
     Connected(Connected),
-    /// With a descriptor: a directory is open, or the engine is connected.
+    /// With a descriptor: a directory is open, the engine is connected, or an agent is lent.
     #[prost(message, tag = "6")]
     Opened(Opened),
     /// To a keeper alone, with a descriptor: the other end of the command's terminal.
@@ -277,9 +281,12 @@ pub struct Connected {
     /// Its process.
     #[prost(uint32, tag = "3")]
     pub pid: u32,
+    /// Whether that had ended already when it was looked for.
+    #[prost(bool, tag = "4")]
+    pub has_ended: bool,
 }
 
-/// A directory is open, or the engine is connected.
+/// A directory is open, the engine is connected, or an agent is lent.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Opened {
     /// The request.

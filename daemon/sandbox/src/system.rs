@@ -9,10 +9,12 @@ use rustix::{
     net::{SocketFlags, accept_with},
     thread::CapabilitySet,
 };
-use skynet_core::{Error, ErrorKind, Result as CoreResult, workspace::place_of};
+use skynet_core::{Error, ErrorKind, Result as CoreResult, process::Process, workspace::place_of};
 use skynet_sandbox::{
+    agent::{self, Loan},
     channel::{self, BlockingSocket, Buffer},
     engine,
+    peer::process_of,
     protocol::{Connected, Engine, FromBroker, Identity, Open, Opened, Refused, Reply},
 };
 use std::{
@@ -34,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Directories that are being opened at the same time.
 const MOST_OPENINGS: usize = 64;
 
+/// Agents that are lent at the same time, each by a process of its own.
+const MOST_LENT: usize = 256;
+
 /// What an administrator says of it.
 pub(crate) struct Settings {
     /// Who root is in slots, if anybody.
@@ -44,12 +49,14 @@ pub(crate) struct Settings {
     pub(crate) engine_sockets: Vec<PathBuf>,
     /// Whom it may be lent to.
     pub(crate) engine_users: HashSet<u32>,
+    /// Whether SSH agents are lent at all.
+    pub(crate) lends_agents: bool,
 }
 
 /// What the daemon is to be told.
 pub(crate) struct Event {
     pub(crate) reply: Reply,
-    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 /// Who is connected.
@@ -60,6 +67,7 @@ pub(crate) struct System {
     /// Numbers are never given twice, also not to another daemon.
     next: u64,
     openings: Vec<Opening>,
+    lent: Vec<Lent>,
     buffer: Buffer,
 }
 
@@ -77,36 +85,69 @@ struct Connection {
 enum Wish<'a> {
     Directory(&'a Path),
     Engine(&'a [PathBuf]),
+    Agent(&'a Path),
+}
+
+/// What an opening is for, besides the descriptor that it answers with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Directory,
+    Engine,
+    Agent,
+}
+
+impl Purpose {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Directory => "the directory",
+            Self::Engine => "the container engine",
+            Self::Agent => "the SSH agent",
+        }
+    }
 }
 
 impl Wish<'_> {
-    const fn what(&self) -> &'static str {
+    const fn purpose(&self) -> Purpose {
         match self {
-            Self::Directory(_) => "the directory",
-            Self::Engine(_) => "the container engine",
+            Self::Directory(_) => Purpose::Directory,
+            Self::Engine(_) => Purpose::Engine,
+            Self::Agent(_) => Purpose::Agent,
         }
     }
 
-    fn fulfil(&self) -> CoreResult<OwnedFd> {
+    /// What is handed over, and what is to be done for it from then on.
+    fn fulfil(&self) -> CoreResult<(OwnedFd, Option<Loan>)> {
         match self {
             Self::Directory(path) => {
-                open_directory(path).map_err(|err| Error::from_io(err, &path.to_string_lossy()))
+                let opened = open_directory(path);
+                let opened = opened.map_err(|err| Error::from_io(err, &path.to_string_lossy()))?;
+                Ok((opened, None))
             }
-            Self::Engine(sockets) => engine::connect(sockets),
+            Self::Engine(sockets) => Ok((engine::connect(sockets)?, None)),
+            Self::Agent(path) => {
+                let (loan, lent) = agent::lend(path)?;
+                Ok((lent, Some(loan)))
+            }
         }
     }
 }
 
-/// A process that opens something as somebody. It ends by itself once it has answered.
+/// A process that opens something as somebody. It ends by itself once it has answered, unless it lends an agent.
 struct Opening {
     id: u64,
-    /// [`Wish::what`].
-    what: &'static str,
-    is_directory: bool,
+    purpose: Purpose,
     connection: u64,
-    _child: Child,
+    child: Child,
     socket: BlockingSocket,
     since: Instant,
+}
+
+/// A process that stands between an agent, whose user it is, and a call. It ends with the connection at the latest.
+struct Lent {
+    connection: u64,
+    _child: Child,
+    /// At its end once the process has ended.
+    socket: BlockingSocket,
 }
 
 impl System {
@@ -118,6 +159,7 @@ impl System {
             connections: HashMap::new(),
             next: 1,
             openings: Vec::new(),
+            lent: Vec::new(),
             buffer: Buffer::default(),
         }
     }
@@ -126,6 +168,7 @@ impl System {
     pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.listener.as_fd())
             .chain(self.openings.iter().map(|opening| opening.socket.as_fd()))
+            .chain(self.lent.iter().map(|lent| lent.socket.as_fd()))
     }
 
     /// Whether something has to be looked at again though nothing happens.
@@ -137,12 +180,19 @@ impl System {
     pub(crate) fn forget(&mut self) {
         self.connections.clear();
         self.openings.clear();
+        self.lent.clear();
     }
 
     /// Does what the sockets ask for that are ready.
     pub(crate) fn attend(&mut self, is_ready: &[bool]) -> Vec<Event> {
         let mut events = Vec::new();
-        // From the end, because one that has ended leaves the list.
+        // From the end, because one that has ended leaves the list. One that lends has said what it had to say.
+        let first_lent = 1 + self.openings.len();
+        for index in (0..self.lent.len()).rev() {
+            if is_ready.get(first_lent + index) == Some(&true) {
+                self.lent.swap_remove(index);
+            }
+        }
         for index in (0..self.openings.len()).rev() {
             events.extend(self.hear(index, is_ready.get(index + 1) == Some(&true)));
         }
@@ -168,8 +218,13 @@ impl System {
             let connection = self.next;
             self.next += 1;
             self.connections.insert(connection, Connection { identity, uid, groups, opened: HashSet::new() });
-            let reply = Reply::Connected(Connected { connection, uid, pid });
-            return Some(Event { reply, descriptor: Some(socket) });
+            let (held, has_ended) = match process_of(&socket) {
+                Process::Held(handle) => (Some(handle), false),
+                Process::Numbered => (None, false),
+                Process::Ended => (None, true),
+            };
+            let reply = Reply::Connected(Connected { connection, uid, pid, has_ended });
+            return Some(Event { reply, descriptors: std::iter::once(socket).chain(held).collect() });
         }
     }
 
@@ -212,6 +267,7 @@ impl System {
     /// Nothing more is done for a connection.
     pub(crate) fn release(&mut self, connection: u64) {
         self.connections.remove(&connection);
+        self.lent.retain(|lent| lent.connection != connection);
     }
 
     /// Begins to open a directory as the user of a connection: in a process of its own, because a file server may keep it
@@ -250,6 +306,25 @@ impl System {
         self.begin(asked.id, asked.connection, &identity, &Wish::Engine(&sockets))
     }
 
+    /// Begins to lend the SSH agent of a connection's user, which he says is there: a process that has become him stands
+    /// between it and who borrows it, so that the daemon gets no more than the borrower does.
+    ///
+    /// # Errors
+    /// When it cannot be begun.
+    pub(crate) fn lend_agent(&mut self, open: &Open) -> Result<(), Refusal> {
+        if !self.settings.lends_agents {
+            let message = "the configuration lends SSH agents, and the broker was not told that it may: its unit needs `--lend-ssh-agents`";
+            return Err(Refusal::command(ErrorKind::Denied, message.to_owned()));
+        }
+        if self.lent.len() >= MOST_LENT {
+            let message = "too many SSH agents are lent; try again".to_owned();
+            return Err(Refusal::command(ErrorKind::Unavailable, message));
+        }
+        let identity = self.identity(open.connection)?.clone();
+        let path = Path::new(OsStr::from_bytes(&open.path));
+        self.begin(open.id, open.connection, &identity, &Wish::Agent(path))
+    }
+
     fn begin(
         &mut self,
         id: u64,
@@ -263,15 +338,8 @@ impl System {
         }
         let started = start_opening(identity, id, wish).map_err(|err| Refusal::new("workspace", err))?;
         let (child, socket) = started;
-        self.openings.push(Opening {
-            id,
-            what: wish.what(),
-            is_directory: matches!(wish, Wish::Directory(_)),
-            connection,
-            _child: child,
-            socket,
-            since: Instant::now(),
-        });
+        let (purpose, since) = (wish.purpose(), Instant::now());
+        self.openings.push(Opening { id, purpose, connection, child, socket, since });
         Ok(())
     }
 
@@ -283,24 +351,28 @@ impl System {
         }
         let received =
             if is_ready { opening.socket.receive::<FromBroker>(&mut self.buffer) } else { Ok(None) };
-        let Opening { id, what, is_directory, connection, .. } = *opening;
-        self.openings.swap_remove(index);
+        let Opening { id, purpose, connection, child, socket, .. } = self.openings.swap_remove(index);
+        let what = purpose.what();
         let refused = |message: String, kind: ErrorKind| Event {
             reply: Reply::Refused(Refusal::command(kind, message).of(id)),
-            descriptor: None,
+            descriptors: Vec::new(),
         };
         Some(match received {
             Ok(Some((FromBroker { reply: Some(Reply::Opened(_)), .. }, mut descriptors))) => {
-                let opened = descriptors.pop();
-                let directory = opened.as_ref().filter(|_| is_directory);
+                descriptors.truncate(1);
+                let directory = descriptors.first().filter(|_| purpose == Purpose::Directory);
                 let place = directory.and_then(|opened| place_of(opened.as_fd()).ok());
-                if let (Some(known), Some(place)) = (self.connections.get_mut(&connection), place) {
+                let known = self.connections.get_mut(&connection);
+                // Of one that is gone nothing is lent: its process is killed here.
+                if purpose == Purpose::Agent && known.is_some() {
+                    self.lent.push(Lent { connection, _child: child, socket });
+                } else if let (Some(known), Some(place)) = (known, place) {
                     known.opened.insert(place);
                 }
-                Event { reply: Reply::Opened(Opened { id }), descriptor: opened }
+                Event { reply: Reply::Opened(Opened { id }), descriptors }
             }
             Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)), .. }, _))) => {
-                Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptor: None }
+                Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptors: Vec::new() }
             }
             Ok(Some(_)) | Err(_) => refused(format!("{what} cannot be opened"), ErrorKind::Internal),
             Ok(None) => refused(
@@ -329,18 +401,25 @@ fn start_opening(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result<(C
     let Ok(socket) = syscall::keep_only(theirs) else { syscall::exit(1) };
     let socket = BlockingSocket::new(socket);
     let assumed = identity::assume(identity, CapabilitySet::empty());
-    let opened = assumed.map_err(|err| Error::from_io(err, wish.what())).and_then(|()| wish.fulfil());
-    // A broker that is gone learns nothing.
-    let _ = match opened {
-        Ok(opened) => {
-            let reply = Some(Reply::Opened(Opened { id }));
-            socket.send(&FromBroker { reply, warm: None }, &[opened.as_fd()])
+    let what = wish.purpose().what();
+    let opened = assumed.map_err(|err| Error::from_io(err, what)).and_then(|()| wish.fulfil());
+    match opened {
+        Ok((opened, loan)) => {
+            let reply = Reply::Opened(Opened { id });
+            let sent = socket.send(&FromBroker::from(reply), &[opened.as_fd()]);
+            // Only the borrower holds it: its end is the end of the loan.
+            drop(opened);
+            if let (Ok(()), Some(loan)) = (sent, loan) {
+                // Either end may break off, and nobody is here to be told.
+                let _ = loan.serve();
+            }
         }
         Err(err) => {
             let refused = Refusal::command(err.kind, err.message.into_owned()).of(id);
-            socket.send(&FromBroker::from(Reply::Refused(refused)), &[])
+            // A broker that is gone learns nothing.
+            let _ = socket.send(&FromBroker::from(Reply::Refused(refused)), &[]);
         }
-    };
+    }
     syscall::exit(0)
 }
 

@@ -1,8 +1,8 @@
-//! What is opened as the user of a connection: directories, and the container engine.
+//! What is opened as the user of a connection: directories, the container engine, and his SSH agent.
 
 use super::{Slots, Source, Waiter, refusal};
 use crate::{
-    engine,
+    agent, engine,
     protocol::{Engine, Open, Reply, Request},
 };
 use skynet_core::{Error, Result, Workspace};
@@ -10,6 +10,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
+    thread,
 };
 
 impl Slots {
@@ -41,6 +42,34 @@ impl Slots {
                 connected.map_err(|err| Error::internal("the connection failed").with_source(err))?
             }
             Source::Host { .. } => self.ask(|id| Request::Engine(Engine { id, connection, is_lent })).await,
+        }
+    }
+
+    /// Lends the SSH agent at `path` as the user of a connection, for as long as somebody has what is returned open: see
+    /// [`agent`]. For a host, a process of that user's stands between.
+    ///
+    /// # Errors
+    /// `Denied` when it is not that user's own, `Unavailable` when no agent answers there, or there is no broker.
+    pub async fn lend_agent(&self, connection: u64, path: &Path) -> Result<OwnedFd> {
+        match &self.source {
+            Source::Own { .. } => {
+                let path = path.to_owned();
+                let lent = tokio::task::spawn_blocking(move || agent::lend(&path)).await;
+                let (loan, lent) =
+                    lent.map_err(|err| Error::internal("the connection failed").with_source(err))??;
+                // A human may be asked for as long as the call takes, and the end of the daemon waits for no such thread.
+                let serving = thread::Builder::new().name("ssh-agent".into()).spawn(move || {
+                    if let Err(err) = loan.serve() {
+                        tracing::debug!(error = %err, "the SSH agent is no longer lent");
+                    }
+                });
+                serving.map_err(|err| Error::unavailable("the SSH agent cannot be lent").with_source(err))?;
+                Ok(lent)
+            }
+            Source::Host { .. } => {
+                let path = path.as_os_str().as_encoded_bytes().to_vec();
+                self.ask(|id| Request::Agent(Open { id, connection, path })).await
+            }
         }
     }
 
