@@ -7,6 +7,7 @@ mod knowledge;
 mod models;
 mod packages;
 mod polkit;
+mod remotes;
 mod services;
 mod shipped;
 mod system;

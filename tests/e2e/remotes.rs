@@ -2,7 +2,7 @@
 
 mod credentials;
 pub(crate) mod server;
-mod ssh;
+pub(crate) mod ssh;
 
 use serde_json::json;
 use server::{Bench, Server, git};

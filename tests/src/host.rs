@@ -74,6 +74,8 @@ pub struct Host {
     pub daemon: Child,
     /// The bus that the daemon finds, of those that come to be started.
     pub bus: Option<String>,
+    /// In place of the host's `/etc/ssl`, for the broker and what it starts.
+    authorities: Option<PathBuf>,
     users: Vec<User>,
     _keep: tempfile::TempDir,
 }
@@ -94,9 +96,9 @@ impl Host {
         fs::create_dir(path.join("state")).unwrap();
         fs::set_permissions(path.join("state"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::chown(path.join("state"), Some(users[0].uid), None).unwrap();
-        let broker = start_broker(&path, &users);
+        let broker = start_broker(&path, &users, None);
         let daemon = start_daemon(&path, &users[0], None);
-        Some(Self { path, broker, daemon, bus: None, users, _keep: keep })
+        Some(Self { path, broker, daemon, bus: None, authorities: None, users, _keep: keep })
     }
 
     /// Two users who have nothing to do with each other.
@@ -115,7 +117,13 @@ impl Host {
     pub fn replace_broker(&mut self) {
         self.broker.kill().unwrap();
         self.broker.wait().unwrap();
-        self.broker = start_broker(&self.path, &self.users);
+        self.broker = start_broker(&self.path, &self.users, self.authorities.as_deref());
+    }
+
+    /// Has what runs here find the authorities in that directory, which takes the place of `/etc/ssl`.
+    pub fn trust(&mut self, authorities: &Path) {
+        self.authorities = Some(authorities.to_owned());
+        self.replace_broker();
     }
 
     /// Another broker, as one in a container is: no process of this host is there for it, and the control groups are.
@@ -189,15 +197,31 @@ impl Drop for Host {
     }
 }
 
-fn start_broker(path: &Path, users: &[User]) -> Child {
-    until(broker_at(Command::new(program("skynet-sandbox")), path, users), "ready at")
+fn start_broker(path: &Path, users: &[User], authorities: Option<&Path>) -> Child {
+    let command = match authorities {
+        Some(authorities) => {
+            let mut command = among(authorities);
+            command.arg(program("skynet-sandbox"));
+            command
+        }
+        None => Command::new(program("skynet-sandbox")),
+    };
+    until(broker_at(command, path, users), "ready at")
 }
 
-/// The engine may be lent to the last of the users.
+/// What becomes the program that its next argument names, with that directory in place of `/etc/ssl`: in mounts of its own, so that the
+/// host's files are as they were.
+fn among(authorities: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/ssl && exec \"$@\""]).arg(authorities);
+    command
+}
+
+/// The engine may be lent to the last of the users, agents of all of them.
 fn broker_at(mut command: Command, path: &Path, users: &[User]) -> Command {
     command.arg("system").arg("--socket").arg(path.join("s")).arg("--daemon-socket").arg(path.join("b"));
     command.arg("--homes").arg(path.join("homes")).args(["--daemon-user", &users[0].name]);
-    command.arg("--engine-socket").arg(path.join(ENGINE));
+    command.arg("--engine-socket").arg(path.join(ENGINE)).arg("--lend-ssh-agents");
     if let Some(last) = users.last() {
         command.args(["--engine-user", &last.name]);
     }
@@ -216,14 +240,25 @@ fn start_daemon(path: &Path, user: &User, bus: Option<&str>) -> Child {
 /// A daemon of one user while he is in another group, with its socket, state and configuration below `directory`.
 #[must_use]
 pub fn daemon_of(user: &User, group: u32, directory: &Path) -> Child {
-    let mut command = Command::new("setpriv");
+    until(daemon_at(Command::new("setpriv"), user, group, directory), "ready")
+}
+
+/// One with that directory in place of the host's `/etc/ssl`.
+#[must_use]
+pub fn daemon_among(authorities: &Path, user: &User, directory: &Path) -> Child {
+    let mut command = among(authorities);
+    command.arg("setpriv");
+    until(daemon_at(command, user, user.gid, directory), "ready")
+}
+
+fn daemon_at(mut command: Command, user: &User, group: u32, directory: &Path) -> Command {
     command.env_clear().env("HOME", &user.home).env("USER", &user.name);
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/");
     command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()]);
     command.args(["--groups", &group.to_string()]).arg(program("skynetd"));
     command.arg("--socket").arg(directory.join("run/s")).arg("--state").arg(directory.join("state"));
     command.arg("--config").arg(directory.join("config.toml"));
-    until(command, "ready")
+    command
 }
 
 /// Starts a program and waits until it says so.

@@ -10,9 +10,10 @@ use std::{
 };
 
 /// Serves the directory that is its first argument by git-http-backend(1), and says at which port. Sends those who want
-/// `elsewhere` to its second argument; serves only the users that follow, as `NAME:PASSWORD`, if there are any.
+/// `elsewhere` to its second argument; serves only the users that follow, as `NAME:PASSWORD`, if there are any. By TLS, with the
+/// certificate and the key in the file that `TLS` names, if it does.
 const SERVER: &str = r#"
-import base64, http.server, os, subprocess, sys
+import base64, http.server, os, ssl, subprocess, sys
 WANTED = ['Basic ' + base64.b64encode(user.encode()).decode() for user in sys.argv[3:]]
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.0'
@@ -21,11 +22,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if WANTED and self.headers.get('Authorization') not in WANTED:
             self.send_response(401)
             self.send_header('WWW-Authenticate', 'Basic realm="test"')
+            self.send_header('Content-Length', '0')
             self.end_headers()
             return
         if path == '/elsewhere/info/refs':
             self.send_response(302)
             self.send_header('Location', sys.argv[2] + '/info/refs?' + query)
+            self.send_header('Content-Length', '0')
             self.end_headers()
             return
         body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
@@ -37,18 +40,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         lines = [line.split(': ', 1) for line in head.decode().split('\r\n')]
         self.send_response(int(dict(lines).get('Status', '200 OK').split()[0]))
         for name, value in lines:
-            if name != 'Status': self.send_header(name, value)
+            if name.lower() not in ('status', 'content-length'): self.send_header(name, value)
+        self.send_header('Content-Length', str(len(rest)))
         self.end_headers()
         self.wfile.write(rest)
     do_GET = do_POST = serve
     def log_message(self, *_): pass
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+if os.environ.get('TLS'):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.environ['TLS'])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_port, flush=True)
 server.serve_forever()
 "#;
 
 pub(crate) struct Server {
     process: Child,
+    scheme: &'static str,
     pub(super) port: u16,
     directory: tempfile::TempDir,
 }
@@ -61,18 +70,29 @@ impl Server {
 
     /// The same for these users alone.
     pub(crate) fn for_users(redirect: &str, users: &[&str]) -> Self {
+        Self::begin(redirect, users, None)
+    }
+
+    /// The same by TLS, with the certificate and the key in that file.
+    pub(crate) fn over_tls(users: &[&str], identity: &Path) -> Self {
+        Self::begin("", users, Some(identity))
+    }
+
+    fn begin(redirect: &str, users: &[&str], identity: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut process = Command::new("python3")
             .args(["-c", SERVER])
             .arg(directory.path())
             .arg(redirect)
             .args(users)
+            .envs(identity.map(|identity| ("TLS", identity)))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let server = Self { process, port: line.trim().parse().unwrap(), directory };
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let server = Self { process, scheme, port: line.trim().parse().unwrap(), directory };
         git(server.directory.path(), "init -q --bare -b main sample");
         git(&server.repository(), "config http.receivepack true");
         let work = server.work();
@@ -95,14 +115,14 @@ impl Server {
     }
 
     /// Another commit on `main`.
-    pub(super) fn commit(&self, content: &str) {
+    pub(crate) fn commit(&self, content: &str) {
         fs::write(self.work().join("file"), content).unwrap();
         git(&self.work(), "commit -q -a -m more");
         git(&self.work(), "push -q origin main");
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/sample", self.port)
+        format!("{}://127.0.0.1:{}/sample", self.scheme, self.port)
     }
 }
 
@@ -114,7 +134,7 @@ impl Drop for Server {
     }
 }
 
-pub(super) fn git(directory: &Path, line: &str) {
+pub(crate) fn git(directory: &Path, line: &str) {
     let status = Command::new("git")
         .args(["-c", "user.name=t", "-c", "user.email=t@x", "-c", "core.hooksPath=/dev/null"])
         .args(line.split(' '))

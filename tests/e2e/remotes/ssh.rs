@@ -18,7 +18,7 @@ use std::{
 
 const PROGRAM: &str = "/usr/sbin/sshd";
 
-struct Server {
+pub(crate) struct Server {
     port: u16,
     directory: tempfile::TempDir,
     is_over: Arc<AtomicBool>,
@@ -27,10 +27,19 @@ struct Server {
 
 impl Server {
     /// One repository, `sample`, with a commit on `main`, for who has the key `user`. `None` without a server.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             eprintln!("SKIP ssh: there is no {PROGRAM} (openssh-server)");
             return None;
+        }
+        if rustix::process::geteuid().is_root() {
+            let shadow = fs::read_to_string("/etc/shadow").unwrap();
+            if shadow.lines().any(|line| line.starts_with("root:!")) {
+                eprintln!("SKIP ssh: root, for whom the server runs here, is locked");
+                return None;
+            }
+            // Where it goes before it trusts anybody; a service has it made.
+            fs::create_dir_all("/run/sshd").unwrap();
         }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
@@ -75,15 +84,15 @@ impl Server {
         Some(Self { port, directory, is_over, listener: Some(listener) })
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap()
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let user = Command::new("id").arg("-un").output().unwrap();
         let user = String::from_utf8(user.stdout).unwrap();
         format!("ssh://{}@127.0.0.1:{}{}", user.trim(), self.port, self.file("sample").display())
@@ -93,8 +102,19 @@ impl Server {
     fn introduce(&self, bench: &Bench, key: &str) {
         let directory = bench.home.path.join(".ssh");
         fs::create_dir_all(&directory).unwrap();
-        let line = format!("[127.0.0.1]:{} {}", self.port, self.key(&format!("{key}.pub")));
-        fs::write(directory.join("known_hosts"), line).unwrap();
+        fs::write(directory.join("known_hosts"), self.known_by(key)).unwrap();
+    }
+
+    /// What a list of known hosts says of one with this key.
+    pub(crate) fn known_by(&self, key: &str) -> String {
+        format!("[127.0.0.1]:{} {}", self.port, self.key(&format!("{key}.pub")))
+    }
+
+    /// Another commit on `main`.
+    pub(crate) fn commit(&self, content: &str) {
+        fs::write(self.file("work/file"), content).unwrap();
+        git(&self.file("work"), "commit -q -a -m more");
+        git(&self.file("work"), "push -q ../sample main");
     }
 }
 
@@ -133,9 +153,7 @@ fn a_private_key_opens_a_remote_by_ssh() {
     let mut told = vec![bench.call("git_clone", json!({ "url": server.url() }))];
     let copy = bench.home.project.join("sample");
     assert_eq!(fs::read_to_string(copy.join("file")).unwrap(), "one\n");
-    fs::write(server.file("work/file"), "two\n").unwrap();
-    git(&server.file("work"), "commit -q -a -m more");
-    git(&server.file("work"), "push -q ../sample main");
+    server.commit("two\n");
     told.push(bench.call("git_pull", json!({ "repository": "sample" })));
     assert_eq!(fs::read_to_string(copy.join("file")).unwrap(), "two\n");
     git(&copy, "checkout -q -b mine");
@@ -184,15 +202,20 @@ fn a_host_that_is_not_known_and_a_key_that_is_not_taken_are_told_apart() {
 }
 
 /// An agent of OpenSSH's own with one key.
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Agent {
-    fn start(socket: &Path, key: &Path) -> Self {
-        let process =
-            Command::new("ssh-agent").arg("-D").arg("-a").arg(socket).stdout(Stdio::null()).spawn().unwrap();
-        let agent = Self(process);
+    /// Of whoever `owns` makes its commands.
+    pub(crate) fn start(socket: &Path, key: &Path, owns: impl Fn(&mut Command)) -> Self {
+        let command = |name: &str| {
+            let mut command = Command::new(name);
+            owns(&mut command);
+            command
+        };
+        let mut start = command("ssh-agent");
+        let agent = Self(start.arg("-D").arg("-a").arg(socket).stdout(Stdio::null()).spawn().unwrap());
         wait_until(|| socket.exists());
-        let mut add = Command::new("ssh-add");
+        let mut add = command("ssh-add");
         assert!(add.arg("-q").arg(key).env("SSH_AUTH_SOCK", socket).status().unwrap().success());
         agent
     }
@@ -211,7 +234,7 @@ fn the_agent_of_the_user_is_lent_to_a_call_that_he_confirms() {
     let Some(server) = Server::start() else { return };
     let socket = server.file("agent");
     let configuration = format!("[git]\nssh_agent = '{}'\n", socket.display());
-    let _agent = Agent::start(&socket, &server.file("user"));
+    let _agent = Agent::start(&socket, &server.file("user"), |_| {});
     let clone = json!({ "url": server.url() });
     // Allowed by a rule, nobody was asked.
     let rule = "[[policy.rules]]\nname = 'out'\nverdict = 'allow'\neffects = ['external']\n";
