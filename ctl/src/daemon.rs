@@ -4,14 +4,27 @@ use crate::output::Failure;
 use hyper_util::rt::TokioIo;
 use rustix::{fs::Access, io::Errno};
 use skynet_proto::{
-    MAX_MESSAGE_BYTES, approvals_client::ApprovalsClient, audit_client::AuditClient,
-    collections_client::CollectionsClient, daemon_client::DaemonClient, grants_client::GrantsClient,
-    leases_client::LeasesClient, models_client::ModelsClient, policy_client::PolicyClient,
-    quota_client::QuotaClient, secrets_client::SecretsClient, socket::default_path,
-    tokens_client::TokensClient, tools_client::ToolsClient, toolsets_client::ToolsetsClient,
+    MAX_MESSAGE_BYTES,
+    approvals_client::ApprovalsClient,
+    audit_client::AuditClient,
+    collections_client::CollectionsClient,
+    daemon_client::DaemonClient,
+    grants_client::GrantsClient,
+    leases_client::LeasesClient,
+    models_client::ModelsClient,
+    policy_client::PolicyClient,
+    quota_client::QuotaClient,
+    secrets_client::SecretsClient,
+    socket::{TOKENS_SOCKET_NAME, default_path},
+    tokens_client::TokensClient,
+    tools_client::ToolsClient,
+    toolsets_client::ToolsetsClient,
     trust_client::TrustClient,
 };
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -37,6 +50,12 @@ impl Daemon {
 
     pub(crate) const fn socket(&self) -> &PathBuf {
         &self.socket
+    }
+
+    /// Where the broker of a whole host is asked about tokens; `None` where one user is served.
+    pub(crate) fn token_desk(&self) -> Option<PathBuf> {
+        let desk = self.socket.with_file_name(TOKENS_SOCKET_NAME);
+        desk.exists().then_some(desk)
     }
 
     pub(crate) async fn status(&self) -> Result<DaemonClient<Channel>, Failure> {
@@ -106,10 +125,7 @@ impl Daemon {
         // The address is not used: the connector dials the socket.
         Endpoint::from_static("http://skynet").connect_with_connector(connector).await.map_err(|_| {
             if rustix::fs::access(&self.socket, Access::WRITE_OK) == Err(Errno::ACCESS) {
-                return Failure::unreachable(format!(
-                    "this user may not use `{}`; an administrator lets him by `usermod --append --groups skynet USER`, which counts from the next login on",
-                    self.socket.display()
-                ));
+                return not_let_in(&self.socket);
             }
             Failure::unreachable(format!(
                 "no skynetd answers at `{}`; start it with `skynetd`, or `systemctl start skynetd` where it is a service",
@@ -117,4 +133,12 @@ impl Daemon {
             ))
         })
     }
+}
+
+/// That a socket of a whole host is there, and not for this user.
+pub(crate) fn not_let_in(socket: &Path) -> Failure {
+    Failure::unreachable(format!(
+        "this user may not use `{}`; an administrator lets him by `usermod --append --groups skynet USER`, which counts from the next login on",
+        socket.display()
+    ))
 }

@@ -1,13 +1,19 @@
-//! `skynetctl token`.
+//! `skynetctl token`. Where a whole host is served, it is the broker that is asked: the daemon has no part in it.
 
 use crate::{
-    daemon::Daemon,
+    daemon::{Daemon, not_let_in},
     output::{Failure, Output, table, time},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use skynet_proto::{CreateTokenRequest, ListTokensRequest, RevokeTokenRequest, Token};
-use std::path::PathBuf;
+use skynet_proto::{
+    CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest,
+    StatusRequest, Token, TokenDeskRefusal, token_desk, token_desk_reply::Reply, token_desk_request::Request,
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -27,13 +33,23 @@ pub(crate) enum Command {
         /// End it after that many days; without, it ends when it is revoked.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36500))]
         expires_in_days: Option<u64>,
+        /// Let it act for that user, by name or number, instead of you. For root, where a whole host is served.
+        #[arg(long, value_name = "USER", conflicts_with = "metrics")]
+        user: Option<String>,
     },
     /// List the tokens.
-    List,
+    List {
+        /// Those of that user, by name or number. For root, where a whole host is served.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+    },
     /// End a token at once.
     Revoke {
         /// Its name or id.
         name: String,
+        /// Of that user, by name or number. For root, where a whole host is served.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
     },
 }
 
@@ -61,9 +77,8 @@ impl Effect {
 }
 
 pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) -> Result<(), Failure> {
-    let mut client = daemon.tokens().await?;
     match command {
-        Command::Create { name, metrics, workspace, effect, expires_in_days } => {
+        Command::Create { name, metrics, workspace, effect, expires_in_days, user } => {
             let here = std::env::current_dir()?;
             let workspaces = if workspace.is_empty() { vec![PathBuf::new()] } else { workspace };
             let workspaces = workspaces.iter().map(|given| here.join(given).to_string_lossy().into_owned());
@@ -73,8 +88,12 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                 effects: effect.into_iter().map(|effect| effect.name().to_owned()).collect(),
                 lives_for_seconds: expires_in_days.unwrap_or(0) * 24 * 3600,
                 metrics,
+                user: user.unwrap_or_default(),
             };
-            let created = client.create(request).await?.into_inner();
+            let created = match daemon.token_desk().filter(|_| !metrics) {
+                Some(desk) => create_at(&desk, daemon, request).await?,
+                None => daemon.tokens().await?.create(request).await?.into_inner(),
+            };
             let token = created.token.unwrap_or_default();
             let mut json = to_json(&token);
             if let Some(members) = json.as_object_mut() {
@@ -100,30 +119,154 @@ pub(crate) async fn run(daemon: &Daemon, command: Command, output: &mut Output) 
                 )
             })
         }
-        Command::List => {
-            let tokens = client.list(ListTokensRequest {}).await?.into_inner().tokens;
-            output.show(&tokens.iter().map(to_json).collect(), || {
-                if tokens.is_empty() {
-                    return "there are no tokens".into();
+        Command::List { user } => {
+            let desk = daemon.token_desk();
+            let request = ListTokensRequest { user: user.unwrap_or_default() };
+            let ListTokensResponse { tokens, left_out } = match &desk {
+                Some(desk) => list_at(desk, daemon, request).await?,
+                None => {
+                    for_one_user(&request.user)?;
+                    daemon.tokens().await?.list(request).await?.into_inner()
                 }
-                let rows = tokens.iter().map(|token| {
-                    let ends = token.expires_at.as_ref().map_or_else(|| "never".into(), |at| time(Some(at)));
-                    [
-                        token.id.clone(),
-                        token.name.clone(),
-                        if token.metrics { "metrics".into() } else { token.effects.join(" ") },
-                        ends,
-                        token.workspaces.join(" "),
-                    ]
-                });
-                table(["id", "name", "effects", "expires", "workspaces"], rows)
-            })
+            };
+            output.show(&tokens.iter().map(to_json).collect(), || show(&tokens, desk.is_some()))?;
+            if left_out > 0 {
+                eprintln!("skynetctl: {left_out} more are not shown; narrow it by `--user`");
+            }
+            Ok(())
         }
-        Command::Revoke { name } => {
-            let token = client.revoke(RevokeTokenRequest { name }).await?.into_inner();
+        Command::Revoke { name, user } => {
+            let request = RevokeTokenRequest { name, user: user.unwrap_or_default() };
+            let token = match daemon.token_desk() {
+                Some(desk) => revoke_at(&desk, daemon, request).await?,
+                None => {
+                    for_one_user(&request.user)?;
+                    daemon.tokens().await?.revoke(request).await?.into_inner()
+                }
+            };
             output.show(&to_json(&token), || format!("`{}` is revoked", token.name))
         }
     }
+}
+
+/// Refuses what only a whole host has.
+fn for_one_user(user: &str) -> Result<(), Failure> {
+    if user.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage("this daemon serves one user; leave `--user` out"))
+}
+
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
+
+/// Asks the broker of a host, and waits for it.
+fn ask(desk: &Path, request: Request) -> Result<Reply, Failure> {
+    token_desk::ask(desk, request).map_err(|err| match err.kind() {
+        io::ErrorKind::PermissionDenied => not_let_in(desk),
+        io::ErrorKind::InvalidInput => Failure::usage(err.to_string()),
+        _ => Failure::unreachable(format!(
+            "the broker does not answer at `{}`: {err}; `systemctl status skynet-sandbox` tells more",
+            desk.display()
+        )),
+    })
+}
+
+/// What the broker said instead of what it was asked.
+fn failure(reply: Reply) -> Failure {
+    match reply {
+        Reply::Refused(TokenDeskRefusal { kind, message }) if kind == "invalid_input" => {
+            Failure::usage(message)
+        }
+        Reply::Refused(TokenDeskRefusal { message, .. }) => Failure::refused(message),
+        Reply::Created(_) | Reply::Listed(_) | Reply::Revoked(_) => Failure::refused(
+            "the broker answered something else; install all programs of one release together",
+        ),
+    }
+}
+
+async fn create_at(
+    desk: &Path,
+    daemon: &Daemon,
+    mut request: CreateTokenRequest,
+) -> Result<CreateTokenResponse, Failure> {
+    // The broker walks no path of a user.
+    request.workspaces =
+        request.workspaces.iter().map(|path| real(Path::new(path))).collect::<Result<_, _>>()?;
+    let mut created = match ask(desk, Request::Create(request))? {
+        Reply::Created(created) => created,
+        other => return Err(failure(other)),
+    };
+    // The token is there, whether or not the daemon is.
+    if let Ok(mut client) = daemon.status().await
+        && let Ok(status) = client.status(StatusRequest {}).await
+    {
+        created.url = status.into_inner().http;
+    }
+    Ok(created)
+}
+
+/// Where a directory really is, so that a link which is turned later does not turn the token.
+fn real(path: &Path) -> Result<String, Failure> {
+    let refused = |why: String| Failure::refused(format!("`{}` is no workspace: {why}", path.display()));
+    let found = path.canonicalize().map_err(|err| refused(err.to_string()))?;
+    if !found.is_dir() {
+        return Err(refused("it is no directory".to_owned()));
+    }
+    found.into_os_string().into_string().map_err(|_| refused("its path is no text in UTF-8".to_owned()))
+}
+
+async fn list_at(
+    desk: &Path,
+    daemon: &Daemon,
+    request: ListTokensRequest,
+) -> Result<ListTokensResponse, Failure> {
+    let is_about_all = request.user.is_empty();
+    let mut listed = match ask(desk, Request::List(request))? {
+        Reply::Listed(listed) => listed,
+        other => return Err(failure(other)),
+    };
+    // Those for metrics are the daemon's, and root's.
+    if is_root() && is_about_all {
+        let of_daemon = daemon.tokens().await?.list(ListTokensRequest::default()).await?.into_inner();
+        listed.tokens.extend(of_daemon.tokens);
+    }
+    Ok(listed)
+}
+
+async fn revoke_at(desk: &Path, daemon: &Daemon, request: RevokeTokenRequest) -> Result<Token, Failure> {
+    let is_about_all = request.user.is_empty();
+    match ask(desk, Request::Revoke(request.clone()))? {
+        Reply::Revoked(token) => Ok(token),
+        // As above.
+        Reply::Refused(refused) if refused.kind == "not_found" && is_root() && is_about_all => {
+            Ok(daemon.tokens().await?.revoke(request).await?.into_inner())
+        }
+        other => Err(failure(other)),
+    }
+}
+
+fn show(tokens: &[Token], is_host: bool) -> String {
+    if tokens.is_empty() {
+        return "there are no tokens".into();
+    }
+    let row = |token: &Token| {
+        let ends = token.expires_at.as_ref().map_or_else(|| "never".into(), |at| time(Some(at)));
+        let effects = if token.metrics { "metrics".into() } else { token.effects.join(" ") };
+        [token.id.clone(), token.name.clone(), effects, ends, token.workspaces.join(" ")]
+    };
+    let header = ["id", "name", "effects", "expires", "workspaces"];
+    if !is_host {
+        return table(header, tokens.iter().map(row));
+    }
+    let [id, name, effects, expires, workspaces] = header;
+    let rows = tokens.iter().map(|token| {
+        let [id, name, effects, ends, workspaces] = row(token);
+        let user = token.uid.map_or_else(String::new, |uid| uid.to_string());
+        [id, name, user, effects, ends, workspaces]
+    });
+    table([id, name, "user", effects, expires, workspaces], rows)
 }
 
 fn bounds(token: &Token) -> String {
@@ -134,7 +277,7 @@ fn bounds(token: &Token) -> String {
 }
 
 fn to_json(token: &Token) -> Value {
-    json!({
+    let mut json = json!({
         "id": token.id,
         "name": token.name,
         "workspaces": token.workspaces,
@@ -142,5 +285,9 @@ fn to_json(token: &Token) -> Value {
         "metrics": token.metrics,
         "created_at": time(token.created_at.as_ref()),
         "expires_at": token.expires_at.as_ref().map(|at| time(Some(at))),
-    })
+    });
+    if let (Some(uid), Some(members)) = (token.uid, json.as_object_mut()) {
+        members.insert("uid".into(), uid.into());
+    }
+    json
 }

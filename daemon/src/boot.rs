@@ -1,7 +1,9 @@
 //! From a configuration to a serving daemon, and down again.
 
 use crate::{
-    accept, admin, check,
+    accept, admin,
+    bearers::Bearers,
+    check,
     config::Config,
     defects,
     door::{Door, Site},
@@ -165,13 +167,18 @@ async fn serve(
     let House { desk, services, hands, commands, tokens, choices, models, knowledge, keep, started_at } =
         house;
     let Listeners { http, http_limits, scraped } = listeners;
+    let bearers = if desk.people.is_host() {
+        Bearers::of_host(slots.clone(), services.leases.clone())
+    } else {
+        Bearers::User(tokens.clone())
+    };
     let address = |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
     let office = admin::Office {
         desk: desk.clone(),
         services: services.clone(),
         hands: hands.clone(),
         commands,
-        tokens: tokens.clone(),
+        tokens,
         choices,
         models,
         knowledge: knowledge.clone(),
@@ -215,7 +222,7 @@ async fn serve(
     let sweeper = tokio::spawn(hands.sweep());
     let retention = tokio::spawn(drop_old_records(services.audit.clone(), keep));
     let serving_http =
-        http.map(|listener| tokio::spawn(http::serve(listener, http_limits, desk.clone(), tokens)));
+        http.map(|listener| tokio::spawn(http::serve(listener, http_limits, desk.clone(), bearers)));
     supervisor::say_ready();
     tokio::select! {
         result = server.serve_with_incoming(clients) => result?,

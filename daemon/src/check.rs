@@ -13,11 +13,6 @@ use std::{
 
 /// Refuses what is for a daemon of another kind, and addresses that are not this host's alone.
 pub(crate) fn mode(config: &Config, is_host: bool) -> Result<()> {
-    if config.http.listen.is_some() && is_host {
-        bail!(
-            "`http.listen` is for a daemon of one user: for whom a token acts, the broker of a host cannot know yet"
-        );
-    }
     if config.confirm.factor == Some(Factor::Polkit) && !is_host {
         bail!(
             "`confirm.factor = \"polkit\"` is for a daemon of a whole host: agents of the one user could end his and start another"

@@ -5,6 +5,7 @@ mod accept;
 mod admin;
 mod agent;
 mod backup;
+mod bearers;
 mod boot;
 mod calls;
 mod check;

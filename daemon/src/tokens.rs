@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// What every token starts with, so that scanners for leaked secrets find it.
-const PREFIX: &str = "skynet_";
+pub(crate) const PREFIX: &str = "skynet_";
 
 /// How often a long stream looks whether its token still holds.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -42,3 +42,4 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 pub mod socket;
 pub mod stream;
+pub mod token_desk;

@@ -10,6 +10,9 @@ use std::{
 /// The socket of a daemon that serves the whole host.
 pub const SYSTEM_SOCKET: &str = "/run/skynet/skynet.sock";
 
+/// The name, beside the socket of a whole host, of the one at which its broker is asked about tokens.
+pub const TOKENS_SOCKET_NAME: &str = "tokens.sock";
+
 /// The name of the socket inside its directory.
 pub const SOCKET_NAME: &str = "skynet.sock";
 

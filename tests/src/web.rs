@@ -37,9 +37,15 @@ impl Web {
         assert_eq!(code, 0, "{said}{created}");
         let created: Value = serde_json::from_str(&created).unwrap();
         let url = created["url"].as_str().unwrap();
+        Self::with(url, created["secret"].as_str().unwrap())
+    }
+
+    /// To that URL of a daemon, with a token that there is.
+    #[must_use]
+    pub fn with(url: &str, token: &str) -> Self {
         let address = url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
-        Self { address, token: created["secret"].as_str().unwrap().to_owned(), agent: config.into() }
+        Self { address, token: token.to_owned(), agent: config.into() }
     }
 
     /// The same with another token.

@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skynet-leases", &["skynet-core", "skynet-store"]),
     ("skynet-cache", &["skynet-core"]),
     ("skynet-policy", &["skynet-cache", "skynet-core", "skynet-leases", "skynet-secrets", "skynet-store"]),
-    ("skynet-sandbox", &["skynet-core"]),
+    ("skynet-sandbox", &["skynet-core", "skynet-proto"]),
     ("skynet-egress", &["skynet-web"]),
     ("skynet-secrets", &[]),
     ("skynet-vault", &["skynet-web"]),

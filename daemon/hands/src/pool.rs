@@ -12,8 +12,9 @@ use tokio::sync::Mutex as AsyncMutex;
 /// How often idle ones are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// What a process was started for: whose it is, and the device and inode of its workspace, if it has one.
-type Room = (u32, Option<(u64, u64)>);
+/// What a process was started for: whose it is, the device and inode of its workspace, if it has one, and the connection
+/// that stands for a token, if he came with one. It ends with that, and takes nobody else's calls with it.
+type Room = (u32, Option<(u64, u64)>, Option<u64>);
 
 /// All running hands. As a runner it is for the tools of workspaces; see [`Pool::host`] for the others.
 pub struct Pool {
@@ -65,7 +66,8 @@ impl Pool {
     }
 
     async fn process(&self, caller: &Caller, workspace: Option<&Workspace>) -> Result<Arc<Process>> {
-        let room = (caller.uid, workspace.map(Workspace::place));
+        let bearer = caller.token.as_ref().map(|_| caller.connection.number()).filter(|number| *number != 0);
+        let room = (caller.uid, workspace.map(Workspace::place), bearer);
         let mut processes = self.processes.lock().await;
         if let Some(process) = processes.get(&room).filter(|process| process.is_alive()) {
             return Ok(process.clone());

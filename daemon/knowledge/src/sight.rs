@@ -144,7 +144,8 @@ impl Knowledge {
                 }
                 None => judge.may_read(caller, part).await?,
             };
-            seen.extend(part.iter().zip(may_read).filter_map(|(path, may)| may.then(|| path.clone())));
+            let visible = part.iter().zip(may_read).filter(|(_, may_read)| *may_read);
+            seen.extend(visible.map(|(path, _)| path.clone()));
             // A rule may look where a path leads.
             tokio::task::yield_now().await;
         }

@@ -116,6 +116,8 @@ impl Body {
 /// Something that runs.
 struct Busy {
     id: u64,
+    /// On whose behalf: [`Run::connection`].
+    connection: u64,
     /// Of a command. What hands change there is the user's.
     workspace: Option<Vec<u8>>,
     body: Body,
@@ -171,6 +173,11 @@ impl Broker<'_> {
                 let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(|one| one.as_fd()).collect();
                 self.daemon.send(&FromBroker::from(reply), &descriptors)?;
             }
+            for connection in system.take_lapsed() {
+                self.daemon.send(&FromBroker::from(Reply::Lapsed(connection)), &[])?;
+                let own = self.busy.iter().filter(|busy| busy.connection == connection);
+                own.for_each(|busy| busy.body.kill(busy.id));
+            }
         }
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         if is_asked { self.obey() } else { Ok(true) }
@@ -183,7 +190,7 @@ impl Broker<'_> {
         };
         match message.request {
             Some(Request::Run(run)) => {
-                let (id, kind) = (run.id, run.kind());
+                let (id, kind, connection) = (run.id, run.kind(), run.connection);
                 let workspace = (kind == Kind::Command).then(|| run.workspace.clone());
                 match self.begin(run, descriptors) {
                     Ok(body) => {
@@ -191,7 +198,7 @@ impl Broker<'_> {
                             let pid = u32::try_from(body.pid().as_raw_pid()).map_err(io::Error::other)?;
                             self.tell(Reply::Begun(Begun { id, pid }))?;
                         }
-                        self.busy.push(Busy { id, workspace, body });
+                        self.busy.push(Busy { id, connection, workspace, body });
                     }
                     Err(refusal) => self.tell(Reply::Refused(refusal.of(id)))?,
                 }
@@ -208,6 +215,17 @@ impl Broker<'_> {
             Some(Request::Agent(open)) => self.begin_opening(open.id, |system| system.lend_agent(&open))?,
             Some(Request::Engine(asked)) => {
                 self.begin_opening(asked.id, |system| system.connect_engine(asked))?;
+            }
+            Some(Request::Admit(asked)) => {
+                let admitted = match &mut self.system {
+                    Some(system) => system.admit(&asked),
+                    None => Err(Refusal::new("identity", "this broker works for one user")),
+                };
+                match admitted {
+                    Ok(Some(reply)) => self.tell(reply)?,
+                    Ok(None) => {}
+                    Err(refusal) => self.tell(Reply::Refused(refusal.of(asked.id)))?,
+                }
             }
             Some(Request::Release(connection)) => {
                 if let Some(system) = &mut self.system {

@@ -1,22 +1,28 @@
 //! The daemon's end: commands go to the broker. A broker of the daemon's own user is started when first needed and
 //! replaced when it dies; that of the whole host is there before the daemon, and hands it the clients.
 
+mod admission;
 mod arrival;
 mod opening;
+mod refused;
 mod standing;
 
+pub use admission::Admission;
 pub use arrival::Arrival;
+pub use refused::refusal;
 pub use standing::Standing;
 
 use crate::{
     channel::{self, AsyncSocket, Buffer},
     job,
     protocol::{
-        Begun, Ended, FromBroker, Kind, Limits, Network, Opened, Refused, Reply, Request, Run, TerminalSize,
-        ToBroker,
+        Admitted, Begun, Ended, FromBroker, Kind, Limits, Network, Opened, Refused, Reply, Request, Run,
+        TerminalSize, ToBroker,
     },
 };
-use skynet_core::{Error, ErrorKind, Result, Workspace};
+use admission::Bearers;
+use refused::lacks_layer;
+use skynet_core::{Error, Result, Workspace};
 use standing::Counts;
 use std::{
     collections::HashMap,
@@ -262,6 +268,7 @@ struct Broker {
     /// `None` once it is gone.
     waiting: Mutex<Option<HashMap<u64, Waiter>>>,
     is_gone: CancellationToken,
+    bearers: Bearers,
     counts: Arc<Counts>,
 }
 
@@ -272,6 +279,7 @@ impl Broker {
             next: AtomicU64::new(1),
             waiting: Mutex::new(Some(HashMap::new())),
             is_gone: CancellationToken::new(),
+            bearers: Bearers::default(),
             counts: counts.clone(),
         }))
     }
@@ -339,6 +347,14 @@ impl Broker {
                 Reply::Ended(Ended { id, .. })
                 | Reply::Refused(Refused { id, .. })
                 | Reply::Opened(Opened { id, .. }) => *id,
+                Reply::Admitted(Admitted { id, connection, .. }) => {
+                    self.bearers.note(*connection, &self.is_gone);
+                    *id
+                }
+                Reply::Lapsed(connection) => {
+                    self.bearers.end(*connection);
+                    continue;
+                }
                 Reply::Begun(Begun { id, pid }) => {
                     let begun = self.waiting().as_mut().and_then(|waiting| waiting.get_mut(id)?.begun.take());
                     // Who does not wait for it does not need it.
@@ -360,7 +376,7 @@ impl Broker {
                     }
                     continue;
                 }
-                Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_) => continue,
+                Reply::Ready(_) | Reply::Terminal(_) | Reply::Started(_) | Reply::Known(_) => continue,
             };
             let waiter = self.waiting().as_mut().and_then(|waiting| waiting.remove(&id));
             if let Some(waiter) = waiter {
@@ -459,26 +475,4 @@ impl Drop for Running {
             tokio::spawn(async move { broker.send(Request::Kill(id), &[]).await });
         }
     }
-}
-
-/// Whether it is the sandbox that is at fault, and not the command.
-fn lacks_layer(refused: &Refused) -> bool {
-    !refused.has_run && refused.layer != "command"
-}
-
-/// What it means for the caller that a command was refused.
-#[must_use]
-pub fn refusal(refused: Refused) -> Error {
-    let Refused { layer, message, kind, has_run, .. } = refused;
-    if has_run {
-        return Error::interrupted(format!(
-            "the command ran, but how it ended is not known: {layer}: {message}; look before you call it again"
-        ));
-    }
-    if layer == "command" {
-        return Error::new(ErrorKind::from_name(&kind), message);
-    }
-    Error::unavailable(format!(
-        "no command can run, because a layer of the sandbox cannot be had: {layer}: {message}; `skynetctl doctor` tells more"
-    ))
 }

@@ -14,7 +14,7 @@ pub mod places;
 pub mod preview;
 pub mod protocol;
 
-pub use client::{Arrival, Command, Running, Slots, Standing, WARM, refusal};
+pub use client::{Admission, Arrival, Command, Running, Slots, Standing, WARM, refusal};
 
 /// Where a broker of the whole host accepts clients.
 pub const SYSTEM_SOCKET: &str = "/run/skynet/skynet.sock";

@@ -7,21 +7,25 @@ use crate::{
     slot::Maker,
     syscall,
     system::{Settings, System},
+    tokens::{book::Book, desk::Desk},
 };
 use nix::unistd::{Gid, Group, User};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::Mode,
+    io::Errno,
     net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
         sockopt::socket_peercred,
     },
 };
+use skynet_proto::socket::TOKENS_SOCKET_NAME;
 use skynet_sandbox::protocol::Identity;
 use std::{
     fs::{self, DirBuilder},
     io::{self, Write as _},
     os::{
-        fd::OwnedFd,
+        fd::{AsFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::Path,
@@ -48,6 +52,12 @@ const ROOT_LIKE: [&str; 13] = [
 /// Clients that wait while there is no daemon; more are refused by the kernel and try again.
 const BACKLOG: i32 = 4096;
 
+/// The file of the tokens, beside the homes.
+const BOOK: &str = "tokens";
+
+/// How often it is looked, where there is no daemon, who has waited too long at the desk for tokens.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Serves one daemon after the other, for ever.
 pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
@@ -69,6 +79,10 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
     };
     DirBuilder::new().recursive(true).mode(0o711).create(&options.homes)?;
     check_roots(&options.homes)?;
+    let book = options.homes.with_file_name(BOOK);
+    // Whoever could rename there could put another in its place.
+    check_roots(book.parent().ok_or_else(|| io::Error::other("the homes need a directory"))?)?;
+    let book = Book::open(book)?;
     let homes = Homes::below(&options.homes)?;
     let mut maker = Maker::new(Some(Groups::claim().map_err(|err| said("control groups", err))?))?;
     let clients = match syscall::inherited_listener() {
@@ -79,13 +93,14 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
     let daemons = listener(&options.daemon_socket, SocketType::SEQPACKET)?;
     rustix::fs::chmod(&options.daemon_socket, Mode::RUSR | Mode::WUSR)?;
     std::os::unix::fs::chown(&options.daemon_socket, Some(daemon.as_raw()), None)?;
+    let desk = Desk::new(token_listener(&options.socket)?);
     broker::settle_in()?;
-    let mut system = System::new(settings, clients);
+    let mut system = System::new(settings, clients, book, desk)?;
     // What starts after the broker finds its sockets (sd_notify(3)).
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     writeln!(io::stderr(), "ready at `{}`", options.socket.display())?;
     loop {
-        let socket = accept_with(&daemons, SocketFlags::CLOEXEC)?;
+        let socket = next_daemon(&daemons, &mut system)?;
         let peer = socket_peercred(&socket)?;
         if peer.uid.as_raw() != daemon.as_raw() {
             continue;
@@ -96,6 +111,28 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
             writeln!(io::stderr(), "the connection to the daemon broke: {err}")?;
         }
         system.forget();
+    }
+}
+
+/// Waits for the next daemon; tokens are made and ended meanwhile.
+fn next_daemon(daemons: &OwnedFd, system: &mut System) -> io::Result<OwnedFd> {
+    loop {
+        let mut waiting: Vec<PollFd<'_>> = std::iter::once(daemons.as_fd())
+            .chain(system.desk_sockets())
+            .map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN))
+            .collect();
+        match poll(&mut waiting, system.is_asked().then_some(&LOOK_EVERY)) {
+            Err(Errno::INTR) => continue,
+            result => result?,
+        };
+        let is_ready: Vec<bool> = waiting.iter().map(|one| !one.revents().is_empty()).collect();
+        drop(waiting);
+        if let Some((is_there, is_asked)) = is_ready.split_first() {
+            system.attend_desk(is_asked);
+            if *is_there {
+                return Ok(accept_with(daemons, SocketFlags::CLOEXEC)?);
+            }
+        }
     }
 }
 
@@ -158,6 +195,18 @@ fn client_listener(options: &SystemOptions) -> io::Result<OwnedFd> {
         None => all | Mode::ROTH | Mode::WOTH,
     };
     rustix::fs::chmod(&options.socket, mode)?;
+    Ok(listener)
+}
+
+/// Where tokens are asked for: whoever may connect as a client may do so here.
+fn token_listener(clients: &Path) -> io::Result<OwnedFd> {
+    let path = clients.with_file_name(TOKENS_SOCKET_NAME);
+    let listener = listener(&path, SocketType::SEQPACKET)?;
+    // Where a unit has the socket of clients elsewhere, it is not known who they may be.
+    let (group, mode) = fs::metadata(clients).map_or((0, 0o600), |found| (found.gid(), found.mode() & 0o666));
+    std::os::unix::fs::chown(&path, Some(0), Some(group))?;
+    rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?;
+    rustix::io::ioctl_fionbio(&listener, true)?;
     Ok(listener)
 }
 

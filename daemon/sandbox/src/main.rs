@@ -12,6 +12,7 @@ mod seccomp;
 mod slot;
 mod syscall;
 mod system;
+mod tokens;
 
 use clap::{Args, Parser, Subcommand};
 use homes::Homes;

@@ -4,7 +4,7 @@
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ToBroker {
     /// What it is.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub request: Option<Request>,
 }
 
@@ -37,6 +37,20 @@ pub enum Request {
     /// asked.
     #[prost(message, tag = "8")]
     Agent(Open),
+    /// Asks whether a secret is that of a token. Only a broker of the whole host is asked.
+    #[prost(message, tag = "9")]
+    Admit(Admit),
+}
+
+/// What somebody showed who came by HTTP.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Admit {
+    /// The number of the request, of the same row as those of commands.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// As it was shown.
+    #[prost(string, tag = "2")]
+    pub secret: String,
 }
 
 /// A connection to the container engine, as somebody else. Where the engine listens is the broker's to know.
@@ -199,7 +213,7 @@ pub struct Limits {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FromBroker {
     /// What it is.
-    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Reply", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13")]
     pub reply: Option<Reply>,
     /// How many slots wait for a command, where the broker says so.
     #[prost(uint32, optional, tag = "10")]
@@ -243,6 +257,41 @@ pub enum Reply {
     /// a [`crate::channel::pair`], at which each [`Dial`] is answered.
     #[prost(message, tag = "9")]
     Network(Network),
+    /// To the broker alone: who a user is.
+    #[prost(message, tag = "11")]
+    Known(Identity),
+    /// It is the secret of a token.
+    #[prost(message, tag = "12")]
+    Admitted(Admitted),
+    /// The token behind the connection of that number has ended, and with it everything that was done for it.
+    #[prost(uint64, tag = "13")]
+    Lapsed(u64),
+}
+
+/// A token that holds, and what stands for it: the same connection for as long as daemon, broker and token live.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Admitted {
+    /// The request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// What requests on its behalf cite.
+    #[prost(uint64, tag = "2")]
+    pub connection: u64,
+    /// As whom it acts.
+    #[prost(uint32, tag = "3")]
+    pub uid: u32,
+    /// Names the token; not secret.
+    #[prost(string, tag = "4")]
+    pub token: String,
+    /// What its maker called it.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// Where it may work. The broker opens no other directory for it.
+    #[prost(string, repeated, tag = "6")]
+    pub workspaces: Vec<String>,
+    /// Names of the effects that its calls may have.
+    #[prost(string, repeated, tag = "7")]
+    pub effects: Vec<String>,
 }
 
 /// A slot has what leads out of it.

@@ -1,18 +1,28 @@
 //! The broker of the whole host: it accepts the clients itself and notes who they are, so that what is done for them later
 //! is done as them, whatever the daemon says.
 
-use crate::{child::Child, identity, slot::Refusal, syscall};
+mod admission;
+mod opening;
+
+use crate::{
+    child::Child,
+    slot::Refusal,
+    syscall,
+    tokens::{
+        book::{Book, Entry, now},
+        desk::Desk,
+    },
+};
+use admission::Bearer;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use opening::{Opening, Purpose, Wish};
 use rustix::{
-    fs::{Mode, OFlags},
     io::Errno,
     net::{SocketFlags, accept_with},
-    thread::CapabilitySet,
 };
-use skynet_core::{Error, ErrorKind, Result as CoreResult, process::Process, workspace::place_of};
+use skynet_core::{ErrorKind, process::Process, workspace::place_of};
 use skynet_sandbox::{
-    agent::{self, Loan},
-    channel::{self, BlockingSocket, Buffer},
+    channel::{BlockingSocket, Buffer},
     engine,
     peer::process_of,
     protocol::{Connected, Engine, FromBroker, Identity, Open, Opened, Refused, Reply},
@@ -69,6 +79,12 @@ pub(crate) struct System {
     openings: Vec<Opening>,
     lent: Vec<Lent>,
     buffer: Buffer,
+    book: Book,
+    desk: Desk,
+    /// What stands for a token, by its id.
+    bearers: HashMap<String, Bearer>,
+    /// Connections whose token has ended, of which the daemon is to be told.
+    lapsed: Vec<u64>,
 }
 
 struct Connection {
@@ -79,67 +95,8 @@ struct Connection {
     groups: Vec<u32>,
     /// Device and inode of the directories that were opened for it.
     opened: HashSet<(u64, u64)>,
-}
-
-/// What is opened as somebody.
-enum Wish<'a> {
-    Directory(&'a Path),
-    Engine(&'a [PathBuf]),
-    Agent(&'a Path),
-}
-
-/// What an opening is for, besides the descriptor that it answers with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Directory,
-    Engine,
-    Agent,
-}
-
-impl Purpose {
-    const fn what(self) -> &'static str {
-        match self {
-            Self::Directory => "the directory",
-            Self::Engine => "the container engine",
-            Self::Agent => "the SSH agent",
-        }
-    }
-}
-
-impl Wish<'_> {
-    const fn purpose(&self) -> Purpose {
-        match self {
-            Self::Directory(_) => Purpose::Directory,
-            Self::Engine(_) => Purpose::Engine,
-            Self::Agent(_) => Purpose::Agent,
-        }
-    }
-
-    /// What is handed over, and what is to be done for it from then on.
-    fn fulfil(&self) -> CoreResult<(OwnedFd, Option<Loan>)> {
-        match self {
-            Self::Directory(path) => {
-                let opened = open_directory(path);
-                let opened = opened.map_err(|err| Error::from_io(err, &path.to_string_lossy()))?;
-                Ok((opened, None))
-            }
-            Self::Engine(sockets) => Ok((engine::connect(sockets)?, None)),
-            Self::Agent(path) => {
-                let (loan, lent) = agent::lend(path)?;
-                Ok((lent, Some(loan)))
-            }
-        }
-    }
-}
-
-/// A process that opens something as somebody. It ends by itself once it has answered, unless it lends an agent.
-struct Opening {
-    id: u64,
-    purpose: Purpose,
-    connection: u64,
-    child: Child,
-    socket: BlockingSocket,
-    since: Instant,
+    /// What it stands for, of one that nobody made.
+    token: Option<Entry>,
 }
 
 /// A process that stands between an agent, whose user it is, and a call. It ends with the connection at the latest.
@@ -151,17 +108,26 @@ struct Lent {
 }
 
 impl System {
-    /// Accepts clients from `listener`, which does not block.
-    pub(crate) fn new(settings: Settings, listener: OwnedFd) -> Self {
-        Self {
+    /// Accepts clients from `listener`, which does not block, and those whose token is in `book`.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub(crate) fn new(settings: Settings, listener: OwnedFd, book: Book, desk: Desk) -> io::Result<Self> {
+        // Also not by another broker: what cites a number of one that is gone is nobody's here.
+        let next = (u64::from(getrandom::u32()?) << 32) | 1;
+        Ok(Self {
             settings,
             listener,
             connections: HashMap::new(),
-            next: 1,
+            next,
             openings: Vec::new(),
             lent: Vec::new(),
             buffer: Buffer::default(),
-        }
+            book,
+            desk,
+            bearers: HashMap::new(),
+            lapsed: Vec::new(),
+        })
     }
 
     /// What to wait for, in the order of [`System::attend`].
@@ -169,11 +135,12 @@ impl System {
         std::iter::once(self.listener.as_fd())
             .chain(self.openings.iter().map(|opening| opening.socket.as_fd()))
             .chain(self.lent.iter().map(|lent| lent.socket.as_fd()))
+            .chain(self.desk_sockets())
     }
 
     /// Whether something has to be looked at again though nothing happens.
-    pub(crate) const fn is_waiting(&self) -> bool {
-        !self.openings.is_empty()
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.openings.is_empty() || self.is_asked() || self.bearers.values().any(|bearer| bearer.expires)
     }
 
     /// Nothing is known any more of what the daemon that is gone was told.
@@ -181,13 +148,17 @@ impl System {
         self.connections.clear();
         self.openings.clear();
         self.lent.clear();
+        self.bearers.clear();
+        self.lapsed.clear();
     }
 
     /// Does what the sockets ask for that are ready.
     pub(crate) fn attend(&mut self, is_ready: &[bool]) -> Vec<Event> {
+        let first_lent = 1 + self.openings.len();
+        let first_asked = first_lent + self.lent.len();
+        let (is_ready, is_asked) = is_ready.split_at(is_ready.len().min(first_asked));
         let mut events = Vec::new();
         // From the end, because one that has ended leaves the list. One that lends has said what it had to say.
-        let first_lent = 1 + self.openings.len();
         for index in (0..self.lent.len()).rev() {
             if is_ready.get(first_lent + index) == Some(&true) {
                 self.lent.swap_remove(index);
@@ -201,6 +172,8 @@ impl System {
                 events.push(event);
             }
         }
+        self.attend_desk(is_asked);
+        self.expire();
         events
     }
 
@@ -215,9 +188,9 @@ impl System {
             // Without credentials it is nobody.
             let Ok((uid, gid, pid, groups)) = credentials(&socket) else { continue };
             let identity = self.identity_of(uid, gid, groups.clone());
-            let connection = self.next;
-            self.next += 1;
-            self.connections.insert(connection, Connection { identity, uid, groups, opened: HashSet::new() });
+            let connection = self.number();
+            let known = Connection { identity, uid, groups, opened: HashSet::new(), token: None };
+            self.connections.insert(connection, known);
             let (held, has_ended) = match process_of(&socket) {
                 Process::Held(handle) => (Some(handle), false),
                 Process::Numbered => (None, false),
@@ -226,6 +199,12 @@ impl System {
             let reply = Reply::Connected(Connected { connection, uid, pid, has_ended });
             return Some(Event { reply, descriptors: std::iter::once(socket).chain(held).collect() });
         }
+    }
+
+    const fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
     }
 
     fn identity_of(&self, uid: u32, gid: u32, mut groups: Vec<u32>) -> Result<Identity, &'static str> {
@@ -246,7 +225,10 @@ impl System {
     /// When it is not known, or nobody.
     pub(crate) fn identity(&self, connection: u64) -> Result<&Identity, Refusal> {
         let known = self.connections.get(&connection);
-        let known = known.ok_or_else(|| Refusal::new("identity", "the connection is not known"))?;
+        let known = known.ok_or_else(unknown)?;
+        if known.token.as_ref().is_some_and(|token| !token.is_alive(now())) {
+            return Err(Refusal::command(ErrorKind::Denied, "the token has expired".to_owned()));
+        }
         known.identity.as_ref().map_err(|why| Refusal::command(ErrorKind::Denied, (*why).to_owned()))
     }
 
@@ -268,6 +250,7 @@ impl System {
     pub(crate) fn release(&mut self, connection: u64) {
         self.connections.remove(&connection);
         self.lent.retain(|lent| lent.connection != connection);
+        self.bearers.retain(|_, bearer| bearer.connection != connection);
     }
 
     /// Begins to open a directory as the user of a connection: in a process of its own, because a file server may keep it
@@ -336,7 +319,7 @@ impl System {
             let message = "too much is being opened; try again".to_owned();
             return Err(Refusal::command(ErrorKind::Unavailable, message));
         }
-        let started = start_opening(identity, id, wish).map_err(|err| Refusal::new("workspace", err))?;
+        let started = opening::start(identity, id, wish).map_err(|err| Refusal::new("workspace", err))?;
         let (child, socket) = started;
         let (purpose, since) = (wish.purpose(), Instant::now());
         self.openings.push(Opening { id, purpose, connection, child, socket, since });
@@ -351,36 +334,60 @@ impl System {
         }
         let received =
             if is_ready { opening.socket.receive::<FromBroker>(&mut self.buffer) } else { Ok(None) };
-        let Opening { id, purpose, connection, child, socket, .. } = self.openings.swap_remove(index);
-        let what = purpose.what();
-        let refused = |message: String, kind: ErrorKind| Event {
-            reply: Reply::Refused(Refusal::command(kind, message).of(id)),
-            descriptors: Vec::new(),
-        };
-        Some(match received {
+        let opening = self.openings.swap_remove(index);
+        let id = opening.id;
+        let refused = |kind: ErrorKind, message: String| Refusal::command(kind, message).of(id);
+        let (reply, descriptor) = match received {
             Ok(Some((FromBroker { reply: Some(Reply::Opened(_)), .. }, mut descriptors))) => {
-                descriptors.truncate(1);
-                let directory = descriptors.first().filter(|_| purpose == Purpose::Directory);
-                let place = directory.and_then(|opened| place_of(opened.as_fd()).ok());
-                let known = self.connections.get_mut(&connection);
-                // Of one that is gone nothing is lent: its process is killed here.
-                if purpose == Purpose::Agent && known.is_some() {
-                    self.lent.push(Lent { connection, _child: child, socket });
-                } else if let (Some(known), Some(place)) = (known, place) {
-                    known.opened.insert(place);
+                let opened = descriptors.pop();
+                match self.take_in(opening, opened.as_ref()) {
+                    Ok(()) => (Reply::Opened(Opened { id }), opened),
+                    Err(refusal) => (Reply::Refused(refusal.of(id)), None),
                 }
-                Event { reply: Reply::Opened(Opened { id }), descriptors }
+            }
+            Ok(Some((FromBroker { reply: Some(Reply::Known(account)), .. }, _))) => {
+                let admitted = self.take_up(&opening, account);
+                (admitted.map_or_else(|refusal| Reply::Refused(refusal.of(id)), Reply::Admitted), None)
             }
             Ok(Some((FromBroker { reply: Some(Reply::Refused(refusal)), .. }, _))) => {
-                Event { reply: Reply::Refused(Refused { id, ..refusal }), descriptors: Vec::new() }
+                self.let_go(&opening, &refusal);
+                (Reply::Refused(Refused { id, ..refusal }), None)
             }
-            Ok(Some(_)) | Err(_) => refused(format!("{what} cannot be opened"), ErrorKind::Internal),
-            Ok(None) => refused(
-                format!("{what} cannot be opened within {} s", PATIENCE.as_secs()),
-                ErrorKind::Unavailable,
-            ),
-        })
+            Ok(Some(_)) | Err(_) => {
+                let message = opening.purpose.failed().to_owned();
+                (Reply::Refused(refused(ErrorKind::Internal, message)), None)
+            }
+            Ok(None) => {
+                let message = format!("{} within {} s", opening.purpose.failed(), PATIENCE.as_secs());
+                (Reply::Refused(refused(ErrorKind::Unavailable, message)), None)
+            }
+        };
+        Some(Event { reply, descriptors: descriptor.into_iter().collect() })
     }
+
+    /// Notes that something was opened for a connection, if that is still known. Of one that is gone nothing is lent: its
+    /// process is killed here.
+    fn take_in(&mut self, opening: Opening, opened: Option<&OwnedFd>) -> Result<(), Refusal> {
+        let Opening { purpose, connection, child, socket, .. } = opening;
+        let known = self.connections.get_mut(&connection).ok_or_else(unknown)?;
+        match (purpose, opened) {
+            (Purpose::Agent, _) => self.lent.push(Lent { connection, _child: child, socket }),
+            (Purpose::Directory, Some(opened)) => {
+                if let Some(token) = &known.token {
+                    admission::check_bound(token, opened)?;
+                }
+                if let Ok(place) = place_of(opened.as_fd()) {
+                    known.opened.insert(place);
+                }
+            }
+            (Purpose::Directory | Purpose::Engine | Purpose::Account(_), _) => {}
+        }
+        Ok(())
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new("identity", "the connection is not known")
 }
 
 /// Who connected: user, group, process, and other groups.
@@ -389,45 +396,4 @@ fn credentials(socket: &OwnedFd) -> io::Result<(u32, u32, u32, Vec<u32>)> {
     // 0 of one that is in a namespace of processes where this one sees none.
     let pid = u32::try_from(peer.pid()).map_err(io::Error::other)?;
     Ok((peer.uid(), peer.gid(), pid, syscall::peer_groups(socket.as_fd())?))
-}
-
-fn start_opening(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result<(Child, BlockingSocket)> {
-    let (ours, theirs) = channel::pair()?;
-    if let Some(pid) = syscall::clone_process(0, None)? {
-        return Ok((Child::hold(pid)?, BlockingSocket::new(ours)));
-    }
-    drop(ours);
-    // What the broker has open is not this user's.
-    let Ok(socket) = syscall::keep_only(theirs) else { syscall::exit(1) };
-    let socket = BlockingSocket::new(socket);
-    let assumed = identity::assume(identity, CapabilitySet::empty());
-    let what = wish.purpose().what();
-    let opened = assumed.map_err(|err| Error::from_io(err, what)).and_then(|()| wish.fulfil());
-    match opened {
-        Ok((opened, loan)) => {
-            let reply = Reply::Opened(Opened { id });
-            let sent = socket.send(&FromBroker::from(reply), &[opened.as_fd()]);
-            // Only the borrower holds it: its end is the end of the loan.
-            drop(opened);
-            if let (Ok(()), Some(loan)) = (sent, loan) {
-                // Either end may break off, and nobody is here to be told.
-                let _ = loan.serve();
-            }
-        }
-        Err(err) => {
-            let refused = Refusal::command(err.kind, err.message.into_owned()).of(id);
-            // A broker that is gone learns nothing.
-            let _ = socket.send(&FromBroker::from(Reply::Refused(refused)), &[]);
-        }
-    }
-    syscall::exit(0)
-}
-
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(path, flags, Mode::empty())?;
-    // A filesystem of a user's own tells its number of an inode when it is first asked; until then the kernel has another
-    // one, and the broker would see two.
-    rustix::fs::fstat(&directory)?;
-    Ok(directory)
 }

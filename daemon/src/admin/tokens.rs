@@ -1,4 +1,5 @@
-//! Bearer tokens for clients over HTTP.
+//! Bearer tokens for clients over HTTP, of a daemon of one user; those of a whole host are its broker's. Those for metrics are
+//! the daemon's in either.
 
 use super::{Office, refused, timestamp};
 use crate::tokens::{Record, Wanted};
@@ -20,6 +21,7 @@ fn show((id, record): (String, Record)) -> Token {
         created_at: Some(timestamp(record.created_at)),
         expires_at: record.expires_at.map(timestamp),
         metrics: record.scrapes,
+        uid: None,
     }
 }
 
@@ -38,6 +40,14 @@ impl Office {
         if request.metrics {
             let (workspaces, effects) = (Vec::new(), Vec::new());
             return Ok(Wanted { name: request.name, workspaces, effects, scrapes: true, lives_for });
+        }
+        if self.desk.people.is_host() {
+            let message = "the tokens of a host are its broker's to make, which `skynetctl token create` of this release asks";
+            return Err(Error::invalid_input(message));
+        }
+        if !request.user.is_empty() {
+            let message = "a daemon of one user makes tokens for him alone; leave `--user` out";
+            return Err(Error::invalid_input(message));
         }
         if request.workspaces.is_empty() || request.effects.is_empty() {
             return Err(Error::invalid_input("a token is bound to at least one workspace and one effect"));
@@ -83,7 +93,7 @@ impl Tokens for Office {
         _request: Request<ListTokensRequest>,
     ) -> Result<Response<ListTokensResponse>, Status> {
         let tokens = self.tokens.list().into_iter().map(show).collect();
-        Ok(Response::new(ListTokensResponse { tokens }))
+        Ok(Response::new(ListTokensResponse { tokens, left_out: 0 }))
     }
 
     async fn revoke(&self, request: Request<RevokeTokenRequest>) -> Result<Response<Token>, Status> {

@@ -25,6 +25,10 @@ impl Office {
 
     /// Whose list is meant: the clients of `uid` on the socket, or those that show the token.
     fn viewer(&self, uid: u32, token: &str) -> Result<Viewer, Error> {
+        if self.desk.people.is_host() && !token.is_empty() {
+            let message = "a token of a host has no list of its own: its clients are shown the default one, and in revisions with sessions what they switch on";
+            return Err(Error::invalid_input(message));
+        }
         let token = if token.is_empty() { None } else { Some(self.tokens.find(token)?.0) };
         Ok(Viewer { uid, token, session: None })
     }

@@ -1,14 +1,14 @@
 //! What a request must have before anything of it is read: the right host, no foreign page behind it, a token.
 
 use super::Front;
-use crate::people::Peer;
+use crate::bearers::Bearer;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use skynet_core::{Caller, Connection, Token};
+use skynet_core::{Caller, Token};
 use std::sync::Arc;
 
 /// Names of this host that only this host can be reached by.
@@ -92,8 +92,14 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 async fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
-    let shown = bearer(headers).and_then(|secret| front.tokens.verify(secret));
-    let Some((id, record)) = shown.filter(|(_, record)| !record.scrapes) else {
+    let shown = match bearer(headers) {
+        Some(secret) => front.bearers.admit(secret).await.map_err(|err| {
+            tracing::warn!(error = %err, "a token cannot be checked");
+            Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, "the token cannot be checked now; try again"))
+        })?,
+        None => None,
+    };
+    let Some(Bearer { peer, id, name, workspaces, effects }) = shown else {
         // RFC 6750, section 3.
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"skynet\"")];
         let message =
@@ -105,22 +111,20 @@ async fn caller(front: &Front, headers: &HeaderMap) -> Result<Caller, Box<Respon
         return Err(Box::new(refuse(StatusCode::BAD_REQUEST, message)));
     }
     let claim = match headers.get(WORKSPACE).map(|value| value.to_str().unwrap_or_default()) {
-        Some(wanted) if record.workspaces.iter().any(|workspace| workspace == wanted) => Some(wanted),
+        Some(wanted) if workspaces.iter().any(|workspace| workspace == wanted) => Some(wanted),
         Some(_) => {
             let message = "the token is not bound to the workspace in `Skynet-Workspace`";
             return Err(Box::new(refuse(StatusCode::FORBIDDEN, message)));
         }
-        None => record.workspaces.first().map(String::as_str),
+        None => workspaces.first().map(String::as_str),
     };
-    // Tokens are of the daemon's own user.
-    let uid = rustix::process::getuid().as_raw();
-    let peer = Peer { uid, pid: 0, connection: Connection::own() };
+    let _turn = front.bearers.turn(peer.uid).await;
     let caller = front
         .desk
         .caller(&peer, "unknown", claim)
         .await
         .map_err(|status| Box::new(refuse(StatusCode::FORBIDDEN, status.message())))?;
-    Ok(Caller { token: Some(Arc::new(Token { id, name: record.name, effects: record.effects })), ..caller })
+    Ok(Caller { token: Some(Arc::new(Token { id, name, effects })), ..caller })
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ pub(crate) use gate::bearer;
 
 use crate::{
     accept::{self, Limits},
+    bearers::Bearers,
     mcp::Turns,
     relay::Desk,
     supervisor::Inherited,
-    tokens::Tokens,
 };
 use anyhow::{Context as _, Result};
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
@@ -44,7 +44,7 @@ pub(crate) const SOCKET_NAME: &str = "http";
 #[derive(Clone)]
 struct Front {
     desk: Desk,
-    tokens: Arc<Tokens>,
+    bearers: Arc<Bearers>,
     sessions: Arc<Sessions>,
     places: Arc<Semaphore>,
     /// By the id of a token.
@@ -72,7 +72,7 @@ impl Front {
             places: Arc::new(Semaphore::new(MOST_REQUESTS_OF_TOKEN)),
             turns: Turns::new(self.desk.traffic.clone()),
         };
-        // Only tokens that exist come this far, so there are as many as the administrator made.
+        // Only tokens that exist come this far, so there are as many as were made.
         all.entry(token.to_owned()).or_insert_with(new).clone()
     }
 }
@@ -87,12 +87,7 @@ pub(crate) async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Resu
 }
 
 /// Serves until the daemon stops.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    limits: Limits,
-    desk: Desk,
-    tokens: Arc<Tokens>,
-) -> Result<()> {
+pub(crate) async fn serve(listener: TcpListener, limits: Limits, desk: Desk, bearers: Bearers) -> Result<()> {
     let stop = desk.stop.clone();
     let front = Front {
         port: listener.local_addr()?.port(),
@@ -100,7 +95,7 @@ pub(crate) async fn serve(
         places: Arc::new(Semaphore::new(MOST_REQUESTS)),
         holders: Arc::default(),
         desk,
-        tokens,
+        bearers: Arc::new(bearers),
     };
     let sweeper = tokio::spawn(session::sweep(front.clone()));
     let router = Router::new()

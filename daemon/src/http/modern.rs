@@ -35,7 +35,8 @@ pub(super) async fn answer(
     let (to_client, for_client) = mpsc::channel(OUTBOUND);
     // What is fair is for the turns of the token to say: to the daemon's traffic, this is no client of its own.
     let inbox = Arc::new(Inbox::new(session, 1, outbound, Arc::default()));
-    let (desk, tokens) = (front.desk.clone(), front.tokens.clone());
+    let (desk, bearers) = (front.desk.clone(), front.bearers.clone());
+    let connection = caller.connection.number();
     let token = caller.token.as_ref().map_or_else(String::new, |token| token.id.clone());
     let turns = front.holder(&token).turns;
     tokio::spawn(async move {
@@ -62,7 +63,7 @@ pub(super) async fn answer(
             // A stream that would never end by itself says goodbye when the daemon does.
             () = async { desk.stop.cancelled().await; inbox.close(Leaving::Goodbye); pending().await } => false,
             () = to_client.closed() => false,
-            () = tokens.ended(&token) => false,
+            () = bearers.ended(&token, connection) => false,
             // Its end closes the channel, and what is still in it goes out.
             () = async { desk.mcp.serve(&desk, session, caller, &inbox).await; inbox.hang_up(); pending().await } => false,
         };

@@ -7,10 +7,7 @@ use super::{
     replay::{EventId, Log, Message},
     stream::{Place, accepts, respond, sse},
 };
-use crate::{
-    mcp::{Inbox, Leaving, Outgoing, is_answered},
-    relay::Desk,
-};
+use crate::mcp::{Inbox, Leaving, Outgoing, is_answered};
 use axum::{
     Extension,
     body::Bytes,
@@ -67,6 +64,8 @@ struct Session {
     owner: String,
     /// Its id.
     token: String,
+    /// What its calls cite.
+    connection: u64,
     /// Where its calls work, whatever later requests say.
     workspace: Option<Arc<Workspace>>,
     next: AtomicU64,
@@ -264,6 +263,7 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
         inbox: Arc::new(Inbox::new(id, front.desk.concurrent_requests, outbound, front.desk.traffic.clone())),
         owner: caller.owner(),
         token,
+        connection: caller.connection.number(),
         workspace: caller.workspace.clone(),
         next: AtomicU64::new(1),
         routes: Mutex::new(Routes::new()),
@@ -275,11 +275,10 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be stored");
     }
     front.sessions.lock().insert(name.clone(), session.clone());
-    let (desk, sessions, own) = (front.desk.clone(), front.sessions.clone(), session.clone());
-    let own_name = name.clone();
+    let (front, own, own_name) = (front.clone(), session.clone(), name.clone());
     tokio::spawn(async move {
-        converse(&desk, id, caller, &own, outgoing).await;
-        sessions.lock().remove(&own_name);
+        converse(&front, id, caller, &own, outgoing).await;
+        front.sessions.lock().remove(&own_name);
     });
     let mut response = answer(&session, line, place).await;
     if let Ok(value) = HeaderValue::from_str(&name) {
@@ -289,15 +288,18 @@ pub(super) async fn begin(front: &Front, caller: Caller, line: Bytes, place: Pla
 }
 
 async fn converse(
-    desk: &Desk,
+    front: &Front,
     id: Uuid,
     caller: Caller,
     session: &Session,
     outgoing: mpsc::Receiver<Outgoing>,
 ) {
+    let desk = &front.desk;
     let serving = async {
         tokio::select! {
             () = desk.mcp.serve(desk, id, caller, &session.inbox) => {}
+            // It begins again with what stands for the token then, if something does.
+            () = front.bearers.cut_off(session.connection) => {}
             // What is under way is answered; the streams end with the session.
             () = async { desk.stop.cancelled().await; session.inbox.close(Leaving::Goodbye); pending().await } => {}
         }
@@ -385,7 +387,7 @@ pub(super) async fn sweep(front: Front) {
         ticks.tick().await;
         front.sessions.lock().retain(|_, session| {
             session.routes().forget_ended();
-            let is_kept = !session.is_idle() && front.tokens.is_alive(&session.token);
+            let is_kept = !session.is_idle() && front.bearers.is_alive(&session.token, session.connection);
             if !is_kept {
                 session.inbox.close(Leaving::Goodbye);
             }

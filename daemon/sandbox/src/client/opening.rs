@@ -1,6 +1,6 @@
 //! What is opened as the user of a connection: directories, the container engine, and his SSH agent.
 
-use super::{Slots, Source, Waiter, refusal};
+use super::{Broker, Slots, Source, Waiter, refusal};
 use crate::{
     agent, engine,
     protocol::{Engine, Open, Reply, Request},
@@ -75,6 +75,18 @@ impl Slots {
 
     /// What a request opens.
     async fn ask(&self, request: impl FnOnce(u64) -> Request) -> Result<OwnedFd> {
+        match self.request(request).await? {
+            (_, Reply::Opened(_), Some(opened)) => Ok(opened),
+            (_, Reply::Refused(refused), _) => Err(refusal(refused)),
+            _ => Err(Error::internal("the sandbox answered something else")),
+        }
+    }
+
+    /// What the broker answers to a request, and which broker.
+    pub(super) async fn request(
+        &self,
+        request: impl FnOnce(u64) -> Request,
+    ) -> Result<(Arc<Broker>, Reply, Option<OwnedFd>)> {
         let broker = self.reach().await?;
         let id = broker.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, _early, replied) = Waiter::new();
@@ -83,11 +95,8 @@ impl Slots {
             .send(request(id), &[])
             .await
             .map_err(|err| Error::unavailable("the sandbox cannot be asked").with_source(err))?;
-        match replied.await {
-            Ok((Reply::Opened(_), Some(opened))) => Ok(opened),
-            Ok((Reply::Refused(refused), _)) => Err(refusal(refused)),
-            Ok(_) => Err(Error::internal("the sandbox answered something else")),
-            Err(_) => Err(Error::unavailable("the sandbox has just died; call again")),
-        }
+        let (reply, opened) =
+            replied.await.map_err(|_| Error::unavailable("the sandbox has just died; call again"))?;
+        Ok((broker, reply, opened))
     }
 }

@@ -246,9 +246,15 @@ impl Keeper {
                 self.is_started = true;
                 None
             }
-            Ok(Some((Reply::Begun(_) | Reply::Connected(_) | Reply::Opened(_), _))) => {
-                Some(self.refusal(Refusal::new("slot", "it says something else")))
-            }
+            Ok(Some((
+                Reply::Begun(_)
+                | Reply::Connected(_)
+                | Reply::Opened(_)
+                | Reply::Known(_)
+                | Reply::Admitted(_)
+                | Reply::Lapsed(_),
+                _,
+            ))) => Some(self.refusal(Refusal::new("slot", "it says something else"))),
             Ok(Some((Reply::Ended(ended), _))) => Some(End { ended: Some(ended), ..End::default() }),
             Ok(Some((Reply::Refused(refused), _))) => {
                 Some(End { refused: Some(Refused { id: self.id, ..refused }), ..End::default() })
