@@ -242,8 +242,9 @@ fn nobody_is_given_more_than_he_had() {
 /// Runs Git of this host in a repository.
 fn git_in(project: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
-    // Or `git status` would write the index.
-    command.arg("-C").arg(project).args(arguments).env("GIT_OPTIONAL_LOCKS", "0");
+    // Or `git status` and `git diff` would write the index.
+    command.arg("-C").arg(project).args(["-c", "diff.autoRefreshIndex=false"]).args(arguments);
+    command.env("GIT_OPTIONAL_LOCKS", "0");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
