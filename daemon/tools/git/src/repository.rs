@@ -226,6 +226,21 @@ impl Repository {
         let output = self.run(ctx, settings, arguments).await?;
         if output.status.success() { Ok(output) } else { Err(output.to_error()) }
     }
+
+    /// The same for a command that names no path of a caller's, and has Git itself name some: `stash push` cleans `:/`.
+    pub(crate) async fn check_without_paths<I, A>(
+        &self,
+        ctx: &CallCtx,
+        settings: &[String],
+        arguments: I,
+    ) -> Result<Output>
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
+        let output = self.run_with(ctx, settings, arguments, Pathspecs::Magic).await?;
+        if output.status.success() { Ok(output) } else { Err(output.to_error()) }
+    }
 }
 
 /// The directory that `.git` is or points to (gitrepository-layout(5)). One that lies outside of the working tree

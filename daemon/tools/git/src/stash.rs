@@ -113,12 +113,14 @@ impl Tool for GitStash {
             Action::Drop => repository.keep_stashes(ctx).await?,
             Action::Push => {
                 let listed = repository.differing(ctx, vec!["HEAD".into()]).await?;
-                let others = if input.include_untracked {
-                    repository.list(ctx, ["ls-files", "--others", "--exclude-standard", "-z"]).await?
-                } else {
-                    Some(Vec::new())
-                };
-                repository.keep_work(ctx, listed.zip(others).map(|both| [both.0, both.1].concat())).await?;
+                let mut others = Vec::new();
+                if input.include_untracked {
+                    let list = ["ls-files", "--others", "--exclude-standard", "-z"];
+                    others = repository.check(ctx, &[], list).await?.bytes()?;
+                    // They would be taken away, and `pop` would not bring them back.
+                    refuse_reserved(names(&others))?;
+                }
+                repository.keep_work(ctx, listed.map(|listed| [listed, others].concat())).await?;
             }
             Action::Apply | Action::Pop => {
                 let shown =
@@ -134,7 +136,7 @@ impl Tool for GitStash {
         }
         let mut diff = None;
         if !arguments.is_empty() {
-            let done = repository.check(ctx, &identity, arguments).await?;
+            let done = repository.check_without_paths(ctx, &identity, arguments).await?;
             if input.action == Action::Show {
                 diff = Some(done.bounded(ctx, "stash.patch").await?.0);
             }
