@@ -289,6 +289,7 @@ fn what_is_put_aside_is_taken_back() {
         bench.call("git_stash", input.clone());
         let changed = look();
         assert_ne!(changed, before, "{input}");
+        assert_eq!(bench.path("b").exists(), input["include_untracked"] != true, "{input}");
         let call = bench.newest();
         assert_eq!((&call["tool"], call.get("not_undoable")), (&json!("git_stash"), None), "{call}");
         bench.revert(&call).unwrap_or_else(|err| panic!("{input}: {err}"));
@@ -304,6 +305,12 @@ fn what_is_put_aside_is_taken_back() {
     bench.call("git_stash", json!({ "action": "pop" }));
     let call = bench.newest();
     assert!(call["not_undoable"].is_string(), "{call}");
+    // What other programs trust would not come back.
+    fs::write(bench.path(".envrc"), "").unwrap();
+    let put_aside = json!({ "action": "push", "include_untracked": true });
+    let refused = bench.shim.call("git_stash", put_aside).unwrap_err();
+    assert!(refused.starts_with("denied: ") && refused.contains("`.envrc`"), "{refused}");
+    assert!(bench.path(".envrc").exists() && bench.path("b").exists());
 }
 
 #[test]
