@@ -1,6 +1,5 @@
 //! A bus of its own with a real polkitd on it, which sees our action and the rules of a test, and nothing of the host's.
 
-use crate::programs::wait_until;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -69,8 +68,10 @@ impl Polkit {
         command.args(["--mount", "sh", "-c", script, "polkitd"]).arg(directory);
         command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", socket.display()));
         let authority = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let polkit = Self { bus, authority, socket };
-        wait_until(|| polkit.is_there());
+        let mut polkit = Self { bus, authority, socket };
+        while !polkit.is_there() {
+            assert_eq!(polkit.authority.try_wait().unwrap(), None, "polkitd is not there, or has ended");
+        }
         polkit
     }
 

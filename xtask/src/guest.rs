@@ -31,7 +31,7 @@ const MODULES: [&str; 2] = ["fs/overlayfs/overlay.ko", "net/netfilter/nfnetlink.
 
 /// A Debian with what the tests use.
 const RELEASE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,libnss-systemd,ca-certificates,procps,git,python3,curl,iproute2,util-linux,apparmor,kmod,passwd";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,libnss-systemd,ca-certificates,procps,git,python3,curl,iproute2,util-linux,apparmor,kmod,passwd,polkitd,openssh-client,openssh-server";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(shell::is_root(), "only root can make the files of a virtual machine");
