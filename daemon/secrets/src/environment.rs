@@ -24,7 +24,7 @@
 use crate::{
     Error, MasterKey, Result, cipher,
     dotenv::{self, checked_name, fault},
-    purpose::check_hosts,
+    purpose::{check_hosts, check_written},
     store::LONGEST_VALUE,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -190,7 +190,7 @@ impl Environment {
     /// `Line`, also for a name that comes twice or a value that is too long; `Invalid` for a host that is none, and when
     /// it becomes too much; `Random`.
     pub fn add_plain(&mut self, text: &str, hosts: &[String], key: &MasterKey, owner: u32) -> Result<()> {
-        check_hosts(hosts)?;
+        check_written(hosts)?;
         let was_empty = self.lines.is_empty();
         let mut plain = Self::default();
         for parsed in dotenv::parse(text)? {
@@ -230,7 +230,7 @@ impl Environment {
             let reason = if let Error::Line { reason, .. } = err { reason } else { err.to_string() };
             return Err(Error::Invalid(format!("`{}`: {reason}", name.escape_debug())));
         }
-        check_hosts(hosts)?;
+        check_written(hosts)?;
         self.put(Variable::seal(name.to_owned(), value, hosts, key, owner)?)
     }
 

@@ -69,6 +69,24 @@ fn a_variable_is_set_in_its_line_and_taken_out() {
 }
 
 #[test]
+fn an_address_is_written_in_one_way_and_read_in_any() {
+    let mut environment = Environment::default();
+    for host in ["2001:DB8::1", "2001:db8:0:0::1"] {
+        let hosts = [host.to_owned()];
+        let set = environment.set("A", b"1", &hosts, &key(1), 7).unwrap_err().to_string();
+        let added = environment.add_plain("A=1", &hosts, &key(1), 7).unwrap_err().to_string();
+        assert!(set.ends_with("as `2001:db8::1`") && added == set, "{set} {added}");
+    }
+    assert_eq!(environment.variables().count(), 0);
+    environment.set("A", b"1", &["2001:db8::1".to_owned()], &key(1), 7).unwrap();
+    // One that was written before this was checked keeps no other from being read.
+    let sealed = Variable::seal("B".to_owned(), b"2", &["2001:DB8::1".to_owned()], &key(1), 7).unwrap();
+    environment.put(sealed).unwrap();
+    let read = Environment::parse(&environment.to_string()).unwrap();
+    assert_eq!(decrypted(&read), [pair("A", "1"), pair("B", "2")]);
+}
+
+#[test]
 fn a_file_has_limits() {
     let mut environment = Environment::default();
     for index in 0..MOST_VARIABLES {

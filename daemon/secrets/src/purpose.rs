@@ -50,17 +50,7 @@ impl Purpose {
     /// # Errors
     /// `Invalid`.
     pub fn check(&self) -> Result<()> {
-        check_hosts(&self.hosts)?;
-        for host in &self.hosts {
-            // Hosts are compared as they are written, and one address of IPv6 can be written in many ways (RFC 5952).
-            if let Ok(address) = host.parse::<IpAddr>()
-                && address.to_string() != *host
-            {
-                return Err(Error::Invalid(format!(
-                    "`{host}` is no host: write this address as `{address}`"
-                )));
-            }
-        }
+        check_written(&self.hosts)?;
         let Some(Git { username }) = &self.git else { return Ok(()) };
         if self.hosts.is_empty() {
             return Err(Error::Invalid(
@@ -81,6 +71,20 @@ impl Purpose {
 pub(crate) fn is_private_key(value: &[u8]) -> bool {
     let first = value.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     first.starts_with(b"-----BEGIN ") && first.ends_with(b"PRIVATE KEY-----")
+}
+
+/// [`check_hosts`], of hosts that somebody writes now. What was written before this was checked is read as it is.
+pub(crate) fn check_written(hosts: &[String]) -> Result<()> {
+    check_hosts(hosts)?;
+    for host in hosts {
+        // Hosts are compared as they are written, and one address of IPv6 can be written in many ways (RFC 5952).
+        if let Ok(address) = host.parse::<IpAddr>()
+            && address.to_string() != *host
+        {
+            return Err(Error::Invalid(format!("`{host}` is no host: write this address as `{address}`")));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn check_hosts(hosts: &[String]) -> Result<()> {
