@@ -230,7 +230,7 @@ fn a_token_is_renewed_and_a_lost_one_replaced() {
     // One that is revoked is refused, until the file has another.
     server.bao(&["token", "revoke", &token]);
     let err = bench.run("true").unwrap_err();
-    assert!(err.starts_with("denied: ") && err.contains("refuses the token in `"), "{err}");
+    assert!(err.starts_with("unavailable: ") && err.contains("refuses the token in `"), "{err}");
     let made = server.json(&["token", "create", "-format=json", "-policy=skynet", "-orphan", "-ttl=1h"]);
     server.credential("token", made["auth"]["client_token"].as_str().unwrap(), None);
     bench.run("true").unwrap();

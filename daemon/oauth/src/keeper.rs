@@ -221,7 +221,7 @@ impl Keeper {
         }
         match line.recent() {
             Some(_) if when == When::Needed && terms.is_valid(now) => Ok(Looked::Ready(held)),
-            Some(reason) if when == When::Needed => Err(Error::Unavailable(reason)),
+            Some(err) if when == When::Needed => Err(err),
             Some(_) | None => Ok(Looked::Old(held)),
         }
     }

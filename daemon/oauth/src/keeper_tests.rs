@@ -169,6 +169,25 @@ async fn a_provider_that_says_what_it_was_sent_tells_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_one_also_to_who_asks_a_moment_later() {
+    let bench = Bench::logged_in().await;
+    bench.age(7200);
+    bench.authority.fail(1, 400, r#"{"error":"invalid_client"}"#);
+    for _ in 0..2 {
+        let err = bench.token().await.unwrap_err();
+        assert!(matches!(&err, Error::Refused { code, .. } if code == "invalid_client"), "{err}");
+        assert!(err.to_string().contains("refuses: `invalid_client`"), "{err}");
+    }
+    assert_eq!(bench.refreshed(), 1);
+    // What could not be asked is away a moment later as well, and who has to log in has to.
+    let line = bench.keeper.line(OWNER, &name());
+    line.note(&Error::Unavailable("away".into()));
+    assert!(matches!(line.recent(), Some(Error::Unavailable(reason)) if reason == "away"));
+    line.note(&Error::LoginNeeded("over".into()));
+    assert!(matches!(line.recent(), Some(Error::LoginNeeded(reason)) if reason == "over"));
+}
+
+#[tokio::test]
 async fn a_failure_that_passes_is_not_noticed() {
     let bench = Bench::logged_in().await;
     bench.age(7200);

@@ -63,7 +63,7 @@ impl Vault {
     /// The value of one field, as the server has it now.
     ///
     /// # Errors
-    /// `Unavailable` when the server does not answer, `Denied` when it refuses, `NotFound` when there is no such secret or field,
+    /// `Unavailable` when the server does not answer or does not let the daemon log in, `Denied` when it refuses the secret, `NotFound` when there is no such secret or field,
     /// `Invalid` for a field that is no text, `Settings` when the daemon cannot log in for a reason of its own.
     pub fn read(&self, owner: &Owner<'_>, place: &Place) -> Result<Zeroizing<Vec<u8>>> {
         let mount = &self.settings.mount;
@@ -167,7 +167,8 @@ impl Vault {
         let body = json!({ "role_id": role.role_id, "secret_id": secret_id.as_str() });
         let answer = self.ask(&format!("auth/{}/login", role.mount), None, Some(&body))?;
         if [400, 403].contains(&answer.status) {
-            return Err(Error::Denied(format!(
+            // It is the daemon that is refused, and no user's secret.
+            return Err(Error::Unavailable(format!(
                 "the vault at `{}` does not let Skynet log in by AppRole: {}",
                 self.settings.address,
                 answer.reason()
@@ -183,8 +184,9 @@ impl Vault {
         let answer = self.ask("auth/token/lookup-self", Some(&text), None)?;
         match answer.status {
             200 => {}
+            // As with a login.
             403 => {
-                return Err(Error::Denied(format!(
+                return Err(Error::Unavailable(format!(
                     "the vault at `{}` refuses the token in `{}`: {}",
                     self.settings.address,
                     file.display(),

@@ -126,6 +126,28 @@ fn a_refusal_for_a_path_costs_no_login() {
 }
 
 #[test]
+fn a_daemon_that_may_not_log_in_says_nothing_of_the_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let by_file = vault("http://127.0.0.1:1", directory.path()).settings;
+    let role = AppRole {
+        role_id: "role".into(),
+        secret_id_file: by_file.token_file.clone().unwrap(),
+        mount: "approle".into(),
+    };
+    let by_role = Settings { token_file: None, approle: Some(role), ..by_file.clone() };
+    for (settings, status, words) in [
+        (by_role.clone(), 400, "does not let Skynet log in by AppRole: invalid"),
+        (by_role, 403, "does not let Skynet log in by AppRole: invalid"),
+        (by_file, 403, "refuses the token in `"),
+    ] {
+        let (address, served) = server(vec![(status, "", r#"{"errors":["invalid"]}"#)]);
+        let err = read(&Vault::open(Settings { address, ..settings }).unwrap(), "db#password").unwrap_err();
+        assert!(matches!(err, Error::Unavailable(_)) && err.to_string().contains(words), "{err}");
+        served.join().unwrap();
+    }
+}
+
+#[test]
 fn certificates_are_read_before_anything_is_asked() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ca.pem");

@@ -22,10 +22,10 @@ pub enum Error {
     /// What was asked for cannot be a place in a vault.
     #[error("{0}")]
     Invalid(String),
-    /// The server does not answer, is sealed or fails.
+    /// The server does not answer, is sealed or fails, or does not know the daemon.
     #[error("{0}")]
     Unavailable(String),
-    /// The server refuses.
+    /// The server refuses to show this to the daemon, which it knows.
     #[error("{0}")]
     Denied(String),
     /// There is nothing of that name.

@@ -31,7 +31,16 @@ pub(super) struct Failed {
     at: Instant,
     retry_at: Instant,
     count: u32,
+    kind: Kind,
     reason: String,
+}
+
+/// Of an error, for who asks again a moment later.
+#[derive(Clone)]
+enum Kind {
+    Refused { code: String },
+    LoginNeeded,
+    Unavailable,
 }
 
 impl Line {
@@ -40,12 +49,23 @@ impl Line {
         let count = failed.as_ref().map_or(0, |failed| failed.count).saturating_add(1);
         let at = Instant::now();
         let retry_at = at + backoff(SHORTEST_RETRY, LONGEST_RETRY, count, chance());
-        *failed = Some(Failed { at, retry_at, count, reason: err.to_string() });
+        let kind = match err {
+            Error::Refused { code, .. } => Kind::Refused { code: code.clone() },
+            Error::LoginNeeded(_) => Kind::LoginNeeded,
+            Error::Invalid(_) | Error::Unavailable(_) | Error::Kept(_) => Kind::Unavailable,
+        };
+        *failed = Some(Failed { at, retry_at, count, kind, reason: err.to_string() });
     }
 
     /// Why it failed a moment ago.
-    pub(super) fn recent(&self) -> Option<String> {
-        lock(&self.failed).as_ref().filter(|one| one.at.elapsed() < PATIENCE).map(|one| one.reason.clone())
+    pub(super) fn recent(&self) -> Option<Error> {
+        let Failed { kind, reason, .. } =
+            lock(&self.failed).as_ref().filter(|one| one.at.elapsed() < PATIENCE)?.clone();
+        Some(match kind {
+            Kind::Refused { code } => Error::Refused { code, reason },
+            Kind::LoginNeeded => Error::LoginNeeded(reason),
+            Kind::Unavailable => Error::Unavailable(reason),
+        })
     }
 
     /// How long nothing is tried that nobody waits for.
