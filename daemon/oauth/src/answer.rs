@@ -57,7 +57,8 @@ pub(crate) fn tokens(provider: &str, reply: &Reply) -> Result<Tokens> {
         serde_json::from_slice(&reply.body).map_err(|_| strange("it lacks a part, or is no JSON"))?;
     // RFC 6749, section 7.1: one of a type that is not understood must not be used.
     if !given.token_type.eq_ignore_ascii_case("bearer") {
-        return Err(strange(&format!("its type is `{}`", shown(&given.token_type))));
+        let named = reply.without_hidden(&given.token_type);
+        return Err(strange(&format!("its type is `{}`", shown(&named))));
     }
     if !is_token(&given.access_token) || given.refresh_token.as_ref().is_some_and(|token| !is_token(token)) {
         return Err(strange("it has characters that a token has not, or is too long"));
@@ -90,6 +91,10 @@ fn scopes(scope: &str) -> Vec<String> {
 pub(crate) fn refusal(provider: &str, reply: &Reply) -> Error {
     let status = reply.status;
     let fault: Option<Fault> = serde_json::from_slice(&reply.body).ok();
+    let fault = fault.map(|Fault { error, error_description }| Fault {
+        error: reply.without_hidden(&error),
+        error_description: error_description.map(|words| reply.without_hidden(&words)),
+    });
     let words = match &fault {
         None => "it gives no reason".to_owned(),
         Some(Fault { error, error_description: None }) => format!("`{}`", shown(error)),
@@ -132,7 +137,8 @@ mod tests {
     use super::*;
 
     fn read(status: u16, body: &str) -> Result<Tokens> {
-        tokens("id", &Reply { status, body: Zeroizing::new(body.as_bytes().to_vec()) })
+        let hidden = vec![Zeroizing::new("to/ken+1".to_owned())];
+        tokens("id", &Reply { status, body: Zeroizing::new(body.as_bytes().to_vec()), hidden })
     }
 
     #[test]
@@ -190,6 +196,15 @@ mod tests {
             read(400, r#"{"error":"invalid_grant","error_description":"gone\u001b[2J"}"#).err().unwrap();
         assert!(matches!(&refused, Error::Refused { code, .. } if code == "invalid_grant"));
         assert_eq!(refused.to_string(), "`id` refuses: `invalid_grant`, gone\\u{1b}[2J");
+        // What it was sent, however JSON spells it.
+        for spelled in [r"to/ken+1", r"to\/ken\u002B1", r"to%2fken%2b1", r"\u0074o/ken+1"] {
+            let body = format!(r#"{{"error":"bad {spelled}","error_description":"no {spelled}"}}"#);
+            let refused = read(400, &body).err().unwrap();
+            assert!(matches!(&refused, Error::Refused { code, .. } if code == "bad [redacted]"), "{spelled}");
+            assert_eq!(refused.to_string(), "`id` refuses: `bad [redacted]`, no [redacted]");
+            let failed = read(500, &body).err().unwrap().to_string();
+            assert!(failed.ends_with("`bad [redacted]`, no [redacted]"), "{failed}");
+        }
         for (status, body) in [
             (500, r#"{"error":"invalid_grant"}"#),
             (503, ""),

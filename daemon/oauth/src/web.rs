@@ -1,7 +1,10 @@
 //! Requests to providers. They go to the address that is named and nowhere else, and wait.
 
 use crate::{Error, Result};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use skynet_web::{Authorities, tls};
 use std::{
@@ -29,6 +32,9 @@ const HIDDEN: [&str; 6] = ["refresh_token", "token", "client_secret", "code", "c
 /// A shorter value is in too much that is none.
 const SHORTEST_HIDDEN: usize = 6;
 
+/// Stands for one of them.
+const MARK: &str = "[redacted]";
+
 /// What needs no encoding in a query or a form (RFC 3986, section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -42,7 +48,32 @@ pub(crate) struct Web {
 /// What a provider says.
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// As it came. What is shown or logged of it goes through [`Reply::without_hidden`] first.
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// What it was sent and nobody else is to see.
+    pub(crate) hidden: Vec<Zeroizing<String>>,
+}
+
+impl Reply {
+    /// A text of it as it is shown and logged: some providers say what they were sent. It is one that was decoded, because JSON spells a
+    /// character in many ways.
+    pub(crate) fn without_hidden(&self, text: &str) -> String {
+        let mut clean = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut letters = rest.chars();
+        while let Some(letter) = letters.next() {
+            let found = self.hidden.iter().filter_map(|value| length_spelled(rest, value)).max();
+            // The longest: one may be the beginning of another.
+            if let Some(after) = found.and_then(|length| rest.get(length..)) {
+                clean.push_str(MARK);
+                letters = after.chars();
+            } else {
+                clean.push(letter);
+            }
+            rest = letters.as_str();
+        }
+        clean
+    }
 }
 
 impl Web {
@@ -71,16 +102,12 @@ impl Web {
             .content_type("application/x-www-form-urlencoded");
         if let Some((user, password)) = basic {
             // RFC 6749, section 2.3.1: both are encoded as in a form first.
-            let pair = Zeroizing::new(format!("{}:{}", encode(user), encode(password)));
+            let pair = pair(&encode(user), &encode(password));
             let header = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
             request = request.header("authorization", header.as_str());
         }
-        let mut reply = read(url, request.send(text.as_str()))?;
-        if reply.status != 200 {
-            let hidden = form.iter().filter(|(name, _)| HIDDEN.contains(name)).map(|(_, value)| *value);
-            reply.body = without(&reply.body, hidden.chain(basic.map(|(_, password)| password)));
-        }
-        Ok(reply)
+        let reply = read(url, request.send(text.as_str()))?;
+        Ok(Reply { hidden: hidden(form, basic), ..reply })
     }
 
     fn agent(&self, url: &str) -> Result<Agent> {
@@ -96,18 +123,48 @@ impl Web {
     }
 }
 
-/// What a provider says when it refuses is shown and logged, and some say what they were sent: without that.
-fn without<'hidden>(body: &[u8], hidden: impl Iterator<Item = &'hidden str>) -> Zeroizing<Vec<u8>> {
-    let mut text = Zeroizing::new(String::from_utf8_lossy(body).into_owned());
-    for value in hidden.filter(|value| value.len() >= SHORTEST_HIDDEN) {
-        let quoted = Zeroizing::new(serde_json::Value::from(value).to_string());
-        let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or(value);
-        let encoded = Zeroizing::new(encode(value));
-        for spelled in [value, inner, encoded.as_str()] {
-            text = Zeroizing::new(text.replace(spelled, "[redacted]"));
+/// A user name and a password as they are encoded for a header.
+fn pair(user: &str, password: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("{user}:{password}"))
+}
+
+/// What of a request nobody else than the provider is to see.
+fn hidden(form: &[(&str, &str)], basic: Option<(&str, &str)>) -> Vec<Zeroizing<String>> {
+    let named = form.iter().filter(|(name, _)| HIDDEN.contains(name));
+    let mut hidden: Vec<_> = named.map(|(_, value)| Zeroizing::new((*value).to_owned())).collect();
+    if let Some((user, password)) = basic {
+        hidden.push(Zeroizing::new(password.to_owned()));
+        // As it is sent, and as those read it who know no encoding of a form there. Whether it is padded makes no difference then.
+        for pair in [pair(&encode(user), &encode(password)), pair(user, password)] {
+            hidden.push(Zeroizing::new(STANDARD_NO_PAD.encode(pair.as_bytes())));
         }
     }
-    Zeroizing::new(text.as_bytes().to_vec())
+    hidden.retain(|value| value.len() >= SHORTEST_HIDDEN);
+    hidden
+}
+
+/// How many bytes at the beginning of `text` are `value`, as it is or with any of its bytes as in a query or a form; `None` if it begins
+/// with something else. What was encoded ends where a character does, as both are whole text.
+fn length_spelled(text: &str, value: &str) -> Option<usize> {
+    if text.starts_with(value) {
+        return Some(value.len());
+    }
+    let mut rest = text.as_bytes();
+    for byte in value.bytes() {
+        rest = match rest {
+            [b'%', high, low, after @ ..] if of_hex(*high, *low) == Some(byte) => after,
+            [b'+', after @ ..] if byte == b' ' => after,
+            [first, after @ ..] if *first == byte => after,
+            _ => return None,
+        };
+    }
+    Some(text.len() - rest.len())
+}
+
+/// The byte that two digits spell, in letters of either case (RFC 3986, section 2.1).
+fn of_hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |letter: u8| char::from(letter).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 fn agent(trusted: Option<&Authorities>) -> Agent {
@@ -126,7 +183,7 @@ fn read(url: &str, sent: Result<Response<Body>, ureq::Error>) -> Result<Reply> {
     let read = sent.and_then(|mut response| {
         let status = response.status().as_u16();
         let bytes = response.body_mut().with_config().limit(MOST_ANSWER_BYTES).read_to_vec()?;
-        Ok(Reply { status, body: Zeroizing::new(bytes) })
+        Ok(Reply { status, body: Zeroizing::new(bytes), hidden: Vec::new() })
     });
     read.map_err(|err| Error::Unavailable(format!("`{url}` does not answer: {err}")))
 }
@@ -214,13 +271,36 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_not_in_what_is_said_of_a_refusal() {
-        let said = |body: &str| {
-            let clean = without(body.as_bytes(), ["to\"ken/1", "short"].into_iter());
-            String::from_utf8(clean.to_vec()).unwrap()
-        };
-        assert_eq!(said(r#"{"error":"no to\"ken/1, short"}"#), r#"{"error":"no [redacted], short"}"#);
-        assert_eq!(said("to\"ken/1 to%22ken%2F1"), "[redacted] [redacted]");
-        assert_eq!(said("nothing"), "nothing");
+        let form = [("grant_type", "refresh_token"), ("refresh_token", "to\"ken/1"), ("token", "short")];
+        let hidden = hidden(&form, Some(("the client", "pass +wörd%2f")));
+        let reply = Reply { status: 400, body: Zeroizing::default(), hidden };
+        let said = |text: &str| reply.without_hidden(text);
+        assert_eq!(said("no to\"ken/1, short, refresh_token"), "no [redacted], short, refresh_token");
+        for spelled in [
+            "to\"ken/1",
+            "to%22ken%2F1",
+            "to%22ken%2f1",
+            "%74o%22ken/1",
+            "pass +wörd%2f",
+            "pass%20%2Bw%C3%B6rd%252f",
+            "pass+%2bw%c3%b6rd%252f",
+            // `the client:pass +wörd%2f`, and as in a form.
+            "dGhlIGNsaWVudDpwYXNzICt3w7ZyZCUyZg",
+            "dGhlJTIwY2xpZW50OnBhc3MlMjAlMkJ3JUMzJUI2cmQlMjUyZg",
+        ] {
+            assert_eq!(said(spelled), MARK, "{spelled}");
+            assert_eq!(said(&format!("é{spelled}{spelled}=é")), format!("é{MARK}{MARK}=é"), "{spelled}");
+        }
+        for other in ["nothing", "to\"ken/", "to%22ken%2", "to%22ken%", "%", "é%C3%B6", ""] {
+            assert_eq!(said(other), other);
+        }
+    }
+
+    #[test]
+    fn of_two_hidden_values_that_begin_alike_the_longer_is_taken_out() {
+        let hidden = hidden(&[("code", "abcdef"), ("token", "abcdef-ghi")], None);
+        let reply = Reply { status: 400, body: Zeroizing::default(), hidden };
+        assert_eq!(reply.without_hidden("abcdef abcdef-ghi"), "[redacted] [redacted]");
     }
 
     #[test]
