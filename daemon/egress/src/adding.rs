@@ -1,5 +1,6 @@
-//! Which hosts of a command get headers, and what it takes to be such a host to the command. Values are asked for with each request: a
-//! secret that is deleted is added to no request after that, and one that is rotated with its new value.
+//! Which hosts of a command get headers, and what it takes to be such a host to the command. Values are asked for with each request,
+//! when there is a connection to send it by: a secret that is deleted is added to no request after that, and one that is rotated with its
+//! new value.
 
 use crate::{
     authority::{Authority, PROTOCOL, Roots, Unusable},

@@ -74,10 +74,8 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, host: Arc<Ended>, command: Upgr
 impl Upstream {
     async fn answer(&self, mut request: Request<Incoming>) -> Result<Reply, Failure> {
         prepare(&self.host, &mut request)?;
-        for (name, value) in self.host.headers().await? {
-            // In place of all that the command says there.
-            request.headers_mut().insert(name, value);
-        }
+        // Without them there is nothing to connect for. Those that are sent are asked for when it is.
+        self.host.headers().await?;
         let mut response = self.send(request).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failure::Unfit(StatusCode::BAD_GATEWAY, "the host changes the protocol unasked"));
@@ -94,6 +92,7 @@ impl Upstream {
         if let Some(sender) = &mut connection.sender
             && sender.ready().await.is_ok()
         {
+            self.fill(&mut request).await?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),
                 // The host has closed it meanwhile: what it was not sent is sent again.
@@ -113,7 +112,18 @@ impl Upstream {
             opened => opened?,
         };
         let sender = connection.sender.insert(opened);
+        // It took a while to connect, and what was there at its beginning may have been deleted since.
+        self.fill(&mut request).await?;
         Ok(sender.send_request(request).await?)
+    }
+
+    /// Puts in the headers as they are now.
+    async fn fill(&self, request: &mut Request<Incoming>) -> Result<(), Failure> {
+        for (name, value) in self.host.headers().await? {
+            // In place of all that the command says there, and of what they were before.
+            request.headers_mut().insert(name, value);
+        }
+        Ok(())
     }
 
     async fn open(&self, connected: Option<TcpStream>) -> Result<SendRequest<Incoming>, Failure> {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Adding, Grant, IpNet, Missing, Roots, Source, Template,
+    Adding, Grant, IpNet, MOST_CONNECTIONS, Missing, Roots, Source, Template,
     authority::{Authority, Unusable},
 };
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use std::{net::Ipv4Addr, sync::Mutex as Plain};
+use std::{collections::VecDeque, net::Ipv4Addr, sync::Mutex as Plain};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
@@ -101,23 +101,39 @@ impl Source for Kept {
     }
 }
 
+/// A secret that has these values, one after the other, each time it is asked for.
+struct Turns(Plain<VecDeque<Result<&'static str, &'static str>>>);
+
+#[async_trait]
+impl Source for Turns {
+    async fn value(&self) -> Result<Vec<u8>, Missing> {
+        let next = self.0.lock().unwrap().pop_front().unwrap();
+        next.map(Into::into).map_err(|why| Missing::Gone(why.into()))
+    }
+}
+
 /// A host, a proxy that adds a header there, and one who trusts what a command is told to trust.
 struct Bench {
     port: u16,
     proxy: u16,
     trusted: String,
     secret: Arc<Kept>,
+    gateway: Arc<Gateway>,
     serving: AbortHandle,
 }
 
 impl Bench {
     async fn new(header: &str) -> Self {
+        let secret = Kept::new(VALUE);
+        Self::with(header, secret.clone(), secret).await
+    }
+
+    /// One whose header has what `source` says.
+    async fn with(header: &str, source: Arc<dyn Source>, secret: Arc<Kept>) -> Self {
         let authority = Authority::new().unwrap();
         let roots = certificates(&authority.pem());
         let port = host(authority, "localhost").await;
         let template: Template = format!("localhost:{port} {header}").parse().unwrap();
-        let secret = Kept::new(VALUE);
-        let source: Arc<dyn Source> = secret.clone();
         let adding = Adding::new(vec![(template, source)], &Roots::new(roots).unwrap()).unwrap();
         Self::of(port, adding, secret).await
     }
@@ -129,8 +145,8 @@ impl Bench {
         let own: Vec<IpNet> = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap()).into();
         let grants = vec![place("localhost", port), place("127.0.0.1", port)];
         let gateway = Gateway::adding(grants, own.into(), Some(adding));
-        let serving = tokio::spawn(gateway.serve(listener)).abort_handle();
-        Self { port, proxy, trusted, secret, serving }
+        let serving = tokio::spawn(gateway.clone().serve(listener)).abort_handle();
+        Self { port, proxy, trusted, secret, gateway, serving }
     }
 
     /// What the proxy says to a request, and the connection.
@@ -366,6 +382,57 @@ async fn a_secret_that_is_rotated_or_deleted_is_another_or_none_for_the_next_req
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_what_the_secret_is_when_there_is_a_connection() {
+    let turns = [
+        // Before the host is connected to, and then.
+        Ok("value-1"),
+        Ok("value-2"),
+        // The same by the connection that is there.
+        Ok("value-3"),
+        Err("it was deleted"),
+        Ok("value-4"),
+        Ok("value-5"),
+        // Nobody connects for this one.
+        Err("it was deleted again"),
+    ];
+    let turns = Arc::new(Turns(Plain::new(turns.into())));
+    let bench = Bench::with("X-Key: secret://k", turns.clone(), Kept::new(VALUE)).await;
+    let get = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", bench.port);
+    let answers = bench.exchange(&[(); 4].map(|()| get.clone())).await;
+    for ((head, body), (status, words)) in answers.iter().zip([
+        ("200", "x-key: value-2\r\n"),
+        ("403", "which is not given out: it was deleted\n"),
+        ("200", "x-key: value-5\r\n"),
+        ("403", "it was deleted again"),
+    ]) {
+        assert!(head.split(' ').nth(1) == Some(status) && body.contains(words), "{head}{body}");
+    }
+    assert!(turns.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_tunnel_has_one_place_and_who_gets_none_is_told_so() {
+    let bench = Bench::new("Authorization: Bearer secret://k").await;
+    let port = bench.port;
+    let mut held: Vec<_> = (1..MOST_CONNECTIONS).map(|_| bench.gateway.place().unwrap()).collect();
+    let mut stream = bench.secure("localhost").await.unwrap();
+    assert!(bench.gateway.place().is_none());
+    // What it is answered by needs no place of its own.
+    for path in ["/one", "/close", "/two"] {
+        let get = format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+        stream.write_all(get.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && body.contains(path), "{head}{body}");
+    }
+    for host in ["localhost", "127.0.0.1"] {
+        let (said, _) = bench.ask(&format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+    }
+    drop(held.pop());
+    bench.tunnel("127.0.0.1").await;
 }
 
 #[tokio::test]

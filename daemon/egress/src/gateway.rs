@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ pub struct Gateway {
     adding: Option<Adding>,
     refused: Mutex<BTreeSet<String>>,
     is_over: CancellationToken,
-    /// For what outlives its request.
+    /// For tunnels, which outlive their requests.
     tunnels: Arc<Semaphore>,
 }
 
@@ -108,14 +108,17 @@ impl Gateway {
         }
     }
 
-    /// Does what outlives the request it came from, but not the gateway.
-    pub(crate) fn spawn(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
-        // The connection that it came by counts no more.
-        let Ok(place) = self.tunnels.clone().try_acquire_owned() else { return };
+    /// A place for a tunnel: the connection that it came by counts no more. `None` if all are taken.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.tunnels.clone().try_acquire_owned().ok()
+    }
+
+    /// Does what outlives the request it came from, but not the gateway. Of a tunnel, `what` has the place. What drives a connection to a
+    /// host needs none: it ends with the tunnel or the request that it is for.
+    pub(crate) fn spawn(&self, what: impl Future<Output = ()> + Send + 'static) {
         let is_over = self.is_over.clone();
         tokio::spawn(async move {
-            is_over.run_until_cancelled(tunnel).await;
-            drop(place);
+            is_over.run_until_cancelled(what).await;
         });
     }
 

@@ -97,8 +97,14 @@ async fn tunnel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Re
     };
     let ending = gateway.ending(&host, port)?;
     let mut connected = gateway.connect(&host, port).await?;
+    // Before it is told that it is connected: after that, the end of the connection would be all it is told.
+    let place = gateway.place().ok_or(Failure::Unfit(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many connections of this command are open; close some, or wait until they end",
+    ))?;
     let own = gateway.clone();
     gateway.spawn(async move {
+        let _place = place;
         // One that goes before it was told about its connection needs none.
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         match ending {
