@@ -213,20 +213,20 @@ fn not_read(keyring: &Keyring, uid: u32, name: &Name, err: SecretError) -> Error
 }
 
 fn kept(keyring: &Keyring, uid: u32, name: &Name, audience: &[String]) -> Result<Kept> {
-    let metadata = metadata(keyring, uid, name)?;
+    // In one: between a look at the hosts and one at the value, it could be set for others.
+    let revealed = keyring.reveal(uid, name).map_err(|err| not_read(keyring, uid, name, err));
+    let (metadata, value) = revealed?;
     let way = match (&metadata.link, &metadata.grant) {
         (None, None) => format!("secret set {name} --replace"),
         (Some(_), _) => format!("secret link {name} PATH#FIELD --replace"),
         (None, Some(_)) => format!("secret login {name}"),
     };
     check_purpose(name, &metadata.purpose, audience, way)?;
-    match (metadata.link, metadata.grant) {
-        (Some(place), _) => Ok(Kept::InVault(place)),
-        (None, Some(_)) => Ok(Kept::AtProvider),
-        (None, None) => Ok(Kept::Here(
-            keyring.value(uid, name).map_err(|err| not_read(keyring, uid, name, err))?.to_vec(),
-        )),
-    }
+    Ok(match (value, metadata.link) {
+        (Some(value), _) => Kept::Here(value.to_vec()),
+        (None, Some(place)) => Kept::InVault(place),
+        (None, None) => Kept::AtProvider,
+    })
 }
 
 /// # Errors
@@ -297,6 +297,7 @@ fn check_audience(hosts: &[String], audience: &[String], what: &str, way: &str) 
 pub(crate) fn refused(err: SecretError) -> Error {
     match err {
         SecretError::Invalid(reason) => Error::invalid_input(reason),
+        SecretError::NotFound(_) => Error::not_found(err.to_string()),
         other => Error::unavailable(other.to_string()),
     }
 }
@@ -323,4 +324,18 @@ fn of_provider(err: OauthError) -> Error {
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = spawn_blocking(what).await;
     done.map_err(|err| Error::internal("reading a secret failed").with_source(err))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_deleted_while_its_token_is_had_is_not_found() {
+        let name = Name::parse("mail").unwrap();
+        let gone = of_provider(OauthError::Kept(SecretError::NotFound(name.clone())));
+        assert_eq!((gone.kind, &*gone.message), (ErrorKind::NotFound, "there is no secret `mail`"));
+        // One that took its place meanwhile is there the next time.
+        assert_eq!(of_provider(OauthError::Kept(SecretError::Replaced(name))).kind, ErrorKind::Unavailable);
+    }
 }

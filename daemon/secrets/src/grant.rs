@@ -343,6 +343,7 @@ mod tests {
         let secrets = open(&directory);
         let name = Name::parse("mail").unwrap();
         let set = secrets.admit(1, &name, held("refresh-0"), Existing::Fail).unwrap();
+        assert!(secrets.reveal(1, &name).unwrap().1.is_none(), "an access token is given out by its keeper");
         assert_eq!((set.version, set.grant.unwrap().scopes), (1, vec!["mail".to_owned()]));
         secrets.renew(1, &name, &renewal("refresh-0", "access-1", Some("refresh-1"))).unwrap();
         secrets.renew(1, &name, &renewal("refresh-1", "access-2", None)).unwrap();

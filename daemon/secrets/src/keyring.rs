@@ -141,6 +141,19 @@ impl Keyring {
         Ok(value)
     }
 
+    /// [`Secrets::reveal`].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn reveal(&self, owner: u32, name: &Name) -> Result<(Metadata, Option<Zeroizing<Vec<u8>>>)> {
+        let revealed = self.secrets.reveal(owner, name)?;
+        // As with `value`.
+        if self.is_partial(owner) {
+            self.forget(owner);
+        }
+        Ok(revealed)
+    }
+
     /// The values of these variables, in their order. They are looked for from now on, as `env:` and the name.
     ///
     /// # Errors
@@ -251,6 +264,14 @@ mod tests {
         assert!(keyring.value(1, &name).is_err() && !is_found());
         fs::write(&path, whole).unwrap();
         keyring.value(1, &name).unwrap();
+        assert!(is_found());
+        // The same for who asks for both at once.
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, "damaged").unwrap();
+        keyring.forget(1);
+        assert!(keyring.reveal(1, &name).is_err() && !is_found());
+        fs::write(&path, whole).unwrap();
+        keyring.reveal(1, &name).unwrap();
         assert!(is_found());
     }
 

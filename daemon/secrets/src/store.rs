@@ -249,6 +249,18 @@ impl Secrets {
         Ok(record.value)
     }
 
+    /// What may be shown of a secret, and its newest value unless it is kept elsewhere or is an access token: of one file, as it was at one
+    /// moment.
+    ///
+    /// # Errors
+    /// `NotFound`, `Damaged`, `Io`.
+    pub fn reveal(&self, owner: u32, name: &Name) -> Result<(Metadata, Option<Zeroizing<Vec<u8>>>)> {
+        let record = self.read(owner, name)?;
+        let metadata = show(name, &record);
+        let is_here = record.link.is_none() && record.grant.is_none();
+        Ok((metadata, is_here.then_some(record.value)))
+    }
+
     /// Who has secrets.
     ///
     /// # Errors

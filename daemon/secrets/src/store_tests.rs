@@ -227,8 +227,12 @@ fn a_value_that_is_kept_elsewhere_is_not_here() {
         let err = refused.unwrap().to_string();
         assert!(err.contains("kept elsewhere, at `db#password`"), "{err}");
     }
+    assert_eq!(secrets.reveal(7, &name("db")).unwrap(), (set, None));
     // From one kind to the other and back, what was a value is still looked for.
     secrets.set(7, &name("db"), b"value one", &Purpose::default(), Existing::Replace).unwrap();
+    let (metadata, value) = secrets.reveal(7, &name("db")).unwrap();
+    assert_eq!((metadata.link, value.unwrap().as_slice()), (None, &b"value one"[..]));
+    assert!(matches!(secrets.reveal(7, &name("other")), Err(Error::NotFound(_))));
     assert_eq!(values(&secrets, 7), [("db".to_owned(), b"value one".to_vec())]);
     secrets.link(7, &name("db"), "db#other", &[], Existing::Replace).unwrap();
     let linked = secrets.metadata(7, &name("db")).unwrap();
