@@ -79,7 +79,8 @@ impl Polkit {
 
     fn begin(&self, uid: u32) -> Option<Asking<'_>> {
         let is_first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid);
-        is_first.then_some(Asking { polkit: self, uid })
+        // Not made where it is not the first: its end would be taken for the end of the one that is open.
+        is_first.then(|| Asking { polkit: self, uid })
     }
 }
 
@@ -104,6 +105,8 @@ mod tests {
         let polkit = Polkit::default();
         let asking = polkit.begin(7);
         assert!(asking.is_some() && polkit.begin(7).is_none() && polkit.begin(8).is_some());
+        // One that was refused ends no question that is open.
+        assert!(polkit.begin(7).is_none());
         drop(asking);
         assert!(polkit.begin(7).is_some());
     }
