@@ -130,8 +130,10 @@ impl Client {
         // Before the archive that was cut off because of it.
         sorted?;
         // What was wrong with the files is why the engine did not like the archive.
-        let packed =
-            if heard.is_ok() { packer.finish(ctx).await.map(drop) } else { packer.give_up(ctx).await };
+        let packed = match &heard {
+            Ok(()) => packer.finish(ctx).await.map(drop),
+            Err(err) => packer.give_up(ctx, err).await,
+        };
         packed?;
         if let Err(err) = heard {
             return Err(log.explain(err));

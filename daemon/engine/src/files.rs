@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use rustix::pipe::{PipeFlags, pipe_with};
 use schemars::JsonSchema;
 use serde::Serialize;
-use skynet_core::{CallCtx, Error, RelativePath, Result};
+use skynet_core::{CallCtx, Error, ErrorKind, RelativePath, Result};
 use skynet_sandbox::{
     Command, Running,
     protocol::{Kind, Limits},
@@ -24,6 +24,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::unix::pipe,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// What packers may use.
 pub(crate) const LIMITS: Limits = Limits {
@@ -43,6 +44,9 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Of what a packer complains.
 const MOST_COMPLAINT: u64 = 2 << 10;
+
+/// Stands for the complaint of one that said nothing, such as one that a signal ended.
+const NO_WORDS: &str = "it was ended";
 
 /// How often the client is told how much there was.
 const SHOW_BYTES: u64 = 4 << 20;
@@ -71,7 +75,8 @@ pub(crate) fn inside(ctx: &CallCtx, path: &str) -> Result<RelativePath> {
 /// A program in a slot, at whose pipes this process is.
 pub(crate) struct Packer {
     running: Running,
-    complaints: pipe::Receiver,
+    /// The first that it complains of. It is heard from the start: one that waits until somebody reads its complaints packs nothing.
+    complaints: AbortOnDropHandle<Vec<u8>>,
 }
 
 impl Packer {
@@ -137,22 +142,23 @@ impl Packer {
             certificates: None,
         };
         let running = engine.slots().run(command, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).await?;
-        Ok(Self { running, complaints: receiver(complaints)? })
+        let complaints = AbortOnDropHandle::new(tokio::spawn(hear(receiver(complaints)?)));
+        Ok(Self { running, complaints })
     }
 
     /// Waits for its end; what it left under names that are quarantined.
     ///
     /// # Errors
     /// What it complains of.
-    pub(crate) async fn finish(mut self, ctx: &CallCtx) -> Result<Vec<String>> {
-        let mut said = Vec::new();
+    pub(crate) async fn finish(self, ctx: &CallCtx) -> Result<Vec<String>> {
+        let Self { mut running, complaints } = self;
         let ended = async {
-            // What is said beyond that is left unread, which only matters to one that says too much.
-            let _ = (&mut self.complaints).take(MOST_COMPLAINT).read_to_end(&mut said).await;
-            self.running.ended().await
+            // One whose complaints were lost has none.
+            let said = complaints.await.unwrap_or_default();
+            (said, running.ended().await)
         };
-        let ended = tokio::select! {
-            ended = ended => ended?,
+        let (said, ended) = tokio::select! {
+            (said, ended) = ended => (said, ended?),
             () = ctx.cancel.cancelled() => return Err(canceled()),
         };
         if ended.code == Some(0) {
@@ -163,13 +169,22 @@ impl Packer {
                 .collect());
         }
         let said = String::from_utf8_lossy(&said).into_owned();
-        let said = said.lines().next().unwrap_or("it was ended").trim_start_matches("tar: ").to_owned();
+        let said = said.lines().next().unwrap_or(NO_WORDS).trim_start_matches("tar: ").to_owned();
         Err(if said.contains("No such file") || said.contains("can't cd") {
             Error::not_found(said)
         } else {
             Error::invalid_input(format!("the files of the workspace cannot be used: {said}"))
         })
     }
+}
+
+/// Reads to its end what a program complains of, and keeps the beginning.
+async fn hear(mut complaints: pipe::Receiver) -> Vec<u8> {
+    let mut said = Vec::new();
+    // What breaks off says no more, and how the program ended is asked elsewhere.
+    let _ = (&mut complaints).take(MOST_COMPLAINT).read_to_end(&mut said).await;
+    let _ = tokio::io::copy(&mut complaints, &mut tokio::io::sink()).await;
+    said
 }
 
 pub(crate) fn no_pipe(err: impl Into<io::Error>) -> Error {
@@ -267,8 +282,10 @@ impl Client {
             )));
         }
         // What was wrong with the files is why the engine did not like the archive.
-        let packed =
-            if sent.is_ok() { packer.finish(ctx).await.map(drop) } else { packer.give_up(ctx).await };
+        let packed = match &sent {
+            Ok(()) => packer.finish(ctx).await.map(drop),
+            Err(err) => packer.give_up(ctx, err).await,
+        };
         match (sent, packed) {
             (_, Err(err)) => Err(err),
             (Err(err), Ok(_)) => Err(err),
@@ -347,12 +364,56 @@ impl Client {
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Packer {
-    /// Says what was wrong with the files, if that is why the engine stopped reading.
-    pub(crate) async fn give_up(self, ctx: &CallCtx) -> Result<()> {
+    /// Says what was wrong with the files, if that is why the engine stopped reading with that error.
+    pub(crate) async fn give_up(self, ctx: &CallCtx, refused: &Error) -> Result<()> {
         match tokio::time::timeout(LAST_WORDS, self.finish(ctx)).await {
-            // What its reader did to it is not what was wrong.
-            Ok(Err(err)) if err.kind == skynet_core::ErrorKind::NotFound => Err(err),
+            Ok(Err(complaint)) if explains(&complaint, refused) => Err(complaint),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// Whether what a packer complains of is why an engine refused what it packed: a file that is not there, or whatever it was where the
+/// engine only says that the archive is none. What its reader did to it is not what was wrong.
+fn explains(complaint: &Error, refused: &Error) -> bool {
+    // As Go's `io` and `archive/tar` have it, by which both engines read one.
+    let is_about_archive = ["unexpected EOF", "archive/tar", "invalid tar header"]
+        .iter()
+        .any(|words| refused.message.contains(words));
+    let is_by_reader = complaint.message.contains("Broken pipe") || complaint.message.ends_with(NO_WORDS);
+    complaint.kind == ErrorKind::NotFound
+        || (complaint.kind == ErrorKind::InvalidInput && is_about_archive && !is_by_reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_complains_at_length_is_heard_to_the_end() {
+        let (complaints, stderr) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (complaints, mut stderr) = (receiver(complaints).unwrap(), sender(stderr).unwrap());
+        // More than a pipe holds.
+        let complain = async {
+            stderr.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
+            drop(stderr);
+        };
+        let (said, ()) = tokio::join!(hear(complaints), complain);
+        assert_eq!(said.len() as u64, MOST_COMPLAINT);
+    }
+
+    #[test]
+    fn a_complaint_is_told_where_the_engine_only_saw_a_broken_archive() {
+        let broken = Error::unavailable("container `x`: unexpected EOF");
+        let full = Error::unavailable("container `x`: no space left on device");
+        let complaint =
+            |said: &str| Error::invalid_input(format!("the files of the workspace cannot be used: {said}"));
+        let unreadable = complaint("data: Cannot open: Permission denied");
+        assert!(explains(&unreadable, &broken) && !explains(&unreadable, &full));
+        assert!(explains(&Error::not_found("data: No such file or directory"), &full));
+        for of_reader in ["-: Cannot write: Broken pipe", NO_WORDS] {
+            assert!(!explains(&complaint(of_reader), &broken), "{of_reader}");
+        }
+        assert!(!explains(&canceled(), &broken));
     }
 }

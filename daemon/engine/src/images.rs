@@ -288,7 +288,10 @@ impl Client {
             Ok::<_, Error>(())
         };
         let heard = heard.await;
-        if heard.is_ok() { packer.finish(ctx).await.map(drop) } else { packer.give_up(ctx).await }?;
+        match &heard {
+            Ok(()) => packer.finish(ctx).await.map(drop),
+            Err(err) => packer.give_up(ctx, err).await,
+        }?;
         heard?;
         if loaded.is_empty() {
             return Err(Error::invalid_input(format!(

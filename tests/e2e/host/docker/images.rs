@@ -3,7 +3,10 @@
 use super::{AGREED, Stage};
 use serde_json::{Value, json};
 use skynet_tests::{engine::IMAGE, programs::outcome, registry};
-use std::fs;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
 
 impl Stage {
     /// Files of the workspace, of its user.
@@ -110,6 +113,34 @@ fn images_are_built_shown_tagged_saved_and_removed() {
     );
     skynet_tests::programs::wait_until(|| stage.engine.docker(&["ps", "-q"]).is_empty());
     outcome(&shim.request("tools/call", json!({ "name": "docker_list_images", "arguments": {} }))).unwrap();
+}
+
+#[test]
+fn many_files_that_cannot_be_used_are_said_and_hold_nothing_up() {
+    let Some(stage) = Stage::set(AGREED) else { return };
+    stage.run("box", "sleep 600");
+    stage.write(&[("app/Dockerfile", "FROM busybox\n"), ("app/.dockerignore", "none\n")]);
+    // Not its user's. There is a line about each, and a pipe holds 64 KiB of them (pipe(7)).
+    let sealed = stage.project.join("app/sealed");
+    fs::create_dir(&sealed).unwrap();
+    fs::set_permissions(&sealed, Permissions::from_mode(0o755)).unwrap();
+    for number in 0..1200 {
+        let path = sealed.join(format!("{number:0100}"));
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+    }
+    let fill = "mkdir /many; cd /many; for n in $(seq 1200); do : > $(printf %0100d $n); done";
+    let _ = stage.engine.docker(&["exec", "box", "sh", "-c", fill]);
+    let mut shim = stage.member();
+    let copy = |direction: &str, from: &str, into: &str| json!({ "container": "box", "direction": direction, "from": from, "into": into });
+    for (tool, input) in [
+        ("docker_build_image", json!({ "context": "app", "offline": true })),
+        ("docker_copy_files", copy("into_container", "app", "/tmp")),
+        ("docker_copy_files", copy("out_of_container", "/many", "app/sealed")),
+    ] {
+        let err = shim.call(tool, input.clone()).unwrap_err();
+        assert!(err.starts_with("invalid_input") && err.contains("Permission denied"), "{input}: {err}");
+    }
 }
 
 #[test]
