@@ -90,12 +90,13 @@ impl Client {
         if !is_below(&build.dockerfile) {
             return Err(Error::invalid_input(format!("`{}` is no path below `context`", build.dockerfile)));
         }
-        let (mode, more) = network_of(self.kind().await?, build.network);
+        let kind = self.kind().await?;
+        let (mode, more) = network_of(kind, build.network);
         if let Some(more) = more {
             self.say_with_builds(more);
         }
         let Context { packer, archive, sorting } =
-            Context::pack(engine, ctx, &directory, &build.dockerfile).await?;
+            Context::pack(engine, ctx, kind, &directory, &build.dockerfile).await?;
         let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = sent.clone();
         let body = pieces(archive, move |bytes| count.store(bytes, std::sync::atomic::Ordering::Relaxed));

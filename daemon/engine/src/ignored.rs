@@ -1,7 +1,7 @@
 //! What a context is sent without, as Docker reads it: the lines of a `.dockerignore` as moby/patternmatcher takes them
 //! (`ignorefile`, `patternmatcher.go`). It reads no file, and knows nothing of how one is packed.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use skynet_core::{Error, Result};
 use std::{iter::Peekable, str::Chars};
 
@@ -10,6 +10,10 @@ pub(crate) const MOST_BYTES: u64 = 64 << 10;
 
 /// Each pattern is tried with each name.
 const MOST_PATTERNS: usize = 1000;
+
+/// Of one pattern that is understood, and of what is remembered of where it was tried.
+const MOST_REGEX_BYTES: usize = 256 << 10;
+const MOST_CACHE_BYTES: usize = 64 << 10;
 
 /// The patterns of a context, in their order: the last one that a path or a directory above it fits decides.
 #[derive(Debug, Default)]
@@ -32,28 +36,25 @@ impl Ignored {
     /// `InvalidInput` for a pattern that Docker refuses as well.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut patterns = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            // Only a line that begins with it is a comment: behind a blank it is part of a name.
-            if line.starts_with('#') || line.trim().is_empty() {
-                continue;
-            }
-            let pattern = Pattern::parse(line.trim()).map_err(|why| {
+        // Only a line that begins with it is a comment: behind a blank it is part of a name.
+        let is_pattern = |line: &str| !line.starts_with('#') && !line.trim().is_empty();
+        let count = text.lines().filter(|line| is_pattern(line)).count();
+        if count > MOST_PATTERNS {
+            return Err(Error::invalid_input(format!(
+                "the context's ignore file has {count} patterns, and no more than {MOST_PATTERNS} are followed"
+            )));
+        }
+        let lines = text.lines().enumerate().filter(|(_, line)| is_pattern(line));
+        let patterns = lines.map(|(index, line)| {
+            Pattern::parse(line.trim()).map_err(|why| {
                 Error::invalid_input(format!(
-                    "line {} of the context's `.dockerignore` is no pattern: `{}` {why}",
+                    "line {} of the context's ignore file is no pattern: `{}` {why}",
                     index + 1,
                     line.trim()
                 ))
-            })?;
-            patterns.push(pattern);
-        }
-        if patterns.len() > MOST_PATTERNS {
-            return Err(Error::invalid_input(format!(
-                "the context's `.dockerignore` has {} patterns, and no more than {MOST_PATTERNS} are followed",
-                patterns.len()
-            )));
-        }
-        Ok(Self(patterns))
+            })
+        });
+        Ok(Self(patterns.collect::<Result<_>>()?))
     }
 
     /// Whether it names nothing.
@@ -91,7 +92,10 @@ impl Pattern {
             return Err("takes back nothing");
         }
         let cleaned = clean(named);
-        let fits = Regex::new(&format!("(?s)^(?:{})(?:/.*)?$", expression(&cleaned)?))
+        let fits = RegexBuilder::new(&format!("(?s)^(?:{})(?:/.*)?$", expression(&cleaned)?))
+            .size_limit(MOST_REGEX_BYTES)
+            .dfa_size_limit(MOST_CACHE_BYTES)
+            .build()
             .map_err(|_| "is too long or has a range that ends before it begins")?;
         Ok(Self { cleaned, is_exception, fits })
     }
@@ -321,7 +325,7 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused_with_its_line() {
         for (lines, part) in [
-            ("ok\n!", "line 2 of the context's `.dockerignore` is no pattern: `!` takes back nothing"),
+            ("ok\n!", "line 2 of the context's ignore file is no pattern: `!` takes back nothing"),
             ("[", "not closed"),
             ("[a", "not closed"),
             ("[]a]", "empty brackets"),
@@ -333,6 +337,9 @@ mod tests {
             let refused = Ignored::parse(lines).unwrap_err();
             assert!(refused.message.contains(part), "{lines:?}: {}", refused.message);
         }
+        // A path that long there is not, and it would be held in memory many times over.
+        assert!(Ignored::parse(&"é".repeat(16 << 10)).unwrap_err().message.contains("is too long"));
+        assert!(left_out(&"?".repeat(100), &"é".repeat(100)));
         assert!(Ignored::parse(&"a\n".repeat(1001)).unwrap_err().message.contains("1001 patterns"));
         assert!(Ignored::parse("# nothing\n\n").unwrap().is_empty());
     }
