@@ -190,6 +190,10 @@ fn what_is_approved_for_always_is_listed_and_revoked() {
     let (code, granted, said) = home.ctl(&["--json", "approvals", "approve", id, "--always", "--for", "7d"]);
     assert_eq!(code, 0, "{said}");
     let grant = parsed(&granted)["grant"]["id"].as_str().unwrap().to_owned();
+    // That it was approved is on record for itself, and once.
+    let log = home.ctl(&["audit", "query", "--json"]).1;
+    let decisions = log.lines().map(parsed).filter(|line| line["kind"] == "decision").count();
+    assert_eq!(decisions, 1, "{log}");
     for _ in 0..3 {
         shim.call("files_write", write.clone()).unwrap();
     }

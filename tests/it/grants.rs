@@ -48,11 +48,12 @@ async fn a_granted_call_is_asked_about_no_more_until_it_is_revoked() {
     let lines = bench.audit();
     let rules: Vec<_> = lines.iter().map(|line| line["rule"].as_str().unwrap_or("-")).collect();
     let by = format!("careful: allow by grant {}", grant.id);
-    assert_eq!(rules, ["careful: ask", "-", &by, &by]);
-    assert_eq!((&lines[1]["kind"], &lines[1]["grant"]), (&json!("grant"), &json!(grant.id)));
-    assert_eq!(lines[1]["input"]["content"]["bytes"], 1, "content is not recorded");
+    assert_eq!(rules, ["careful: ask", "-", "-", &by, &by]);
+    assert_eq!((&lines[1]["kind"], &lines[1]["approval"]), (&json!("decision"), &json!(grant.approval)));
+    assert_eq!((&lines[2]["kind"], &lines[2]["grant"]), (&json!("grant"), &json!(grant.id)));
+    assert_eq!(lines[2]["input"]["content"]["bytes"], 1, "content is not recorded");
     // Nobody was asked: it is the word of who granted.
-    for line in &lines[2..4] {
+    for line in &lines[3..5] {
         let who = [&line["confirmed_by"], &line["grant"], &line["confirmed_uid"], &line["confirmed_user"]];
         assert_eq!(who, [&json!("grant"), &json!(grant.id), &json!(0), &json!("root")], "{line}");
     }
@@ -75,6 +76,25 @@ async fn a_granted_call_is_asked_about_no_more_until_it_is_revoked() {
     bench.restart(vec![careful()]);
     bench.check_refused("files_write", write, "needs_confirmation", "`careful`").await;
     assert_eq!(bench.audit().iter().filter(|line| line["kind"] == "grant_revoked").count(), 2);
+}
+
+#[tokio::test]
+async fn what_was_approved_is_recorded_also_where_nobody_waits_for_the_grant() {
+    let bench = bench(vec![careful()]);
+    let write = json!({ "path": "a", "content": "x" });
+    bench.check_refused("files_write", write.clone(), "needs_confirmation", "").await;
+    let on = &bench.services;
+    let id = on.approvals.list()[0].id.clone();
+    let by = root();
+    let approving = on.grants.approve(&on.approvals, &id, INPUT, &by);
+    // Whoever grants it hangs up at once, whether that was enough or not.
+    let _ = tokio::time::timeout(Duration::ZERO, approving).await;
+    assert_eq!(on.approvals.find(&id, None).unwrap().state, ApprovalState::Approved, "it counts");
+    let lines = bench.audit();
+    let decision = lines.iter().find(|line| line["kind"] == "decision").unwrap();
+    let said = [&decision["approval"], &decision["decision"], &decision["by"], &decision["through"]];
+    assert_eq!(said, [&json!(id), &json!("approved"), &json!(by.uid), &json!("skynetctl")]);
+    bench.call("files_write", write).await.unwrap();
 }
 
 #[tokio::test]

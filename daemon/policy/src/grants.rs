@@ -4,6 +4,7 @@
 
 use crate::{
     approvals::{Approval, Approvals, Bounds, State, digest},
+    audit::record_decision,
     question,
 };
 use jiff::Timestamp;
@@ -147,7 +148,7 @@ impl Grants {
         Ok(found.next())
     }
 
-    /// Approves a call that waits, and writes a grant for all like it.
+    /// Approves a call that waits, and writes a grant for all like it. Both are recorded: the first by itself, as it counts by itself.
     ///
     /// # Errors
     /// As [`Approvals::decide`]; `InvalidInput` for a call that may not be granted, or not so: then nothing was decided.
@@ -162,12 +163,13 @@ impl Grants {
         let pending = approvals.pending(id)?;
         let covers = covers(&pending, wish.breadth)?;
         let approval = approvals.decide(id, State::Approved, by.clone())?;
-        let only_once = |err| {
+        let only_once = |err: skynet_store::Error| {
             Error::unavailable(
                 "the call is approved once, but not for always: that cannot be recorded durably",
             )
             .with_source(err)
         };
+        record_decision(&self.ledger, &approval).await.map_err(only_once)?;
         let grant = self.write(&approval, covers, wish, by).await.map_err(only_once)?;
         Ok((approval, grant))
     }

@@ -1,13 +1,13 @@
 //! Calls that wait for a human.
 
-use super::{Office, for_administrators, grants, refused, timestamp};
+use super::{Office, for_administrators, grants, internal, refused, timestamp};
 use crate::relay::peer;
 use skynet_core::{
     ErrorKind,
     call::{Means, Respondent},
 };
 use skynet_policy::{
-    Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Wish, record_decision,
+    Approval as Pending, ApprovalState, Breadth, Detail, Factor, Grant, Services, Wish, record_decision,
 };
 use skynet_proto::{
     Approval, DecideApprovalRequest, GrantWish, ListApprovalsRequest, ListApprovalsResponse,
@@ -47,6 +47,50 @@ fn undecided(err: skynet_core::Error) -> Status {
     }
 }
 
+/// What is granted with an approval.
+fn wish(asked: &GrantWish) -> Wish {
+    Wish {
+        breadth: if asked.by_path { Breadth::Path } else { Breadth::Input },
+        lives_for: (asked.lives_for_seconds > 0).then(|| Duration::from_secs(asked.lives_for_seconds)),
+    }
+}
+
+/// Answers a call that waits, for all like it too if that is wished, and records who did.
+async fn settle(
+    on: Services,
+    id: String,
+    state: ApprovalState,
+    wish: Option<Wish>,
+    by: Respondent,
+) -> Result<(Pending, Option<Grant>), Status> {
+    let tell = |approval: &Pending| {
+        let state = approval.state.as_str();
+        tracing::info!(
+            approval = approval.id,
+            uid = approval.uid,
+            by = by.uid,
+            state,
+            "a call was decided about"
+        );
+    };
+    if let Some(wish) = wish {
+        let granted = on.grants.approve(&on.approvals, &id, wish, &by).await;
+        let (approval, grant) = granted.map_err(undecided)?;
+        tell(&approval);
+        return Ok((approval, Some(grant)));
+    }
+    let approval = on.approvals.decide(&id, state, by.clone()).map_err(undecided)?;
+    tell(&approval);
+    // What was decided counts already; who decided it is told that the log lacks it.
+    record_decision(&on.audit, &approval).await.map_err(|err| {
+        Status::unavailable(format!(
+            "the call is {}, but that could not be recorded durably: {err}",
+            approval.state.as_str()
+        ))
+    })?;
+    Ok((approval, None))
+}
+
 /// Of one user, or of everybody.
 fn queue(approvals: &skynet_policy::Approvals, of: Option<u32>) -> ListApprovalsResponse {
     let all = approvals.list();
@@ -69,21 +113,6 @@ impl Office {
     /// A call that a user may decide about.
     fn find(&self, id: &str, by: u32) -> Result<Pending, Status> {
         self.services.approvals.find(id, self.decides_for(by)?).map_err(refused)
-    }
-
-    /// Approves a call, and all like it.
-    async fn grant(
-        &self,
-        id: &str,
-        wish: GrantWish,
-        by: &Respondent,
-    ) -> skynet_core::Result<(Pending, Option<Grant>)> {
-        let wish = Wish {
-            breadth: if wish.by_path { Breadth::Path } else { Breadth::Input },
-            lives_for: (wish.lives_for_seconds > 0).then(|| Duration::from_secs(wish.lives_for_seconds)),
-        };
-        let (approval, grant) = self.services.grants.approve(&self.services.approvals, id, wish, by).await?;
-        Ok((approval, Some(grant)))
     }
 }
 
@@ -150,28 +179,14 @@ impl Approvals for Office {
         // Who the host has no name for any more is known by his number.
         let user = self.desk.people.find(by).await.ok().map(|person| person.name);
         let respondent = Respondent { means, uid: by, user };
-        let approvals = &self.services.approvals;
-        let decided = match (approve, always) {
-            (true, Some(always)) => self.grant(&id, always, &respondent).await,
-            (true, None) => approvals.decide(&id, ApprovalState::Approved, respondent).map(|one| (one, None)),
-            (false, None) => approvals.decide(&id, ApprovalState::Denied, respondent).map(|one| (one, None)),
+        let (state, wish) = match (approve, &always) {
+            (true, always) => (ApprovalState::Approved, always.as_ref().map(wish)),
+            (false, None) => (ApprovalState::Denied, None),
             (false, Some(_)) => return Err(Status::invalid_argument("what is denied is not granted")),
         };
-        let (approval, grant) = decided.map_err(undecided)?;
-        tracing::info!(
-            approval = approval.id,
-            uid = approval.uid,
-            by,
-            state = approval.state.as_str(),
-            "a call was decided about"
-        );
-        // What was decided counts already; who decided it is told that the log lacks it.
-        record_decision(&self.services.audit, &approval).await.map_err(|err| {
-            Status::unavailable(format!(
-                "the call is {}, but that could not be recorded durably: {err}",
-                approval.state.as_str()
-            ))
-        })?;
+        // By itself: who hangs up meanwhile has decided all the same, and it is recorded and granted whole.
+        let settling = tokio::spawn(settle(self.services.clone(), id, state, wish, respondent));
+        let (approval, grant) = settling.await.map_err(internal)??;
         Ok(Response::new(Approval { grant: grant.map(grants::show), ..show(&approval) }))
     }
 }
