@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 use tokio::time::{sleep, timeout};
-use tokio_stream::StreamExt as _;
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use zbus::{
-    Connection, Proxy,
+    Connection, Message, Proxy,
+    fdo::DBusProxy,
     zvariant::{Type, Value},
 };
 
@@ -100,43 +101,63 @@ pub(crate) async fn run(desktop: Desktop) {
 /// Shows what waits on the desktop that is there, until that goes.
 async fn serve(desktop: &Desktop, has_failed: &mut bool) -> zbus::Result<()> {
     let approvals = &desktop.services.approvals;
-    let server = in_time(async {
+    let named = in_time(async {
         let bus = Connection::session().await?;
         Proxy::new(&bus, NAME, PATH, NAME).await
     })
     .await?;
     let _attending = approvals.attend(None);
     // The first question starts a server that the bus only knows of.
-    let capabilities: Vec<String> = in_time(server.call("GetCapabilities", &())).await?;
-    let mut owners = in_time(server.receive_owner_changed()).await?;
-    // In one stream, so that what comes first is heard first; of this server alone, as the bus tells who sent a signal.
+    let capabilities: Vec<String> = in_time(named.call("GetCapabilities", &())).await?;
+    let mut owners = in_time(named.receive_owner_changed()).await?;
+    let server = in_time(owner_of(&named)).await?;
+    // In one stream, so that what comes first is heard first.
     let mut signals = in_time(server.receive_all_signals()).await?;
     *has_failed = false;
     let has_buttons = capabilities.iter().any(|one| one == "actions");
     let can_answer = has_buttons && desktop.services.factor.counts_dialogs();
     let mut board = Board { desktop, server, can_answer, shown: BTreeMap::new() };
-    let mut changes = approvals.changes();
-    loop {
-        changes.mark_unchanged();
-        let next_end = board.update().await?;
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return Ok(()) },
-            signal = signals.next() => match signal {
-                Some(signal) => board.hear(&signal).await,
-                None => return Err(gone()),
-            },
-            // Another one, if there is one, knows nothing of what this one has shown.
-            _ = owners.next() => return Err(gone()),
-            () = end(next_end) => {}
-            () = desktop.stop.cancelled() => {
-                board.clear().await;
-                return Ok(());
-            }
-        }
-    }
+    let ended = board.attend(&mut owners, &mut signals).await;
+    // Nobody hears these buttons any more. A server that does not answer leaves them where they are.
+    let _ = timeout(PATIENCE, board.clear()).await;
+    ended
+}
+
+/// Whoever has the name now, by the name that the bus gave to it alone: no other that takes the known name later is spoken to or heard
+/// in its place.
+async fn owner_of(named: &Proxy<'_>) -> zbus::Result<Proxy<'static>> {
+    let bus = named.connection();
+    let owner = DBusProxy::new(bus).await?.get_name_owner(named.destination().into()).await?;
+    Proxy::new(bus, owner, PATH, NAME).await
 }
 
 impl Board<'_> {
+    /// Shows what waits and hears what is answered, until the daemon ends or another has the server's name.
+    async fn attend(
+        &mut self,
+        owners: &mut (impl Stream + Unpin),
+        signals: &mut (impl Stream<Item = Message> + Unpin),
+    ) -> zbus::Result<()> {
+        let mut changes = self.desktop.services.approvals.changes();
+        loop {
+            changes.mark_unchanged();
+            let next_end = self.update().await?;
+            tokio::select! {
+                // An answer counts no more once one of the first two is so.
+                biased;
+                () = self.desktop.stop.cancelled() => return Ok(()),
+                // Another one, if there is one, knows nothing of what this one has shown.
+                _ = owners.next() => return Err(gone()),
+                signal = signals.next() => match signal {
+                    Some(signal) => self.hear(&signal).await,
+                    None => return Err(gone()),
+                },
+                changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                () = end(next_end) => {}
+            }
+        }
+    }
+
     /// Shows what has come to wait and takes back what waits no more; when the next question is void.
     async fn update(&mut self) -> zbus::Result<Option<Timestamp>> {
         let mut waiting = self.desktop.services.approvals.list();
@@ -194,8 +215,15 @@ impl Board<'_> {
         }
     }
 
-    async fn hear(&mut self, signal: &zbus::Message) {
-        let member = signal.header().member().map(|name| name.as_str().to_owned());
+    async fn hear(&mut self, signal: &Message) {
+        let member = {
+            let header = signal.header();
+            // The bus tells who sent it.
+            if header.sender().map(|name| name.as_str()) != Some(self.server.destination().as_str()) {
+                return;
+            }
+            header.member().map(|name| name.as_str().to_owned())
+        };
         match member.as_deref() {
             Some("ActionInvoked") => {
                 let Some((number, button)) = read::<(u32, String)>(signal) else { return };
@@ -272,7 +300,7 @@ fn gone() -> zbus::Error {
 }
 
 /// What a signal says; `None` where it says what its interface does not.
-fn read<T>(signal: &zbus::Message) -> Option<T>
+fn read<T>(signal: &Message) -> Option<T>
 where
     T: serde::de::DeserializeOwned + Type,
 {

@@ -153,6 +153,24 @@ fn a_daemon_that_ends_leaves_no_notification() {
 }
 
 #[test]
+fn who_takes_the_name_of_the_server_answers_nothing_and_no_button_stays() {
+    let home = home("");
+    let Some(desktop) = Desktop::start(&home.path) else { return };
+    let (_daemon, mut shim) = started(&home, &desktop);
+    let id = write(&mut shim, "f", "x");
+    let notice = desktop.notice();
+    assert_eq!(notice.buttons, ["approve", "deny"]);
+    desktop.usurp(notice.number, "approve");
+    // Whoever shows it has the name no more, and is told all the same.
+    desktop.wait_until_clear();
+    assert_eq!(home.ctl(&["approvals", "deny", waiting(&home)["id"].as_str().unwrap()]).0, 0);
+    let refused = outcome(&shim.answer(id)).unwrap_err();
+    assert!(refused.contains("through skynetctl"), "{refused}");
+    assert!(!home.project.join("f").exists());
+    assert_eq!(desktop.faults(), Vec::<String>::new());
+}
+
+#[test]
 fn without_a_session_bus_nobody_is_taken_to_look() {
     let home = home("wait_seconds = 600");
     let nowhere = format!("unix:path={}", home.path.join("no-bus").display());

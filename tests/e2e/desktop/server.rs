@@ -208,28 +208,35 @@ impl Desktop {
 
     /// Another program of the session says that the user pressed a button.
     pub(super) fn forge(&self, number: u32, button: &str) {
+        self.runtime.block_on(async { say_pressed(&self.stranger().await, number, button).await });
+    }
+
+    /// Another program takes the server's name, and says at once that the user pressed a button.
+    pub(super) fn usurp(&self, number: u32, button: &str) {
         self.runtime.block_on(async {
-            let other = Builder::address(&*self.address).unwrap().build().await.unwrap();
-            let body = (number, button);
-            other.emit_signal(None::<&str>, PATH, NAME, "ActionInvoked", &body).await.unwrap();
-            // The bus answers in order: it has passed that on by then.
-            other
-                .call_method(
-                    Some("org.freedesktop.DBus"),
-                    "/org/freedesktop/DBus",
-                    Some("org.freedesktop.DBus"),
-                    "GetId",
-                    &(),
-                )
-                .await
-                .unwrap();
+            let other = self.stranger().await;
+            assert!(self.server.release_name(NAME).await.unwrap(), "it had the name");
+            other.request_name(NAME).await.unwrap();
+            say_pressed(&other, number, button).await;
         });
+    }
+
+    async fn stranger(&self) -> Connection {
+        Builder::address(&*self.address).unwrap().build().await.unwrap()
     }
 
     /// What was asked of the server that its specification does not allow.
     pub(super) fn faults(&self) -> Vec<String> {
         self.screen().faults.clone()
     }
+}
+
+/// Returns once the bus has passed it on.
+async fn say_pressed(from: &Connection, number: u32, button: &str) {
+    from.emit_signal(None::<&str>, PATH, NAME, "ActionInvoked", &(number, button)).await.unwrap();
+    // It answers in order.
+    let bus = "org.freedesktop.DBus";
+    from.call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), "GetId", &()).await.unwrap();
 }
 
 impl Drop for Desktop {
