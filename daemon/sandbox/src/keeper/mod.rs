@@ -11,7 +11,7 @@ use crate::{
 use connections::Connections;
 use input::Input;
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
     process::{WaitOptions, wait, waitpid},
@@ -26,7 +26,7 @@ use std::{
     fs::OpenOptions,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 /// Of output, read at once.
@@ -200,8 +200,9 @@ impl Keeper {
         let mut waiting = vec![(Ready::Slot, self.slot.as_fd(), PollFlags::IN)];
         waiting.extend(self.source.iter().map(|source| (Ready::Output, source.as_fd(), PollFlags::IN)));
         waiting.extend(self.input.waiting().map(|sink| (Ready::Input, sink, PollFlags::OUT)));
+        let pause = connections.pause(Instant::now());
         if self.is_started {
-            let listener = connections.listening();
+            let listener = connections.listening().filter(|_| pause.is_none());
             waiting.extend(listener.map(|listener| (Ready::Listener, listener, PollFlags::IN)));
             waiting.extend(
                 connections
@@ -212,7 +213,8 @@ impl Keeper {
         }
         let mut polled: Vec<PollFd<'_>> =
             waiting.iter().map(|(_, one, flags)| PollFd::from_borrowed_fd(*one, *flags)).collect();
-        match poll(&mut polled, None) {
+        let pause = pause.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        match poll(&mut polled, pause.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(err) => return Err(err.into()),
