@@ -2,11 +2,8 @@
 
 use anyhow::Result;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use skynet_sandbox::places::NEVER_A_WORKSPACE;
 use std::path::{Component, Path};
-
-/// Never a workspace, whatever the globs say.
-const NEVER: [&str; 7] =
-    ["/etc", "/proc", "/sys", "/run", "/dev", "/var/lib/skynet", "/var/lib/skynet-sandbox"];
 
 /// The policy's globs, in which `~` is the home of whoever claims.
 pub(crate) struct Claims {
@@ -40,7 +37,8 @@ impl Claims {
     /// # Errors
     /// In words, why it is not one.
     pub(crate) fn judge(&self, path: &Path, home: &Path) -> Result<(), String> {
-        if path == Path::new("/") || path == home || NEVER.iter().any(|never| path.starts_with(never)) {
+        let is_never = NEVER_A_WORKSPACE.iter().any(|never| path.starts_with(never));
+        if path == Path::new("/") || path == home || is_never {
             return Err(format!("`{}` is never a workspace; use a project directory", path.display()));
         }
         let hidden = path.strip_prefix(home).is_ok_and(|below| {

@@ -323,7 +323,7 @@ impl Board {
         let attached = desk.sessions.list().iter().filter(|(_, session)| session.attachments > 0).count();
         set(&rooms.sessions, attached);
         set(&rooms.running, desk.calls.count());
-        set(&rooms.hands, hands.pids().await.len());
+        set(&rooms.hands, hands.pids().len());
         let standing = self.pool.standing();
         for (state, count) in [("warm", standing.warm), ("in_use", standing.in_use)] {
             rooms.slots.get_or_create(&OfState { state }).set(whole(count));

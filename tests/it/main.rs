@@ -16,6 +16,7 @@ mod every;
 mod files;
 mod git;
 mod grants;
+mod hands;
 mod leases;
 mod packages;
 mod pipeline;

@@ -13,6 +13,7 @@ use skynet_egress::Gateway;
 use skynet_sandbox::{
     Command, Running, Slots,
     channel::{self, AsyncSocket, Buffer},
+    environment::MEMORY,
     protocol::{Kind, Limits},
 };
 use std::{
@@ -46,14 +47,9 @@ const MOST_KEPT: usize = 20_100;
 /// A path in bytes (limits.h, `PATH_MAX`).
 const LONGEST_PATH: usize = 4096;
 
-/// The variables of the daemon that its hands see; the others are their user's.
+/// The variables of the daemon that its hands see; the others are their user's. The broker lets through no more than these
+/// ([`skynet_sandbox::environment`]).
 const KEPT: [&str; 3] = ["PATH", "LANG", "TZ"];
-
-/// A tool's answer takes some buffers of up to a few hundred kilobytes; glibc would give their memory back to the kernel
-/// after every call, and take and clear it anew at the next (mallopt(3), `M_TRIM_THRESHOLD`). That was a third of the
-/// time of reading 100 kB.
-const MEMORY: (&str, &str) =
-    ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=4194304:glibc.malloc.mmap_threshold=4194304");
 
 /// What the tools of one workspace may use together.
 const LIMITS: Limits = Limits {

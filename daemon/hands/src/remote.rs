@@ -1,9 +1,6 @@
 //! Tools that talk to another host: each call has hands of its own, with a way to that host and to no other.
 
-use crate::{
-    pool::Pool,
-    process::{Process, Way},
-};
+use crate::{pool::Pool, process::Way};
 use async_trait::async_trait;
 use bytes::Bytes;
 use skynet_core::{CallCtx, Canonical, Error, Result, Run, ctx};
@@ -53,7 +50,7 @@ impl Run for Remote {
         let caller = &ctx.origin()?.caller;
         // It ends with this call.
         let way = Way { gateway, remote };
-        let process = Process::start(&self.pool.slots, caller, Some(ctx.workspace()?), Some(way)).await?;
+        let process = self.pool.start(caller, Some(ctx.workspace()?), Some(way)).await?;
         let result = process.call(ctx, name, input).await;
         result.unwrap_or_else(|| {
             Err(Error::interrupted(format!(

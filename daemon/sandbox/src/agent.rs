@@ -41,7 +41,8 @@ const PUBLIC_KEY_OF_HOST: &[u8] = b"publickey-hostbound-v00@openssh.com";
 /// What OpenSSH's agent takes at most.
 const LONGEST_MESSAGE: u32 = 256 << 10;
 
-/// An agent that has not named its keys after that time is none. No human is asked for that.
+/// An agent that has not named its keys after that time is none, for which no human is asked; one that says nothing more for so long in
+/// the middle of an answer, or takes nothing more of a request, is lent no longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One agent, and who borrows it.
@@ -103,13 +104,11 @@ fn connect(path: &Path) -> Result<UnixStream> {
 /// Whether it answers like an agent. The user has sockets that know other protocols, and nothing is said to those that could
 /// mean something there.
 fn is_agent(stream: &mut UnixStream) -> io::Result<bool> {
+    // For good: a human who is asked is waited for before the answer is read, and what has begun to answer goes on.
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     send(stream, &[REQUEST_IDENTITIES])?;
     let answer = receive(stream)?;
-    // From here on a human may be asked.
-    stream.set_read_timeout(None)?;
-    stream.set_write_timeout(None)?;
     Ok(answer.is_some_and(|answer| matches!(answer.as_slice(), [IDENTITIES_ANSWER, ..] | [FAILURE])))
 }
 
@@ -411,6 +410,31 @@ mod tests {
         });
         assert!(refused(&other).contains("does not answer as an SSH agent does"));
         assert_eq!(serving.join().unwrap(), [0, 0, 0, 1, REQUEST_IDENTITIES]);
+    }
+
+    #[test]
+    fn an_agent_that_stops_within_an_answer_ends_its_loan() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent");
+        let listener = UnixListener::bind(&path).unwrap();
+        let agent = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            receive(&mut stream).unwrap();
+            send(&mut stream, &[IDENTITIES_ANSWER, 0, 0, 0, 0]).unwrap();
+            receive(&mut stream).unwrap();
+            // Half of a length, and then nothing: until it is hung up on.
+            stream.write_all(&[0, 0]).unwrap();
+            assert!(receive(&mut stream).unwrap().is_none());
+        });
+        let (loan, lent) = lend(&path).unwrap();
+        let set = (loan.agent.read_timeout().unwrap(), loan.agent.write_timeout().unwrap());
+        assert_eq!(set, (Some(PATIENCE), Some(PATIENCE)));
+        // So that nobody waits here for as long.
+        loan.agent.set_read_timeout(Some(PATIENCE / 100)).unwrap();
+        let serving = thread::spawn(move || loan.serve());
+        send(&mut UnixStream::from(lent.try_clone().unwrap()), &[REQUEST_IDENTITIES]).unwrap();
+        assert_eq!(serving.join().unwrap().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        agent.join().unwrap();
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::{
 };
 use skynet_sandbox::{
     channel::{BlockingSocket, Buffer},
+    environment,
     protocol::{Begun, Ended, FromBroker, Identity, Kind, Network, Refused, Reply, Request, Run, ToBroker},
 };
 use std::{
@@ -229,7 +230,7 @@ impl Broker<'_> {
             }
             Some(Request::Release(connection)) => {
                 if let Some(system) = &mut self.system {
-                    system.release(connection);
+                    system.release_client(connection);
                 }
             }
             Some(Request::Keep(run)) => self.keep(run, descriptors),
@@ -260,8 +261,9 @@ impl Broker<'_> {
         run.is_alone = self.busy.iter().all(|busy| busy.workspace.as_ref() != Some(&run.workspace));
         run.identity = self.identity(&run)?;
         if let Some(program) = self.maker.program(run.kind()) {
-            // Whatever the daemon says.
+            // Whatever the daemon says. What loads other code would have that run in the program's place.
             run.argv = vec![program.into_os_string().into_encoded_bytes()];
+            run.environment.retain(|variable| environment::is_ours(variable));
         }
         if run.kind() == Kind::Host {
             return Ok(Body::Resident(self.maker.host(&run, &stdio)?));

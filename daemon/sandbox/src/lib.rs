@@ -8,6 +8,7 @@ pub mod agent;
 pub mod channel;
 mod client;
 pub mod engine;
+pub mod environment;
 pub mod job;
 pub mod peer;
 pub mod places;

@@ -6,7 +6,7 @@ use crate::{
     homes::Homes,
     slot::Maker,
     syscall,
-    system::{Settings, System},
+    system::{Ground, Settings, System},
     tokens::{book::Book, desk::Desk},
 };
 use nix::unistd::{Gid, Group, User};
@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
-        sockopt::socket_peercred,
+        sockopt::{Timeout, set_socket_timeout, socket_peercred},
     },
 };
 use skynet_proto::socket::TOKENS_SOCKET_NAME;
@@ -28,7 +28,8 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
-    path::Path,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Groups whose members can become root, on the systems that are known: by the engine's socket, the disks themselves, or
@@ -57,6 +58,9 @@ const BOOK: &str = "tokens";
 
 /// How often it is looked, where there is no daemon, who has waited too long at the desk for tokens.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// A daemon that takes nothing for that long is let go: while one is waited for, no token can be revoked.
+const DAEMON_TAKES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Serves one daemon after the other, for ever.
 pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
@@ -94,8 +98,12 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
     rustix::fs::chmod(&options.daemon_socket, Mode::RUSR | Mode::WUSR)?;
     std::os::unix::fs::chown(&options.daemon_socket, Some(daemon.as_raw()), None)?;
     let desk = Desk::new(token_listener(&options.socket)?);
+    let tokens = options.socket.with_file_name(TOKENS_SOCKET_NAME);
+    let kept = options.homes.with_file_name(BOOK);
+    let own = [&options.socket, &tokens, &options.daemon_socket, &kept, &options.homes];
+    let ground = Ground::of(own.map(PathBuf::as_path))?;
     broker::settle_in()?;
-    let mut system = System::new(settings, clients, book, desk)?;
+    let mut system = System::new(settings, ground, clients, book, desk)?;
     // What starts after the broker finds its sockets (sd_notify(3)).
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     writeln!(io::stderr(), "ready at `{}`", options.socket.display())?;
@@ -105,6 +113,7 @@ pub(crate) fn serve(options: &SystemOptions) -> io::Result<()> {
         if peer.uid.as_raw() != daemon.as_raw() {
             continue;
         }
+        set_socket_timeout(&socket, Timeout::Send, Some(DAEMON_TAKES_WITHIN))?;
         writeln!(io::stderr(), "daemon {} is here", peer.pid.as_raw_pid())?;
         // A daemon that breaks off has ended, like one that hangs up; there will be another.
         if let Err(err) = broker::serve(socket, &mut maker, &homes, Some(&mut system), options.warm) {

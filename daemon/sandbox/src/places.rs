@@ -1,8 +1,13 @@
-//! Where commands find programs and certificates, all of it read-only to them.
+//! Where commands find programs and certificates, all of it read-only to them, and where they never work.
 
 /// Programs and their data.
 pub const SYSTEM: [&str; 10] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/snap"];
+
+/// Neither these nor what is below them is ever a workspace, whatever an administrator lets be one: what lies there is the system's, or
+/// Skynet's own.
+pub const NEVER_A_WORKSPACE: [&str; 7] =
+    ["/etc", "/proc", "/sys", "/run", "/dev", "/var/lib/skynet", "/var/lib/skynet-sandbox"];
 
 /// Certificates that one command trusts, if it was given any.
 pub const CERTIFICATES: &str = "/etc/skynet-certificates.pem";

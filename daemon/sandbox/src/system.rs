@@ -2,7 +2,10 @@
 //! is done as them, whatever the daemon says.
 
 mod admission;
+mod ground;
 mod opening;
+
+pub(crate) use ground::Ground;
 
 use crate::{
     child::Child,
@@ -49,6 +52,9 @@ const MOST_OPENINGS: usize = 64;
 /// Agents that are lent at the same time, each by a process of its own.
 const MOST_LENT: usize = 256;
 
+/// Clients that are taken in before somebody else has his turn: who connects and hangs up without end would hold the broker for ever.
+const MOST_ACCEPTED: usize = 64;
+
 /// What an administrator says of it.
 pub(crate) struct Settings {
     /// Who root is in slots, if anybody.
@@ -72,6 +78,7 @@ pub(crate) struct Event {
 /// Who is connected.
 pub(crate) struct System {
     settings: Settings,
+    ground: Ground,
     listener: OwnedFd,
     connections: HashMap<u64, Connection>,
     /// Numbers are never given twice, also not to another daemon.
@@ -108,15 +115,22 @@ struct Lent {
 }
 
 impl System {
-    /// Accepts clients from `listener`, which does not block, and those whose token is in `book`.
+    /// Accepts clients from `listener`, which does not block, and those whose token is in `book`. `ground` is no workspace of anybody's.
     ///
     /// # Errors
     /// When the kernel gives no random bytes.
-    pub(crate) fn new(settings: Settings, listener: OwnedFd, book: Book, desk: Desk) -> io::Result<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        ground: Ground,
+        listener: OwnedFd,
+        book: Book,
+        desk: Desk,
+    ) -> io::Result<Self> {
         // Also not by another broker: what cites a number of one that is gone is nobody's here.
         let next = (u64::from(getrandom::u32()?) << 32) | 1;
         Ok(Self {
             settings,
+            ground,
             listener,
             connections: HashMap::new(),
             next,
@@ -168,22 +182,20 @@ impl System {
             events.extend(self.hear(index, is_ready.get(index + 1) == Some(&true)));
         }
         if is_ready.first() == Some(&true) {
-            while let Some(event) = self.accept() {
-                events.push(event);
-            }
+            self.accept(&mut events);
         }
         self.attend_desk(is_asked);
         self.expire();
         events
     }
 
-    /// The next client; `None` once nobody waits.
-    fn accept(&mut self) -> Option<Event> {
-        loop {
+    /// Takes in the clients who wait, the rest at the next turn.
+    fn accept(&mut self, events: &mut Vec<Event>) {
+        for _ in 0..MOST_ACCEPTED {
             let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC) {
                 Ok(socket) => socket,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
-                Err(_) => return None,
+                Err(_) => return,
             };
             // Without credentials it is nobody.
             let Ok((uid, gid, pid, groups)) = credentials(&socket) else { continue };
@@ -197,7 +209,7 @@ impl System {
                 Process::Ended => (None, true),
             };
             let reply = Reply::Connected(Connected { connection, uid, pid, has_ended });
-            return Some(Event { reply, descriptors: std::iter::once(socket).chain(held).collect() });
+            events.push(Event { reply, descriptors: std::iter::once(socket).chain(held).collect() });
         }
     }
 
@@ -246,8 +258,16 @@ impl System {
         }
     }
 
+    /// Lets a client go, as the daemon asks. What stands for a token goes with that alone: without it nothing would be known to end when
+    /// the token is revoked.
+    pub(crate) fn release_client(&mut self, connection: u64) {
+        if self.connections.get(&connection).is_none_or(|known| known.token.is_none()) {
+            self.release(connection);
+        }
+    }
+
     /// Nothing more is done for a connection.
-    pub(crate) fn release(&mut self, connection: u64) {
+    fn release(&mut self, connection: u64) {
         self.connections.remove(&connection);
         self.lent.retain(|lent| lent.connection != connection);
         self.bearers.retain(|_, bearer| bearer.connection != connection);
@@ -373,8 +393,10 @@ impl System {
         match (purpose, opened) {
             (Purpose::Agent, _) => self.lent.push(Lent { connection, _child: child, socket }),
             (Purpose::Directory, Some(opened)) => {
+                let path = ground::place_of_directory(opened)?;
+                self.ground.check(&path)?;
                 if let Some(token) = &known.token {
-                    admission::check_bound(token, opened)?;
+                    admission::check_bound(token, &path)?;
                 }
                 if let Ok(place) = place_of(opened.as_fd()) {
                     known.opened.insert(place);

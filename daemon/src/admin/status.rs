@@ -54,7 +54,7 @@ impl Daemon for Office {
             running_calls: count(self.desk.calls.count()),
             pending_approvals: count(self.services.approvals.count()),
             audit_records: self.services.audit.len(),
-            hands: count(self.hands.pids().await.len()),
+            hands: count(self.hands.pids().len()),
             tools: count(self.desk.calls.registry().len()),
             layers,
             warnings: self.warnings(),

@@ -13,7 +13,7 @@ pub(crate) use gate::bearer;
 use crate::{
     accept::{self, Limits},
     bearers::Bearers,
-    mcp::Turns,
+    mcp::{Traffic, Turns},
     relay::Desk,
     supervisor::Inherited,
 };
@@ -37,6 +37,9 @@ const MOST_REQUESTS: usize = 1024;
 /// The same for one token, so that no token takes the place of all others.
 const MOST_REQUESTS_OF_TOKEN: usize = 256;
 
+/// From so many tokens on, those that nobody uses just now are forgotten before another one is noted.
+const MOST_HOLDERS: usize = 1024;
+
 /// What systemd knows the socket by while it keeps it.
 pub(crate) const SOCKET_NAME: &str = "http";
 
@@ -47,8 +50,7 @@ struct Front {
     bearers: Arc<Bearers>,
     sessions: Arc<Sessions>,
     places: Arc<Semaphore>,
-    /// By the id of a token.
-    holders: Arc<Mutex<HashMap<String, Holder>>>,
+    holders: Arc<Holders>,
     port: u16,
 }
 
@@ -59,6 +61,32 @@ struct Holder {
     turns: Arc<Turns>,
 }
 
+impl Holder {
+    /// Whether a request has a place, a turn, or waits for one.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.places) > 1 || Arc::strong_count(&self.turns) > 1
+    }
+}
+
+/// All of them, by the id of a token.
+#[derive(Default)]
+struct Holders(Mutex<HashMap<String, Holder>>);
+
+impl Holders {
+    fn find(&self, token: &str, traffic: &Arc<Traffic>) -> Holder {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only tokens that exist come this far, but on a host they come and go.
+        if all.len() >= MOST_HOLDERS && !all.contains_key(token) {
+            all.retain(|_, holder| holder.is_used());
+        }
+        let new = || Holder {
+            places: Arc::new(Semaphore::new(MOST_REQUESTS_OF_TOKEN)),
+            turns: Turns::new(traffic.clone()),
+        };
+        all.entry(token.to_owned()).or_insert_with(new).clone()
+    }
+}
+
 impl Front {
     /// A place for one more request; `None` if all are taken.
     fn place(&self, token: &str) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
@@ -67,13 +95,7 @@ impl Front {
     }
 
     fn holder(&self, token: &str) -> Holder {
-        let mut all = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Holder {
-            places: Arc::new(Semaphore::new(MOST_REQUESTS_OF_TOKEN)),
-            turns: Turns::new(self.desk.traffic.clone()),
-        };
-        // Only tokens that exist come this far, so there are as many as were made.
-        all.entry(token.to_owned()).or_insert_with(new).clone()
+        self.holders.find(token, &self.desk.traffic)
     }
 }
 
@@ -106,4 +128,23 @@ pub(crate) async fn serve(listener: TcpListener, limits: Limits, desk: Desk, bea
     accept::serve(listener, router, limits, stop).await;
     sweeper.abort();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_tokens_is_bounded_and_those_in_use_are_kept() {
+        let (holders, traffic) = (Holders::default(), Arc::default());
+        let place = holders.find("placed", &traffic).places.try_acquire_owned().unwrap();
+        let turns = holders.find("turned", &traffic).turns;
+        for number in 0..2 * MOST_HOLDERS {
+            holders.find(&number.to_string(), &traffic);
+        }
+        assert!(holders.0.lock().unwrap().len() <= MOST_HOLDERS);
+        assert_eq!(holders.find("placed", &traffic).places.available_permits(), MOST_REQUESTS_OF_TOKEN - 1);
+        assert!(Arc::ptr_eq(&holders.find("turned", &traffic).turns, &turns));
+        drop(place);
+    }
 }

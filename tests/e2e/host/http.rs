@@ -1,7 +1,10 @@
 //! Clients that come by HTTP to a daemon of the whole host: each token acts for its own user, and the broker alone makes one.
 
 use super::{bash, client};
-use rustix::{process::Uid, thread::set_thread_res_uid};
+use rustix::{
+    process::{Gid, Uid},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
 use serde_json::{Value, json};
 use skynet_proto::{
     CreateTokenRequest, RevokeTokenRequest, token_desk, token_desk_reply::Reply as Told,
@@ -9,17 +12,27 @@ use skynet_proto::{
 };
 use skynet_sandbox::{
     channel::{self, BlockingSocket, Buffer},
-    protocol::{Admit, Admitted, FromBroker, Open, Reply, Request, ToBroker},
+    protocol::{
+        Admit, Admitted, Begun, Connected, FromBroker, Kind, Limits, Open, Refused, Reply, Request, Run,
+        ToBroker,
+    },
 };
 use skynet_tests::{
     host::{Host, User},
-    programs::{is_running, outcome, wait_until},
+    programs::{is_running, outcome, program, wait_until},
     web::Web,
 };
 use std::{
     fs,
-    os::unix::fs::{MetadataExt as _, chown, symlink},
+    os::{
+        fd::AsFd as _,
+        unix::{
+            fs::{MetadataExt as _, chown, symlink},
+            net::UnixStream,
+        },
+    },
     path::Path,
+    process::Command,
 };
 
 /// What a made-up token looks like.
@@ -287,4 +300,103 @@ fn a_daemon_that_was_taken_over_makes_no_token_and_knows_none() {
         }
     });
     its.join().unwrap();
+}
+
+/// What runs in a slot has the user that a connection was cited for. It gets no token of his, and neither does a container.
+#[test]
+fn tokens_are_asked_for_beside_the_broker_and_not_from_a_slot() {
+    let Some(host) = Host::start() else { return };
+    let [ann, _] = host.users();
+    let mut shim = client(&host, &ann, &ann.project());
+    let own = fs::read_link("/proc/self/ns/cgroup").unwrap();
+    let seen = bash(&mut shim, "readlink /proc/self/ns/cgroup");
+    let seen = seen["stdout"].as_str().unwrap();
+    assert!(seen.starts_with("cgroup:[") && Path::new(seen.trim()) != own, "{seen}");
+    // As one of a slot would, if it found the socket: all is hers but the namespace. With another one of her own she is let in.
+    for (namespace, is_let_in) in [("--uts", true), ("--cgroup", false)] {
+        let mut command = Command::new("unshare");
+        command.arg(namespace).args(["setpriv", "--reuid", &ann.uid.to_string()]);
+        command.args(["--regid", &ann.gid.to_string(), "--clear-groups"]).arg(program("skynetctl"));
+        command.arg("--socket").arg(host.socket()).args(["token", "list"]).env("HOME", &ann.home);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), is_let_in, "{namespace}: {said}");
+        assert_eq!(said.contains("by a process of the host itself"), !is_let_in, "{namespace}: {said}");
+    }
+}
+
+/// Does something as that user, in a thread that is his: the kernel notes who connects when he does.
+fn as_user<T: Send + 'static>(user: &User, what: impl FnOnce() -> T + Send + 'static) -> T {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let doing = std::thread::spawn(move || {
+        // The user last: after that nothing else may be changed.
+        set_thread_groups(&[]).unwrap();
+        set_thread_res_gid(gid, gid, gid).unwrap();
+        set_thread_res_uid(uid, uid, uid).unwrap();
+        what()
+    });
+    doing.join().unwrap()
+}
+
+/// One that cites a user who is connected is shown no directory from which the broker is reached, and has no code of its own run in a
+/// program that sees the host.
+#[test]
+fn a_daemon_that_was_taken_over_comes_to_the_broker_by_no_workspace_and_no_variable() {
+    let Some(mut host) = Host::start() else { return };
+    let [ann, _] = host.users();
+    let hers = ann.project();
+    host.daemon.kill().unwrap();
+    host.daemon.wait().unwrap();
+    let (at, clients) = (host.path.join("b"), host.socket());
+    let broker = as_user(&User::find(host.daemon_user()), move || channel::connect(&at).unwrap());
+    let broker = BlockingSocket::new(broker);
+    let _client = as_user(&ann, move || UnixStream::connect(clients).unwrap());
+    let mut buffer = Buffer::default();
+    let mut hear = || {
+        let (told, _) = broker.receive::<FromBroker>(&mut buffer).unwrap().unwrap();
+        told.reply.unwrap()
+    };
+    let Reply::Connected(Connected { connection, uid, .. }) = hear() else { panic!("she has connected") };
+    assert_eq!(uid, ann.uid);
+    let mut open = |path: &Path| {
+        let path = path.as_os_str().as_encoded_bytes().to_vec();
+        broker
+            .send(&ToBroker { request: Some(Request::Open(Open { id: 1, connection, path })) }, &[])
+            .unwrap();
+        hear()
+    };
+    assert!(matches!(open(&hers), Reply::Opened(_)));
+    // By its name, by a link, and from above.
+    let link = hers.join("link");
+    symlink(&host.path, &link).unwrap();
+    for path in
+        [&*host.path, &host.path.join("homes"), &link, Path::new("/"), Path::new("/run"), Path::new("/etc")]
+    {
+        let Reply::Refused(Refused { message, .. }) = open(path) else { panic!("{}", path.display()) };
+        assert!(message.contains("never a workspace"), "{}: {message}", path.display());
+    }
+    // Through a process, which could have mounts of its own.
+    let through = format!("/proc/self/root{}", hers.display());
+    assert!(matches!(open(Path::new(&through)), Reply::Refused(_)));
+
+    let told =
+        ["HOME=/nonexistent", "LD_PRELOAD=/x.so", "GLIBC_TUNABLES=x", "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/x"];
+    let run = Run {
+        id: 2,
+        connection,
+        kind: Kind::Host as i32,
+        environment: told.map(|variable| variable.as_bytes().to_vec()).to_vec(),
+        home: b"/nonexistent".to_vec(),
+        limits: Limits { memory_bytes: 1 << 30, processes: 64, ..Limits::default() },
+        ..Run::default()
+    };
+    // It waits for what it is asked for as long as this end is open.
+    let (_asks, stdin) = channel::pair().unwrap();
+    let null = fs::File::options().write(true).open("/dev/null").unwrap();
+    let stdio = [stdin.as_fd(), null.as_fd(), null.as_fd()];
+    broker.send(&ToBroker { request: Some(Request::Run(run)) }, &stdio).unwrap();
+    let begun = hear();
+    let Reply::Begun(Begun { pid, .. }) = begun else { panic!("{begun:?}") };
+    let given = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert_eq!(String::from_utf8(given).unwrap(), "HOME=/nonexistent\0");
 }

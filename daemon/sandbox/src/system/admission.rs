@@ -17,8 +17,7 @@ use skynet_core::ErrorKind;
 use skynet_sandbox::protocol::{Admit, Admitted, Identity, Refused, Reply};
 use std::{
     collections::HashSet,
-    fs, io,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     path::Path,
     time::{Duration, Instant},
 };
@@ -145,10 +144,7 @@ impl System {
 }
 
 /// That a directory really is where the token says; a link may lead anywhere.
-pub(super) fn check_bound(token: &Entry, opened: &OwnedFd) -> Result<(), Refusal> {
-    // No path is walked for that (proc_pid_fd(5)).
-    let place = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-    let place = place.map_err(|err: io::Error| Refusal::new("workspace", err))?;
+pub(super) fn check_bound(token: &Entry, place: &Path) -> Result<(), Refusal> {
     if token.workspaces.iter().any(|workspace| Path::new(workspace) == place) {
         return Ok(());
     }
@@ -170,4 +166,84 @@ fn admitted(id: u64, connection: u64, entry: &Entry) -> Admitted {
 
 fn no_token() -> Refusal {
     Refusal::command(ErrorKind::Denied, "no token that holds has this secret".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        system::{Ground, MOST_ACCEPTED, Settings},
+        tokens::{
+            book::{Book, Wanted},
+            desk::Desk,
+        },
+    };
+    use std::os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    };
+
+    fn listener(path: &Path) -> OwnedFd {
+        let listener = UnixListener::bind(path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener.into()
+    }
+
+    /// One in `directory`, with a token.
+    fn system(directory: &Path) -> (System, Entry) {
+        let settings = Settings {
+            root_runs_as: None,
+            without_groups: HashSet::new(),
+            engine_sockets: Vec::new(),
+            engine_users: HashSet::new(),
+            lends_agents: false,
+        };
+        let mut book = Book::open(directory.join("tokens")).unwrap();
+        let wanted = Wanted {
+            name: "ci".into(),
+            uid: 1000,
+            workspaces: vec!["/home/a/project".into()],
+            effects: vec!["read".into()],
+            lives_for: None,
+        };
+        let (entry, _secret) = book.create(wanted, now()).unwrap();
+        let ground = Ground::of([directory.join("clients").as_path()]).unwrap();
+        let desk = Desk::new(listener(&directory.join("desk")));
+        let system = System::new(settings, ground, listener(&directory.join("clients")), book, desk);
+        (system.unwrap(), entry)
+    }
+
+    fn connection(token: Option<Entry>) -> Connection {
+        let identity = Ok(Identity { uid: 1000, gid: 1000, groups: Vec::new() });
+        Connection { identity, uid: 1000, groups: Vec::new(), opened: HashSet::new(), token }
+    }
+
+    #[test]
+    fn what_stands_for_a_token_ends_with_it_though_the_daemon_lets_it_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut system, token) = system(directory.path());
+        let id = token.id.clone();
+        system.connections.insert(7, connection(Some(token)));
+        system.connections.insert(8, connection(None));
+        let bearer = Bearer { connection: 7, since: Instant::now(), expires: false };
+        system.bearers.insert(id.clone(), bearer);
+        for connection in [7, 8, 9] {
+            system.release_client(connection);
+        }
+        assert!(system.identity(7).is_ok() && system.identity(8).is_err());
+        system.lapse(&id);
+        assert_eq!(system.take_lapsed(), [7]);
+        assert!(system.identity(7).is_err());
+    }
+
+    #[test]
+    fn who_connects_without_end_does_not_keep_others_from_their_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut system, _) = system(directory.path());
+        for _ in 0..=MOST_ACCEPTED {
+            drop(UnixStream::connect(directory.path().join("clients")).unwrap());
+        }
+        assert_eq!(system.attend(&[true]).len(), MOST_ACCEPTED);
+        assert_eq!(system.attend(&[true]).len(), 1);
+    }
 }

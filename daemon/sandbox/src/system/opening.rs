@@ -3,7 +3,7 @@
 
 use crate::{child::Child, identity, slot::Refusal, syscall, tokens::book::Entry};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{CWD, Mode, OFlags, ResolveFlags},
     thread::CapabilitySet,
 };
 use skynet_core::{Error, Result as CoreResult};
@@ -129,7 +129,8 @@ pub(super) fn start(identity: &Identity, id: u64, wish: &Wish<'_>) -> io::Result
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(path, flags, Mode::empty())?;
+    // Not through another process (proc_pid_root(5)): where it has mounts of its own, a path there is not one of the host's.
+    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
     // A filesystem of a user's own tells its number of an inode when it is first asked; until then the kernel has another
     // one, and the broker would see two.
     rustix::fs::fstat(&directory)?;

@@ -4,11 +4,13 @@
 use super::{
     account,
     book::{Book, Entry, Wanted, now},
+    origin::Origin,
 };
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use prost::Message as _;
 use rustix::{
     io::Errno,
-    net::{SocketFlags, accept_with, sockopt::socket_peercred},
+    net::{SocketFlags, accept_with},
 };
 use skynet_core::{Error, Result};
 use skynet_proto::{
@@ -30,6 +32,9 @@ use std::{
 const MOST_ASKERS_OF_USER: usize = 4;
 const MOST_ASKERS: usize = 64;
 
+/// So many are taken in before somebody else has his turn: who connects and hangs up without end would hold the broker for ever.
+const MOST_ACCEPTED: usize = 64;
+
 /// Who asks for nothing in that time is sent away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -44,6 +49,7 @@ const MOST_LISTED_BYTES: usize = MAX_PACKET_BYTES - 4096;
 struct Asker {
     socket: UnixDatagram,
     uid: u32,
+    origin: Origin,
     since: Instant,
 }
 
@@ -103,20 +109,22 @@ impl Desk {
         ended
     }
 
-    /// Takes in everybody who waits, and sends those away who are too many.
+    /// Takes in those who wait, the rest at the next turn, and sends those away who are too many.
     fn accept(&mut self) {
-        loop {
+        for _ in 0..MOST_ACCEPTED {
             let socket = match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => socket,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(_) => return,
             };
             // Without credentials it is nobody.
-            let Ok(peer) = socket_peercred(&socket) else { continue };
-            let uid = peer.uid.as_raw();
+            let Ok(peer) = getsockopt(&socket, PeerCredentials) else { continue };
+            let uid = peer.uid();
             let own = self.askers.iter().filter(|asker| asker.uid == uid).count();
             if own < MOST_ASKERS_OF_USER && (uid == 0 || self.askers.len() < MOST_ASKERS) {
-                self.askers.push(Asker { socket: UnixDatagram::from(socket), uid, since: Instant::now() });
+                let origin = Origin::of(&socket, peer.pid());
+                let socket = UnixDatagram::from(socket);
+                self.askers.push(Asker { socket, uid, origin, since: Instant::now() });
             }
         }
     }
@@ -130,6 +138,7 @@ fn answer(asker: &Asker, buffer: &mut [u8], pace: &mut Pace, book: &mut Book) ->
     let request = buffer.get(..length).filter(|_| length < MAX_PACKET_BYTES);
     let request = request.and_then(|packet| TokenDeskRequest::decode(packet).ok()?.request);
     let (done, ended) = match request {
+        Some(_) if asker.origin == Origin::Elsewhere => (Err(not_here()), None),
         Some(Request::Create(_)) if !pace.allows(asker.uid) => {
             (Err(Error::quota_exceeded("too many tokens were made within a minute; try again later")), None)
         }
@@ -155,6 +164,12 @@ fn answer(asker: &Asker, buffer: &mut [u8], pace: &mut Pace, book: &mut Book) ->
         let _ = book.remove(&id);
     }
     ended
+}
+
+fn not_here() -> Error {
+    Error::denied(
+        "tokens are made, listed and revoked by a process of the host itself, not from a container or a command of Skynet's; run `skynetctl` outside of it",
+    )
 }
 
 /// For whom something is asked by `asker`, if it is for one user.
@@ -249,7 +264,7 @@ mod tests {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         bind(&listener, &SocketAddrUnix::new(directory.join("desk")).unwrap()).unwrap();
-        listen(&listener, 16).unwrap();
+        listen(&listener, 128).unwrap();
         Desk::new(listener)
     }
 
@@ -319,6 +334,51 @@ mod tests {
         let reply = TokenDeskReply::decode(&buffer[..length]).unwrap().reply;
         assert!(matches!(reply, Some(Reply::Refused(refused)) if refused.kind == "invalid_input"));
         assert!(!desk.is_waiting());
+    }
+
+    #[test]
+    fn who_connects_without_end_does_not_keep_others_from_their_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut book = Book::open(directory.path().join("tokens")).unwrap();
+        let mut desk = desk(directory.path());
+        for _ in 0..=MOST_ACCEPTED {
+            drop(connect(directory.path()));
+        }
+        desk.attend(&[true], &mut book);
+        let next = || accept_with(&desk.listener, SocketFlags::CLOEXEC);
+        assert!(next().is_ok());
+        assert_eq!(next().unwrap_err(), Errno::AGAIN);
+    }
+
+    #[test]
+    fn who_asks_from_a_slot_is_refused_whatever_he_asks() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut book = Book::open(directory.path().join("tokens")).unwrap();
+        let mut desk = desk(directory.path());
+        let (secret, entry) = {
+            let Reply::Created(made) = create(creation(), 1000, &mut book).unwrap() else {
+                panic!("no token")
+            };
+            (made.secret, made.token.unwrap())
+        };
+        for asked in [
+            Request::Create(CreateTokenRequest { name: "other".into(), ..creation() }),
+            Request::List(ListTokensRequest::default()),
+            Request::Revoke(RevokeTokenRequest { name: entry.id, user: String::new() }),
+        ] {
+            let client = connect(directory.path());
+            client.send(&request(asked)).unwrap();
+            desk.attend(&[true], &mut book);
+            let asker = desk.askers.last_mut().unwrap();
+            assert_eq!(asker.origin, Origin::Here);
+            (asker.uid, asker.origin) = (1000, Origin::Elsewhere);
+            assert!(desk.attend(&[false, true], &mut book).is_empty());
+            let mut buffer = vec![0; MAX_PACKET_BYTES];
+            let length = client.recv(&mut buffer).unwrap();
+            let reply = TokenDeskReply::decode(&buffer[..length]).unwrap().reply;
+            assert!(matches!(reply, Some(Reply::Refused(refused)) if refused.kind == "denied"));
+        }
+        assert!(book.list(None).len() == 1 && book.shown(&secret, now()).is_some());
     }
 
     #[test]

@@ -4,3 +4,4 @@
 pub(crate) mod account;
 pub(crate) mod book;
 pub(crate) mod desk;
+mod origin;
