@@ -2,7 +2,10 @@
 //! taken over would be each of its users here if slots were let in.
 
 use skynet_sandbox::peer::process_of;
-use std::{fs, io, os::fd::AsFd, os::unix::fs::MetadataExt as _};
+use std::{
+    fs, io,
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
+};
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
