@@ -24,7 +24,7 @@ pub(crate) type Keyed = (u64, Vec<f32>);
 pub(crate) enum Fault {
     /// There is none.
     Missing,
-    /// It is of other weights, whose vectors are of no use to this model.
+    /// It is of other weights, whose vectors are of no use to this model; or what names these is damaged, which cannot be told from that.
     OfOthers,
     /// It is not what was written, or the disk gives it back no more.
     Damaged(String),

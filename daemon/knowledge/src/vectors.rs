@@ -42,13 +42,13 @@ pub(crate) struct Vectors {
     graph: RwLock<Graph>,
     log: Mutex<File>,
     turn: Mutex<()>,
-    /// Whether they were damaged, and not all of them are made again yet.
+    /// Whether they were damaged or of other weights, and not all of them are made again yet.
     is_incomplete: AtomicBool,
 }
 
 impl Vectors {
     /// Opens those of `model` in `directory`, which may be made, but not what it is in. Vectors of other weights are of no use to the
-    /// model, and are removed; damaged ones are set aside.
+    /// model, and are set aside as damaged ones are: a header that was damaged is one of other weights as well.
     ///
     /// # Errors
     /// `Unavailable` when the disk refuses.
@@ -64,8 +64,13 @@ impl Vectors {
             Ok(read) => read,
             Err(Fault::Missing) => Default::default(),
             Err(Fault::OfOthers) => {
-                tracing::warn!(model = model.id, "vectors of other weights are made anew");
-                fs::remove_dir_all(&own).map_err(cannot)?;
+                let aside = aside::set(&own).map_err(cannot)?;
+                tracing::warn!(
+                    model = model.id,
+                    moved_to = %aside.display(),
+                    "vectors of other weights are set aside and made anew"
+                );
+                is_incomplete = true;
                 Default::default()
             }
             Err(Fault::Damaged(why)) => {
@@ -143,7 +148,7 @@ impl Vectors {
         (graph.keys.len() as u64, graph.added)
     }
 
-    /// Whether they were damaged, and not all of them are made again yet.
+    /// Whether they were damaged or of other weights, and not all of them are made again yet.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.is_incomplete.load(Ordering::Relaxed)
     }
@@ -503,6 +508,27 @@ mod tests {
         fs::write(&root, "").unwrap();
         assert!(Vectors::open(&root, &model()).unwrap().is_incomplete());
         assert!(directory.path().join("vectors.damaged").is_file());
+    }
+
+    #[test]
+    fn a_log_with_a_damaged_header_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let vectors = Vectors::open(directory.path(), &model()).unwrap();
+        let own = vectors.directory.clone();
+        drop(vectors);
+        // Its dimensions, and the hash of the weights.
+        for at in [8, 20] {
+            let vectors = Vectors::open(directory.path(), &model()).unwrap();
+            vectors.add(&[(at, vector(at))]).unwrap();
+            drop(vectors);
+            let mut bytes = fs::read(own.join("log")).unwrap();
+            bytes[usize::try_from(at).unwrap()] ^= 1;
+            fs::write(own.join("log"), &bytes).unwrap();
+            let again = Vectors::open(directory.path(), &model()).unwrap();
+            assert_eq!((again.counts().0, again.is_incomplete()), (0, true));
+            let aside = PathBuf::from(format!("{}.damaged", own.display()));
+            assert_eq!(fs::read(aside.join("log")).unwrap(), bytes, "all of it is still there");
+        }
     }
 
     #[test]
