@@ -9,6 +9,9 @@ use skynet_policy::{Facts, Paths, Services, Verdict, Who};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// Paths that are judged before others have their turn: a rule may look where each leads.
+const AT_ONCE: usize = 128;
+
 /// Judges by the rules, and by those of the project.
 pub(crate) struct Readers {
     pub(crate) services: Services,
@@ -16,8 +19,8 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Whether rules let each of some paths be read. What the project says is read once for all of them.
-    async fn may_read_each(&self, caller: &Caller, paths: &[String], place: Paths) -> Result<Vec<bool>> {
+    /// Whether rules let each of some paths be read, of one list after the other. What the project says is read once for all of them.
+    async fn may_read_each(&self, caller: &Caller, lists: &[&[String]], place: Paths) -> Result<Vec<bool>> {
         let tool = self.registry.find("files_read")?;
         let project = self.services.projects.rules(Uuid::nil(), caller).await?;
         let rules = self.services.rules.load_full();
@@ -33,7 +36,16 @@ impl Readers {
             let said = project.as_ref().and_then(|project| project.matching(&facts));
             Ok(verdict == Verdict::Allow && said.is_none_or(|said| said.verdict == Verdict::Allow))
         };
-        paths.iter().map(may_read).collect()
+        let mut all = Vec::with_capacity(lists.iter().map(|paths| paths.len()).sum());
+        for paths in lists {
+            for part in paths.chunks(AT_ONCE) {
+                for path in part {
+                    all.push(may_read(path)?);
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -63,7 +75,7 @@ impl Judge for Readers {
     }
 
     async fn may_read(&self, caller: &Caller, paths: &[String]) -> Result<Vec<bool>> {
-        self.may_read_each(caller, paths, Paths::Here).await
+        self.may_read_each(caller, &[paths], Paths::Here).await
     }
 
     async fn may_read_elsewhere(
@@ -72,8 +84,8 @@ impl Judge for Readers {
         relative: &[String],
         whole: &[String],
     ) -> Result<Vec<bool>> {
-        let by_place = self.may_read_each(caller, relative, Paths::Elsewhere).await?;
-        let by_path = self.may_read_each(caller, whole, Paths::Elsewhere).await?;
-        Ok(by_place.into_iter().zip(by_path).map(|(place, path)| place && path).collect())
+        let both = self.may_read_each(caller, &[relative, whole], Paths::Elsewhere).await?;
+        let by_path = both.iter().skip(relative.len());
+        Ok(both.iter().take(relative.len()).zip(by_path).map(|(place, path)| *place && *path).collect())
     }
 }

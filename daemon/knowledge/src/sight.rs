@@ -13,9 +13,6 @@ use skynet_core::{CallCtx, Error, Result};
 use skynet_documents::SourceKind;
 use std::collections::HashSet;
 
-/// Documents that are judged before others have their turn.
-const JUDGED: usize = 128;
-
 /// How much of a collection a caller may see, as far as that can be told without its documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
@@ -31,27 +28,31 @@ impl Knowledge {
     /// How much the caller may see of each of these collections.
     pub(crate) async fn sights(&self, ctx: &CallCtx, views: &[View]) -> Result<Vec<Sight>> {
         let mut sights = Vec::with_capacity(views.len());
+        // Rules say the same of all that is the caller's own, and those of a project are read for each answer.
+        let mut may_hide = None;
         for view in views {
-            sights.push(self.sight(ctx, view).await?);
+            sights.push(self.sight(ctx, view, &mut may_hide).await?);
         }
         Ok(sights)
     }
 
-    async fn sight(&self, ctx: &CallCtx, view: &View) -> Result<Sight> {
+    async fn sight(&self, ctx: &CallCtx, view: &View, may_hide: &mut Option<bool>) -> Result<Sight> {
         if !self.may_see_source(ctx, view).await? {
             return Ok(Sight::Nothing);
         }
         // What is another's is for who may open it now, and its index still counts what was taken out of it.
         let is_of_another = view.elsewhere.is_some();
-        let may_hide = match &view.collection.record.source {
+        let is_part = match &view.collection.record.source {
             // Pages are of the web, and of the rest the tool that reads it tells all or nothing.
             SourceKind::Pages(_) | SourceKind::Commits(_) | SourceKind::Journal { .. } => false,
             SourceKind::Manuals(_) => is_of_another,
-            SourceKind::Files | SourceKind::Revision(_) => {
-                is_of_another || self.judge()?.may_hide(&ctx.origin()?.caller).await?
-            }
+            SourceKind::Files | SourceKind::Revision(_) if is_of_another => true,
+            SourceKind::Files | SourceKind::Revision(_) => match *may_hide {
+                Some(known) => known,
+                None => *may_hide.insert(self.judge()?.may_hide(&ctx.origin()?.caller).await?),
+            },
         };
-        Ok(if may_hide { Sight::Part } else { Sight::All })
+        Ok(if is_part { Sight::Part } else { Sight::All })
     }
 
     /// What the caller may see of what a question reaches in each of these collections; `None` where that is all.
@@ -133,23 +134,20 @@ impl Knowledge {
             | SourceKind::Manuals(_)
             | SourceKind::Pages(_) => return Ok(paths),
         }
+        if paths.is_empty() {
+            return Ok(paths);
+        }
         let judge = self.judge()?;
         let paths: Vec<String> = paths.into_iter().collect();
-        let mut seen = HashSet::with_capacity(paths.len());
-        for part in paths.chunks(JUDGED) {
-            let may_read = match &view.elsewhere {
-                Some(_) => {
-                    let whole: Vec<String> = part.iter().map(|path| view.outside(path.clone())).collect();
-                    judge.may_read_elsewhere(caller, part, &whole).await?
-                }
-                None => judge.may_read(caller, part).await?,
-            };
-            let visible = part.iter().zip(may_read).filter(|(_, may_read)| *may_read);
-            seen.extend(visible.map(|(path, _)| path.clone()));
-            // A rule may look where a path leads.
-            tokio::task::yield_now().await;
-        }
-        Ok(seen)
+        let may_read = match &view.elsewhere {
+            Some(_) => {
+                let whole: Vec<String> = paths.iter().map(|path| view.outside(path.clone())).collect();
+                judge.may_read_elsewhere(caller, &paths, &whole).await?
+            }
+            None => judge.may_read(caller, &paths).await?,
+        };
+        let visible = paths.into_iter().zip(may_read).filter(|(_, may_read)| *may_read);
+        Ok(visible.map(|(path, _)| path).collect())
     }
 
     /// # Errors
