@@ -11,7 +11,6 @@ use crate::{
 };
 use skynet_core::{CallCtx, Error, Result};
 use skynet_documents::SourceKind;
-use skynet_models::Language;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
@@ -21,9 +20,6 @@ const RERANK_FOR: Duration = Duration::from_millis(1500);
 
 /// Passages that words found, told before vectors are there.
 const TOLD_FIRST: usize = 8;
-
-/// Vectors that are looked at for passages that mean the same as one.
-const MOST_NEAR: usize = 4096;
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -57,10 +53,10 @@ impl Knowledge {
     pub async fn search(self: &Arc<Self>, ctx: &CallCtx, question: Question) -> Result<Answer> {
         let mut answer = Answer { found: Vec::new(), kind: Kind::Prose, notes: Vec::new() };
         let views = self.asked(ctx, &question.collections).await?;
-        for view in &views {
-            answer.notes.extend(self.freshen(view, ctx).await);
-        }
         let sights = self.sights(ctx, &views).await?;
+        for (view, sight) in views.iter().zip(&sights) {
+            answer.notes.extend(self.freshen(view, *sight, ctx).await);
+        }
         answer.notes.extend(sight::left_out(&views, &sights));
         let collections: Vec<_> = views.iter().map(|view| view.collection.clone()).collect();
         let embedders = self.embedders();
@@ -190,66 +186,6 @@ impl Knowledge {
         }
     }
 
-    /// Passages that mean the same as one, by its id, itself left out.
-    ///
-    /// # Errors
-    /// `NotFound` for an id that is none, or has no vector yet.
-    pub async fn similar(
-        self: &Arc<Self>,
-        ctx: &CallCtx,
-        name: &str,
-        id: &str,
-        most: usize,
-    ) -> Result<Vec<(StoredPassage, f32)>> {
-        let view = self.find(ctx, name).await?;
-        let collection = view.collection.clone();
-        let passage = self.passage(ctx, name, id).await?;
-        let embedders = self.embedders();
-        let wanted = if passage.is_foreign() { Language::Other } else { Language::English };
-        let embedder = embedders.into_iter().find(|(language, _)| *language == wanted);
-        let Some((_, embedder)) = embedder else {
-            let why =
-                self.models.why_not().unwrap_or_else(|| "no model for its language is installed".into());
-            return Err(Error::unavailable(format!("passages cannot be compared: {why}")));
-        };
-        let model = embedder.model().clone();
-        let own_id = view.inside(id).unwrap_or_default();
-        let found: Vec<(StoredPassage, f32)> = blocking(move || {
-            let vectors = collection.vectors(&model)?;
-            let own = vectors.vectors_of([passage.key]).remove(&passage.key).ok_or_else(|| {
-                Error::not_found(
-                    "this passage has no vector yet; `knowledge_list_collections` tells how far they are",
-                )
-            })?;
-            let searcher = collection.lexical.searcher();
-            let mut looked_at = most + 1;
-            loop {
-                let nearest = vectors.search(&own, looked_at)?;
-                let is_all = nearest.len() < looked_at || looked_at >= MOST_NEAR;
-                let places = collection.lexical.locate(&searcher, nearest.iter().map(|(key, _)| *key))?;
-                let mut found = Vec::new();
-                for (key, cosine) in nearest {
-                    for address in places.get(&key).into_iter().flatten() {
-                        let stored = collection.lexical.passage(&searcher, *address)?;
-                        if stored.id() != own_id {
-                            found.push((stored, cosine));
-                        }
-                    }
-                }
-                // The nearest of all are those of what it said before, which stand nowhere any more.
-                if found.len() >= most || is_all {
-                    break Ok(found);
-                }
-                looked_at *= 4;
-            }
-        })
-        .await?;
-        let paths = found.iter().map(|(passage, _)| passage.path.clone()).collect();
-        let seen = self.seen(ctx, &view, paths).await?;
-        let found = found.into_iter().filter(|(passage, _)| seen.contains(&passage.path)).take(most);
-        Ok(found.map(|(passage, cosine)| (named(&view, passage), cosine)).collect())
-    }
-
     /// A passage by its id.
     ///
     /// # Errors
@@ -281,7 +217,7 @@ impl Knowledge {
             return Err(no_passage(id));
         }
         let is_near = |passage: &StoredPassage| passage.sequence.abs_diff(sequence) <= around;
-        Ok(passages.into_iter().filter(is_near).map(|passage| named(&view, passage)).collect())
+        Ok(passages.into_iter().filter(is_near).map(|passage| view.named(passage)).collect())
     }
 
     /// What is known of a file, in the first collection that has it, and the names of the others that do.
@@ -326,60 +262,6 @@ impl Knowledge {
         })?;
         Ok((name, file, others))
     }
-
-    /// Where a name is defined, exact ones first: collection, file and its outline entry.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no collection; `Unavailable` when an index cannot be read.
-    pub async fn definitions(
-        self: &Arc<Self>,
-        ctx: &CallCtx,
-        collections: &[String],
-        name: &str,
-        most: usize,
-    ) -> Result<Vec<(String, String, skynet_documents::Definition)>> {
-        let mut all = Vec::new();
-        for view in self.asked(ctx, collections).await? {
-            // What is not told is told by searches.
-            drop(self.freshen(&view, ctx).await);
-            let collection = view.collection.clone();
-            let wanted = name.to_lowercase();
-            let found = blocking(move || {
-                let mut found = Vec::new();
-                let mut seen = HashSet::new();
-                for passage in collection.lexical.defining(&wanted, most * 4)? {
-                    if !seen.insert(passage.path.clone()) {
-                        continue;
-                    }
-                    let Some(file) = collection.lexical.file(&passage.path)? else { continue };
-                    let matching = file
-                        .outline
-                        .into_iter()
-                        .filter(|definition| definition.name.to_lowercase().contains(&wanted));
-                    found.extend(matching.map(|definition| (file.path.clone(), definition)));
-                }
-                Ok(found)
-            })
-            .await?;
-            let found: Vec<(String, skynet_documents::Definition)> = found;
-            let paths = found.iter().map(|(path, _)| path.clone()).collect();
-            let seen = self.seen(ctx, &view, paths).await?;
-            let found = found.into_iter().filter(|(path, _)| seen.contains(path));
-            all.extend(found.map(|(path, definition)| (view.name.clone(), view.outside(path), definition)));
-        }
-        let exactness = |definition: &skynet_documents::Definition| {
-            if definition.name == name {
-                0
-            } else if definition.name.eq_ignore_ascii_case(name) {
-                1
-            } else {
-                2
-            }
-        };
-        all.sort_by_key(|(_, path, definition)| (exactness(definition), path.clone(), definition.first_line));
-        all.truncate(most);
-        Ok(all)
-    }
 }
 
 /// Asks all of them together.
@@ -398,11 +280,6 @@ async fn ask(
     let places: Vec<Place> = views.iter().zip(bounds).map(place).collect();
     let text = question.text.clone();
     blocking(move || searching::search(&places, &text, &asked, most)).await
-}
-
-/// With its document as the caller calls it.
-fn named(view: &View, passage: StoredPassage) -> StoredPassage {
-    StoredPassage { path: view.outside(passage.path), ..passage }
 }
 
 fn no_passage(id: &str) -> Error {

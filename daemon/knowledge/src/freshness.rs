@@ -6,6 +6,7 @@ use crate::{
     embedding,
     gathering::look_again_after,
     indexing,
+    sight::Sight,
     views::View,
     watching,
 };
@@ -21,12 +22,15 @@ use tokio::{task::JoinHandle, time::timeout};
 const WAIT_FOR_CHANGES: Duration = Duration::from_millis(1500);
 
 impl Knowledge {
-    /// Waits a little for changes that are being read. What an answer may lack then, in sentences.
-    pub(crate) async fn freshen(self: &Arc<Self>, view: &View, ctx: &CallCtx) -> Vec<String> {
-        let collection = &view.collection;
-        // Whoever made a collection keeps it.
-        let is_quiet = view.elsewhere.is_some() || self.catch_up(collection, ctx).await;
-        let progress = collection.progress.borrow().clone();
+    /// Waits a little for changes that are being read; whether there are none any more. Whoever made a collection keeps it.
+    pub(crate) async fn wait_for_changes(self: &Arc<Self>, view: &View, ctx: &CallCtx) -> bool {
+        view.elsewhere.is_some() || self.catch_up(&view.collection, ctx).await
+    }
+
+    /// Does so for somebody who sees so much of it. What an answer may lack then, in sentences.
+    pub(crate) async fn freshen(self: &Arc<Self>, view: &View, sight: Sight, ctx: &CallCtx) -> Vec<String> {
+        let is_quiet = self.wait_for_changes(view, ctx).await;
+        let progress = view.collection.progress.borrow().clone();
         let mut notes = Vec::new();
         let name = &view.name;
         match progress.doing {
@@ -40,8 +44,10 @@ impl Knowledge {
             _ => {}
         }
         if let Some((done, all)) = progress.vectors {
+            // How many texts are new would tell what is in files that he may not see.
+            let count = if sight == Sight::All { format!(", {done} of {all}") } else { String::new() };
             notes.push(format!(
-                "vectors of `{name}` are being made, {done} of {all}: until then the rest is found by words alone"
+                "vectors of `{name}` are being made{count}: until then the rest is found by words alone"
             ));
         }
         if let Some(failure) = progress.failure.filter(|_| view.elsewhere.is_none()) {

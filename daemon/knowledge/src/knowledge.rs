@@ -1,11 +1,11 @@
 //! All collections of a daemon: whose they are, and which are open.
 
 use crate::{
-    collection::{Collection, Progress, Record, blocking, directory_of, lock},
+    collection::{Record, directory_of, lock},
     gathering::Runners,
     indexing::{self, Refreshed},
-    opened::Open,
-    views::{View, place_of},
+    opened::{self, Open},
+    views::place_of,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -43,42 +43,6 @@ pub struct Wanted {
     pub exclude: Vec<String>,
     /// [`Record::max_file_bytes`].
     pub max_file_bytes: u64,
-}
-
-/// A collection as it is now.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// What it is, with name and path as the caller calls them.
-    pub record: Record,
-    /// Whether it is the caller's, of this workspace, and not shared by somebody. Of another's, vectors, languages and sizes are not told.
-    pub is_own: bool,
-    /// How far it is.
-    pub progress: Progress,
-    /// Files that were looked at.
-    pub files: u64,
-    /// Passages of them.
-    pub passages: u64,
-    /// Passages that differ, and that have a vector, by each model that is installed.
-    pub vectors: Vec<(String, u64)>,
-    /// Vectors that were made since it was opened.
-    pub embedded: u64,
-    /// Languages of its prose, ISO 639-3, with passages of each.
-    pub languages: Vec<(String, u64)>,
-    /// What its index takes of the disk.
-    pub size_bytes: u64,
-}
-
-/// How much there is of everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Collections of all users.
-    pub collections: u64,
-    /// Passages of those that are in use.
-    pub passages: u64,
-    /// Files and passages of those that are still to be read or embedded.
-    pub backlog: u64,
-    /// What the indexes take of the disk.
-    pub size_bytes: u64,
 }
 
 /// Says what a caller may see of what is found: an index may be older than a rule.
@@ -344,116 +308,13 @@ impl Knowledge {
                     let _embedding = collection.embedding.lock().await;
                 }
             }
-            blocking(move || match fs::remove_dir_all(&directory) {
-                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::unavailable("the index of the collection cannot be removed").with_source(err))
-                }
-                _ => Ok(()),
-            })
-            .await
+            opened::remove(directory, fs::remove_dir_all).await
         });
         removing.await.map_err(|err| Error::internal("removing a collection failed").with_source(err))?
-    }
-
-    /// The collections that the caller may ask, by name.
-    ///
-    /// # Errors
-    /// `Unavailable` when an index cannot be read.
-    pub async fn list(self: &Arc<Self>, ctx: &CallCtx) -> Result<Vec<Status>> {
-        let mut all = Vec::new();
-        let caller = &ctx.origin()?.caller;
-        for view in self.seen_by(caller).await? {
-            let is_own = view.elsewhere.is_none();
-            match self.status(view).await {
-                Ok(status) if is_own => all.push(status),
-                // What was in it before it was shared is still counted there.
-                Ok(status) => all.push(Status {
-                    vectors: Vec::new(),
-                    languages: Vec::new(),
-                    embedded: 0,
-                    size_bytes: 0,
-                    ..status
-                }),
-                Err(err) if is_own => return Err(err),
-                Err(err) => tracing::warn!(error = %err, "a shared collection cannot be listed"),
-            }
-        }
-        Ok(all)
-    }
-
-    async fn status(self: &Arc<Self>, view: View) -> Result<Status> {
-        let models: Vec<_> =
-            self.embedders().into_iter().map(|(_, embedder)| embedder.model().clone()).collect();
-        blocking(move || {
-            let collection = &view.collection;
-            let (files, passages) = collection.lexical.count()?;
-            let mut vectors = Vec::new();
-            let mut embedded = 0;
-            let mut progress = collection.progress.borrow().clone();
-            for model in models {
-                // The rest of it is as it is.
-                let (count, added) = match collection.vectors(&model) {
-                    Ok(vectors) => vectors.counts(),
-                    Err(err) => {
-                        progress.failure.get_or_insert_with(|| err.to_string());
-                        (0, 0)
-                    }
-                };
-                embedded += added;
-                vectors.push((model.id, count));
-            }
-            Ok(Status {
-                vectors,
-                embedded,
-                languages: lock(&collection.languages).counts(),
-                progress,
-                size_bytes: size_of(collection.directory()),
-                record: Record {
-                    name: view.name.clone(),
-                    path: view.outside(collection.record.path.clone()),
-                    ..collection.record.clone()
-                },
-                is_own: view.elsewhere.is_none(),
-                files,
-                passages,
-            })
-        })
-        .await
-    }
-
-    /// Of all users together. Blocks.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let open: Vec<Arc<Collection>> =
-            lock(&self.open).values().filter_map(|open| open.cell.get().cloned()).collect();
-        let mut totals = Totals {
-            collections: self.table.iter().count() as u64,
-            size_bytes: size_of(&self.directory),
-            ..Totals::default()
-        };
-        for collection in open {
-            // One that cannot be counted just now counts again when it can.
-            totals.passages += collection.lexical.count().map_or(0, |(_, passages)| passages);
-            let (done, all) = collection.progress.borrow().done;
-            totals.backlog += all.saturating_sub(done);
-        }
-        totals
     }
 
     pub(crate) fn embedders(&self) -> Vec<(Language, Arc<dyn Embedder>)> {
         let languages = [Language::English, Language::Other].into_iter();
         languages.filter_map(|language| Some((language, self.models.embedder(language)?))).collect()
     }
-}
-
-fn size_of(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            // It was just removed.
-            Err(_) => 0,
-        })
-        .sum()
 }

@@ -10,7 +10,11 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use skynet_core::{Error, Result};
 use skynet_documents::Passage;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+};
 use tantivy::{
     DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Score, Searcher, TantivyDocument, Term,
     collector::{Count, TopDocs},
@@ -144,8 +148,8 @@ impl Lexical {
         self.reader.searcher()
     }
 
-    /// The best passages for some words as [`terms`] has them, best first; only of the files of these paths, if there are some. What
-    /// a word counts is for `statistics` to say.
+    /// The best passages for some words as [`terms`] has them, best first; only of some files, as [`Lexical::at`] has them, which have
+    /// passages. What a word counts is for `statistics` to say.
     ///
     /// # Errors
     /// `Unavailable` when the index cannot be read.
@@ -154,11 +158,10 @@ impl Lexical {
         searcher: &Searcher,
         terms: &[String],
         statistics: &dyn Bm25StatisticsProvider,
-        within: Option<&[String]>,
+        within: Option<&TermSetQuery>,
         most: usize,
     ) -> Result<Vec<Hit>> {
-        // Of no passage at all there is no average, either.
-        if terms.is_empty() || within.is_some_and(<[String]>::is_empty) {
+        if terms.is_empty() {
             return Ok(Vec::new());
         }
         let term = |field: Field, word: &str| -> Box<dyn Query> {
@@ -171,7 +174,7 @@ impl Lexical {
         let mut query = BooleanQuery::new(clauses.collect());
         if let Some(paths) = within {
             // Where a passage is adds nothing to what it says.
-            let place = ConstScoreQuery::new(Box::new(self.at(paths)), 0.0);
+            let place = ConstScoreQuery::new(Box::new(paths.clone()), 0.0);
             query = BooleanQuery::new(vec![
                 (Occur::Must, Box::new(query) as Box<dyn Query>),
                 (Occur::Must, Box::new(place)),
@@ -183,7 +186,8 @@ impl Lexical {
         Ok(found.into_iter().map(|(score, address)| Hit { address, score }).collect())
     }
 
-    fn at(&self, paths: &[String]) -> TermSetQuery {
+    /// All that is of the files of these paths. To make it of many takes a while.
+    pub(crate) fn at(&self, paths: &[String]) -> TermSetQuery {
         TermSetQuery::new(paths.iter().map(|path| Term::from_field_text(self.fields.path, path)))
     }
 
@@ -200,16 +204,16 @@ impl Lexical {
         self.places(searcher, &TermSetQuery::new(terms))
     }
 
-    /// Where the passages of these files are, by their keys.
+    /// Where the passages of files are, as [`Lexical::at`] has these, by their keys.
     ///
     /// # Errors
     /// `Unavailable` when the index cannot be read.
     pub(crate) fn places_in(
         &self,
         searcher: &Searcher,
-        paths: &[String],
+        files: &TermSetQuery,
     ) -> Result<HashMap<u64, Vec<DocAddress>>> {
-        self.places(searcher, &self.at(paths))
+        self.places(searcher, files)
     }
 
     fn places(&self, searcher: &Searcher, query: &dyn Query) -> Result<HashMap<u64, Vec<DocAddress>>> {
@@ -319,22 +323,22 @@ impl Lexical {
         found.into_iter().map(|address| self.data(&searcher, address)).collect()
     }
 
-    /// The files that define a name, or one that has it as a part, exact ones first.
+    /// The paths of the files that define a name, and of those that define one that has it as a part. Of more than so many passages
+    /// that do either, the rest is not looked at.
     ///
     /// # Errors
     /// `Unavailable` when the index cannot be searched.
-    pub(crate) fn defining(&self, name: &str, most: usize) -> Result<Vec<StoredPassage>> {
+    pub(crate) fn defining(&self, name: &str, most: usize) -> Result<[BTreeSet<String>; 2]> {
         let name = name.to_lowercase();
         let anywhere = format!(".*{}.*", escape(&name));
         let part = RegexQuery::from_pattern(&anywhere, self.fields.symbol).map_err(cannot("searched"))?;
-        let exact = BoostQuery::new(exactly(self.fields.symbol, &name), 10.0);
-        let query =
-            BooleanQuery::new(vec![(Occur::Should, Box::new(exact)), (Occur::Should, Box::new(part))]);
+        let exact = exactly(self.fields.symbol, &name);
         let searcher = self.searcher();
-        let found = searcher
-            .search(&query, &TopDocs::with_limit(most.max(1)).order_by_score())
-            .map_err(cannot("searched"))?;
-        found.into_iter().map(|(_, address)| self.passage(&searcher, address)).collect()
+        let paths = |query: &dyn Query| -> Result<BTreeSet<String>> {
+            let found = searcher.search(query, &Addresses).map_err(cannot("searched"))?.into_iter();
+            found.take(most).map(|address| Ok(self.passage(&searcher, address)?.path)).collect()
+        };
+        Ok([paths(&*exact)?, paths(&part)?])
     }
 
     /// How many passages there are in each language. What counts passages that are gone as well is counted anew.

@@ -9,6 +9,8 @@ use crate::{
 use skynet_core::{Error, Result};
 use std::{
     collections::HashMap,
+    io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,6 +23,10 @@ const MOST_OPEN: usize = 128;
 
 /// How often it is looked for those that nobody asks.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A directory into which something is still written is not empty when it was just emptied: it is removed so many times more, after that.
+const REMOVALS: u32 = 5;
+const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A collection that is in use.
 pub(crate) struct Open {
@@ -83,19 +89,20 @@ impl Knowledge {
             one.asked_at = Instant::now();
             (one.cell.clone(), one.end.clone(), closed)
         };
+        if let Some(collection) = cell.get() {
+            return Ok(collection.clone());
+        }
         let directory = self.directory.clone();
-        let opening = || {
-            blocking(move || {
-                // What it holds is given back outside of the lock.
-                drop(closed);
-                // Who removes it waits for whoever opens it, and what was removed is not to come back.
-                if end.is_cancelled() {
-                    return Err(gone(&record));
-                }
-                Collection::open(record, &directory).map(Arc::new)
-            })
-        };
-        cell.get_or_try_init(opening).await.cloned()
+        once(cell, move || {
+            // What it holds is given back outside of the lock.
+            drop(closed);
+            // Who removes it waits for whoever opens it, and what was removed is not to come back.
+            if end.is_cancelled() {
+                return Err(gone(&record));
+            }
+            Collection::open(record, &directory).map(Arc::new)
+        })
+        .await
     }
 
     /// Lets go of a collection that nobody asked for a while, unless somebody is at it.
@@ -126,6 +133,40 @@ impl Knowledge {
     }
 }
 
+/// What is in a cell, or is made now by what blocks. That goes on where a call is dropped meanwhile: nobody else begins before it is over.
+async fn once<T: Clone + Send + Sync + 'static>(
+    cell: Arc<OnceCell<T>>,
+    make: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let making = tokio::spawn(async move { cell.get_or_try_init(|| blocking(make)).await.cloned() });
+    making.await.map_err(|err| Error::internal("opening a collection failed").with_source(err))?
+}
+
+/// Removes the directory of a collection that nobody knows any more. One into which something is still written after a while is removed at
+/// the next start.
+///
+/// # Errors
+/// `Unavailable` when the disk refuses.
+pub(crate) async fn remove(directory: PathBuf, remove: fn(PathBuf) -> io::Result<()>) -> Result<()> {
+    for tried in 0..=REMOVALS {
+        if tried > 0 {
+            tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
+        }
+        let path = directory.clone();
+        match blocking(move || Ok(remove(path))).await? {
+            Ok(()) => return Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(err) => {
+                let message = "the index of the collection cannot be removed";
+                return Err(Error::unavailable(message).with_source(err));
+            }
+        }
+    }
+    tracing::warn!(directory = %directory.display(), "the index of a collection that was removed is still there");
+    Ok(())
+}
+
 fn gone(record: &Record) -> Error {
     Error::not_found(format!("the collection `{}` was just removed", record.name))
 }
@@ -133,6 +174,7 @@ fn gone(record: &Record) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn opened(asked_before: &[u64], now: Instant) -> HashMap<Uuid, Open> {
         let open = |seconds: &u64| {
@@ -159,6 +201,61 @@ mod tests {
         drop(opening);
         assert_eq!(close_idle(&mut open, now.checked_sub(IDLE), MOST_OPEN).len(), 1);
         assert_eq!(left(&open), [5]);
+    }
+
+    #[tokio::test]
+    async fn what_a_dropped_call_began_to_open_is_opened_once() {
+        let cell: Arc<OnceCell<u32>> = Arc::default();
+        let (started, starts) = tokio::sync::oneshot::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let first = once(cell.clone(), move || {
+            started.send(()).unwrap();
+            goes_on.recv().unwrap();
+            Ok(1)
+        });
+        tokio::select! {
+            biased;
+            _ = first => panic!("it waits to be told to go on"),
+            started = starts => started.unwrap(),
+        }
+        assert!(Arc::strong_count(&cell) > 1, "whoever would close it sees that somebody opens it");
+        let second = once(cell.clone(), || Ok(2));
+        let (second, ()) = tokio::join!(second, async { go_on.send(()).unwrap() });
+        assert_eq!(second.unwrap(), 1);
+    }
+
+    /// Takes one file away, and is not done while there was one.
+    fn remove_slowly(directory: PathBuf) -> io::Result<()> {
+        match fs::read_dir(&directory)?.next() {
+            Some(entry) => {
+                fs::remove_file(entry?.path())?;
+                Err(io::ErrorKind::DirectoryNotEmpty.into())
+            }
+            None => fs::remove_dir(directory),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_into_which_something_was_written_is_removed_again() {
+        let place = tempfile::tempdir().unwrap();
+        let of = |files: usize| {
+            let directory = place.path().join("index");
+            fs::create_dir(&directory).unwrap();
+            (0..files).for_each(|number| fs::write(directory.join(number.to_string()), "").unwrap());
+            directory
+        };
+        remove(of(2), remove_slowly).await.unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        remove(of(99), remove_slowly).await.unwrap();
+        assert_eq!(
+            fs::read_dir(place.path().join("index")).unwrap().count(),
+            93,
+            "the next start removes it"
+        );
+        remove(place.path().join("none"), fs::remove_dir_all).await.unwrap();
+        let file = place.path().join("index/50");
+        fs::write(&file, "").unwrap();
+        assert!(remove(file, remove_slowly).await.is_err());
     }
 
     #[test]

@@ -153,3 +153,51 @@ impl Sample {
         Ok(best.into_iter().map(|(name, _)| name).collect())
     }
 }
+
+/// Documents that tests give, and collections of them.
+#[cfg(test)]
+pub(crate) mod given {
+    use super::*;
+    use crate::collection::lock;
+    use skynet_documents::{About, Document, Format, Passage};
+
+    /// A document of one passage.
+    pub(crate) fn text(text: &str) -> Document {
+        let passage = Passage {
+            text: text.to_owned(),
+            first_line: 1,
+            last_line: 1,
+            language: Some("eng".into()),
+            ..Passage::default()
+        };
+        Document {
+            format: Format::Text,
+            code: None,
+            title: None,
+            hash: String::new(),
+            about: About::default(),
+            passages: vec![passage],
+            outline: Vec::new(),
+            secrets: 0,
+        }
+    }
+
+    /// A collection of these documents, by their paths.
+    pub(crate) fn collection(directory: &Path, documents: Vec<(String, Document)>) -> Arc<Collection> {
+        let collection = Arc::new(Collection::open(record(Uuid::now_v7()), directory).unwrap());
+        let mut draft = Draft {
+            writer: collection.lexical.write().unwrap(),
+            languages: lock(&collection.languages).clone(),
+            cursor: None,
+            topics: HashMap::new(),
+            scanner: None,
+        };
+        let read = documents
+            .into_iter()
+            .map(|(path, document)| (Entry::of_digest(path, 0, ""), Reading::Document(document)));
+        draft.write(&collection, read.collect()).unwrap();
+        draft.commit(&collection).unwrap();
+        draft.writer.finish().unwrap();
+        collection
+    }
+}

@@ -16,22 +16,34 @@ use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
-use tantivy::{DocAddress, Searcher};
+use tantivy::{
+    DocAddress, Searcher,
+    query::{Bm25StatisticsProvider, TermSetQuery},
+};
 
 /// Passages that words, and vectors, put forward. With a filter more are looked at, as some of them do not fit.
 const CANDIDATES: usize = 200;
 const CANDIDATES_TO_FILTER: usize = 2000;
 
 /// Of one text that vectors found, so many of the places in which it stands.
-const PLACES_OF_TEXT: usize = 4;
+pub(crate) const PLACES_OF_TEXT: usize = 4;
 
 /// Before it is known what may be seen, so many passages are looked at for all words of a question, and for each of its vectors; and so
 /// many places of one text.
 const REACHED: usize = 1000;
 const REACHED_PLACES: usize = 64;
 
+/// Where not all may be seen, so many words of a question count, so that each has a fair share of what is reached.
+const MOST_WORDS: usize = 20;
+
+/// Passages that are read to find those that a filter lets through, before it is found out what all of it is.
+const READ_TO_FILTER: usize = 5 * CANDIDATES_TO_FILTER;
+
 /// The number of a place, and the key of a passage there.
 type Key = (usize, u64);
+
+/// Passages that were read, but for those that a filter does not let through.
+type Known = HashMap<DocAddress, Option<StoredPassage>>;
 
 /// A collection that is asked, and what of it may be answered.
 pub(crate) struct Place {
@@ -67,30 +79,59 @@ pub(crate) struct Found {
 /// `Unavailable` when an index cannot be read.
 pub(crate) fn reach(place: &Place, question: &str, asked: &[Asked]) -> Result<Vec<StoredPassage>> {
     let mut look = Look::new(0, place, question, asked)?;
-    if look.is_filtered() {
-        look.narrow()?;
+    look.terms.truncate(MOST_WORDS);
+    if let Some(reached) = reached(&look)? {
+        return Ok(reached);
     }
-    let lexical = &place.collection.lexical;
-    let within = look.within.as_ref().map(|within| within.paths.as_slice());
+    look.narrow()?;
+    Ok(reached(&look)?.unwrap_or_default())
+}
+
+/// The same by a look; `None` where its filter leaves too little of the best, and what all of it is must be found out. It is no other
+/// answer then, but one that takes longer.
+fn reached(look: &Look<'_>) -> Result<Option<Vec<StoredPassage>>> {
+    let is_open = look.is_filtered() && look.within.is_none();
+    let most = |fitting: usize| if is_open { CANDIDATES_TO_FILTER } else { fitting };
+    let mut known: Known = HashMap::new();
     let each = REACHED.div_ceil(look.terms.len().max(1));
-    let mut reached: HashSet<DocAddress> = HashSet::new();
     for word in &look.terms {
-        let hits = lexical.search(&look.searcher, std::slice::from_ref(word), &Even, within, each)?;
-        reached.extend(hits.into_iter().map(|hit| hit.address));
-    }
-    for model in 0..look.vectors.len() {
-        let near = look.nearest(model, REACHED)?;
-        let places = look.places(near.into_iter().map(|(key, _)| key))?;
-        reached.extend(places.into_values().flat_map(|places| places.into_iter().take(REACHED_PLACES)));
-    }
-    let mut passages = Vec::with_capacity(reached.len());
-    for address in reached {
-        let passage = lexical.passage(&look.searcher, address)?;
-        if place.filter.holds(&passage) {
-            passages.push(passage);
+        let hits = look.search(std::slice::from_ref(word), &Even, most(each))?;
+        let (is_cut, mut held) = (hits.len() >= most(each), 0);
+        for hit in hits {
+            if held == each {
+                break;
+            }
+            held += usize::from(look.reaches(hit.address, &mut known)?);
+        }
+        if is_open && (is_cut && held < each || known.len() > READ_TO_FILTER) {
+            return Ok(None);
         }
     }
-    Ok(passages)
+    for model in 0..look.vectors.len() {
+        let near = look.nearest(model, most(REACHED))?;
+        let (is_cut, mut held) = (near.len() >= most(REACHED), 0);
+        let places = look.places(near.iter().map(|(key, _)| *key))?;
+        for (key, _) in near {
+            if held == REACHED {
+                break;
+            }
+            let mut left = REACHED_PLACES;
+            for address in places.get(&key).into_iter().flatten().take(most(REACHED_PLACES)) {
+                if left == 0 {
+                    break;
+                }
+                left -= usize::from(look.reaches(*address, &mut known)?);
+            }
+            held += usize::from(left < REACHED_PLACES);
+            if is_open && known.len() > READ_TO_FILTER {
+                return Ok(None);
+            }
+        }
+        if is_open && is_cut && held < REACHED {
+            return Ok(None);
+        }
+    }
+    Ok(Some(known.into_values().flatten().collect()))
 }
 
 /// The passages that answer a question best. `asked` is its vector by each model.
@@ -158,7 +199,8 @@ struct Look<'a> {
 
 /// The part of a collection that may be seen, or that a filter lets through.
 struct Within {
-    paths: Vec<String>,
+    /// Its documents.
+    files: TermSetQuery,
     /// Where its passages are, by their keys.
     places: HashMap<u64, Vec<DocAddress>>,
 }
@@ -186,7 +228,10 @@ impl<'a> Look<'a> {
         let vectors = asked.iter().map(|(model, vector)| match collection.vectors(model) {
             Ok(vectors) => {
                 if vectors.is_incomplete() {
-                    faults.push(format!("vectors by `{}` were damaged, and are being made anew", model.id));
+                    faults.push(format!(
+                        "vectors by `{}` were damaged or of other weights, and are being made anew",
+                        model.id
+                    ));
                 }
                 Some((vectors, vector.as_slice()))
             }
@@ -197,18 +242,12 @@ impl<'a> Look<'a> {
         });
         let vectors = vectors.collect();
         let searcher = collection.lexical.searcher();
-        let within =
-            bounds.map(|bounds| Within::of(collection, &searcher, bounds.paths.clone())).transpose()?;
-        Ok(Self {
-            number,
-            place,
-            searcher,
-            kind,
-            terms: terms(&languages.without_common_code(question), &languages.of_question(question)),
-            vectors,
-            faults,
-            within,
-        })
+        let within = bounds.map(|bounds| Within::of(collection, &searcher, &bounds.paths)).transpose()?;
+        let mut terms = terms(&languages.without_common_code(question), &languages.of_question(question));
+        if bounds.is_some() {
+            terms.truncate(MOST_WORDS);
+        }
+        Ok(Self { number, place, searcher, kind, terms, vectors, faults, within })
     }
 
     /// What of it counts for how common words are.
@@ -232,9 +271,22 @@ impl<'a> Look<'a> {
     }
 
     fn hits(&self, statistics: &Statistics) -> Result<Vec<Hit>> {
-        let within = self.within.as_ref().map(|within| within.paths.as_slice());
-        let lexical = &self.place.collection.lexical;
-        lexical.search(&self.searcher, &self.terms, statistics, within, self.most())
+        self.search(&self.terms, statistics, self.most())
+    }
+
+    /// The best passages for some words, of all that is to be looked at.
+    fn search(
+        &self,
+        terms: &[String],
+        statistics: &dyn Bm25StatisticsProvider,
+        most: usize,
+    ) -> Result<Vec<Hit>> {
+        // Of no passage at all there is no average, either.
+        if self.within.as_ref().is_some_and(|within| within.places.is_empty()) {
+            return Ok(Vec::new());
+        }
+        let files = self.within.as_ref().map(|within| &within.files);
+        self.place.collection.lexical.search(&self.searcher, terms, statistics, files, most)
     }
 
     /// The nearest by one of the models.
@@ -265,6 +317,18 @@ impl<'a> Look<'a> {
         Ok(is_held.then_some(Forward { of: self.number, address, passage, words }))
     }
 
+    /// Whether the filter lets the passage at a place through, which is read once.
+    fn reaches(&self, address: DocAddress, known: &mut Known) -> Result<bool> {
+        if let Some(passage) = known.get(&address) {
+            return Ok(passage.is_some());
+        }
+        let passage = self.place.collection.lexical.passage(&self.searcher, address)?;
+        let passage = Some(passage).filter(|passage| self.place.filter.holds(passage));
+        let is_held = passage.is_some();
+        known.insert(address, passage);
+        Ok(is_held)
+    }
+
     /// Finds out what all of the filter is: the best of everything had too little of it.
     fn narrow(&mut self) -> Result<()> {
         if self.within.is_some() {
@@ -277,15 +341,16 @@ impl<'a> Look<'a> {
             let files = lexical.files()?.into_iter().filter(|file| filter.holds_file(file));
             files.map(|file| file.path).collect()
         };
-        self.within = Some(Within::of(&self.place.collection, &self.searcher, paths)?);
+        self.within = Some(Within::of(&self.place.collection, &self.searcher, &paths)?);
         Ok(())
     }
 }
 
 impl Within {
-    fn of(collection: &Collection, searcher: &Searcher, paths: Vec<String>) -> Result<Self> {
-        let places = collection.lexical.places_in(searcher, &paths)?;
-        Ok(Self { paths, places })
+    fn of(collection: &Collection, searcher: &Searcher, paths: &[String]) -> Result<Self> {
+        let files = collection.lexical.at(paths);
+        let places = collection.lexical.places_in(searcher, &files)?;
+        Ok(Self { files, places })
     }
 }
 
@@ -411,12 +476,11 @@ fn take_near(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{collection::vectors_in, indexing::Draft, sample};
+    use crate::{collection::vectors_in, indexing::Draft, sample::given};
     use globset::Glob;
-    use skynet_documents::{About, Document, Entry, Format, Passage, Reading};
+    use skynet_documents::Format;
     use skynet_models::Model;
     use std::{fs, os::unix::fs::symlink, path::Path};
-    use uuid::Uuid;
 
     const QUESTION: &str = "descale the kettle with vinegar";
 
@@ -424,42 +488,8 @@ mod tests {
     type Texts = Vec<(String, String)>;
 
     fn collection(directory: &Path, texts: &Texts) -> Arc<Collection> {
-        let collection = Arc::new(Collection::open(sample::record(Uuid::now_v7()), directory).unwrap());
-        write(&collection, texts);
-        collection
-    }
-
-    fn write(collection: &Arc<Collection>, texts: &Texts) {
-        let mut draft = Draft {
-            writer: collection.lexical.write().unwrap(),
-            languages: lock(&collection.languages).clone(),
-            cursor: None,
-            topics: HashMap::new(),
-            scanner: None,
-        };
-        let read = texts.iter().map(|(path, text)| {
-            let passage = Passage {
-                text: text.clone(),
-                first_line: 1,
-                last_line: 1,
-                language: Some("eng".into()),
-                ..Passage::default()
-            };
-            let document = Document {
-                format: Format::Text,
-                code: None,
-                title: None,
-                hash: String::new(),
-                about: About::default(),
-                passages: vec![passage],
-                outline: Vec::new(),
-                secrets: 0,
-            };
-            (Entry::of_digest(path.clone(), 0, ""), Reading::Document(document))
-        });
-        draft.write(collection, read.collect()).unwrap();
-        draft.commit(collection).unwrap();
-        draft.writer.finish().unwrap();
+        let documents = texts.iter().map(|(path, text)| (path.clone(), given::text(text)));
+        given::collection(directory, documents.collect())
     }
 
     fn place(collection: &Arc<Collection>, glob: Option<&str>) -> Place {
@@ -654,6 +684,51 @@ mod tests {
         assert!(reached.iter().any(|passage| passage.path == "rare"));
         let reached = reach(&place(&collection, Some("common7")), "kettle of the zymurgist", &[]).unwrap();
         assert_eq!(reached.into_iter().map(|passage| passage.path).collect::<Vec<_>>(), ["common7"]);
+    }
+
+    #[test]
+    fn of_a_question_with_many_words_each_that_counts_has_a_share() {
+        let directory = tempfile::tempdir().unwrap();
+        let letter = |number: usize| char::from(b'a' + u8::try_from(number).unwrap());
+        let word = |number: usize| format!("{}{}xq", letter(number / 26), letter(number % 26));
+        let texts: Texts =
+            (0..600).map(|number| (format!("one{number}"), format!("Kettle {}.", word(number)))).collect();
+        let collection = collection(directory.path(), &texts);
+        let question: String = (0..600).map(|number| word(number) + " ").collect();
+        let all = place(&collection, None);
+        let reached = reach(&all, &question, &[]).unwrap();
+        let has = |path: &str| reached.iter().any(|passage| passage.path == path);
+        assert!(has("one0") && !has("one599"), "{}", reached.len());
+        let bounds = Bounds { paths: vec!["one0".into()], languages: lock(&collection.languages).clone() };
+        let seen = Place { bounds: Some(bounds), ..place(&collection, None) };
+        let words = |place: &Place| Look::new(0, place, &question, &[]).unwrap().terms.len();
+        assert_eq!(words(&seen), MOST_WORDS);
+        assert!(words(&all) >= 600, "where all may be seen, all count");
+    }
+
+    #[test]
+    fn a_filter_is_not_looked_into_for_what_the_best_have_enough_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let texts: Texts = (0..80)
+            .map(|number| {
+                let place = if number % 2 == 0 { "open" } else { "other" };
+                (format!("{place}/{number}"), format!("Descale the kettle with vinegar {number}."))
+            })
+            .collect();
+        let collection = collection(directory.path(), &texts);
+        let place = place(&collection, Some("open/*"));
+        let mut look = Look::new(0, &place, QUESTION, &[]).unwrap();
+        let paths = |look: &Look<'_>| {
+            let passages = reached(look).unwrap().unwrap().into_iter();
+            let mut paths: Vec<String> = passages.map(|passage| passage.path).collect();
+            paths.sort();
+            paths
+        };
+        let before = paths(&look);
+        assert_eq!(before.len(), 40);
+        assert!(look.within.is_none());
+        look.narrow().unwrap();
+        assert_eq!(paths(&look), before, "it is the same answer");
     }
 
     #[test]

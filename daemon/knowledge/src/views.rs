@@ -3,6 +3,7 @@
 use crate::{
     Knowledge,
     collection::{Collection, Filter, Record, lock},
+    stored::StoredPassage,
 };
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use skynet_core::{CallCtx, Caller, Error, Result, Workspace};
@@ -32,6 +33,11 @@ impl View {
             }
             _ => path,
         }
+    }
+
+    /// A passage, with its document as the caller calls it.
+    pub(crate) fn named(&self, passage: StoredPassage) -> StoredPassage {
+        StoredPassage { path: self.outside(passage.path), ..passage }
     }
 
     /// A filter as the caller means it.

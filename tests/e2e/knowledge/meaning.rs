@@ -13,7 +13,7 @@ use std::{
 
 impl Bench {
     /// With the models that were installed for the tests; `None` without them.
-    fn with_models() -> Option<Self> {
+    pub(super) fn with_models() -> Option<Self> {
         let record = components::find("models", "multilingual-e5-small/installed.json")?;
         let installed = record.parent()?.parent()?;
         let home = Home::new();
@@ -33,7 +33,7 @@ impl Bench {
     }
 
     /// How many vectors this daemon made, once there are so many.
-    fn embedded(&mut self, wanted: u64) -> u64 {
+    pub(super) fn embedded(&mut self, wanted: u64) -> u64 {
         let mut before = u64::MAX;
         loop {
             let (_, vectors, embedded) = self.vectors();

@@ -49,3 +49,58 @@ fn how_often_hidden_files_say_a_word_is_in_no_score() {
     let all = bench.score();
     assert!((all - whole).abs() > 1e-3, "without the rule they count: {all} {whole}");
 }
+
+#[test]
+fn hidden_files_take_no_place_of_what_is_defined() {
+    let mut bench = Bench::new();
+    bench.write("alpha/a.py", "def brew_tea():\n    return 1\n");
+    bench.write("zeta/z.py", "def brew_coffee():\n    return 2\n");
+    for number in 0..60 {
+        bench.write(&format!("vault/{number}.py"), format!("def brew_secret_{number}():\n    return 3\n"));
+    }
+    bench.add();
+    bench.ruled(RULE);
+    let found = bench.call("knowledge_find_symbol", json!({ "name": "brew", "limit": 2 }));
+    let paths: Vec<_> = found["definitions"].as_array().unwrap().iter().map(|one| &one["path"]).collect();
+    assert_eq!(paths, ["alpha/a.py", "zeta/z.py"], "{found}");
+}
+
+#[test]
+fn counts_of_hidden_text_are_not_listed() {
+    let mut bench = Bench::new();
+    bench.write("open/a.md", "The recipe for nougat takes pistachio.");
+    bench.write("vault/b.md", "Pistachio is bought in secret.");
+    bench.add();
+    let listed = bench.call("knowledge_list_collections", json!({}))["collections"][0].clone();
+    assert!(listed["size_bytes"].as_u64().unwrap() > 0, "{listed}");
+    bench.ruled(RULE);
+    let listed = bench.call("knowledge_list_collections", json!({}))["collections"][0].clone();
+    let told = (&listed["size_bytes"], &listed["embedded"], &listed["vectors"], &listed["languages"]);
+    assert_eq!(told, (&json!(0), &json!(0), &json!([]), &json!([])), "{listed}");
+    assert_eq!(listed["files"], 2, "{listed}");
+}
+
+#[test]
+fn hidden_texts_that_are_nearer_take_no_place_of_what_is_similar() {
+    let Some(mut bench) = Bench::with_models() else { return };
+    let text = |keeper: usize| {
+        format!("A lighthouse stands on the island and warns all ships of the rocks, says keeper{keeper}.")
+    };
+    bench.write("open/a.md", text(0));
+    bench.write(
+        "open/b.md",
+        "A lighthouse stands on the island and warns all ships of the storm, wrote the captain of the ferry.",
+    );
+    // One of these says the very same.
+    for keeper in 0..8 {
+        bench.write(&format!("vault/{keeper}.md"), text(keeper));
+    }
+    bench.add();
+    bench.embedded(9);
+    let asked = json!({ "collection": "all", "id": "open/a.md#0", "limit": 1 });
+    let similar = bench.call("knowledge_find_similar", asked.clone());
+    assert!(similar["found"][0]["path"].as_str().unwrap().starts_with("vault/"), "{similar}");
+    bench.ruled(RULE);
+    let similar = bench.call("knowledge_find_similar", asked);
+    assert_eq!(similar["found"][0]["path"], "open/b.md", "{similar}");
+}
