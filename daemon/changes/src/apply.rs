@@ -1,6 +1,6 @@
 //! Makes the changes that a file of [`skynet_sandbox::preview`] lists: all of them, or none if one no longer fits.
 
-use crate::holding::{Holding, PutBack, Was};
+use crate::holding::{Finished, Holding, PutBack, Was};
 use rustix::fs::{AtFlags, Mode};
 use skynet_core::{
     CallCtx, Error, RelativePath, Result, Workspace, change,
@@ -17,6 +17,7 @@ use std::{
         fd::{AsFd as _, AsRawFd as _},
         unix::ffi::OsStringExt as _,
     },
+    path::PathBuf,
 };
 
 /// How many entries were changed.
@@ -28,9 +29,10 @@ pub struct Applied {
     pub changed: u64,
     /// Those that are gone.
     pub deleted: u64,
-    /// Directories that were to go and stay, because something else is in them.
+    /// Directories that were to go and stay, because something else is in them, under their name or under the one that
+    /// they were held under.
     pub kept: Vec<String>,
-    /// Those whose group may less than was to be, because it, or an access list, is not what it was.
+    /// Those whose group, or everybody, may less than was to be, because it, or an access list, is not what it was.
     pub narrowed: Vec<String>,
 }
 
@@ -43,12 +45,20 @@ pub struct Applied {
 /// `Conflict` when something is not as the list says; what the kernel says when a change cannot be made.
 pub async fn apply(ctx: &CallCtx, file: &File, stale: &'static str) -> Result<Applied> {
     let list = List { workspace: ctx.workspace()?, file, stale };
-    list.check()?;
+    list.check(&[])?;
     list.keep(ctx).await?;
     ctx.check_canceled()?;
     // The user has had time since it was checked.
-    let count = list.check()?;
+    let count = list.check(&[])?;
     list.make(ctx, count)
+}
+
+/// Whether [`apply`] would find everything as the list says, once there are the directories that are `made` before it.
+///
+/// # Errors
+/// `Conflict` when something is not.
+pub fn check(workspace: &Workspace, file: &File, stale: &'static str, made: &[PathBuf]) -> Result<()> {
+    List { workspace, file, stale }.check(made).map(drop)
 }
 
 struct List<'a> {
@@ -84,13 +94,15 @@ impl List<'_> {
             return Err(self.put_back(holding, err));
         }
         let Progress { mut applied, notes } = done;
-        let stayed: Vec<_> = holding.finish().iter().map(ToString::to_string).collect();
+        let Finished { stayed, held } = holding.finish();
+        let stayed: Vec<_> = stayed.iter().map(ToString::to_string).collect();
         for (path, after) in notes.into_iter().filter(|(path, _)| !stayed.contains(path)) {
             // Not what is there at the end of the call: that may be somebody else's by then.
             ctx.note_after(&path, after);
         }
         applied.deleted = applied.deleted.saturating_sub(stayed.len() as u64);
         applied.kept.extend(stayed);
+        applied.kept.extend(held.iter().map(ToString::to_string));
         Ok(applied)
     }
 
@@ -210,14 +222,16 @@ impl List<'_> {
         Ok(Reader::new(BufReader::new(from)))
     }
 
-    /// Refuses changes of something else than what is there now; returns how many there are.
-    fn check(&self) -> Result<usize> {
+    /// Refuses changes of something else than what is there now; returns how many steps they take. `made` are directories
+    /// that are new by then.
+    fn check(&self, made: &[PathBuf]) -> Result<usize> {
         let mut reader = self.reader()?;
-        let mut made = BTreeSet::new();
+        let mut made: BTreeSet<PathBuf> = made.iter().cloned().collect();
         let mut count = 0;
         while let Some(change) = reader.next_change().map_err(unreadable)? {
             let path = path(&change)?;
-            count += 1;
+            // What becomes a directory, or was one, is taken away first.
+            count += if is_exchange(&change) { 2 } else { 1 };
             let is_in_new = path.as_path().parent().is_some_and(|parent| made.contains(parent));
             // What is in a directory that is yet to be made is as new as that.
             if !is_in_new {
@@ -256,6 +270,13 @@ impl List<'_> {
     }
 }
 
+/// Whether something else takes the place of a directory, or a directory that of something else.
+fn is_exchange(change: &Change) -> bool {
+    let is_directory = |state: &State| state.kind() == Kind::Directory;
+    let (before, after) = (change.before.as_ref(), change.after.as_ref());
+    before.zip(after).is_some_and(|(before, after)| is_directory(before) != is_directory(after))
+}
+
 /// Whether it makes a directory, in which there is nothing yet.
 fn is_made(change: &Change) -> bool {
     change.before.as_ref().is_none_or(|before| before.kind() != Kind::Directory)
@@ -283,7 +304,7 @@ impl Progress {
     fn note(&mut self, path: &RelativePath, wanted: &State, made: Option<Made>) {
         let mut entry = entry_of(wanted);
         if let Some(made) = made {
-            if (made.mode ^ wanted.mode) & 0o070 != 0 {
+            if (made.mode ^ wanted.mode) & 0o077 != 0 {
                 self.applied.narrowed.push(path.to_string());
             }
             (entry.mode, entry.rights) = (made.mode, made.rights);

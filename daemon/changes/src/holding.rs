@@ -46,6 +46,15 @@ pub(crate) struct PutBack {
     pub(crate) held_in: Option<String>,
 }
 
+/// What became of directories that were to go, and are not empty.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// Those that are again where they were.
+    pub(crate) stayed: Vec<RelativePath>,
+    /// Where those lie that cannot be there, because something else is.
+    pub(crate) held: Vec<RelativePath>,
+}
+
 /// What was at a path before.
 pub(crate) enum Was {
     /// Nothing; now there is this.
@@ -57,7 +66,7 @@ pub(crate) enum Was {
 }
 
 impl<'a> Holding<'a> {
-    /// For so many changes. A single one is made or not, so nothing is held for it.
+    /// For so many steps. A single one is made or not, so nothing is held for it.
     pub(crate) fn open(workspace: &'a Workspace, count: usize) -> Self {
         let place = if count > 1 { make(workspace).ok() } else { None };
         Self { workspace, place, names: 0, done: Vec::new() }
@@ -110,21 +119,23 @@ impl<'a> Holding<'a> {
         Ok(true)
     }
 
-    /// All is done: lets go of what is held. Returns the directories that stay, because something was put into them.
-    pub(crate) fn finish(self) -> Vec<RelativePath> {
-        let mut stayed = Vec::new();
-        if let Some((_, directory)) = &self.place {
+    /// All is done: lets go of what is held, but for directories that something was put into.
+    pub(crate) fn finish(self) -> Finished {
+        let mut finished = Finished::default();
+        if let Some((place, directory)) = &self.place {
             for Done { path, was } in &self.done {
                 let Was::Held(name, Kind::Directory) = was else { continue };
-                let removed = rustix::fs::unlinkat(directory, name.as_str(), AtFlags::REMOVEDIR);
-                if removed == Err(Errno::NOTEMPTY) && self.return_held(path, name, Kind::Directory).is_some()
-                {
-                    stayed.push(path.clone());
+                match rustix::fs::unlinkat(directory, name.as_str(), AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(_) if self.return_held(path, name, Kind::Directory).is_some() => {
+                        finished.stayed.push(path.clone());
+                    }
+                    Err(_) => finished.held.push(place.path.join(Path::new(name))),
                 }
             }
         }
         self.clear();
-        stayed
+        finished
     }
 
     /// Puts everything back, the last thing first.
@@ -265,7 +276,34 @@ mod tests {
         let root = directory.path().canonicalize().unwrap();
         let workspace = Workspace::open(&root).unwrap();
         let holding = change(&workspace, &root);
-        assert!(holding.finish().is_empty());
+        assert_eq!(holding.finish(), Finished::default());
         assert_eq!(names(&root), ["a", "new"]);
+    }
+
+    #[test]
+    fn a_directory_that_something_was_put_into_stays_or_is_named_where_it_is_held() {
+        for is_taken in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path().canonicalize().unwrap();
+            let workspace = Workspace::open(&root).unwrap();
+            fs::create_dir(root.join("dir")).unwrap();
+            let mut holding = Holding::open(&workspace, 2);
+            assert!(holding.take(&target(&workspace, "dir"), Kind::Directory).unwrap());
+            let [place]: [String; 1] = names(&root).try_into().unwrap();
+            let held = Path::new(&place).join("0");
+            fs::write(root.join(&held).join("mine"), "mine").unwrap();
+            if is_taken {
+                fs::write(root.join("dir"), "other").unwrap();
+            }
+            let path = |path: &Path| RelativePath::root().join(path);
+            let expected = if is_taken {
+                Finished { held: vec![path(&held)], ..Finished::default() }
+            } else {
+                Finished { stayed: vec![path(Path::new("dir"))], ..Finished::default() }
+            };
+            assert_eq!(holding.finish(), expected);
+            let kept = if is_taken { root.join(held) } else { root.join("dir") };
+            assert_eq!(fs::read_to_string(kept.join("mine")).unwrap(), "mine");
+        }
     }
 }

@@ -5,5 +5,5 @@ mod apply;
 mod holding;
 mod show;
 
-pub use apply::{Applied, apply, entry_of};
+pub use apply::{Applied, apply, check, entry_of};
 pub use show::{List, MOST_SHOWN, Shown, diff_of, show, shown};

@@ -107,10 +107,10 @@ pub(crate) fn give_back(new: &File, wanted: &Rights) {
 }
 
 /// Gives an entry that was there before, and was for `wanted`, its mode again. If its group or its access list is not that
-/// one now, they may what everybody may, and no more than before.
+/// one now, nobody gets a right by it.
 pub(crate) fn set_mode(file: &File, mode: Mode, wanted: Option<&Rights>) -> rustix::io::Result<()> {
     let is_same = wanted.is_some() && rights_of(file).as_ref() == wanted;
-    fchmod(file, if is_same { mode } else { without_group(mode) })
+    fchmod(file, if is_same { mode } else { for_others(mode, wanted) })
 }
 
 /// Whether the new one has the group of the old one now. A group that is not mapped in this user namespace looks like any
@@ -136,6 +136,20 @@ fn is_unknown(id: u32) -> bool {
 /// Whether a POSIX access list names somebody who is not mapped.
 fn has_unknown(list: &[u8]) -> bool {
     entries_of(list).any(|(tag, _, id)| [USER, GROUP].contains(&tag) && is_unknown(id))
+}
+
+/// For other people than `wanted`. Who was in the group may be one of everybody now, and the other way round, so both may
+/// what both could. A list may have denied somebody what everybody could: without it nobody but the owner is sure to have
+/// had a right.
+fn for_others(mode: Mode, wanted: Option<&Rights>) -> Mode {
+    let bits = mode.as_raw_mode();
+    Mode::from_raw_mode(match wanted {
+        Some(wanted) if wanted.list.is_empty() => {
+            let both = (bits >> 3) & bits & 0o007;
+            (bits & 0o7700) | (both << 3) | both
+        }
+        Some(_) | None => bits & 0o700,
+    })
 }
 
 /// The group may what everybody may, and no more than before.
@@ -274,17 +288,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_for_somebody_else_gives_the_group_no_more_than_everybody_has() {
+    fn what_was_for_somebody_else_gives_nobody_a_right() {
         let directory = tempfile::tempdir().unwrap();
         let file = File::create(directory.path().join("f")).unwrap();
         let own = rights_of(&file).unwrap();
         let other = Rights { group: own.group + 1, list: String::new() };
         let shared = Rights { list: "0".repeat(64), ..own.clone() };
-        for (wanted, expected) in
-            [(Some(&own), 0o664), (Some(&other), 0o644), (Some(&shared), 0o644), (None, 0o644)]
-        {
-            set_mode(&file, Mode::from_raw_mode(0o664), wanted).unwrap();
-            assert_eq!(fstat(&file).unwrap().st_mode & 0o777, expected, "{wanted:?}");
+        for (wanted, mode, expected) in [
+            (Some(&own), 0o664, 0o664),
+            (Some(&other), 0o664, 0o644),
+            // Who was in the group could less than everybody.
+            (Some(&other), 0o604, 0o600),
+            (Some(&other), 0o646, 0o644),
+            (Some(&other), 0o752, 0o700),
+            (Some(&own), 0o604, 0o604),
+            // The list may have denied somebody what everybody could.
+            (Some(&shared), 0o664, 0o600),
+            (None, 0o664, 0o600),
+        ] {
+            set_mode(&file, Mode::from_raw_mode(mode), wanted).unwrap();
+            assert_eq!(fstat(&file).unwrap().st_mode & 0o777, expected, "{wanted:?} {mode:o}");
         }
     }
 

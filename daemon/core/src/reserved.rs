@@ -46,6 +46,16 @@ pub const TRASH_PREFIX: &str = ".Trash-";
 /// What makes a directory a repository for Git, whatever its name (gitrepository-layout(5)).
 pub const REPOSITORY: [&str; 3] = ["HEAD", "objects", "refs"];
 
+/// What is in a repository, and remembers something without running it: files, and directories with all in them.
+const STATE: ([&str; 6], [&str; 3]) = (
+    ["HEAD", "index", "packed-refs", "COMMIT_EDITMSG", "ORIG_HEAD", "AUTO_MERGE"],
+    ["refs", "logs", "objects"],
+);
+
+/// The same in the directory of a linked worktree. Not where it is and whose, nor its configuration.
+const STATE_OF_WORKTREE: ([&str; 5], [&str; 1]) =
+    (["HEAD", "index", "COMMIT_EDITMSG", "ORIG_HEAD", "AUTO_MERGE"], ["logs"]);
+
 /// With these it is one whose other parts are elsewhere: a linked worktree.
 pub const LINKED_REPOSITORY: [&str; 2] = ["HEAD", "commondir"];
 
@@ -63,12 +73,20 @@ pub fn is_git_state(path: &Path) -> bool {
     let is_inside = parts.by_ref().take_while(|part| *part != ".git").all(|part| !is_name(part));
     let rest: Vec<_> = parts.collect();
     let is_plain = rest.iter().all(|part| !is_name(part) && *part != "..");
-    let [first, below @ ..] = rest.as_slice() else { return false };
-    let is_file = ["HEAD", "index", "packed-refs", "COMMIT_EDITMSG", "ORIG_HEAD", "AUTO_MERGE"]
-        .iter()
-        .any(|name| first == name);
-    let is_directory = ["refs", "logs", "objects"].iter().any(|name| first == name);
-    is_inside && is_plain && ((is_file && below.is_empty()) || is_directory)
+    let is_state = match rest.as_slice() {
+        [first, _, of_worktree @ ..] if *first == "worktrees" => {
+            is_among(of_worktree, &STATE_OF_WORKTREE.0, &STATE_OF_WORKTREE.1)
+        }
+        of_repository => is_among(of_repository, &STATE.0, &STATE.1),
+    };
+    is_inside && is_plain && is_state
+}
+
+/// Whether it is one of these files, or one of these directories or something in it.
+fn is_among(parts: &[&OsStr], files: &[&str], directories: &[&str]) -> bool {
+    let Some((first, below)) = parts.split_first() else { return false };
+    (below.is_empty() && files.iter().any(|name| *first == *name))
+        || directories.iter().any(|name| *first == *name)
 }
 
 /// Refuses a path, links resolved, that must not be written.
@@ -123,6 +141,24 @@ mod tests {
             (".git/objects/ab/cdef", true),
             (".git/logs/HEAD", true),
             (".git/AUTO_MERGE", true),
+            (".git/worktrees/side/HEAD", true),
+            (".git/worktrees/side/index", true),
+            (".git/worktrees/side/COMMIT_EDITMSG", true),
+            (".git/worktrees/side/ORIG_HEAD", true),
+            (".git/worktrees/side/AUTO_MERGE", true),
+            (".git/worktrees/side/logs/HEAD", true),
+            (".git/worktrees/side/config.worktree", false),
+            (".git/worktrees/side/gitdir", false),
+            (".git/worktrees/side/commondir", false),
+            (".git/worktrees/side/HEAD/x", false),
+            (".git/worktrees/side/refs/x", false),
+            (".git/worktrees/side/../HEAD", false),
+            (".git/worktrees/../HEAD", false),
+            (".git/worktrees/.idea/HEAD", false),
+            (".git/worktrees/side/other/HEAD", false),
+            (".git/worktrees/side", false),
+            (".git/worktrees/HEAD", false),
+            (".git/worktrees", false),
             (".git/config", false),
             (".git/hooks/pre-commit", false),
             (".git/info/attributes", false),

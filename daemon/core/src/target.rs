@@ -232,7 +232,7 @@ pub enum Audience {
     /// For those whom the file that is replaced is for, or a new one.
     Present,
     /// For those whom a file was for that was there earlier; `None` if nobody can tell. Where what is written is not for the
-    /// same, its group may what everybody may.
+    /// same, nobody may more than before.
     Earlier(Option<Rights>),
 }
 

@@ -86,35 +86,51 @@ impl Trash {
     /// # Errors
     /// What the kernel says; then it is where it was.
     pub fn take(&self, target: &Target) -> Result<Deleted> {
-        let deleted_at = format!("{:.0}", jiff::Timestamp::now());
         let name = target.name.to_string_lossy();
         for number in 1..1000_u32 {
             let id = if number == 1 { name.clone().into_owned() } else { format!("{name}.{number}") };
-            let info = format!("{id}.trashinfo");
-            // The info file is made first and exclusively: it reserves the name (specification, "Contents of a
-            // trash directory").
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let fd = match rustix::fs::openat(&self.info, &info, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(fd) => fd,
-                Err(rustix::io::Errno::EXIST) => continue,
-                Err(err) => return Err(err).on(&info),
-            };
-            let path = target.path.to_string();
-            let text = format!("[Trash Info]\nPath={}\nDeletionDate={deleted_at}\n", encode(&path));
-            let mut file = File::from(fd);
-            let moved =
-                file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).on(&info).and_then(|()| {
-                    let (from, to) = (target.directory.as_fd(), self.files.as_fd());
-                    rename_new(from, &target.name, to, OsStr::new(&id)).on(&target.path)
-                });
-            if let Err(err) = moved {
-                // Best effort: without its file the info file means nothing.
-                let _ = rustix::fs::unlinkat(&self.info, &info, AtFlags::empty());
-                return Err(err);
+            if let Some(deleted) = self.take_if_free(&id, target)? {
+                return Ok(deleted);
             }
-            return Ok(Deleted { id: self.id_of(&id), path, deleted_at });
         }
         Err(Error::conflict(format!("the trash holds too many entries named `{name}`")))
+    }
+
+    /// The same under this name in the trash and under no other: for what was taken out of it, which others know by that.
+    ///
+    /// # Errors
+    /// `Conflict` when something has that name by now, and otherwise as [`Trash::take`].
+    pub fn take_as(&self, id: &str, target: &Target) -> Result<Deleted> {
+        check_id(id)?;
+        let taken = self.take_if_free(id, target)?;
+        taken.ok_or_else(|| Error::conflict(format!("the trash holds something else with the id `{id}`")))
+    }
+
+    /// `None` if something has that name in the trash.
+    fn take_if_free(&self, id: &str, target: &Target) -> Result<Option<Deleted>> {
+        let deleted_at = format!("{:.0}", jiff::Timestamp::now());
+        let info = format!("{id}.trashinfo");
+        // The info file is made first and exclusively: it reserves the name (specification, "Contents of a
+        // trash directory").
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&self.info, &info, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::EXIST) => return Ok(None),
+            Err(err) => return Err(err).on(&info),
+        };
+        let path = target.path.to_string();
+        let text = format!("[Trash Info]\nPath={}\nDeletionDate={deleted_at}\n", encode(&path));
+        let mut file = File::from(fd);
+        let moved = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).on(&info).and_then(|()| {
+            let (from, to) = (target.directory.as_fd(), self.files.as_fd());
+            rename_new(from, &target.name, to, OsStr::new(id)).on(&target.path)
+        });
+        if let Err(err) = moved {
+            // Best effort: without its file the info file means nothing.
+            let _ = rustix::fs::unlinkat(&self.info, &info, AtFlags::empty());
+            return Err(err);
+        }
+        Ok(Some(Deleted { id: self.id_of(id), path, deleted_at }))
     }
 
     /// What is in it.
@@ -226,6 +242,28 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_again_has_the_same_id_or_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let workspace = Workspace::open(&root).unwrap();
+        let target = || Target::unchecked(&workspace, &workspace.relative("a").unwrap()).unwrap();
+        let trash = Trash::for_target(&workspace, &target()).unwrap();
+        for content in ["first", "second"] {
+            std::fs::write(root.join("a"), content).unwrap();
+            trash.take(&target()).unwrap();
+        }
+        trash.put_back("a.2", &target()).unwrap();
+        // Something else has that one.
+        let refused = trash.take_as("a", &target()).err().unwrap();
+        assert_eq!(refused.kind, crate::ErrorKind::Conflict);
+        assert_eq!(std::fs::read_to_string(root.join("a")).unwrap(), "second");
+        assert_eq!(trash.take_as("a.2", &target()).unwrap().id, "a.2");
+        assert!(!root.join("a").exists());
+        trash.put_back("a", &target()).unwrap();
+        assert_eq!(std::fs::read_to_string(root.join("a")).unwrap(), "first");
+    }
 
     #[test]
     fn names_survive_their_encoding() {
