@@ -74,6 +74,30 @@ fn a_pull_is_taken_back_but_for_what_the_remote_has() {
 }
 
 #[test]
+fn a_pull_brings_nothing_that_other_programs_run() {
+    let server = Server::start("");
+    let mut bench = Bench::new();
+    bench.call("git_clone", json!({ "url": server.url() }));
+    let copy = bench.home.project.join("sample");
+    // What is here alone is no reason to refuse.
+    git(&copy, "commit -q --allow-empty -m own");
+    let pulled = bench.call("git_pull", json!({ "repository": "sample" }));
+    assert_eq!(pulled["old"], pulled["new"], "{pulled}");
+    git(&copy, "reset -q --hard HEAD~1");
+    fs::create_dir(server.work().join(".vscode")).unwrap();
+    fs::write(server.work().join(".vscode/tasks.json"), "{}").unwrap();
+    git(&server.work(), "add -f .vscode");
+    git(&server.work(), "commit -q -m tasks");
+    git(&server.work(), "push -q origin main");
+    let head = fs::read_to_string(copy.join(".git/refs/heads/main")).unwrap();
+    let refused = bench.refused("git_pull", json!({ "repository": "sample" }));
+    assert!(refused.starts_with("denied") && refused.contains("`.vscode/tasks.json`"), "{refused}");
+    assert!(refused.contains("git merge --ff-only"), "{refused}");
+    assert!(!copy.join(".vscode").exists());
+    assert_eq!(fs::read_to_string(copy.join(".git/refs/heads/main")).unwrap(), head);
+}
+
+#[test]
 fn only_the_host_of_the_remote_is_reached_whatever_a_repository_says() {
     let other = Server::start("");
     let server = Server::start(&other.url());

@@ -46,6 +46,15 @@ async fn confirmed(bench: &Workbench, tool: &str, input: Value) -> Value {
     serde_json::from_slice(&answer.json).unwrap()
 }
 
+/// What was wrong with what a human agreed to.
+async fn confirmed_refusal(bench: &Workbench, tool: &str, input: Value) -> String {
+    let manner = Manner { ask: Some(Arc::new(Agree)), ..Manner::default() };
+    match bench.call_raw(tool, input.to_string().as_bytes(), manner).await {
+        Ok(_) => panic!("{tool} {input}"),
+        Err(err) => err.message.into_owned(),
+    }
+}
+
 #[tokio::test]
 async fn a_change_goes_from_the_working_tree_into_the_history() {
     let bench = bench();
@@ -221,6 +230,87 @@ async fn what_other_programs_run_comes_from_no_commit() {
     bench.write(".husky/pre-commit", "evil\n");
     bench.call("git_worktree", json!({ "action": "add", "path": "side", "branch": "evil" })).await.unwrap();
     assert!(bench.root.join("side/.husky/pre-commit").exists());
+}
+
+/// Has a shell do what a command could, with `$blob` for an object with something to run.
+fn plant(bench: &Workbench, script: &str) {
+    let script = format!("set -e; blob=$(echo evil | git hash-object -w --stdin); {script}");
+    let planted = Command::new("sh").args(["-c", &script]).current_dir(&bench.root).status();
+    assert!(planted.unwrap().success(), "{script}");
+}
+
+#[tokio::test]
+async fn what_other_programs_run_is_put_back_by_no_stash() {
+    let bench = bench();
+    plant(
+        &bench,
+        "git update-index --add --cacheinfo 100644,$blob,.envrc; git commit -q -m planted; echo mine > f",
+    );
+    for all in [false, true] {
+        let push = json!({ "action": "push", "include_untracked": all });
+        bench.check_refused("git_stash", push, "denied", "`.envrc`").await;
+    }
+    // Nor where Git is told not to look for it.
+    plant(&bench, "git update-index --assume-unchanged .envrc");
+    bench.check_refused("git_stash", json!({ "action": "push" }), "conflict", "`.envrc`").await;
+    let refused = confirmed_refusal(&bench, "git_checkout", json!({ "target": "HEAD", "force": true })).await;
+    assert!(refused.contains("`.envrc`"), "{refused}");
+    assert!(!bench.root.join(".envrc").exists());
+    assert_eq!((bench.read("f").as_str(), git(&bench.root, &["stash", "list"]).as_str()), ("mine\n", ""));
+}
+
+#[tokio::test]
+async fn what_other_programs_run_comes_from_no_stash() {
+    let commit = "commit() { git commit-tree -m x \"$@\"; }";
+    // The tree $1 and one more file in it.
+    let evil = r"evil() { { git ls-tree $1; printf '100644 blob %s\t.envrc\n' $blob; } | git mktree; }; none=$(git mktree </dev/null)";
+    let store =
+        "git stash store -m evil $(commit -p HEAD -p $(commit -p HEAD HEAD^{tree}) -p $untracked $tree)";
+    for (what, script) in [
+        // `git stash show` fails where both have the file, and `git stash apply` writes the first.
+        ("in both", "tree=$(evil HEAD); untracked=$(commit $(evil $none))"),
+        // It lists nothing that is in the commit before and gone, and then untracked.
+        (
+            "as before",
+            "git update-index --add --cacheinfo 100644,$blob,.envrc; git commit -q -m planted; \
+             tree=$(git rev-parse HEAD~1^{tree}); untracked=$(commit $(evil $none))",
+        ),
+    ] {
+        let bench = bench();
+        plant(&bench, &format!("{commit}; {evil}; {script}; {store}"));
+        for action in ["apply", "pop"] {
+            bench.check_refused("git_stash", json!({ "action": action }), "denied", "`.envrc`").await;
+        }
+        assert!(!bench.root.join(".envrc").exists(), "{what}");
+        assert_eq!(git(&bench.root, &["stash", "list"]), "stash@{0}: evil\n", "{what}");
+    }
+}
+
+/// Git follows a file to the name that it has by now.
+#[tokio::test]
+async fn what_was_put_aside_is_followed_to_no_name_that_other_programs_run() {
+    let bench = bench();
+    plant(
+        &bench,
+        "seq 20 > g; git add g; git commit -q -m g; seq 21 > g; git stash push -q; \
+         git update-index --add --cacheinfo 100644,$(git rev-parse HEAD:g),.envrc; \
+         git update-index --force-remove g; git update-index --assume-unchanged .envrc; rm g; git commit -q -m renamed",
+    );
+    bench.check_refused("git_stash", json!({ "action": "pop" }), "denied", "`.envrc`").await;
+    assert!(!bench.root.join(".envrc").exists());
+}
+
+#[tokio::test]
+async fn an_entry_is_brought_back_and_dropped_by_its_number_also_where_a_branch_has_the_name() {
+    let bench = bench();
+    for content in ["first\n", "second\n"] {
+        bench.write("f", content);
+        bench.call("git_stash", json!({ "action": "push", "message": content.trim() })).await.unwrap();
+    }
+    git(&bench.root, &["branch", "stash"]);
+    let popped = bench.call("git_stash", json!({ "action": "pop", "index": 1 })).await.unwrap();
+    assert_eq!(popped["entries"], json!(["stash@{0}: On main: second"]));
+    assert_eq!(bench.read("f"), "first\n");
 }
 
 /// Everything that a hostile repository can make Git run leaves a mark; none may be left.

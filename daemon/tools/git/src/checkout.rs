@@ -90,12 +90,21 @@ impl Tool for GitCheckout {
         repository.keep_state(ctx, &target.into_iter().filter(|_| input.create).collect::<Vec<_>>()).await?;
         // A new branch is made of what is there.
         if !input.create {
-            let from = if input.paths.is_empty() && !input.force { Some("HEAD") } else { None };
+            let is_switch = input.paths.is_empty() && !input.force;
+            let from = if is_switch { Some("HEAD") } else { None };
             let mut differing: Vec<OsString> = from.into_iter().chain(target).map(OsString::from).collect();
             let paths = arguments.iter().position(|part| part == "--");
-            differing
-                .extend(paths.and_then(|place| arguments.get(place..)).unwrap_or_default().iter().cloned());
-            repository.keep_files(ctx, differing).await?;
+            let paths = paths.and_then(|place| arguments.get(place..)).unwrap_or_default();
+            differing.extend(paths.iter().cloned());
+            if !is_switch {
+                repository.refuse_assumed(ctx, paths).await?;
+            }
+            let head = repository.list(ctx, ["rev-parse", "--verify", "--quiet", "HEAD"]).await?;
+            match target.filter(|_| is_switch && head.is_none()) {
+                // Before the first commit of a branch there is nothing to differ from.
+                Some(target) => repository.refuse_new_reserved(ctx, target).await?,
+                None => repository.keep_files(ctx, differing).await?,
+            }
         }
         repository.check(ctx, &[], arguments).await?;
         let branch =

@@ -59,6 +59,8 @@ pub(crate) fn bare(directory: &Path) -> Command {
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_OPTIONAL_LOCKS", "0"),
             ("GIT_NO_LAZY_FETCH", "1"),
+            // Or a command could have an object that was looked at replaced before it is used (git-replace(1)).
+            ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_ALLOW_PROTOCOL", "none"),
             ("GIT_ADVICE", "0"),
             ("LC_ALL", "C.UTF-8"),

@@ -5,10 +5,11 @@ use crate::{
     remote::{Moved, default_remote},
     repository::Repository,
     revision::{Revision, default_repository},
+    state::{names, refuse_reserved},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use std::time::Duration;
 
 pub(crate) struct GitPull;
@@ -66,10 +67,33 @@ impl Tool for GitPull {
         let target =
             repository.check(ctx, &[], ["rev-parse", "--verify", "--end-of-options", &target]).await?;
         let target = target.text()?.trim_end().to_owned();
+        if is_ancestor(&repository, ctx, &target, &old).await? {
+            return Ok(Output { moved, new: old.clone(), old });
+        }
+        if !is_ancestor(&repository, ctx, &old, &target).await? {
+            return Err(Error::conflict(
+                "the branch that is checked out and what was fetched have each commits of their own, so it cannot be moved forward; merge or rebase",
+            ));
+        }
         // What was fetched stays: it says where the remote is. The branch and the files can be taken back.
-        let listed = repository.differing(ctx, vec!["HEAD".into(), target.clone().into()]).await?;
-        repository.keep_work(ctx, listed).await?;
+        let differing = vec![old.clone().into(), target.clone().into(), "--".into()];
+        let listed = repository.differing(ctx, differing).await?;
+        // Where the remote's branch is, a command may have written as well as the remote.
+        refuse_reserved(names(&listed)).map_err(|err| {
+            Error::denied(format!("{}: `git merge --ff-only {target}`, for it is fetched", err.message))
+        })?;
+        repository.keep_work(ctx, Some(listed)).await?;
         repository.check(ctx, &[], ["merge", "--ff-only", "--no-stat", "--end-of-options", &target]).await?;
         Ok(Output { moved, old, new: head().await? })
+    }
+}
+
+/// Whether all that `one` has is in `other` (git-merge-base(1), `--is-ancestor`: 0 is yes, and 1 is no).
+async fn is_ancestor(repository: &Repository, ctx: &CallCtx, one: &str, other: &str) -> Result<bool> {
+    let found = repository.run(ctx, &[], ["merge-base", "--is-ancestor", one, other]).await?;
+    match found.status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(found.to_error()),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skynet_core::{CallCtx, Effect, Place, Result, Subject, Tool};
+use skynet_core::{CallCtx, Effect, Error, Place, Result, Subject, Tool};
 use std::time::Duration;
 
 pub(crate) struct GitStash;
@@ -91,7 +91,16 @@ impl Tool for GitStash {
         let repository =
             if input.action == Action::Push { repository.for_recording(ctx).await? } else { repository };
         let identity = repository.identity(false);
-        let entry = format!("stash@{{{}}}", input.index);
+        // By its whole name: a branch may be called `stash`.
+        let entry = format!("refs/stash@{{{}}}", input.index);
+        // Found once: a command may put another one in its place between the look at it and its use.
+        let id = match input.action {
+            Action::Apply | Action::Pop => find(&repository, ctx, &entry).await?.ok_or_else(|| {
+                let index = input.index;
+                Error::not_found(format!("there is no entry {index} in the stash; `list` shows all of them"))
+            })?,
+            Action::List | Action::Show | Action::Push | Action::Drop => String::new(),
+        };
         let message = format!("--message={}", input.message.as_deref().unwrap_or_default());
         let arguments = match input.action {
             Action::List => Vec::new(),
@@ -104,34 +113,30 @@ impl Tool for GitStash {
                 arguments.extend(input.message.is_some().then_some(message.as_str()));
                 arguments
             }
-            Action::Apply => vec!["stash", "apply", "--quiet", "--index", &entry],
-            Action::Pop => vec!["stash", "pop", "--quiet", "--index", &entry],
+            Action::Apply | Action::Pop => vec!["stash", "apply", "--quiet", "--index", &id],
             Action::Drop => vec!["stash", "drop", "--quiet", &entry],
         };
         match input.action {
             Action::List | Action::Show => {}
             Action::Drop => repository.keep_stashes(ctx).await?,
             Action::Push => {
-                let listed = repository.differing(ctx, vec!["HEAD".into()]).await?;
-                let mut others = Vec::new();
+                repository.refuse_assumed(ctx, &[]).await?;
+                // Put back to the commit, which a command may have made.
+                let mut listed = repository.differing(ctx, vec!["HEAD".into(), "--".into()]).await?;
                 if input.include_untracked {
                     let list = ["ls-files", "--others", "--exclude-standard", "-z"];
-                    others = repository.check(ctx, &[], list).await?.bytes()?;
                     // They would be taken away, and `pop` would not bring them back.
-                    refuse_reserved(names(&others))?;
+                    listed.extend(repository.check(ctx, &[], list).await?.bytes()?);
                 }
-                repository.keep_work(ctx, listed.map(|listed| [listed, others].concat())).await?;
+                refuse_reserved(names(&listed))?;
+                repository.keep_work(ctx, Some(listed)).await?;
             }
             Action::Apply | Action::Pop => {
-                let shown =
-                    ["stash", "show", "--include-untracked", "--name-only", "--no-renames", "-z", &entry];
-                let shown = repository.run(ctx, &[], shown).await?;
-                // What there is not, the command itself refuses.
-                if let Ok(listed) = shown.bytes() {
-                    refuse_reserved(names(&listed))?;
-                    let is_whole = shown.status.success() && is_based_here(&repository, ctx, &entry).await?;
-                    repository.keep_work(ctx, Some(listed).filter(|_| is_whole)).await?;
-                }
+                let listed = written_by(&repository, ctx, &id).await?;
+                refuse_reserved(names(&listed))?;
+                refuse_reserved(names(&added_since(&repository, ctx, &id).await?))?;
+                let is_whole = is_based_here(&repository, ctx, &id).await?;
+                repository.keep_work(ctx, Some(listed).filter(|_| is_whole)).await?;
             }
         }
         let mut diff = None;
@@ -141,15 +146,47 @@ impl Tool for GitStash {
                 diff = Some(done.bounded(ctx, "stash.patch").await?.0);
             }
         }
+        if input.action == Action::Pop {
+            if find(&repository, ctx, &entry).await?.as_ref() != Some(&id) {
+                return Err(Error::conflict(
+                    "the entry was brought back and not dropped: something else changed the list meanwhile; `list` shows it, and `drop` drops one",
+                ));
+            }
+            repository.check_without_paths(ctx, &identity, ["stash", "drop", "--quiet", &entry]).await?;
+        }
         let listed = repository.check(ctx, &[], ["stash", "list", "--format=%gd: %gs"]).await?;
         Ok(Output { entries: listed.text()?.lines().map(str::to_owned).collect(), diff })
     }
 }
 
+/// The object of that name; `None` if there is none.
+async fn find(repository: &Repository, ctx: &CallCtx, name: &str) -> Result<Option<String>> {
+    let found = repository.list(ctx, ["rev-parse", "--verify", "--quiet", name]).await?;
+    Ok(found.map(|found| String::from_utf8_lossy(found.trim_ascii_end()).into_owned()))
+}
+
+/// What bringing an entry back writes: what was changed in it, and the untracked files, which are a commit of their own
+/// (git-stash(1), "DISCUSSION"). `git stash show` lists none of these where one is in its base, or in its tree too.
+async fn written_by(repository: &Repository, ctx: &CallCtx, id: &str) -> Result<Vec<u8>> {
+    let differing = vec![format!("{id}^1").into(), id.into(), "--".into()];
+    let mut listed = repository.differing(ctx, differing).await?;
+    if let Some(untracked) = find(repository, ctx, &format!("{id}^3")).await? {
+        let list = ["ls-tree", "-r", "-z", "--name-only", "--full-tree", &untracked];
+        listed.extend(repository.check(ctx, &[], list).await?.bytes()?);
+    }
+    Ok(listed)
+}
+
+/// What is new in the index since an entry was put aside: Git may find that a file of it was renamed to one of these, or
+/// its directory to the one of these, and then writes there.
+async fn added_since(repository: &Repository, ctx: &CallCtx, id: &str) -> Result<Vec<u8>> {
+    let base = format!("{id}^1").into();
+    repository.differing(ctx, vec!["--cached".into(), "--diff-filter=A".into(), base, "--".into()]).await
+}
+
 /// Whether an entry was put aside at the commit that is checked out. Upon another one Git merges it, and may follow a file to
 /// another name, so nobody can tell before which files that changes.
-async fn is_based_here(repository: &Repository, ctx: &CallCtx, entry: &str) -> Result<bool> {
-    let base = format!("{entry}^1");
-    let found = repository.list(ctx, ["rev-parse", "--verify", "--quiet", &base]).await?;
-    Ok(found.is_some() && found == repository.list(ctx, ["rev-parse", "--verify", "--quiet", "HEAD"]).await?)
+async fn is_based_here(repository: &Repository, ctx: &CallCtx, id: &str) -> Result<bool> {
+    let base = find(repository, ctx, &format!("{id}^1")).await?;
+    Ok(base.is_some() && base == find(repository, ctx, "HEAD").await?)
 }

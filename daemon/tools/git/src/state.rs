@@ -18,9 +18,11 @@ const OF_MERGES: [&str; 2] = ["ORIG_HEAD", "AUTO_MERGE"];
 /// Where what was put aside is (git-stash(1), "DISCUSSION"): of the repository, and not of one working tree.
 const OF_STASHES: [&str; 3] = ["refs/stash", "logs/refs/stash", "packed-refs"];
 
-/// Of one command: each is read, and kept durably before it starts. With their directories they are fewer than a call's
-/// record takes.
+/// Of one command: each is read, and kept durably before it starts.
 const MOST_FILES: usize = 500;
+
+/// These and the directories they are in: with what a repository remembers they are fewer than a call's record takes.
+const MOST_ENTRIES: usize = 950;
 
 impl Repository {
     /// Hands over the index, HEAD and what it names, and these branches. Not of a repository that lies outside of the
@@ -43,7 +45,10 @@ impl Repository {
     /// it. Of one that changes too many, or what nobody could list, nothing is handed over: half of it could not be taken
     /// back.
     pub(crate) async fn keep_work(&self, ctx: &CallCtx, listed: Option<Vec<u8>>) -> Result<()> {
-        let Some(listed) = listed.filter(|listed| names(listed).count() <= MOST_FILES) else { return Ok(()) };
+        let is_kept = |listed: &Vec<u8>| {
+            names(listed).count() <= MOST_FILES && entries_of(listed).len() <= MOST_ENTRIES
+        };
+        let Some(listed) = listed.filter(is_kept) else { return Ok(()) };
         self.keep_state(ctx, &[]).await?;
         for name in OF_MERGES {
             self.keep_file(ctx, &self.git_directory().join(name)).await?;
@@ -64,18 +69,39 @@ impl Repository {
     /// are in.
     ///
     /// # Errors
-    /// `Denied` where one of them is what other programs of the user run: a command may have committed it.
+    /// `Denied` where one of them is what other programs of the user run: a command may have committed it. What Git says if
+    /// it cannot list them: then nobody knows what else there is.
     pub(crate) async fn keep_files(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<()> {
-        let listed = self.run(ctx, &[], naming(differing)).await?;
-        // What Git does not know, the command itself refuses.
-        let Ok(listed) = listed.bytes() else { return Ok(()) };
+        let listed = self.differing(ctx, differing).await?;
         refuse_reserved(names(&listed))?;
         self.keep_names(ctx, &listed).await
     }
 
-    /// What `git diff` with these arguments names; `None` as [`Repository::list`].
-    pub(crate) async fn differing(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<Option<Vec<u8>>> {
-        self.list(ctx, naming(differing)).await
+    /// What `git diff` with these arguments names.
+    pub(crate) async fn differing(&self, ctx: &CallCtx, differing: Vec<OsString>) -> Result<Vec<u8>> {
+        let fixed = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules", "-z"];
+        let arguments = fixed.into_iter().map(OsString::from).chain(differing);
+        self.check(ctx, &[], arguments).await?.bytes()
+    }
+
+    /// Refuses files that Git takes for unchanged without a look (git-update-index(1), `--assume-unchanged`). They are in no
+    /// list of what differs, and are written all the same by a command that puts the working tree back. `paths` is what
+    /// follows the options; nothing for all files.
+    ///
+    /// # Errors
+    /// `Conflict`, naming the first.
+    pub(crate) async fn refuse_assumed(&self, ctx: &CallCtx, paths: &[OsString]) -> Result<()> {
+        let list = ["ls-files", "-v", "-z"].into_iter().map(OsString::from).chain(paths.iter().cloned());
+        let listed = self.check(ctx, &[], list).await?.bytes()?;
+        // They have a small letter before them, and a space (git-ls-files(1), `-v`).
+        let mut entries = listed.split(|byte| *byte == 0);
+        match entries.find(|entry| entry.first().is_some_and(u8::is_ascii_lowercase)) {
+            None => Ok(()),
+            Some(entry) => Err(Error::conflict(format!(
+                "`{}` is marked as assumed to be unchanged, so Git would overwrite it and not say so; `git update-index --no-assume-unchanged` takes the mark away",
+                String::from_utf8_lossy(entry.get(2..).unwrap_or_default())
+            ))),
+        }
     }
 
     /// What Git lists; `None` if it fails, or if that is too long.
@@ -149,16 +175,15 @@ impl Repository {
     }
 }
 
-/// The arguments of Git that name what differs.
-fn naming(differing: Vec<OsString>) -> impl Iterator<Item = OsString> {
-    let fixed = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules", "-z"];
-    fixed.into_iter().map(OsString::from).chain(differing)
-}
-
 /// What Git prints with `-z`.
 pub(crate) fn names(listed: &[u8]) -> impl Iterator<Item = &Path> {
     let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     names.map(|name| Path::new(OsStr::from_bytes(name)))
+}
+
+/// The same, and all directories they are in.
+fn entries_of(listed: &[u8]) -> BTreeSet<&Path> {
+    names(listed).flat_map(Path::ancestors).filter(|part| !part.as_os_str().is_empty()).collect()
 }
 
 /// Whether a part of it is a name that other programs of the user read instructions from.
