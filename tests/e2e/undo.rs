@@ -228,10 +228,11 @@ fn nobody_is_given_more_than_he_had() {
     assert_eq!(mode(&path), 0o674);
     bench.call("files_delete", json!({ "path": "a" }));
     let call = bench.newest();
-    // The file that comes is a new one without the list, whose mask would now be what the group may.
+    // The file that comes is a new one without the list: its mask would now be what the group may, and whom it denied what
+    // everybody could nobody knows.
     let taken = bench.revert(&call).unwrap();
     assert_eq!(taken["narrowed"], json!(["a"]), "{taken}");
-    assert_eq!(mode(&path), 0o644);
+    assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
     // What is recorded is what it really has, so it can be taken back too.
     let undone = bench.newest();
@@ -260,6 +261,91 @@ fn make_repository(project: &Path) {
         &["commit", "-q", "-m", "first"],
     ] {
         git_in(project, arguments);
+    }
+}
+
+#[test]
+fn a_session_is_taken_back_but_for_a_directory_that_was_changed_and_moved() {
+    let mut bench = Bench::new();
+    for (tool, input) in [
+        // Changed again by the next one, which stays.
+        edit("b", "two", "zwei"),
+        ("files_move", json!({ "from": "b", "to": "dir/b" })),
+        edit("dir/c", "three", "drei"),
+        ("files_move", json!({ "from": "dir", "to": "moved" })),
+        edit("a", "one", "uno"),
+    ] {
+        bench.call(tool, input);
+    }
+    let before = bench.tree();
+    let shown = bench.call("undo_revert_session", json!({ "dry_run": true }));
+    assert_eq!(bench.tree(), before);
+    let taken = bench.call("undo_revert_session", json!({}));
+    for answer in [&shown, &taken] {
+        assert_eq!(answer["calls"].as_array().unwrap().len(), 1, "{answer}");
+        let left = answer["left"].as_array().unwrap();
+        assert_eq!(left.len(), 4, "{answer}");
+        assert!(left.iter().all(|left| left["why"].as_str().unwrap().contains("one by one")), "{answer}");
+    }
+    assert_eq!(fs::read_to_string(bench.path("a")).unwrap(), "one\n");
+    assert_eq!(fs::read_to_string(bench.path("moved/c")).unwrap(), "drei\n");
+    assert_eq!(fs::read_to_string(bench.path("moved/b")).unwrap(), "zwei\n");
+}
+
+#[test]
+fn what_would_be_refused_is_not_shown_either() {
+    let mut bench = Bench::new();
+    let (tool, input) = edit("a", "one", "uno");
+    bench.call(tool, input);
+    fs::write(bench.path("a"), "mine\n").unwrap();
+    let refused = bench.shim.call("undo_revert_session", json!({ "dry_run": true })).unwrap_err();
+    assert!(refused.starts_with("conflict") && refused.contains("`a` was changed since"), "{refused}");
+}
+
+#[test]
+fn what_no_tool_may_write_blocks_no_other_call() {
+    let mut bench = Bench::new();
+    make_repository(&bench.home.project.clone());
+    let (tool, input) = edit("a", "one", "uno");
+    bench.call(tool, input);
+    // A name that other programs read, also below the branches.
+    bench.call("git_branch", json!({ "action": "create", "name": "opencode.json" }));
+    let call = bench.newest();
+    assert!(call["not_undoable"].as_str().unwrap().contains("`opencode.json`"), "{call}");
+    let refused = bench.revert(&call).unwrap_err();
+    assert!(refused.starts_with("denied") && refused.contains("`opencode.json`"), "{refused}");
+    let taken = bench.call("undo_revert_session", json!({}));
+    assert_eq!(taken["calls"].as_array().unwrap().len(), 1, "{taken}");
+    assert_eq!(taken["left"][0]["tool"], "git_branch", "{taken}");
+    assert_eq!(fs::read_to_string(bench.path("a")).unwrap(), "one\n");
+}
+
+#[test]
+fn what_a_linked_worktree_remembers_is_taken_back() {
+    let mut bench = Bench::new();
+    let project = bench.home.project.clone();
+    make_repository(&project);
+    bench.call("git_worktree", json!({ "action": "add", "path": "side", "branch": "side" }));
+    let side = project.join("side");
+    fs::write(side.join("x"), "x\n").unwrap();
+    let look = || {
+        let questions: [&[&str]; 2] = [&["status", "--porcelain=v2"], &["log", "--format=%H"]];
+        questions.map(|question| git_in(&side, question))
+    };
+    for (tool, input) in [
+        ("git_add", json!({ "repository": "side", "paths": ["side/x"] })),
+        ("git_commit", json!({ "repository": "side", "message": "x" })),
+    ] {
+        let before = look();
+        bench.call(tool, input.clone());
+        let changed = look();
+        assert_ne!(changed, before, "{tool}");
+        let call = bench.newest();
+        bench.revert(&call).unwrap_or_else(|err| panic!("{tool} {input}: {err}"));
+        assert_eq!(look(), before, "{tool}");
+        let undone = bench.newest();
+        bench.revert(&undone).unwrap_or_else(|err| panic!("{tool} {input}, again: {err}"));
+        assert_eq!(look(), changed, "{tool}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! Shows what calls changed.
 
-use crate::records::{self, obstacle};
+use crate::{
+    plan::reserved_in,
+    records::{self, obstacle},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skynet_changes::{Shown, diff_of, shown};
@@ -115,7 +118,8 @@ impl Tool for UndoListChanges {
 }
 
 async fn line(ctx: &CallCtx, record: Recorded, until: Option<Instant>) -> Result<Line> {
-    let not_undoable = obstacle(&record);
+    let workspace = ctx.workspace()?;
+    let not_undoable = obstacle(&record).or_else(|| reserved_in(workspace, &record));
     let mut changes = Vec::new();
     for changed in record.changes.iter().take(MOST_SHOWN) {
         let diff = match until {

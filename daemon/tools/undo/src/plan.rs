@@ -7,7 +7,7 @@ use crate::{
 use rustix::fs::{AtFlags, Dir, MemfdFlags, memfd_create};
 use schemars::JsonSchema;
 use serde::Serialize;
-use skynet_changes::{Applied, MOST_SHOWN, Shown, apply, show};
+use skynet_changes::{Applied, MOST_SHOWN, Shown, apply, check, show};
 use skynet_core::{
     CallCtx, Error, Result, Workspace,
     change::{Changed, Entry, Kind, Recorded, alike},
@@ -19,10 +19,11 @@ use skynet_sandbox::preview::{End, Writer};
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    path::{Path, PathBuf},
 };
 
 /// Ends the sentence that begins with a path.
-const STALE: &str = "was changed since by something else, so nothing is taken back; \
+pub(crate) const STALE: &str = "was changed since by something else, so nothing is taken back; \
                      `undo_list_changes` shows what each call did";
 
 /// A call that is not taken back.
@@ -67,23 +68,8 @@ struct Step {
 
 /// Takes back what `records`, the newest first, did; or shows what that would change.
 pub(crate) async fn revert(ctx: &CallCtx, records: Vec<Recorded>, is_dry: bool) -> Result<Output> {
-    let mut left = Vec::new();
-    let mut taken = Vec::new();
-    for record in records {
-        match obstacle(&record) {
-            None => taken.push(record),
-            Some(why) => left.push(Left { call: record.call, tool: record.tool, why }),
-        }
-    }
-    let together = taken.clone();
-    taken.retain(|record| match trees::entangled(record, &together) {
-        None => true,
-        Some(why) => {
-            left.push(Left { call: record.call.clone(), tool: record.tool.clone(), why });
-            false
-        }
-    });
     let workspace = ctx.workspace()?;
+    let (taken, left) = choose(workspace, records);
     let trees = trees::steps(&taken);
     let mut steps = steps(&taken)?;
     let mut kept_directories = keep_filled(workspace, &mut steps, trees::leaving(&trees).collect())?;
@@ -102,13 +88,88 @@ pub(crate) async fn revert(ctx: &CallCtx, records: Vec<Recorded>, is_dry: bool) 
     changes.truncate(MOST_SHOWN);
     trees::check(workspace, &plan.trees)?;
     let mut narrowed = Vec::new();
-    if !is_dry {
+    if is_dry {
+        let made: Vec<PathBuf> = plan.way.iter().map(|step| PathBuf::from(&step.path)).collect();
+        check(workspace, &plan.way_list, STALE, &[])?;
+        check(workspace, &plan.list, STALE, &made)?;
+    } else {
         let applied = plan.make(ctx).await?;
         kept_directories.extend(applied.kept);
         narrowed = applied.narrowed;
     }
     let calls = taken.into_iter().map(|record| record.call).collect();
     Ok(Output { applied: !is_dry, calls, changes, changes_count, kept_directories, narrowed, left })
+}
+
+/// Which calls are taken back, and which are left, both the newest first.
+fn choose(workspace: &Workspace, records: Vec<Recorded>) -> (Vec<Recorded>, Vec<Left>) {
+    let alone = |record: &Recorded| obstacle(record).or_else(|| reserved_in(workspace, record));
+    let (possible, impossible): (Vec<_>, Vec<_>) =
+        records.iter().map(|record| (record, alone(record))).partition(|(_, why)| why.is_none());
+    let possible: Vec<Recorded> = possible.into_iter().map(|(record, _)| record.clone()).collect();
+    let mut known: HashMap<String, String> =
+        impossible.into_iter().filter_map(|(record, why)| Some((record.call.clone(), why?))).collect();
+    let (mut taken, mut left, mut stays) = (Vec::new(), Vec::new(), Stays::default());
+    // What an older call left is not there any more where a newer one that stays has changed it. With the newest first, all of
+    // these are known by now.
+    for record in records {
+        let why = known.remove(&record.call);
+        let why = why.or_else(|| trees::entangled(&record, &possible)).or_else(|| stays.obstacle(&record));
+        match why {
+            None => taken.push(record),
+            Some(why) => {
+                stays.add(&record);
+                left.push(Left { call: record.call, tool: record.tool, why });
+            }
+        }
+    }
+    (taken, left)
+}
+
+/// What calls that are left have changed, with the id of the call.
+#[derive(Default)]
+struct Stays {
+    entries: HashMap<String, String>,
+    /// Those that came or went, or were replaced, with all in them.
+    wholes: HashMap<String, String>,
+}
+
+impl Stays {
+    fn add(&mut self, record: &Recorded) {
+        for change in &record.changes {
+            let is_whole = change.tree.is_some() || change.lost.is_some();
+            let those = if is_whole { &mut self.wholes } else { &mut self.entries };
+            those.insert(change.path.clone(), record.call.clone());
+        }
+    }
+
+    /// Why an older call is not taken back without these; `None` if they have nothing to do with each other.
+    fn obstacle(&self, record: &Recorded) -> Option<String> {
+        let changed_by = |path: &str| {
+            let mut above = Path::new(path).ancestors().filter_map(Path::to_str);
+            self.entries.get(path).or_else(|| above.find_map(|place| self.wholes.get(place)))
+        };
+        let found = record.changes.iter().find_map(|change| Some((&change.path, changed_by(&change.path)?)));
+        let (path, call) = found?;
+        Some(format!(
+            "`{path}` was changed again, or moved, by the call `{call}`, which is not taken back; take them back one by one with `undo_revert_call`, the newest first"
+        ))
+    }
+}
+
+/// Why a call cannot be taken back whose changes are what only a human's own tools may write; `None` if it can.
+pub(crate) fn reserved_in(workspace: &Workspace, record: &Recorded) -> Option<String> {
+    record
+        .changes
+        .iter()
+        .find_map(|change| check_reserved(workspace, &change.path).err())
+        .map(|err| err.message.into_owned())
+}
+
+/// Also of what is yet to be made, and in a directory that is.
+fn check_reserved(workspace: &Workspace, path: &str) -> Result<()> {
+    let path = workspace.relative(path)?;
+    if reserved::is_git_state(path.as_path()) { Ok(()) } else { reserved::check(workspace, &path) }
 }
 
 /// All that is to be done, in this order.
@@ -238,10 +299,7 @@ async fn list(ctx: &CallCtx, steps: &[Step]) -> Result<File> {
     for step in steps {
         ctx.check_canceled()?;
         let path = workspace.relative(&step.path)?;
-        // What only a human's own tools may write; also where its directory is yet to be made.
-        if !reserved::is_git_state(path.as_path()) {
-            reserved::check(workspace, &path)?;
-        }
+        check_reserved(workspace, &step.path)?;
         let now = match Target::unchecked(workspace, &path) {
             // Its directory is made by an earlier step.
             Err(err) if err.kind == skynet_core::ErrorKind::NotFound => None,

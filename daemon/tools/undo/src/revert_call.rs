@@ -49,6 +49,9 @@ impl Tool for UndoRevertCall {
                 record.tool
             )));
         }
+        if let Some(why) = plan::reserved_in(ctx.workspace()?, record) {
+            return Err(Error::denied(why));
+        }
         plan::revert(ctx, found, input.dry_run).await
     }
 }

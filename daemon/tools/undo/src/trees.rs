@@ -1,15 +1,17 @@
 //! Directories that came or went as a whole: as a whole they are moved back, and only as they were left.
 
-use crate::records;
+use crate::{plan::STALE, records};
 use skynet_changes::{Shown, shown};
 use skynet_core::{
     CallCtx, Error, ErrorKind, Result, Workspace,
     change::{Changed, Elsewhere, Entry, Recorded, Tree},
+    error::IoContext as _,
+    rename_new,
     seal::seal,
-    target::{Existing, Target},
+    target::Target,
     trash::Trash,
 };
-use std::path::Path;
+use std::{os::fd::AsFd as _, path::Path};
 
 /// One directory on its way back.
 pub(crate) struct Step {
@@ -104,7 +106,7 @@ pub(crate) async fn take_back(ctx: &CallCtx, steps: &[Step]) -> Result<Vec<Done>
     let workspace = ctx.workspace()?;
     for step in steps {
         for path in step.source().into_iter().chain(step.destination()) {
-            Target::entry(workspace, &workspace.relative(path)?)?.keep_before(ctx).await?;
+            entry(workspace, path)?.keep_before(ctx).await?;
         }
     }
     ctx.check_canceled()?;
@@ -222,18 +224,30 @@ impl Done {
     fn put_back(self, workspace: &Workspace) -> Result<()> {
         match self {
             Self::Moved { from, to } => rename(workspace, &to, &from),
-            Self::Returned { to, .. } => discard(workspace, &to).map(drop),
+            Self::Returned { trash_id, to } => {
+                let (trash, name) = Trash::of_id(workspace, &trash_id)?;
+                // By this id other records know it.
+                trash.take_as(name, &entry(workspace, &to)?).map(drop)
+            }
             Self::Discarded { path, trash_id } => restore(workspace, &trash_id, &path),
         }
     }
 }
 
+/// Through no link: it would lead to another place than the one that was recorded.
 fn entry(workspace: &Workspace, path: &str) -> Result<Target> {
-    Target::entry(workspace, &workspace.relative(path)?)
+    let path = workspace.relative(path)?;
+    let target = Target::entry(workspace, &path)?;
+    if target.path == path { Ok(target) } else { Err(Error::conflict(format!("`{path}` {STALE}"))) }
 }
 
 fn rename(workspace: &Workspace, from: &str, to: &str) -> Result<()> {
-    entry(workspace, from)?.settle(&entry(workspace, to)?, Existing::Fail)
+    let (from, to) = (entry(workspace, from)?, entry(workspace, to)?);
+    let (old, new) = (from.directory.as_fd(), to.directory.as_fd());
+    rename_new(old, &from.name, new, &to.name).on(&to.path)?;
+    // Best effort: it is done, and would not be put back after an error.
+    let _ = rustix::fs::fsync(new);
+    Ok(())
 }
 
 fn restore(workspace: &Workspace, trash_id: &str, to: &str) -> Result<()> {
