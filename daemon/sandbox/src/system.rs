@@ -393,7 +393,7 @@ impl System {
         match (purpose, opened) {
             (Purpose::Agent, _) => self.lent.push(Lent { connection, _child: child, socket }),
             (Purpose::Directory, Some(opened)) => {
-                let path = ground::place_of_directory(opened)?;
+                let path = ground::place_of(opened).map_err(|err| Refusal::new("workspace", err))?;
                 self.ground.check(&path)?;
                 if let Some(token) = &known.token {
                     admission::check_bound(token, &path)?;
