@@ -291,10 +291,10 @@ impl Broker<'_> {
     }
 
     /// One that waits for a command, or a new one. A host that is short of memory ends those that wait before anything
-    /// else, and one that is gone is no reason to refuse a command.
+    /// else, and one that is gone is no reason to refuse a command; nor is one that shows accounts as they were.
     fn next_slot(&mut self) -> Result<Slot, Refusal> {
         while let Some(slot) = self.warm.pop_front() {
-            if slot.is_alive() {
+            if slot.is_alive() && slot.is_of_now() {
                 return Ok(slot);
             }
             self.bury(Body::Slot(slot));

@@ -42,7 +42,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// What is protected in a workspace is looked for before a command no longer than this, nor than the command may take.
@@ -130,6 +130,8 @@ impl Maker {
     /// Makes a slot, which goes on to prepare itself.
     pub(crate) fn slot(&mut self) -> io::Result<Slot> {
         let (ours, theirs) = channel::pair()?;
+        // Before anything of it is shown.
+        let etc = state_of_etc()?;
         let group = self.groups.as_mut().map(Groups::make).transpose()?;
         // In the slot these would be the overflow ids until the maps are written.
         let (uid, gid) = (getuid(), getgid());
@@ -148,7 +150,7 @@ impl Maker {
             Err(err) => Err(err),
         };
         match made {
-            Ok(child) => Ok(Slot { child, socket: BlockingSocket::new(ours), group }),
+            Ok(child) => Ok(Slot { child, socket: BlockingSocket::new(ours), group, etc }),
             Err(err) => {
                 self.bury(group);
                 Err(err)
@@ -221,12 +223,20 @@ impl Maker {
     }
 }
 
+/// When something in /etc came, went or was replaced last. Accounts and the like are replaced as a whole, and a slot goes on to
+/// show those that were there when it was made.
+fn state_of_etc() -> io::Result<SystemTime> {
+    fs::metadata("/etc")?.modified()
+}
+
 /// The broker's end of a slot. The slot dies with it, and with it every process of its pid namespace (pid_namespaces(7)). The
 /// broker buries it when it is gone: that can take a while, and others wait.
 pub(crate) struct Slot {
     child: Child,
     socket: BlockingSocket,
     group: Option<Group>,
+    /// What it was made with.
+    etc: SystemTime,
 }
 
 impl Slot {
@@ -259,6 +269,11 @@ impl Slot {
 
     pub(crate) fn is_alive(&self) -> bool {
         self.child.is_alive()
+    }
+
+    /// Whether it shows what is in /etc now.
+    pub(crate) fn is_of_now(&self) -> bool {
+        state_of_etc().is_ok_and(|etc| etc == self.etc)
     }
 
     pub(crate) const fn take_group(&mut self) -> Option<Group> {
