@@ -311,9 +311,9 @@ fn what_no_tool_may_write_blocks_no_other_call() {
     // A name that other programs read, also below the branches.
     bench.call("git_branch", json!({ "action": "create", "name": "opencode.json" }));
     let call = bench.newest();
-    assert!(call["not_undoable"].as_str().unwrap().contains("`opencode.json`"), "{call}");
+    assert!(call["not_undoable"].as_str().unwrap().contains("/opencode.json`"), "{call}");
     let refused = bench.revert(&call).unwrap_err();
-    assert!(refused.starts_with("denied") && refused.contains("`opencode.json`"), "{refused}");
+    assert!(refused.starts_with("denied") && refused.contains("/opencode.json`"), "{refused}");
     let taken = bench.call("undo_revert_session", json!({}));
     assert_eq!(taken["calls"].as_array().unwrap().len(), 1, "{taken}");
     assert_eq!(taken["left"][0]["tool"], "git_branch", "{taken}");

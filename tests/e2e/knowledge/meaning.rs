@@ -34,14 +34,16 @@ impl Bench {
 
     /// How many vectors this daemon made, once there are so many.
     pub(super) fn embedded(&mut self, wanted: u64) -> u64 {
-        let mut before = u64::MAX;
+        let mut before = (0, u64::MAX);
         loop {
             let (_, vectors, embedded) = self.vectors();
-            // They are counted a moment after they are there.
-            if vectors >= wanted && embedded == before {
+            let listed = self.call("knowledge_list_collections", json!({}));
+            // They are counted a moment after they are there, but before that is done.
+            let is_done = listed["collections"][0]["doing"].is_null();
+            if vectors >= wanted && is_done && before == (vectors, embedded) {
                 return embedded;
             }
-            before = embedded;
+            before = (vectors, embedded);
         }
     }
 }
@@ -119,7 +121,7 @@ fn nothing_is_embedded_twice() {
     // Each time there is something left to make.
     let step = (all / u64::from(kills() + 1)).min(64);
     for _ in 0..kills() {
-        bench.embedded(kept + step);
+        while bench.vectors().1 < kept + step {}
         bench.restart();
         let (_, vectors, made) = bench.vectors();
         assert!(vectors - made >= kept, "{vectors} of {kept} are left");

@@ -135,7 +135,7 @@ fn many_files_that_cannot_be_used_are_said_and_hold_nothing_up() {
     let copy = |direction: &str, from: &str, into: &str| json!({ "container": "box", "direction": direction, "from": from, "into": into });
     for (tool, input) in [
         ("docker_build_image", json!({ "context": "app", "offline": true })),
-        ("docker_copy_files", copy("into_container", "app", "/tmp")),
+        ("docker_copy_files", copy("into_container", "app", "/")),
         ("docker_copy_files", copy("out_of_container", "/many", "app/sealed")),
     ] {
         let err = shim.call(tool, input.clone()).unwrap_err();
