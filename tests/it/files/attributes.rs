@@ -54,7 +54,8 @@ async fn a_file_that_is_replaced_keeps_its_group_its_access_list_and_its_attribu
     let group = others.chain(is_root.then_some(12_345)).find(|group| *group != own);
     match group {
         Some(group) => chown(&path, None, Some(group)).unwrap(),
-        None => components::skip("groups", "this user is in one alone"),
+        // Who has no other group can give a file to none; root can.
+        None => eprintln!("SKIP groups: this user is in one alone"),
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
     let has_note = set_attribute(&path, "user.note", b"kept");
