@@ -350,12 +350,16 @@ fn a_daemon_that_was_taken_over_comes_to_the_broker_by_no_workspace_and_no_varia
     let (at, clients) = (host.path.join("b"), host.socket());
     let broker = as_user(&User::find(host.daemon_user()), move || channel::connect(&at).unwrap());
     let broker = BlockingSocket::new(broker);
-    let _client = as_user(&ann, move || UnixStream::connect(clients).unwrap());
     let mut buffer = Buffer::default();
     let mut hear = || {
         let (told, _) = broker.receive::<FromBroker>(&mut buffer).unwrap().unwrap();
         told.reply.unwrap()
     };
+    // What it answers it says to this daemon, and no longer to the one that ended: only then is the client told here.
+    let nobodys = Open { id: 0, connection: 0, path: b"/".to_vec() };
+    broker.send(&ToBroker { request: Some(Request::Open(nobodys)) }, &[]).unwrap();
+    assert!(matches!(hear(), Reply::Refused(_)));
+    let _client = as_user(&ann, move || UnixStream::connect(clients).unwrap());
     let Reply::Connected(Connected { connection, uid, .. }) = hear() else { panic!("she has connected") };
     assert_eq!(uid, ann.uid);
     let mut open = |path: &Path| {
