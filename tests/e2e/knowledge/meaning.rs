@@ -24,28 +24,33 @@ impl Bench {
         Some(Self { shim, daemon: Some(daemon), home })
     }
 
-    /// Passages, those of them that have a vector, and vectors made since the daemon started.
-    fn vectors(&mut self) -> (u64, u64, u64) {
-        let listed = self.call("knowledge_list_collections", json!({}));
-        let one = &listed["collections"][0];
-        let vectors = one["vectors"].as_array().unwrap().iter().map(|of| of["count"].as_u64().unwrap()).sum();
-        (one["passages"].as_u64().unwrap(), vectors, one["embedded"].as_u64().unwrap())
+    fn listed(&mut self) -> Value {
+        self.call("knowledge_list_collections", json!({}))["collections"][0].clone()
     }
 
-    /// How many vectors this daemon made, once there are so many.
+    /// Passages, those of them that have a vector, and vectors made since the daemon started.
+    fn vectors(&mut self) -> (u64, u64, u64) {
+        counts(&self.listed())
+    }
+
+    /// How many vectors this daemon made, once there are so many and it makes no more: they are counted a moment after they are
+    /// there.
     pub(super) fn embedded(&mut self, wanted: u64) -> u64 {
-        let mut before = (0, u64::MAX);
+        let mut before = Value::Null;
         loop {
-            let (_, vectors, embedded) = self.vectors();
-            let listed = self.call("knowledge_list_collections", json!({}));
-            // They are counted a moment after they are there, but before that is done.
-            let is_done = listed["collections"][0]["doing"].is_null();
-            if vectors >= wanted && is_done && before == (vectors, embedded) {
+            let listed = self.listed();
+            let (_, vectors, embedded) = counts(&listed);
+            if vectors >= wanted && listed["doing"].is_null() && listed == before {
                 return embedded;
             }
-            before = (vectors, embedded);
+            before = listed;
         }
     }
+}
+
+fn counts(listed: &Value) -> (u64, u64, u64) {
+    let vectors = listed["vectors"].as_array().unwrap().iter().map(|of| of["count"].as_u64().unwrap()).sum();
+    (listed["passages"].as_u64().unwrap(), vectors, listed["embedded"].as_u64().unwrap())
 }
 
 #[test]
