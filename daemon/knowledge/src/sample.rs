@@ -182,16 +182,21 @@ pub(crate) mod given {
         }
     }
 
-    /// A collection of these documents, by their paths.
-    pub(crate) fn collection(directory: &Path, documents: Vec<(String, Document)>) -> Arc<Collection> {
-        let collection = Arc::new(Collection::open(record(Uuid::now_v7()), directory).unwrap());
-        let mut draft = Draft {
+    /// A change of a collection that begins.
+    pub(crate) fn draft(collection: &Collection) -> Draft {
+        Draft {
             writer: collection.lexical.write().unwrap(),
             languages: lock(&collection.languages).clone(),
             cursor: None,
             topics: HashMap::new(),
             scanner: None,
-        };
+        }
+    }
+
+    /// A collection of these documents, by their paths.
+    pub(crate) fn collection(directory: &Path, documents: Vec<(String, Document)>) -> Arc<Collection> {
+        let collection = Arc::new(Collection::open(record(Uuid::now_v7()), directory).unwrap());
+        let mut draft = draft(&collection);
         let read = documents
             .into_iter()
             .map(|(path, document)| (Entry::of_digest(path, 0, ""), Reading::Document(document)));

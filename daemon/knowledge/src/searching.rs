@@ -476,7 +476,7 @@ fn take_near(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{collection::vectors_in, indexing::Draft, sample::given};
+    use crate::{collection::vectors_in, sample::given};
     use globset::Glob;
     use skynet_documents::Format;
     use skynet_models::Model;
@@ -649,13 +649,7 @@ mod tests {
             assert!(are_alike(&scores, &expected), "{scores:?} {expected:?}");
         }
         // What was taken out is still on the disk.
-        let mut draft = Draft {
-            writer: few.lexical.write().unwrap(),
-            languages: lock(&few.languages).clone(),
-            cursor: None,
-            topics: HashMap::new(),
-            scanner: None,
-        };
+        let mut draft = given::draft(&few);
         (0..3).for_each(|number| draft.remove(&few, &hidden(number).0).unwrap());
         draft.commit(&few).unwrap();
         draft.writer.finish().unwrap();
@@ -760,13 +754,7 @@ mod tests {
         let collection = collection(directory.path(), &good());
         let counts = || lock(&collection.languages).counts();
         assert_eq!(counts(), [("eng".into(), 6)]);
-        let mut draft = Draft {
-            writer: collection.lexical.write().unwrap(),
-            languages: lock(&collection.languages).clone(),
-            cursor: None,
-            topics: HashMap::new(),
-            scanner: None,
-        };
+        let mut draft = given::draft(&collection);
         draft.remove(&collection, "good0").unwrap();
         draft.commit(&collection).unwrap();
         draft.writer.finish().unwrap();
